@@ -1,0 +1,1 @@
+"""The experimenter: issues bundles, starts the parts, judges, tells the story."""

@@ -1,0 +1,343 @@
+"""What the parts of the lab report: typed events, one JSON object a line, in the folder of the part that wrote them.
+
+A run is a directory with one folder a part; each part appends to its own `events.jsonl` and to no other, and whoever
+shows a run merges them by time. A line holds the envelope (`version`, `part`, `sequence`, `time`, `type`) and the
+event's own fields. Times are UTC; bytes are hex. A line of a type or version that this code doesn't know is read as an
+`UnknownEvent` and shown, and a last line that was cut off is left for later.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+VERSION = 1
+FILE_NAME = "events.jsonl"
+
+
+# --- the lab ---
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """`mode` is embedded or classroom."""
+
+    mode: str
+    run: str
+
+
+@dataclass(frozen=True)
+class BundleIssued:
+    """A key and its certificate were made. `sha256` is the certificate's fingerprint, `files` where they lie."""
+
+    subject: str
+    issuer: str
+    sha256: str
+    key_type: str
+    not_after: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ControlFailed:
+    """A control that must succeed did not, so this run has no verdicts."""
+
+    scheme: str
+    control: str
+    reason: str
+
+
+# --- the victims ---
+
+
+@dataclass(frozen=True)
+class GatewayListening:
+    """A gateway takes connections; `scheme` is its row in victim_server.schemes."""
+
+    scheme: str
+    host: str
+    port: int
+    tls: str
+
+
+@dataclass(frozen=True)
+class ClientAuthenticated:
+    """A gateway took a client for the certificate's subject. `peer` is host:port as the gateway saw it."""
+
+    scheme: str
+    peer: str
+    subject: str
+    sha256: str
+    proof: str
+
+
+@dataclass(frozen=True)
+class ClientRefused:
+    """A gateway turned a client away during the handshake; `alert` is the number that it sent, if it sent one."""
+
+    scheme: str
+    peer: str
+    reason: str
+    alert: int | None
+
+
+@dataclass(frozen=True)
+class MoneyMoved:
+    """The bank carried out a transfer that it believed came from `customer`."""
+
+    customer: str
+    to: str
+    amount: int
+    balance: int
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """Alice logged in at `url` and the bank told her her balance; `sha256` is of the certificate she used."""
+
+    scheme: str
+    url: str
+    subject: str
+    sha256: str
+    tls: str
+    balance: int
+
+
+@dataclass(frozen=True)
+class LoginFailed:
+    """Alice did not get in."""
+
+    scheme: str
+    url: str
+    reason: str
+
+
+# --- the attacker ---
+
+
+@dataclass(frozen=True)
+class PositionTaken:
+    """The attacker is between client and server: `kind` is relay or arp, `detail` says how, a line each."""
+
+    kind: str
+    detail: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PositionLeft:
+    """The attacker let go; `healed` names the hosts whose ARP tables it put right again."""
+
+    kind: str
+    healed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CertificateCaptured:
+    """A client's Certificate message was read off the wire.
+
+    `message` is the handshake message and `record` the five-byte header of the record it began in; `proof` is the
+    CertificateVerify that followed, None where there was none. All hex.
+    """
+
+    client: str
+    server: str
+    tls: str
+    subject: str
+    issuer: str
+    sha256: str
+    record: str
+    message: str
+    proof: str | None
+    client_random: str
+    server_random: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class MoveTried:
+    """One attempt to get in with a certificate that is not one's own; a control reports its attempts the same way.
+
+    `sent` and `received` are the attempt's messages in order, `name (n bytes)`; `alert` is the alert that ended it,
+    with `alert_by` (`server` or `client`); `status` and `body` are the HTTP answer where it got that far; `error` says
+    what happened where it was neither let in nor refused. `local` is the attempt's own address, host:port.
+    """
+
+    server: str
+    local: str
+    move: str
+    tls: str
+    outcome: str
+    sent: tuple[str, ...]
+    received: tuple[str, ...]
+    alert: int | None
+    alert_by: str | None
+    status: int | None
+    body: str | None
+    stolen: int
+    error: str | None
+    milliseconds: float
+
+
+# --- every part ---
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something did not go as it should; `what` is for people."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class PartStopped:
+    """The part's last event."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class UnknownEvent:
+    """A line from a newer or stranger version: shown, never a crash."""
+
+    type: str
+    fields: Mapping[str, Any]
+
+
+Event: TypeAlias = (
+    RunStarted
+    | BundleIssued
+    | ControlFailed
+    | GatewayListening
+    | ClientAuthenticated
+    | ClientRefused
+    | MoneyMoved
+    | LoggedIn
+    | LoginFailed
+    | PositionTaken
+    | PositionLeft
+    | CertificateCaptured
+    | MoveTried
+    | Trouble
+    | PartStopped
+    | UnknownEvent
+)
+
+
+def _type_name(kind: type) -> str:
+    """`MoveTried` is `move-tried` in a file."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+
+
+_BY_NAME: Mapping[str, type] = {
+    _type_name(kind): kind for kind in Event.__args__ if kind is not UnknownEvent
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event with its envelope."""
+
+    part: str
+    sequence: int
+    time: datetime
+    event: Event
+
+
+class Reporter(Protocol):
+    """Where a part says what happened."""
+
+    def report(self, event: Event) -> None: ...
+
+
+class EventLog:
+    """Appends one part's events to its folder, each line whole and at once on disk as far as the system's cache.
+
+    Goes on where an earlier process of the same part stopped. OSError where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, part: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE_NAME
+        self._part = part
+        self._sequence = max((r.sequence for r in read_events(path)), default=0)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def report(self, event: Event) -> None:
+        self._sequence += 1
+        line = to_line(Recorded(self._part, self._sequence, datetime.now(UTC), event))
+        os.write(self._file, line.encode())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def to_line(recorded: Recorded) -> str:
+    """One line of `events.jsonl`, newline included."""
+    fields = dataclasses.asdict(recorded.event)
+    kind = _type_name(type(recorded.event))
+    if isinstance(recorded.event, UnknownEvent):
+        kind, fields = recorded.event.type, dict(recorded.event.fields)
+    envelope = {
+        "version": VERSION,
+        "part": recorded.part,
+        "sequence": recorded.sequence,
+        "time": recorded.time.isoformat(timespec="microseconds"),
+        "type": kind,
+    }
+    return json.dumps(envelope | fields) + "\n"
+
+
+def from_line(line: str) -> Recorded:
+    """Reads a line back; ValueError where it is no event at all."""
+    fields = json.loads(line)
+    if not isinstance(fields, dict):
+        raise ValueError("an event is a JSON object")
+    try:
+        version, kind = fields.pop("version"), fields.pop("type")
+        part, sequence = str(fields.pop("part")), int(fields.pop("sequence"))
+        time = datetime.fromisoformat(fields.pop("time"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"an event's envelope lacks or garbles {error}") from None
+    known = _BY_NAME.get(kind) if version == VERSION else None
+    if known:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        try:
+            return Recorded(part, sequence, time, known(**values))
+        except TypeError:
+            pass  # other fields than this version's: shown as it stands
+    return Recorded(part, sequence, time, UnknownEvent(str(kind), fields))
+
+
+def read_events(path: Path) -> Iterator[Recorded]:
+    """The events in one file, in its order; none where there is no file. Unreadable lines are passed over."""
+    if path.exists():
+        yield from Tail(path).new()
+
+
+class Tail:
+    """Reads a growing `events.jsonl`: each call of `new` yields the whole lines that came since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> Iterator[Recorded]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            try:
+                yield from_line(line.decode())
+            except ValueError:
+                continue

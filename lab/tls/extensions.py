@@ -1,0 +1,113 @@
+"""Hello extensions (RFC 5246 section 7.4.1.4): raw in the messages, read and written by name here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.tls import wire
+from lab.tls.errors import DecodeError
+
+SERVER_NAME = 0  # RFC 6066 section 3
+SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
+EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
+SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
+EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
+SUPPORTED_VERSIONS = 43  # RFC 8446 section 4.2.1
+RENEGOTIATION_INFO = 0xFF01  # RFC 5746 section 3.2
+
+Extensions = tuple["Extension", ...]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One extension: its registered number and its content, uninterpreted."""
+
+    type: int
+    data: bytes
+
+
+def read_extensions(reader: wire.Reader) -> Extensions | None:
+    """The extension block that ends a hello; None where it is missing, which the RFC allows."""
+    if not reader.left:
+        return None
+    block = wire.Reader(reader.vector(2, "extensions"), "extensions")
+    reader.end()
+    found = []
+    while block.left:
+        found.append(Extension(block.number(2, "extension_type"), block.vector(2, "extension_data")))
+    return tuple(found)
+
+
+def write_extensions(extensions: Extensions | None) -> bytes:
+    """The block that `read_extensions` reads back."""
+    if extensions is None:
+        return b""
+    return wire.vector(b"".join(wire.number(e.type, 2) + wire.vector(e.data, 2) for e in extensions), 2)
+
+
+def find(extensions: Extensions | None, kind: int) -> bytes | None:
+    """The content of the extension numbered `kind`; DecodeError where it stands there twice."""
+    found = [e.data for e in extensions or () if e.type == kind]
+    if len(found) > 1:
+        raise DecodeError(f"extension {kind} stands in the message {len(found)} times")
+    return found[0] if found else None
+
+
+def server_name(name: str) -> Extension:
+    """server_name with one host name (RFC 6066 section 3)."""
+    host = wire.number(0, 1) + wire.vector(name.encode("idna"), 2)
+    return Extension(SERVER_NAME, wire.vector(host, 2))
+
+
+def read_server_name(extensions: Extensions | None) -> str | None:
+    """The host name that the client asked for, if it did."""
+    data = find(extensions, SERVER_NAME)
+    if not data:
+        return None
+    names = wire.Reader(wire.Reader(data, "server_name").vector(2, "server_name_list"), "server_name")
+    while names.left:
+        kind = names.number(1, "name_type")
+        name = names.vector(2, "HostName")
+        if kind == 0:
+            return name.decode("ascii", "backslashreplace")
+    return None
+
+
+def number_list(kind: int, values: Iterable[int]) -> Extension:
+    """An extension that is one list of 16-bit numbers: supported_groups, signature_algorithms."""
+    return Extension(kind, wire.numbers(values, 2, 2))
+
+
+def read_number_list(extensions: Extensions | None, kind: int) -> tuple[int, ...] | None:
+    """The numbers in such an extension; None where it is missing."""
+    data = find(extensions, kind)
+    if data is None:
+        return None
+    reader = wire.Reader(data, f"extension {kind}")
+    values = reader.numbers(2, 2, "list")
+    reader.end()
+    return values
+
+
+def point_formats() -> Extension:
+    """ec_point_formats: uncompressed points only, as RFC 8422 requires."""
+    return Extension(EC_POINT_FORMATS, wire.numbers((0,), 1, 1))
+
+
+def extended_master_secret() -> Extension:
+    return Extension(EXTENDED_MASTER_SECRET, b"")
+
+
+def renegotiation_info() -> Extension:
+    """renegotiation_info for a first handshake: empty (RFC 5746 section 3.4)."""
+    return Extension(RENEGOTIATION_INFO, wire.vector(b"", 1))
+
+
+def selected_version(extensions: Extensions | None) -> int | None:
+    """The version in a ServerHello's supported_versions (RFC 8446 section 4.2.1); None before TLS 1.3."""
+    data = find(extensions, SUPPORTED_VERSIONS)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "supported_versions")
+    version = reader.number(2, "selected_version")
+    reader.end()
+    return version

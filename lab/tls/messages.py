@@ -1,0 +1,354 @@
+"""Handshake messages as frozen dataclasses; `parse` and `serialize` are each other's inverse.
+
+A message on the wire is a type, a 24-bit length and a body (RFC 5246 section 7.4). Bodies are given here field by
+field, in the RFC's order and under its names. Extensions stay raw, in their order, so that whatever was parsed
+serializes to the same bytes; `extensions.py` reads and writes the ones that this lab talks about. A type that is not
+known here becomes an `UnknownMessage`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+from lab.tls import wire
+from lab.tls.errors import DecodeError
+from lab.tls.extensions import Extension, read_extensions, write_extensions
+
+HEADER_LENGTH = 4
+TLS12 = 0x0303
+TLS13 = 0x0304
+
+
+class Message(Protocol):
+    """What all handshake messages have."""
+
+    @property
+    def name(self) -> str:
+        """The RFC's name of the message."""
+        ...
+
+    @property
+    def type(self) -> int:
+        """HandshakeType (RFC 5246 section 7.4)."""
+        ...
+
+    def body(self) -> bytes:
+        """The message without its 4-byte header."""
+        ...
+
+
+@dataclass(frozen=True)
+class HelloRequest:
+    """RFC 5246 section 7.4.1.1: the server would like to renegotiate. Not part of the transcript."""
+
+    name: ClassVar[str] = "HelloRequest"
+    type: ClassVar[int] = 0
+
+    def body(self) -> bytes:
+        return b""
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        wire.Reader(body, cls.name).end()
+        return cls()
+
+
+@dataclass(frozen=True)
+class ClientHello:
+    """RFC 5246 section 7.4.1.2. `random` has 32 bytes; `extensions` is None where the block is missing."""
+
+    random: bytes
+    session_id: bytes
+    cipher_suites: tuple[int, ...]
+    extensions: tuple[Extension, ...] | None
+    version: int = TLS12
+    compression_methods: bytes = b"\0"
+
+    name: ClassVar[str] = "ClientHello"
+    type: ClassVar[int] = 1
+
+    def body(self) -> bytes:
+        return (
+            wire.number(self.version, 2)
+            + self.random
+            + wire.vector(self.session_id, 1)
+            + wire.numbers(self.cipher_suites, 2, 2)
+            + wire.vector(self.compression_methods, 1)
+            + write_extensions(self.extensions)
+        )
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        version = reader.number(2, "client_version")
+        random = reader.take(32, "random")
+        session_id = reader.vector(1, "session_id")
+        cipher_suites = reader.numbers(2, 2, "cipher_suites")
+        compression_methods = reader.vector(1, "compression_methods")
+        return cls(random, session_id, cipher_suites, read_extensions(reader), version, compression_methods)
+
+
+@dataclass(frozen=True)
+class ServerHello:
+    """RFC 5246 section 7.4.1.3. `random` has 32 bytes; `extensions` is None where the block is missing."""
+
+    random: bytes
+    session_id: bytes
+    cipher_suite: int
+    extensions: tuple[Extension, ...] | None
+    version: int = TLS12
+    compression_method: int = 0
+
+    name: ClassVar[str] = "ServerHello"
+    type: ClassVar[int] = 2
+
+    def body(self) -> bytes:
+        return (
+            wire.number(self.version, 2)
+            + self.random
+            + wire.vector(self.session_id, 1)
+            + wire.number(self.cipher_suite, 2)
+            + wire.number(self.compression_method, 1)
+            + write_extensions(self.extensions)
+        )
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        version = reader.number(2, "server_version")
+        random = reader.take(32, "random")
+        session_id = reader.vector(1, "session_id")
+        cipher_suite = reader.number(2, "cipher_suite")
+        compression_method = reader.number(1, "compression_method")
+        return cls(random, session_id, cipher_suite, read_extensions(reader), version, compression_method)
+
+
+@dataclass(frozen=True)
+class NewSessionTicket:
+    """RFC 5077 section 3.3. `lifetime_hint` in seconds."""
+
+    lifetime_hint: int
+    ticket: bytes
+
+    name: ClassVar[str] = "NewSessionTicket"
+    type: ClassVar[int] = 4
+
+    def body(self) -> bytes:
+        return wire.number(self.lifetime_hint, 4) + wire.vector(self.ticket, 2)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        message = cls(reader.number(4, "ticket_lifetime_hint"), reader.vector(2, "ticket"))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """RFC 5246 section 7.4.2 and 7.4.6: DER certificates, the sender's own first; empty where it has none."""
+
+    chain: tuple[bytes, ...]
+
+    name: ClassVar[str] = "Certificate"
+    type: ClassVar[int] = 11
+
+    def body(self) -> bytes:
+        return wire.vectors(self.chain, 3, 3)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        message = cls(reader.vectors(3, 3, "certificate_list"))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True)
+class ServerKeyExchange:
+    """RFC 8422 section 5.4, on a named curve: the server's ECDHE point and its signature over it and both randoms."""
+
+    group: int
+    point: bytes
+    scheme: int
+    signature: bytes
+
+    name: ClassVar[str] = "ServerKeyExchange"
+    type: ClassVar[int] = 12
+    NAMED_CURVE: ClassVar[int] = 3
+
+    def params(self) -> bytes:
+        """ServerECDHParams, the part that is signed."""
+        return wire.number(self.NAMED_CURVE, 1) + wire.number(self.group, 2) + wire.vector(self.point, 1)
+
+    def body(self) -> bytes:
+        return self.params() + wire.number(self.scheme, 2) + wire.vector(self.signature, 2)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        if (curve_type := reader.number(1, "curve_type")) != cls.NAMED_CURVE:
+            raise DecodeError(f"{cls.name}: curve_type is {curve_type}, not named_curve ({cls.NAMED_CURVE})")
+        group = reader.number(2, "namedcurve")
+        point = reader.vector(1, "public")
+        scheme = reader.number(2, "algorithm")
+        message = cls(group, point, scheme, reader.vector(2, "signature"))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True)
+class CertificateRequest:
+    """RFC 5246 section 7.4.4: client_certificate_type numbers, signature schemes, DER names of authorities."""
+
+    certificate_types: tuple[int, ...]
+    signature_schemes: tuple[int, ...]
+    authorities: tuple[bytes, ...] = ()
+
+    name: ClassVar[str] = "CertificateRequest"
+    type: ClassVar[int] = 13
+
+    def body(self) -> bytes:
+        return (
+            wire.numbers(self.certificate_types, 1, 1)
+            + wire.numbers(self.signature_schemes, 2, 2)
+            + wire.vectors(self.authorities, 2, 2)
+        )
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        message = cls(
+            reader.numbers(1, 1, "certificate_types"),
+            reader.numbers(2, 2, "supported_signature_algorithms"),
+            reader.vectors(2, 2, "certificate_authorities"),
+        )
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True)
+class ServerHelloDone:
+    """RFC 5246 section 7.4.5."""
+
+    name: ClassVar[str] = "ServerHelloDone"
+    type: ClassVar[int] = 14
+
+    def body(self) -> bytes:
+        return b""
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        wire.Reader(body, cls.name).end()
+        return cls()
+
+
+@dataclass(frozen=True)
+class CertificateVerify:
+    """RFC 5246 section 7.4.8: the proof of possession, a signature over the handshake so far."""
+
+    scheme: int
+    signature: bytes
+
+    name: ClassVar[str] = "CertificateVerify"
+    type: ClassVar[int] = 15
+
+    def body(self) -> bytes:
+        return wire.number(self.scheme, 2) + wire.vector(self.signature, 2)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        message = cls(reader.number(2, "algorithm"), reader.vector(2, "signature"))
+        reader.end()
+        return message
+
+
+@dataclass(frozen=True)
+class ClientKeyExchange:
+    """RFC 8422 section 5.7: `exchange_keys` is raw, as the key exchange alone decides what it holds."""
+
+    exchange_keys: bytes
+
+    name: ClassVar[str] = "ClientKeyExchange"
+    type: ClassVar[int] = 16
+
+    def body(self) -> bytes:
+        return self.exchange_keys
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        return cls(body)
+
+    @classmethod
+    def ecdhe(cls, point: bytes) -> Self:
+        return cls(wire.vector(point, 1))
+
+    def point(self) -> bytes:
+        """The client's ECDHE point."""
+        reader = wire.Reader(self.exchange_keys, self.name)
+        point = reader.vector(1, "ecdh_Yc")
+        reader.end()
+        return point
+
+
+@dataclass(frozen=True)
+class Finished:
+    """RFC 5246 section 7.4.9."""
+
+    verify_data: bytes
+
+    name: ClassVar[str] = "Finished"
+    type: ClassVar[int] = 20
+
+    def body(self) -> bytes:
+        return self.verify_data
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        return cls(body)
+
+
+@dataclass(frozen=True)
+class UnknownMessage:
+    """A handshake message of a type that this lab doesn't read."""
+
+    type: int
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        return f"handshake message {self.type}"
+
+    def body(self) -> bytes:
+        return self.content
+
+
+KNOWN = (
+    HelloRequest,
+    ClientHello,
+    ServerHello,
+    NewSessionTicket,
+    Certificate,
+    ServerKeyExchange,
+    CertificateRequest,
+    ServerHelloDone,
+    CertificateVerify,
+    ClientKeyExchange,
+    Finished,
+)
+_BY_TYPE = {kind.type: kind for kind in KNOWN}
+
+
+def serialize(message: Message) -> bytes:
+    """The message's bytes, header included."""
+    return wire.number(message.type, 1) + wire.vector(message.body(), 3)
+
+
+def parse(raw: bytes) -> Message:
+    """The one message in `raw`, header included; DecodeError names the field that is wrong."""
+    reader = wire.Reader(raw, "handshake message")
+    kind = reader.number(1, "msg_type")
+    body = reader.vector(3, "body")
+    reader.end()
+    known = _BY_TYPE.get(kind)
+    return known.parse(body) if known else UnknownMessage(kind, body)

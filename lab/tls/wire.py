@@ -1,0 +1,81 @@
+"""TLS's presentation language (RFC 5246 section 4): big-endian numbers and length-prefixed vectors."""
+
+from collections.abc import Iterable
+
+from lab.tls.errors import DecodeError
+
+
+class Reader:
+    """Takes fields off the front of `data`; every failure names the structure, the field and the offset."""
+
+    def __init__(self, data: bytes, structure: str) -> None:
+        self._data = data
+        self._structure = structure
+        self._at = 0
+
+    def take(self, count: int, field: str) -> bytes:
+        """The next `count` bytes."""
+        end = self._at + count
+        if end > len(self._data):
+            missing = end - len(self._data)
+            raise DecodeError(f"{self._structure}: {field} at byte {self._at} is cut off, {missing} bytes short")
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+    def number(self, width: int, field: str) -> int:
+        """The next unsigned number, `width` bytes wide."""
+        return int.from_bytes(self.take(width, field), "big")
+
+    def vector(self, width: int, field: str) -> bytes:
+        """The next vector's content; its length stands before it, `width` bytes wide."""
+        return self.take(self.number(width, f"{field}'s length"), field)
+
+    def numbers(self, width: int, item: int, field: str) -> tuple[int, ...]:
+        """The next vector of unsigned numbers, each `item` bytes wide."""
+        content = self.vector(width, field)
+        if len(content) % item:
+            raise DecodeError(f"{self._structure}: {field} has {len(content)} bytes, not a multiple of {item}")
+        return tuple(int.from_bytes(content[i : i + item], "big") for i in range(0, len(content), item))
+
+    def vectors(self, width: int, item: int, field: str) -> tuple[bytes, ...]:
+        """The next vector of vectors; `item` is the width of the inner lengths."""
+        inner = Reader(self.vector(width, field), f"{self._structure}, {field}")
+        found = []
+        while inner.left:
+            found.append(inner.vector(item, f"entry {len(found) + 1}"))
+        return tuple(found)
+
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be read."""
+        return len(self._data) - self._at
+
+    def rest(self) -> bytes:
+        """All bytes that are left."""
+        return self.take(self.left, "rest")
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self.left:
+            raise DecodeError(f"{self._structure}: {self.left} bytes too many from byte {self._at} on")
+
+
+def number(value: int, width: int) -> bytes:
+    """An unsigned number, `width` bytes wide."""
+    return value.to_bytes(width, "big")
+
+
+def vector(content: bytes, width: int) -> bytes:
+    """`content` behind its length, `width` bytes wide."""
+    return number(len(content), width) + content
+
+
+def numbers(values: Iterable[int], width: int, item: int) -> bytes:
+    """A vector of unsigned numbers, each `item` bytes wide."""
+    return vector(b"".join(number(value, item) for value in values), width)
+
+
+def vectors(contents: Iterable[bytes], width: int, item: int) -> bytes:
+    """A vector of vectors; `item` is the width of the inner lengths."""
+    return vector(b"".join(vector(content, item) for content in contents), width)

@@ -1,0 +1,1 @@
+"""The bank, and the gateways in front of it."""
