@@ -41,7 +41,7 @@ class Reader:
     def vectors(self, width: int, item: int, field: str) -> tuple[bytes, ...]:
         """The next vector of vectors; `item` is the width of the inner lengths."""
         inner = Reader(self.vector(width, field), f"{self._structure}, {field}")
-        found = []
+        found: list[bytes] = []
         while inner.left:
             found.append(inner.vector(item, f"entry {len(found) + 1}"))
         return tuple(found)
