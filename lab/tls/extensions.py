@@ -111,3 +111,14 @@ def selected_version(extensions: Extensions | None) -> int | None:
     version = reader.number(2, "selected_version")
     reader.end()
     return version
+
+
+def read_versions(extensions: Extensions | None) -> tuple[int, ...] | None:
+    """The versions that a ClientHello's supported_versions offers (RFC 8446 section 4.2.1); None before TLS 1.3."""
+    data = find(extensions, SUPPORTED_VERSIONS)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "supported_versions")
+    versions = reader.numbers(1, 2, "versions")
+    reader.end()
+    return versions

@@ -1,0 +1,89 @@
+"""Bundles: key and certificate in one file, PEM or PKCS#12, the way a server hands them to its client."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+
+from lab.tls.errors import BundleError
+from lab.tls.proof import PrivateKey
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A private key and its certificates in DER, the key's own first."""
+
+    chain: tuple[bytes, ...]
+    key: PrivateKey
+
+
+def parse_bundle(data: bytes, password: str | None, where: str, now: datetime) -> Bundle:
+    """Reads PEM or PKCS#12 (RFC 7468, RFC 7292), whichever `data` is.
+
+    BundleError, which begins with `where`, for: neither of them, a missing or wrong password, no key, no certificate,
+    a key that does not belong to the first certificate, a certificate that is not valid at `now` (UTC, aware).
+    """
+    secret = password.encode() if password is not None else None
+    try:
+        if b"-----BEGIN" in data:
+            key: Any = _pem_key(data, secret, where)
+            certificates = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
+        else:
+            key, first, more = pkcs12.load_key_and_certificates(data, secret)
+            certificates = [*([first] if first else []), *more]
+    except BundleError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{where}: {_why_unreadable(error)}") from None
+    if key is None or not certificates:
+        missing = "private key" if key is None else "certificate"
+        raise BundleError(f"{where}: holds no {missing}; a bundle is a key and its certificate in one file")
+    if not isinstance(key, PrivateKey):
+        raise BundleError(f"{where}: its key is a {type(key).__name__}; use ECDSA, RSA or Ed25519")
+    leaf = certificates[0]
+    if _spki(key.public_key()) != _spki(leaf.public_key()):
+        raise BundleError(f"{where}: the key does not belong to the certificate ({leaf.subject.rfc4514_string()})")
+    if now > leaf.not_valid_after_utc:
+        raise BundleError(f"{where}: the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; issue a new one")
+    if now < leaf.not_valid_before_utc:
+        raise BundleError(f"{where}: the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}Z")
+    return Bundle(tuple(c.public_bytes(Encoding.DER) for c in certificates), key)
+
+
+def _pem_key(data: bytes, secret: bytes | None, where: str) -> Any:
+    if b"PRIVATE KEY-----" not in data:
+        return None
+    try:
+        return serialization.load_pem_private_key(_only_key(data), secret)
+    except TypeError:
+        if secret is None:
+            raise BundleError(f"{where}: the key is encrypted; give its password") from None
+        return serialization.load_pem_private_key(_only_key(data), None)  # a password that isn't needed does no harm
+
+
+def _only_key(data: bytes) -> bytes:
+    """The PEM block with the private key, wherever in the file it stands."""
+    lines, taken = data.decode("ascii", "replace").splitlines(), []
+    inside = False
+    for line in lines:
+        inside = inside or (line.startswith("-----BEGIN") and "PRIVATE KEY" in line)
+        if inside:
+            taken.append(line)
+        if line.startswith("-----END"):
+            inside = False
+    return "\n".join(taken).encode() + b"\n"
+
+
+def _why_unreadable(error: Exception) -> str:
+    text = str(error)
+    if "assword" in text or "decrypt" in text.lower() or "mac" in text.lower().split():
+        return "the password is wrong or missing"
+    detail = text.splitlines()[0] if text else "unreadable"
+    return f"neither PEM nor PKCS#12 with a usable key and certificate ({detail})"
+
+
+def _spki(key: Any) -> bytes:
+    return cast(bytes, key.public_bytes(Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))

@@ -1,0 +1,210 @@
+"""What both roles do alike: records in and out, protection, alerts, application data, the transcript.
+
+`Client` and `Server` add the handshake: each tells in one `match` which message may come in which state and what then
+happens. A connection never raises for what its peer does; it answers with an alert and a `Failed` event.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from lab.tls import keys, records
+from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, alert_name, parse_alert
+from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
+from lab.tls.errors import Abort, TlsError
+from lab.tls.messages import ClientHello, HelloRequest, Message, parse, serialize
+from lab.tls.records import ContentType, Protection
+from lab.tls.transcript import Transcript
+
+MAX_WARNINGS = 4
+
+
+@dataclass(frozen=True)
+class ChangeCipherSpec:
+    """RFC 5246 section 7.1: not a handshake message, but it has its place among them."""
+
+    name = "ChangeCipherSpec"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that crossed the wire during the handshake, as a whole and unprotected: a message, a
+    ChangeCipherSpec or an alert."""
+
+    sender: Party
+    name: str
+    raw: bytes
+
+
+class Connection(ABC):
+    """One end of a TLS connection without its socket (`lab.tls.engine.Engine`)."""
+
+    role: Party
+    peer: Party
+
+    def __init__(self) -> None:
+        self.transcript = Transcript()
+        self.steps: list[Step] = []
+        """All steps of the handshake and every alert, in order, whoever sent them."""
+        self.peer_chain: tuple[bytes, ...] = ()
+        self.key_log = ""
+        """The session's line for an SSLKEYLOGFILE, once there are keys."""
+        self._reader = records.RecordReader()
+        self._joiner = records.MessageJoiner()
+        self._read: Protection | None = None
+        self._write: Protection | None = None
+        self._outgoing = bytearray()
+        self._events: list[EngineEvent] = []
+        self._established = False
+        self._over = False
+        self._warnings = 0
+
+    # --- the engine's interface ---
+
+    def receive(self, data: bytes) -> list[EngineEvent]:
+        """See `Engine.receive`."""
+        if self._over:
+            return []
+        try:
+            for record in self._reader.feed(data):
+                self._on_record(record)
+                if self._over:
+                    break
+        except Abort as error:
+            self._fail(error.alert, str(error))
+        except TlsError as error:
+            self._fail(AlertDescription.INTERNAL_ERROR, str(error))
+        events, self._events = self._events, []
+        return events
+
+    def data_to_send(self) -> bytes:
+        """See `Engine.data_to_send`."""
+        outgoing = bytes(self._outgoing)
+        self._outgoing.clear()
+        return outgoing
+
+    def send(self, data: bytes) -> None:
+        """See `Engine.send`; TlsError before the handshake is complete or after the end."""
+        if not self._established or self._over:
+            raise TlsError("application data can be sent only while the connection is established")
+        for fragment in records.fragments(data):
+            self._write_record(ContentType.APPLICATION_DATA, fragment)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        if not self._over:
+            self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
+
+    # --- for the roles ---
+
+    @abstractmethod
+    def _advance(self, message: Message | ChangeCipherSpec) -> None:
+        """One step of the handshake; the message is already the transcript's last. Abort for what doesn't belong."""
+
+    def _send_message(self, message: Message) -> None:
+        raw = serialize(message)
+        self.transcript.add(self.role, raw)
+        self.steps.append(Step(self.role, message.name, raw))
+        for fragment in records.fragments(raw):
+            self._write_record(ContentType.HANDSHAKE, fragment)
+
+    def _send_change_cipher_spec(self, protection: Protection) -> None:
+        """ChangeCipherSpec; everything after it is protected."""
+        self.steps.append(Step(self.role, ChangeCipherSpec.name, b"\x01"))
+        self._write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+        self._write = protection
+
+    def _send_alert(self, level: int, description: int) -> None:
+        alert = Alert(level, description)
+        self.steps.append(Step(self.role, f"alert {alert.name}", alert.serialize()))
+        self._write_record(ContentType.ALERT, alert.serialize())
+
+    def _read_protected(self, protection: Protection) -> None:
+        """Everything that comes from now on is protected."""
+        self._read = protection
+
+    def _establish(self) -> None:
+        self._established = True
+        self._events.append(Established())
+
+    # --- records ---
+
+    def _write_record(self, kind: int, fragment: bytes) -> None:
+        if self._write:
+            fragment = self._write.seal(kind, fragment)
+        self._outgoing += records.write_record(kind, fragment)
+
+    def _on_record(self, record: records.Record) -> None:
+        fragment = self._read.open(record.type, record.fragment) if self._read else record.fragment
+        if len(fragment) > records.MAX_PLAINTEXT:
+            raise Abort(AlertDescription.RECORD_OVERFLOW, f"a plaintext record of {len(fragment)} bytes")
+        if self._joiner.pending and record.type != ContentType.HANDSHAKE:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
+        match record.type:
+            case ContentType.HANDSHAKE:
+                self._on_handshake(fragment)
+            case ContentType.CHANGE_CIPHER_SPEC:
+                if fragment != b"\x01":
+                    raise Abort(AlertDescription.DECODE_ERROR, "a ChangeCipherSpec that isn't the byte 1")
+                self.steps.append(Step(self.peer, ChangeCipherSpec.name, fragment))
+                self._advance(ChangeCipherSpec())
+            case ContentType.ALERT:
+                self._on_alert(parse_alert(fragment))
+            case ContentType.APPLICATION_DATA:
+                if not self._established:
+                    raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "application data before the handshake's end")
+                if fragment:
+                    self._events.append(Data(fragment))
+
+    def _on_handshake(self, fragment: bytes) -> None:
+        if not fragment:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty handshake record (RFC 5246 section 6.2.1)")
+        for raw in self._joiner.feed(fragment):
+            message = parse(raw)
+            self.steps.append(Step(self.peer, message.name, raw))
+            if isinstance(message, HelloRequest) or (self._established and isinstance(message, ClientHello)):
+                self._decline_renegotiation()
+                continue
+            self.transcript.add(self.peer, raw)
+            self._advance(message)
+
+    def _decline_renegotiation(self) -> None:
+        """RFC 5246 section 7.2.2: no_renegotiation is a warning; during a handshake a HelloRequest means nothing."""
+        self._count_warning()
+        if self._established:
+            self._send_alert(WARNING, AlertDescription.NO_RENEGOTIATION)
+
+    def _on_alert(self, alert: Alert) -> None:
+        self.steps.append(Step(self.peer, f"alert {alert.name}", alert.serialize()))
+        if not alert.ends_connection:
+            self._count_warning()
+        elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
+            self._over = True
+            self._events.append(Closed())
+        else:
+            self._over = True
+            reason = f"the {self.peer} sent alert {alert.name} ({alert.description})"
+            self._events.append(Failed(alert.description, self.peer, reason))
+
+    def _count_warning(self) -> None:
+        self._warnings += 1
+        if self._warnings > MAX_WARNINGS:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many warning alerts or requests to renegotiate")
+
+    def _fail(self, alert: int, reason: str) -> None:
+        self._send_alert(FATAL, alert)
+        self._over = True
+        self._events.append(Failed(alert, self.role, reason))
+
+
+def unexpected(message: Message | ChangeCipherSpec, waiting_for: str) -> Abort:
+    """The answer to a message that does not belong where it came (RFC 5246 sections 7.2.2 and 7.3)."""
+    name = alert_name(AlertDescription.UNEXPECTED_MESSAGE)
+    return Abort(AlertDescription.UNEXPECTED_MESSAGE, f"{name}: {message.name} came instead of {waiting_for}")
+
+
+def protections(
+    master: bytes, client_random: bytes, server_random: bytes, suite: keys.CipherSuite
+) -> dict[Party, Protection]:
+    """Each party's protection of what it writes."""
+    both = keys.traffic_keys(master, client_random, server_random, suite)
+    return {"client": Protection(suite, both.client), "server": Protection(suite, both.server)}

@@ -1,0 +1,162 @@
+"""Key agreement and key derivation: cipher suites, groups, the TLS 1.2 PRF (RFC 5246 sections 5, 6.3 and 8.1)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""Gives so many fresh random bytes; `os.urandom` outside of tests."""
+
+RANDOM_LENGTH = 32
+MASTER_SECRET_LENGTH = 48
+VERIFY_DATA_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class CipherSuite:
+    """An ECDHE suite with an AEAD. `signed_with` is the kind of key that signs the server's key exchange.
+
+    `salt_length` is the part of the nonce that comes from the key block: 4 bytes with AES-GCM, whose records carry
+    the rest (RFC 5288 section 3), 12 with ChaCha20-Poly1305, whose records carry none (RFC 7905 section 2).
+    """
+
+    id: int
+    name: str
+    signed_with: str
+    aead: type[AESGCM] | type[ChaCha20Poly1305]
+    key_length: int
+    salt_length: int
+    hash: hashes.HashAlgorithm
+
+
+_SHA256, _SHA384 = hashes.SHA256(), hashes.SHA384()
+
+CIPHER_SUITES = (
+    CipherSuite(0xC02B, "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDSA", AESGCM, 16, 4, _SHA256),
+    CipherSuite(0xC02C, "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDSA", AESGCM, 32, 4, _SHA384),
+    CipherSuite(0xCCA9, "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDSA", ChaCha20Poly1305, 32, 12, _SHA256),
+    CipherSuite(0xC02F, "ECDHE-RSA-AES128-GCM-SHA256", "RSA", AESGCM, 16, 4, _SHA256),
+    CipherSuite(0xC030, "ECDHE-RSA-AES256-GCM-SHA384", "RSA", AESGCM, 32, 4, _SHA384),
+    CipherSuite(0xCCA8, "ECDHE-RSA-CHACHA20-POLY1305", "RSA", ChaCha20Poly1305, 32, 12, _SHA256),
+)
+"""RFC 5289 section 3.2 and RFC 7905 section 2, the most preferred first."""
+
+RENEGOTIATION_SCSV = 0x00FF  # RFC 5746 section 3.3
+
+SECP256R1 = 23
+X25519 = 29
+GROUPS = (X25519, SECP256R1)
+"""RFC 8422 section 5.1.1, the most preferred first."""
+
+
+@dataclass(frozen=True)
+class KeyShare:
+    """One side of an ephemeral Diffie-Hellman exchange; `public` is the point as it goes on the wire."""
+
+    group: int
+    public: bytes
+    _private: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
+
+    def shared_secret(self, peer_public: bytes) -> bytes:
+        """The premaster secret (RFC 8422 section 5.10); Abort with illegal_parameter for a point that is none."""
+        try:
+            if isinstance(self._private, x25519.X25519PrivateKey):
+                return self._private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_public))
+            point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), peer_public)
+            return self._private.exchange(ec.ECDH(), point)
+        except ValueError as error:
+            raise Abort(
+                AlertDescription.ILLEGAL_PARAMETER, f"the peer's key share is no point of group {self.group}: {error}"
+            ) from None
+
+
+def new_key_share(group: int, entropy: Entropy) -> KeyShare:
+    """A fresh key share in one of GROUPS."""
+    if group == X25519:
+        private = x25519.X25519PrivateKey.from_private_bytes(entropy(32))
+        return KeyShare(group, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), private)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256, FIPS 186-4 D.1.2.3
+    scalar = int.from_bytes(entropy(40), "big") % (order - 1) + 1
+    on_curve = ec.derive_private_key(scalar, ec.SECP256R1())
+    public = on_curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return KeyShare(group, public, on_curve)
+
+
+def prf(secret: bytes, label: bytes, seed: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:
+    """PRF(secret, label, seed) (RFC 5246 section 5), `length` bytes of it."""
+
+    def mac(data: bytes) -> bytes:
+        h = hmac.HMAC(secret, hash_)
+        h.update(data)
+        return h.finalize()
+
+    seed = label + seed
+    output, a = b"", seed
+    while len(output) < length:
+        a = mac(a)
+        output += mac(a + seed)
+    return output[:length]
+
+
+def digest(data: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    """One hash over all of `data`."""
+    h = hashes.Hash(hash_)
+    h.update(data)
+    return h.finalize()
+
+
+def master_secret(premaster: bytes, client_random: bytes, server_random: bytes, suite: CipherSuite) -> bytes:
+    """RFC 5246 section 8.1, 48 bytes."""
+    return prf(premaster, b"master secret", client_random + server_random, MASTER_SECRET_LENGTH, suite.hash)
+
+
+def extended_master_secret(premaster: bytes, handshake: bytes, suite: CipherSuite) -> bytes:
+    """RFC 7627 section 4, 48 bytes: bound to all of the handshake up to and including ClientKeyExchange."""
+    session_hash = digest(handshake, suite.hash)
+    return prf(premaster, b"extended master secret", session_hash, MASTER_SECRET_LENGTH, suite.hash)
+
+
+def verify_data(master: bytes, sender: str, handshake: bytes, suite: CipherSuite) -> bytes:
+    """What `sender`'s Finished holds (RFC 5246 section 7.4.9), 12 bytes."""
+    label = f"{sender} finished".encode()
+    return prf(master, label, digest(handshake, suite.hash), VERIFY_DATA_LENGTH, suite.hash)
+
+
+@dataclass(frozen=True)
+class TrafficKey:
+    """One direction's key and the part of its nonces that the key block gives."""
+
+    key: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True)
+class TrafficKeys:
+    """Both directions' (RFC 5246 section 6.3)."""
+
+    client: TrafficKey
+    server: TrafficKey
+
+
+def traffic_keys(master: bytes, client_random: bytes, server_random: bytes, suite: CipherSuite) -> TrafficKeys:
+    """The key block (RFC 5246 section 6.3), cut up; AEAD suites have no MAC keys."""
+    key, salt = suite.key_length, suite.salt_length
+    block = prf(master, b"key expansion", server_random + client_random, 2 * (key + salt), suite.hash)
+    salts = block[2 * key :]
+    return TrafficKeys(
+        TrafficKey(block[:key], salts[:salt]),
+        TrafficKey(block[key : 2 * key], salts[salt:]),
+    )
+
+
+def key_log_line(client_random: bytes, master: bytes) -> str:
+    """The line that lets Wireshark decrypt a TLS 1.2 session (SSLKEYLOGFILE format), newline included."""
+    return f"CLIENT_RANDOM {client_random.hex()} {master.hex()}\n"

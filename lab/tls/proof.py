@@ -1,0 +1,161 @@
+"""The proof of possession: what CertificateVerify signs, signing it, checking it (RFC 5246 section 7.4.8)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import CertificateError, ProofError, TlsError
+from lab.tls.messages import CertificateVerify
+
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+
+@dataclass(frozen=True)
+class SignatureScheme:
+    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of key it takes: ECDSA, RSA or Ed25519."""
+
+    id: int
+    name: str
+    key: str
+    hash: hashes.HashAlgorithm | None = None
+    pss: bool = False
+
+
+SIGNATURE_SCHEMES = (
+    SignatureScheme(0x0403, "ecdsa_secp256r1_sha256", "ECDSA", hashes.SHA256()),
+    SignatureScheme(0x0503, "ecdsa_secp384r1_sha384", "ECDSA", hashes.SHA384()),
+    SignatureScheme(0x0603, "ecdsa_secp521r1_sha512", "ECDSA", hashes.SHA512()),
+    SignatureScheme(0x0807, "ed25519", "Ed25519"),
+    SignatureScheme(0x0804, "rsa_pss_rsae_sha256", "RSA", hashes.SHA256(), pss=True),
+    SignatureScheme(0x0805, "rsa_pss_rsae_sha384", "RSA", hashes.SHA384(), pss=True),
+    SignatureScheme(0x0806, "rsa_pss_rsae_sha512", "RSA", hashes.SHA512(), pss=True),
+    SignatureScheme(0x0401, "rsa_pkcs1_sha256", "RSA", hashes.SHA256()),
+    SignatureScheme(0x0501, "rsa_pkcs1_sha384", "RSA", hashes.SHA384()),
+    SignatureScheme(0x0601, "rsa_pkcs1_sha512", "RSA", hashes.SHA512()),
+)
+"""The most preferred first. In TLS 1.2 an ECDSA scheme names only a hash, so its key may be on any curve."""
+
+SCHEME_IDS = tuple(scheme.id for scheme in SIGNATURE_SCHEMES)
+
+_BY_ID = {scheme.id: scheme for scheme in SIGNATURE_SCHEMES}
+
+
+def scheme_name(number: int) -> str:
+    """The registry's name, or the number in hex."""
+    return _BY_ID[number].name if number in _BY_ID else f"0x{number:04x}"
+
+
+def key_kind(key: PublicKey | PrivateKey) -> str:
+    """ECDSA, RSA or Ed25519."""
+    match key:
+        case ec.EllipticCurvePublicKey() | ec.EllipticCurvePrivateKey():
+            return "ECDSA"
+        case rsa.RSAPublicKey() | rsa.RSAPrivateKey():
+            return "RSA"
+        case _:
+            return "Ed25519"
+
+
+def public_key(certificate: bytes) -> PublicKey:
+    """The public key in a DER certificate; CertificateError with the alert to send where there is none to use."""
+    try:
+        key: Any = x509.load_der_x509_certificate(certificate).public_key()
+    except Exception as error:  # the parser's own errors are of many types
+        raise CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}") from None
+    if not isinstance(key, PublicKey):
+        reason = f"a certificate with a {type(key).__name__}, which no signature scheme here takes"
+        raise CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
+    return key
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What a client has to sign to prove possession, and the schemes that the server takes.
+
+    `content` is signed as it is: in TLS 1.2 the handshake's messages so far (RFC 5246 section 7.4.8). The server's
+    random is in it, fresh in every handshake: that is what makes an old proof worthless.
+    """
+
+    content: bytes
+    schemes: tuple[int, ...]
+    version: int
+
+
+Prover: TypeAlias = Callable[[Challenge], CertificateVerify | None]
+"""Answers a challenge; None sends no CertificateVerify at all."""
+
+
+def choose_scheme(key: PublicKey | PrivateKey, offered: Iterable[int]) -> SignatureScheme | None:
+    """The scheme that we like best for `key` among those offered; None where none fits."""
+    offered = set(offered)
+    kind = key_kind(key)
+    return next((scheme for scheme in SIGNATURE_SCHEMES if scheme.key == kind and scheme.id in offered), None)
+
+
+def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
+    """The signature over `content`."""
+    match key:
+        case ec.EllipticCurvePrivateKey():
+            assert scheme.hash
+            return key.sign(content, ec.ECDSA(scheme.hash))
+        case rsa.RSAPrivateKey():
+            assert scheme.hash
+            return key.sign(content, _rsa_padding(scheme), scheme.hash)
+        case ed25519.Ed25519PrivateKey():
+            return key.sign(content)
+
+
+def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: bytes) -> None:
+    """ProofError unless `signature` was made over `content` by the private key that belongs to `key`."""
+    scheme = _BY_ID.get(scheme_id)
+    if scheme is None or scheme.key != key_kind(key):
+        reason = f"signature scheme {scheme_name(scheme_id)} is not for a key of kind {key_kind(key)}"
+        raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
+    try:
+        match key:
+            case ec.EllipticCurvePublicKey():
+                assert scheme.hash
+                key.verify(signature, content, ec.ECDSA(scheme.hash))
+            case rsa.RSAPublicKey():
+                assert scheme.hash
+                key.verify(signature, content, _rsa_padding(scheme), scheme.hash)
+            case ed25519.Ed25519PublicKey():
+                key.verify(signature, content)
+    except InvalidSignature:
+        reason = "the signature does not fit this handshake and the certificate's key"
+        raise ProofError(AlertDescription.DECRYPT_ERROR, reason) from None
+
+
+def check(key: PublicKey, challenge: Challenge, proof: CertificateVerify) -> None:
+    """ProofError unless `proof` answers `challenge` with the private key that belongs to `key`."""
+    if proof.scheme not in challenge.schemes:
+        reason = f"signature scheme {scheme_name(proof.scheme)} was not offered"
+        raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
+    check_signature(key, proof.scheme, challenge.content, proof.signature)
+
+
+def prove_with(key: PrivateKey) -> Prover:
+    """The honest prover: signs every challenge with `key`. TlsError where the server takes none of its schemes."""
+
+    def prove(challenge: Challenge) -> CertificateVerify:
+        scheme = choose_scheme(key, challenge.schemes)
+        if scheme is None:
+            raise TlsError(f"the server takes no signature scheme for a key of kind {key_kind(key)}")
+        return CertificateVerify(scheme.id, sign(key, scheme, challenge.content))
+
+    return prove
+
+
+def _rsa_padding(scheme: SignatureScheme) -> padding.AsymmetricPadding:
+    """RFC 8446 section 4.2.3: a PSS salt is as long as the hash."""
+    if not scheme.pss:
+        return padding.PKCS1v15()
+    assert scheme.hash
+    return padding.PSS(padding.MGF1(scheme.hash), scheme.hash.digest_size)

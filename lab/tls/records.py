@@ -1,0 +1,150 @@
+"""Record framing and protection (RFC 5246 section 6.2) and the joining of handshake messages from fragments."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from cryptography.exceptions import InvalidTag
+
+from lab.tls import wire
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
+from lab.tls.keys import CipherSuite, TrafficKey
+from lab.tls.messages import HEADER_LENGTH, TLS12
+
+RECORD_HEADER_LENGTH = 5
+MAX_PLAINTEXT = 1 << 14  # RFC 5246 section 6.2.1
+MAX_PROTECTED = MAX_PLAINTEXT + 2048  # RFC 5246 section 6.2.3
+MAX_MESSAGE = 1 << 17
+"""Longer handshake messages are refused; a certificate chain of 128 KiB is nobody's."""
+MAX_EMPTY_RECORDS = 32
+
+
+class ContentType(IntEnum):
+    """RFC 5246 section 6.2.1."""
+
+    CHANGE_CIPHER_SPEC = 20
+    ALERT = 21
+    HANDSHAKE = 22
+    APPLICATION_DATA = 23
+
+
+CONTENT_TYPES = frozenset(map(int, ContentType))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as framed on the wire: the fragment may still be protected."""
+
+    type: int
+    version: int
+    fragment: bytes
+
+
+class RecordReader:
+    """Cuts a byte stream into records. Holds at most one incomplete record."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._empty = 0
+
+    def feed(self, data: bytes) -> Iterator[Record]:
+        """The records that are complete now; Abort for bytes that are no TLS records."""
+        self._buffer += data
+        while len(self._buffer) >= RECORD_HEADER_LENGTH:
+            kind, major = self._buffer[0], self._buffer[1]
+            if kind not in CONTENT_TYPES or major != 3:
+                raise Abort(
+                    AlertDescription.UNEXPECTED_MESSAGE, f"no TLS record begins with {self._buffer[:5].hex(' ')}"
+                )
+            length = int.from_bytes(self._buffer[3:5], "big")
+            if length > MAX_PROTECTED:
+                raise Abort(AlertDescription.RECORD_OVERFLOW, f"a record of {length} bytes, {MAX_PROTECTED} at most")
+            self._empty = 0 if length else self._empty + 1
+            if self._empty > MAX_EMPTY_RECORDS:
+                raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many empty records in a row")
+            end = RECORD_HEADER_LENGTH + length
+            if len(self._buffer) < end:
+                return
+            version = int.from_bytes(self._buffer[1:3], "big")
+            fragment = bytes(self._buffer[RECORD_HEADER_LENGTH:end])
+            del self._buffer[:end]
+            yield Record(kind, version, fragment)
+
+
+def write_record(kind: int, fragment: bytes, version: int = TLS12) -> bytes:
+    """One record's bytes; at most MAX_PROTECTED bytes of fragment."""
+    return wire.number(kind, 1) + wire.number(version, 2) + wire.vector(fragment, 2)
+
+
+def fragments(data: bytes) -> Iterator[bytes]:
+    """`data` in pieces that fit a record."""
+    for start in range(0, len(data), MAX_PLAINTEXT):
+        yield data[start : start + MAX_PLAINTEXT]
+
+
+class MessageJoiner:
+    """Handshake messages out of record fragments, which may hold parts of one or several (RFC 5246 section 6.2.1)."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, fragment: bytes) -> Iterator[bytes]:
+        """The messages that are complete now, header included; DecodeError for one that is too long."""
+        self._buffer += fragment
+        while len(self._buffer) >= HEADER_LENGTH:
+            length = int.from_bytes(self._buffer[1:HEADER_LENGTH], "big")
+            if length > MAX_MESSAGE:
+                raise DecodeError(f"a handshake message of {length} bytes, {MAX_MESSAGE} at most")
+            end = HEADER_LENGTH + length
+            if len(self._buffer) < end:
+                return
+            raw = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            yield raw
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._buffer)
+
+
+class Protection:
+    """One direction's AEAD in TLS 1.2 (RFC 5246 section 6.2.3.3), with its sequence number."""
+
+    def __init__(self, suite: CipherSuite, traffic_key: TrafficKey) -> None:
+        self._aead = suite.aead(traffic_key.key)
+        self._salt = traffic_key.salt
+        self._explicit = 12 - suite.salt_length  # bytes of nonce that each record carries
+        self._sequence = 0
+
+    def seal(self, kind: int, plaintext: bytes) -> bytes:
+        """The protected fragment of the next record."""
+        nonce, shown = self._nonce(self._sequence.to_bytes(8, "big"))
+        return shown + self._aead.encrypt(nonce, plaintext, self._additional_data(kind, len(plaintext)))
+
+    def open(self, kind: int, fragment: bytes) -> bytes:
+        """The next record's plaintext; Abort with bad_record_mac where it was tampered with."""
+        length = len(fragment) - self._explicit - 16
+        if length < 0:
+            raise Abort(AlertDescription.BAD_RECORD_MAC, "a protected record too short for its tag")
+        nonce, _ = self._nonce(fragment[: self._explicit] or self._sequence.to_bytes(8, "big"))
+        try:
+            plaintext = self._aead.decrypt(nonce, fragment[self._explicit :], self._additional_data(kind, length))
+        except InvalidTag:
+            raise Abort(AlertDescription.BAD_RECORD_MAC, "a record whose tag is wrong") from None
+        if length > MAX_PLAINTEXT:
+            raise Abort(AlertDescription.RECORD_OVERFLOW, f"a record with {length} bytes of plaintext")
+        return plaintext
+
+    def _nonce(self, counter: bytes) -> tuple[bytes, bytes]:
+        """The record's nonce from its 8-byte counter, and what of it the record carries."""
+        if self._explicit:  # RFC 5288 section 3
+            return self._salt + counter, counter
+        padded = int.from_bytes(counter, "big")  # RFC 7905 section 2
+        return (int.from_bytes(self._salt, "big") ^ padded).to_bytes(12, "big"), b""
+
+    def _additional_data(self, kind: int, length: int) -> bytes:
+        head = self._sequence.to_bytes(8, "big") + wire.number(kind, 1) + wire.number(TLS12, 2)
+        self._sequence += 1
+        return head + wire.number(length, 2)
