@@ -1,0 +1,77 @@
+"""What every part of the lab is as a process: it ends cleanly when told to, and says in one line what is wrong.
+
+A part ends on SIGTERM, on SIGINT, and, when tethered, as soon as its standard input ends: whoever started it holds the
+other end of that pipe, so that no part outlives a parent that was killed. Its exit status is 0 or 1, or 2 where its
+call or its input is wrong.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+BAD_INPUT_STATUS = 2
+
+
+class BadInput(Exception):
+    """The part was called with something that it cannot work with; the text says what, where, and what to do."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """The standard one, except that a wrong call is BadInput: one line, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message} (--help shows how to call it)")
+
+
+def stop_signal(tether: bool) -> asyncio.Event:
+    """An event that is set when the part is to end. Call it in a running loop, before anything else is started.
+
+    With `tether`, the end of standard input sets it too; from /dev/null or a closed standard input that is at once.
+    """
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+
+    def wait_for_end_of_input() -> None:
+        try:
+            while os.read(0, 1 << 12):
+                pass
+        except OSError:
+            pass
+        try:
+            loop.call_soon_threadsafe(stopped.set)
+        except RuntimeError:
+            pass  # the loop is closed: the part has ended already
+
+    if tether:
+        threading.Thread(target=wait_for_end_of_input, name="tether", daemon=True).start()
+    return stopped
+
+
+def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Runs a part to its end and exits with the status that `main` returns. `main` may read the command line.
+
+    BadInput, and an OSError about a file, become one line on stderr, `name: what is wrong`, and status 2.
+    """
+    try:
+        status = asyncio.run(main())
+    except BadInput as error:
+        status = _bad_input(name, str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        status = _bad_input(name, f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        status = 0
+    sys.exit(status)
+
+
+def _bad_input(name: str, what: str) -> int:
+    print(f"{name}: {' '.join(what.split())}", file=sys.stderr)
+    return BAD_INPUT_STATUS

@@ -1,0 +1,153 @@
+"""One login: a fresh TLS connection with alice's bundle, and a request for her account."""
+
+import http.client
+import json
+import os
+import ssl
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from lab.events import LoggedIn, LoginFailed
+from lab.parts import BadInput
+from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.errors import BundleError
+
+TIMEOUT_SECONDS = 5.0
+MAX_ANSWER_LENGTH = 1 << 16
+HTTPS_PORT = 443
+
+
+@dataclass(frozen=True)
+class GatewayUrl:
+    """Where a scheme's gateway is."""
+
+    scheme: str
+    url: str
+    host: str
+    port: int
+
+
+def parse_gateway(text: str) -> GatewayUrl:
+    """Reads `mtls=https://localhost:8441`; BadInput for anything else."""
+    scheme, equals, url = text.partition("=")
+    if not (scheme and equals):
+        raise BadInput(f"{text!r} is not SCHEME=URL; for example mtls=https://localhost:8441")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        http.client.HTTPConnection((host or "").encode("idna").decode(), port)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise BadInput(f"{url!r} is not a URL: {error}") from None
+    if parts.scheme != "https" or not host or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise BadInput(f"{url!r} is not https://HOST:PORT")
+    return GatewayUrl(scheme, url, host, HTTPS_PORT if port is None else port)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What alice was handed by the server: her bundle, ready for use, and what it says."""
+
+    context: ssl.SSLContext
+    subject: str
+    sha256: str
+
+
+def read_password(file: Path) -> str:
+    """The one line in a file; BadInput where it is no text."""
+    try:
+        return file.read_text("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise BadInput(f"{file}: holds no password but binary data") from None
+
+
+def load_credentials(bundle_file: Path, password: str | None, ca_file: Path) -> Credentials:
+    """Reads a bundle, PEM or PKCS#12, and the CA that the server's certificate must come from.
+
+    BadInput says what is wrong with either; OSError where a file cannot be read.
+    """
+    data = bundle_file.read_bytes()
+    try:
+        bundle = parse_bundle(data, password, str(bundle_file), datetime.now(UTC))
+    except BundleError as error:
+        raise BadInput(str(error)) from None
+    ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
+    try:
+        if b"-----BEGIN" in data:
+            context.load_cert_chain(bundle_file, password=password)
+        else:
+            _load_from_memory(context, bundle)
+    except ssl.SSLError as error:
+        raise BadInput(f"{bundle_file}: OpenSSL cannot use it: {error.reason or error}") from None
+    certificate = x509.load_der_x509_certificate(bundle.chain[0])
+    return Credentials(context, certificate.subject.rfc4514_string(), sha256(bundle.chain[0]).hexdigest())
+
+
+def log_key_material(credentials: Credentials, key_log: Path) -> None:
+    """From now on the session keys go to the file too (SSLKEYLOGFILE format), which only its owner can change."""
+    os.close(os.open(key_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
+    credentials.context.keylog_filename = str(key_log)
+
+
+def log_in(gateway: GatewayUrl, credentials: Credentials) -> LoggedIn | LoginFailed:
+    """Logs in once and says how it went; whatever the other side does, it raises nothing."""
+    connection = http.client.HTTPSConnection(
+        gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.context
+    )
+    try:
+        connection.connect()
+        tls = (connection.sock.version() or "").removeprefix("TLSv")
+        connection.request("GET", "/account", headers={"Accept": "application/json", "Connection": "close"})
+        answer = connection.getresponse()
+        body = answer.read(MAX_ANSWER_LENGTH)
+        if answer.status != http.client.OK:
+            return LoginFailed(gateway.scheme, gateway.url, f"HTTP {answer.status}: {_error_in(body)}")
+        balance = int(json.loads(body)["balance"])
+        return LoggedIn(gateway.scheme, gateway.url, credentials.subject, credentials.sha256, tls, balance)
+    except (OSError, http.client.HTTPException) as error:
+        return LoginFailed(gateway.scheme, gateway.url, _describe(error))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return LoginFailed(gateway.scheme, gateway.url, "the answer is not what a bank says about an account")
+    finally:
+        connection.close()
+
+
+def _load_from_memory(context: ssl.SSLContext, bundle: Bundle) -> None:
+    """`ssl` takes a key from a file only: one that nobody else can read, and that is gone at once."""
+    with tempfile.NamedTemporaryFile(prefix="bundle-", suffix=".pem") as file:  # mode 0600
+        file.write(bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        for der in bundle.chain:
+            file.write(ssl.DER_cert_to_PEM_cert(der).encode())
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+def _error_in(body: bytes) -> str:
+    """The `error` in a JSON body, or the body as it is."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+def _describe(error: Exception) -> str:
+    """What went wrong, in the system's, OpenSSL's or `http.client`'s own words."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not right: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,82 @@
+"""`python -m victim_server`: the bank and the gateways in front of it, until told to stop."""
+
+import socket
+import sys
+from pathlib import Path
+
+from lab.parts import ArgumentParser, BadInput, run_part
+from victim_server.schemes import SCHEMES, Scheme, find_scheme
+
+CHECK_SECONDS = 2
+MAX_PORT = 65535
+
+
+def scheme_and_port(text: str) -> tuple[Scheme, int]:
+    """Reads `mtls=8441`; BadInput for anything else."""
+    scheme, equals, port = text.partition("=")
+    if not equals:
+        raise BadInput(f"{text!r} is not SCHEME=PORT; for example mtls=8441")
+    return find_scheme(scheme), port_number(port)
+
+
+def port_number(text: str) -> int:
+    """0 to 65535; BadInput for anything else."""
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+        raise BadInput(f"{text!r} is not a port number")
+    return int(text)
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    ids = ", ".join(scheme.id for scheme in SCHEMES)
+    it = ArgumentParser(prog="python -m victim_server", description=__doc__)
+    it.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    it.add_argument("--port", action="append", metavar="SCHEME=PORT", help=f"a gateway; schemes: {ids}; 0 for any port")
+    it.add_argument("--bundle", type=Path, metavar="FILE", help="the server's key and certificate, PEM")
+    it.add_argument("--ca", type=Path, metavar="FILE", help="the CA that the clients' certificates come from, PEM")
+    it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
+    it.add_argument("--opening-balance", type=int, default=1000, help="alice's (default: %(default)s)")
+    it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
+    it.add_argument(
+        "--check",
+        nargs="+",
+        metavar=("HOST", "PORT"),
+        help="serve nothing: exit with 0 if something listens on each port, with 1 otherwise",
+    )
+    return it
+
+
+def check(host: str, ports: list[int]) -> int:
+    """The exit status of a health check, which says nothing to the gateways and needs no privilege."""
+    for port in ports:
+        try:
+            socket.create_connection((host, port), CHECK_SECONDS).close()
+        except OSError as error:
+            print(f"{host}:{port}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+async def main() -> int:
+    """The part; its exit status."""
+    arguments = parser().parse_args()
+    if arguments.check:
+        host, *ports = arguments.check
+        return check(host, [port_number(port) for port in ports])
+    for option in ("port", "bundle", "ca", "folder"):
+        if getattr(arguments, option) is None:
+            raise BadInput(f"--{option} is missing (--help shows how to call it)")
+    if arguments.opening_balance < 0:
+        raise BadInput("--opening-balance has to be 0 or more")
+    ports = tuple(scheme_and_port(text) for text in arguments.port)
+
+    from victim_server.service import Settings, serve  # the check must not wait for it
+
+    settings = Settings(
+        arguments.host, ports, arguments.bundle, arguments.ca, arguments.folder, arguments.opening_balance
+    )
+    return await serve(settings, arguments.tether)
+
+
+if __name__ == "__main__":
+    run_part("victim-server", main)

@@ -1,0 +1,72 @@
+"""The check of a client's certificate chain, for gateways that run the instrument.
+
+The chain is built and verified by OpenSSL's X509_verify_cert (RFC 5280 section 6), the same function that the `mtls`
+gateway comes to through `ssl`, so that the gateways differ in what they do about the proof and in nothing else.
+"""
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import CertificateError
+
+ALERTS = {
+    2: AlertDescription.UNKNOWN_CA,  # unable to get issuer certificate
+    7: AlertDescription.BAD_CERTIFICATE,  # certificate signature failure
+    9: AlertDescription.CERTIFICATE_EXPIRED,  # certificate is not yet valid
+    10: AlertDescription.CERTIFICATE_EXPIRED,  # certificate has expired
+    18: AlertDescription.UNKNOWN_CA,  # self-signed certificate
+    19: AlertDescription.UNKNOWN_CA,  # self-signed certificate in certificate chain
+    20: AlertDescription.UNKNOWN_CA,  # unable to get local issuer certificate
+    21: AlertDescription.UNKNOWN_CA,  # unable to verify the first certificate
+    22: AlertDescription.UNKNOWN_CA,  # certificate chain too long
+    23: AlertDescription.CERTIFICATE_REVOKED,  # certificate revoked
+    25: AlertDescription.UNKNOWN_CA,  # path length constraint exceeded
+    26: AlertDescription.UNSUPPORTED_CERTIFICATE,  # unsuitable certificate purpose
+    79: AlertDescription.UNKNOWN_CA,  # invalid CA certificate
+}
+"""X509_V_ERR_* numbers and what RFC 5246 section 7.2.2 calls them; anything else is certificate_unknown."""
+
+
+class ChainCheck:
+    """Callable: takes a chain in DER, the client's own certificate first, or raises CertificateError.
+
+    `authorities` are the trusted CA certificates in DER; `names` their names, for the CertificateRequest (RFC 5246
+    section 7.4.4).
+    """
+
+    def __init__(self, authorities: tuple[bytes, ...]) -> None:
+        trusted = [x509.load_der_x509_certificate(der) for der in authorities]
+        self._store = crypto.X509Store()
+        for certificate in trusted:
+            self._store.add_cert(crypto.X509.from_cryptography(certificate))
+        self.names = tuple(certificate.subject.public_bytes() for certificate in trusted)
+
+    def __call__(self, chain: tuple[bytes, ...]) -> None:
+        if not chain:  # RFC 5246 section 7.4.6
+            raise CertificateError(AlertDescription.HANDSHAKE_FAILURE, "the client presented no certificate")
+        try:
+            certificates = [x509.load_der_x509_certificate(der) for der in chain]
+            is_for_clients = _is_for_clients(certificates[0])
+            leaf, *untrusted = [crypto.X509.from_cryptography(certificate) for certificate in certificates]
+        except Exception as error:  # the parsers' own errors are of many types
+            raise CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}") from None
+        context = crypto.X509StoreContext(self._store, leaf, untrusted)
+        try:
+            context.verify_certificate()
+        except crypto.X509StoreContextError as error:
+            alert = ALERTS.get(error.errors[0], AlertDescription.CERTIFICATE_UNKNOWN)
+            raise CertificateError(alert, f"certificate verify failed: {error}") from None
+        if not is_for_clients:
+            reason = "certificate verify failed: unsuitable certificate purpose"
+            raise CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
+
+
+def _is_for_clients(certificate: x509.Certificate) -> bool:
+    """RFC 5280 section 4.2.1.12: no extended key usage at all, or one that names clientAuth."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usage or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage

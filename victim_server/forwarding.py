@@ -1,0 +1,115 @@
+"""From a gateway to the bank: the client's request, with the client's certificate in a header (RFC 9440)."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import h11
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+CLIENT_CERT = b"client-cert"
+FROM_THE_GATEWAY_ALONE = frozenset({CLIENT_CERT, b"client-cert-chain"})  # RFC 9440 section 4
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers that are between a client and the next hop (RFC 9110 section 7.6.1)."""
+MAX_ANSWER_LENGTH = 1 << 20
+READ_SIZE = 1 << 16
+
+
+class BankFailed(Exception):
+    """The bank did not answer, or not in a way that can be passed on."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the bank said; the headers are those that go on to the client."""
+
+    status: int
+    reason: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: bytes | None) -> Answer:
+    """Puts a client's request to the bank at its Unix domain socket.
+
+    `certificate` is the client's own, in DER, as this gateway authenticated it. BankFailed where there is no answer.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(bank)
+    except OSError as error:
+        raise BankFailed(f"the bank cannot be reached: {error.strerror}") from None
+    try:
+        http = h11.Connection(h11.CLIENT)
+        headers = [*headers_to_bank(request.headers, certificate), (b"content-length", b"%d" % len(body))]
+        forwarded = h11.Request(method=request.method, target=request.target, headers=headers)
+        writer.write(b"".join(http.send(event) or b"" for event in (forwarded, h11.Data(body), h11.EndOfMessage())))
+        await writer.drain()
+        return await _read_answer(http, reader)
+    except (OSError, h11.RemoteProtocolError) as error:
+        raise BankFailed(f"the bank's answer is broken: {error}") from None
+    finally:
+        writer.close()
+
+
+def headers_to_bank(headers: Headers, certificate: bytes | None) -> list[tuple[bytes, bytes]]:
+    """The client's headers, except those that are not its to set, and Client-Cert (RFC 9440 section 2.2)."""
+    not_kept = FROM_THE_GATEWAY_ALONE | {b"content-length"}
+    kept = [(name, value) for name, value in _end_to_end(headers) if name not in not_kept]
+    if not any(name == b"host" for name, _ in kept):
+        kept.append((b"host", b"bank"))  # RFC 9112 section 3.2: only HTTP/1.0 may do without
+    kept.append((b"connection", b"close"))
+    if certificate is not None:
+        kept.append((CLIENT_CERT, b":" + base64.b64encode(certificate) + b":"))
+    return kept
+
+
+async def _read_answer(http: h11.Connection, reader: asyncio.StreamReader) -> Answer:
+    head: h11.Response | None = None
+    body = bytearray()
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await reader.read(READ_SIZE))
+        elif isinstance(event, h11.Response):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_ANSWER_LENGTH:
+                raise BankFailed(f"the bank's answer is longer than {MAX_ANSWER_LENGTH} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            assert head
+            headers = _end_to_end(head.headers)
+            if not any(name == b"content-length" for name, _ in headers):
+                headers.append((b"content-length", b"%d" % len(body)))
+            return Answer(head.status_code, head.reason, headers, bytes(body))
+        elif isinstance(event, h11.ConnectionClosed):
+            raise BankFailed("the bank closed the connection without an answer")
+
+
+def _end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Everything but the hop-by-hop headers, which Connection may add to."""
+    named = {
+        option.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    dropped = HOP_BY_HOP | named
+    return [(name, value) for name, value in headers if name not in dropped]

@@ -1,0 +1,128 @@
+"""The bank and its gateways as one running part."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab.events import EventLog, GatewayListening, PartStopped, Reporter, Trouble
+from lab.parts import BadInput, stop_signal
+from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.errors import BundleError
+from victim_server import bank
+from victim_server.gateway import Gateway, Limits
+from victim_server.schemes import GatewayFiles, Scheme
+
+PART = "victim-server"
+KEY_LOG_NAME = "keys.log"
+BACKLOG = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the part is called with; `ports` pairs each scheme with the port of its gateway, 0 for any free one."""
+
+    host: str
+    ports: tuple[tuple[Scheme, int], ...]
+    bundle_file: Path
+    ca_file: Path
+    folder: Path
+    opening_balance: int = bank.OPENING_BALANCE
+    limits: Limits = field(default_factory=Limits)
+
+
+async def serve(settings: Settings, tether: bool) -> int:
+    """Runs until told to stop; the exit status. BadInput or OSError, before anything is written, for bad settings."""
+    stopped = stop_signal(tether)
+    _raise_file_limit()
+    files = GatewayFiles(
+        settings.bundle_file,
+        _read_bundle(settings.bundle_file),
+        _read_authorities(settings.ca_file),
+        settings.folder / KEY_LOG_NAME,
+    )
+    with contextlib.ExitStack() as opened:
+        listeners = [opened.enter_context(listen(settings.host, scheme, port)) for scheme, port in settings.ports]
+        log = EventLog(settings.folder, PART)
+        opened.callback(log.close)
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: log.report(_trouble(context)))
+        async with running(settings, files, listeners, log):
+            await stopped.wait()
+        log.report(PartStopped("told to stop"))
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, files: GatewayFiles, listeners: list[socket.socket], reporter: Reporter
+) -> AsyncIterator[None]:
+    """Bank and gateways, one a listener, as long as the block lasts."""
+    key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    gateways: list[Gateway] = []
+    try:
+        app = bank.create_app(bank.Accounts(settings.opening_balance), reporter)
+        async with bank.serve(app) as bank_socket:
+            for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
+                gateway = Gateway(scheme, scheme.engines(files), bank_socket, reporter, key_log, settings.limits)
+                gateways.append(gateway)
+                await gateway.open(listener)
+                host, port = listener.getsockname()[:2]
+                reporter.report(GatewayListening(scheme.id, host, port, scheme.tls))
+            try:
+                yield
+            finally:
+                await asyncio.gather(*(gateway.close() for gateway in gateways))
+    finally:
+        os.close(key_log)
+
+
+def _read_bundle(path: Path) -> Bundle:
+    data = path.read_bytes()
+    if b"-----BEGIN" not in data:
+        raise BadInput(f"{path}: not PEM; the server's own bundle has to be")
+    try:
+        return parse_bundle(data, None, str(path), datetime.now(UTC))
+    except BundleError as error:
+        raise BadInput(str(error)) from None
+
+
+def _read_authorities(path: Path) -> tuple[bytes, ...]:
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise BadInput(f"{path}: holds no readable certificate in PEM; give the CA's") from None
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
+
+
+def listen(host: str, scheme: Scheme, port: int) -> socket.socket:
+    """A listening socket; BadInput, which names the scheme, where there is none to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise BadInput(
+            f"{scheme.id} cannot listen on {host}:{port}: {error.strerror}; "
+            f"free it, or choose another with --host or --port {scheme.id}=PORT"
+        ) from None
+
+
+def _raise_file_limit() -> None:
+    """Many connections need many file descriptors; systems start a process with few and let it ask for more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _trouble(context: dict[str, Any]) -> Trouble:
+    """What asyncio would otherwise print on stderr."""
+    error = context.get("exception")
+    return Trouble(f"{context.get('message')}" + (f": {type(error).__name__}: {error}" if error else ""))
