@@ -44,12 +44,18 @@ class BundleIssued:
 
 
 @dataclass(frozen=True)
-class ControlFailed:
-    """A control that must succeed did not, so this run has no verdicts."""
+class CaptureSearched:
+    """Everything that the attacker captured was searched for the certificate and for its private key.
 
-    scheme: str
-    control: str
-    reason: str
+    `certificate_at` and `key_at` are the places where they were found; `key_forms` are the encodings of the key that
+    were looked for.
+    """
+
+    connections: int
+    octets: int
+    certificate_at: tuple[str, ...]
+    key_forms: tuple[str, ...]
+    key_at: tuple[str, ...]
 
 
 # --- the victims ---
@@ -212,7 +218,7 @@ class UnknownEvent:
 Event: TypeAlias = (
     RunStarted
     | BundleIssued
-    | ControlFailed
+    | CaptureSearched
     | GatewayListening
     | ClientAuthenticated
     | ClientRefused
@@ -234,9 +240,7 @@ def _type_name(kind: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
-_BY_NAME: Mapping[str, type] = {
-    _type_name(kind): kind for kind in Event.__args__ if kind is not UnknownEvent
-}
+_BY_NAME: Mapping[str, type] = {_type_name(kind): kind for kind in Event.__args__ if kind is not UnknownEvent}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lab.events import BundleIssued
 from lab.tls.proof import PrivateKey
 
 KeyType = Literal["p256", "rsa", "ed25519"]
@@ -32,6 +33,12 @@ CUSTOMER = "alice"
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
 VALIDITY = timedelta(days=30)
+
+CA_FILE = "ca.pem"
+SERVER_PEM = "server.pem"
+CLIENT_PEM = f"{CUSTOMER}.pem"
+CLIENT_P12 = f"{CUSTOMER}.p12"
+CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
 
 
 class PkiError(Exception):
@@ -147,11 +154,11 @@ def issue(public: Path, server: Path, client: Path, key_type: KeyType = "p256") 
         authority,
         bank,
         alice,
-        public / "ca.pem",
-        server / "server.pem",
-        client / f"{CUSTOMER}.pem",
-        client / f"{CUSTOMER}.p12",
-        client / f"{CUSTOMER}.p12.password",
+        public / CA_FILE,
+        server / SERVER_PEM,
+        client / CLIENT_PEM,
+        client / CLIENT_P12,
+        client / CLIENT_P12_PASSWORD,
     )
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, bank.bundle_pem(), 0o600)
@@ -159,6 +166,29 @@ def issue(public: Path, server: Path, client: Path, key_type: KeyType = "p256") 
     _write(issued.client_p12, alice.bundle_p12(password), 0o600)
     _write(issued.client_p12_password, password.encode() + b"\n", 0o600)
     return issued
+
+
+def issued_event(client: Path) -> BundleIssued:
+    """What everybody may know about the bundle in alice's folder."""
+    certificate = x509.load_pem_x509_certificate((client / CLIENT_PEM).read_bytes())
+    return BundleIssued(
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        key_type=_key_words(certificate.public_key()),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+        files=(CLIENT_PEM, CLIENT_P12),
+    )
+
+
+def _key_words(key: object) -> str:
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA, {key.curve.name}"
+        case rsa.RSAPublicKey():
+            return f"RSA, {key.key_size} bits"
+        case _:
+            return "Ed25519"
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

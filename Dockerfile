@@ -1,0 +1,52 @@
+# One base for every part; each stage installs what its part needs and carries that part's code alone.
+FROM debian:trixie-slim AS base
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/certreplay
+# The packages are empty while dependencies are installed, so that a change of code doesn't install them anew.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN python3 -m venv /opt/venv && mkdir -p lab/tls attacker victim_client victim_server
+# Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
+RUN touch /etc/certreplay-lab \
+    && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
+    && install -d -o lab -g lab /public /keys /keys/server /keys/client /data \
+    && install -d /runs /parts
+
+FROM base AS victim-client
+RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-client]'
+COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/tls lab/tls
+COPY victim_client victim_client
+RUN python -m compileall -q .
+USER lab
+
+FROM base AS victim-server
+RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-server]'
+COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/tls lab/tls
+COPY victim_server victim_server
+RUN python -m compileall -q .
+USER lab
+
+# NET_RAW counts for root only, and root has nothing else here.
+FROM base AS attacker
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libpcap0.8t64 \
+    && rm -rf /var/lib/apt/lists/* \
+    && chown root:root /data
+RUN pip install --no-cache-dir -q -c constraints.txt -e '.[attacker]'
+COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/tls lab/tls
+COPY attacker attacker
+RUN python -m compileall -q .
+
+FROM base AS lab
+RUN pip install --no-cache-dir -q -c constraints.txt -e '.[lab]'
+COPY lab lab
+COPY attacker attacker
+COPY victim_client victim_client
+COPY victim_server victim_server
+RUN python -m compileall -q .
+USER lab

@@ -1,0 +1,27 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the verdicts
+	@$(BIN)/certreplay demo
+
+test: $(VENV)/dev ## set up, run every test
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev ## style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean: ## remove what `make` has set up; runs/ stays
+	rm -rf $(VENV)
+
+# Each stamp says that its extra is installed as pyproject.toml and constraints.txt have it now.
+$(VENV)/%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "certreplay needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) ($*), once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,168 @@
+"""`python -m attacker relay …` on loopback, `python -m attacker arp …` on the lab's network, until told to stop."""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attacker.capture import Tracker
+from attacker.errors import AttackerError
+from attacker.guard import Guard, stand_guard
+from attacker.packets import host_port, segment
+from attacker.raid import Raid
+from attacker.relay import Forward, Relay
+from attacker.wire_file import ETHERNET, CaptureFile
+from lab.events import EventLog, PartStopped, PositionLeft, PositionTaken, Reporter, Trouble
+from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
+
+if TYPE_CHECKING:
+    from attacker.live import LiveLink
+
+PART = "attacker"
+CAPTURE_FILE = "capture.pcapng"
+
+
+class Eyes:
+    """Everything that the attacker sees: written to the capture file first, then read like any other capture."""
+
+    def __init__(self, file: CaptureFile, raid: Raid, reporter: Reporter) -> None:
+        self._file = file
+        self._raid = raid
+        self._reporter = reporter
+        self._tracker = Tracker()
+
+    def see(self, time_ns: int, packet: bytes) -> None:
+        """One packet, with the time it was seen in ns since 1970."""
+        if not self._file.full and not self._file.write(time_ns, packet):
+            self._reporter.report(Trouble(f"{CAPTURE_FILE} is full; from here on nothing is written to it"))
+        seen = segment(ETHERNET, packet)
+        for capture in self._tracker.feed(time_ns, seen) if seen else ():
+            self._raid.take(capture)
+
+
+async def relay(forwards: list[Forward], log: EventLog, folder: Path, stop: asyncio.Event) -> None:
+    """The position on loopback."""
+    relayed: dict[str, tuple[str, int]] = {}
+    raid = Raid(log, folder, "a TCP relay on loopback", relayed.__getitem__)
+    file = CaptureFile(folder / CAPTURE_FILE)
+    position = Relay(Eyes(file, raid, log).see)
+    try:
+        await position.start(forwards)
+        relayed |= {host_port(forward.listen): forward.target for forward in position.forwards}
+        log.report(PositionTaken("relay", position.describe()))
+        await stop.wait()
+    finally:
+        await raid.close()
+        await position.close()
+        file.close()
+    log.report(PositionLeft("relay", ()))
+
+
+async def arp(guard: Guard, client: str, server: str, log: EventLog, folder: Path, stop: asyncio.Event) -> None:
+    """The position on the lab's network."""
+    from attacker.arp import ArpPosition  # these two need scapy, and the relay need not wait for it
+    from attacker.live import LiveLink
+
+    position = ArpPosition(guard, client, server)
+    raid = Raid(log, folder, f"{position.interface}, after ARP spoofing", _as_seen)
+    file = CaptureFile(folder / CAPTURE_FILE)
+    link = LiveLink(position.interface, position.bpf_filter())
+    eyes = Eyes(file, raid, log)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(link, partial(_look, link, eyes))
+    try:
+        async with position:
+            log.report(PositionTaken("arp", position.describe()))
+            await position.hold(stop)
+    finally:
+        loop.remove_reader(link)
+        link.close()
+        await raid.close()
+        file.close()
+    log.report(PositionLeft("arp", position.healed))
+
+
+def _look(link: "LiveLink", eyes: Eyes) -> None:
+    packet = link.receive()
+    if packet:
+        eyes.see(*packet)
+
+
+def _as_seen(server: str) -> tuple[str, int]:
+    """On the network the attacker reaches a server under the very address that the victim does."""
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    it = ArgumentParser(prog="python -m attacker", description=__doc__)
+    positions = it.add_subparsers(dest="position", required=True, metavar="{relay,arp}")
+    on_loopback = positions.add_parser("relay", help="between a client and a server on loopback")
+    on_loopback.add_argument(
+        "--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help="listen there, relay to there"
+    )
+    on_network = positions.add_parser("arp", help="between two hosts on the lab's network")
+    on_network.add_argument("--client", required=True, metavar="HOST")
+    on_network.add_argument("--server", required=True, metavar="HOST")
+    for position in (on_loopback, on_network):
+        position.add_argument("--folder", type=Path, required=True, help="where everything goes")
+        position.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
+    return it
+
+
+def forward(text: str) -> Forward:
+    """Reads `127.0.0.1:40001=127.0.0.1:8441`; BadInput for anything else."""
+    try:
+        listen, target = text.split("=")
+        return Forward(_as_seen(listen), _as_seen(target))
+    except ValueError:
+        raise BadInput(f"{text!r} is not HOST:PORT=HOST:PORT") from None
+
+
+async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
+    """The part; its exit status."""
+    stop = stop_signal(arguments.tether)
+    folder: Path = arguments.folder
+    with _events(folder) as log:
+        if guard:
+            await arp(guard, arguments.client, arguments.server, log, folder, stop)
+        else:
+            await relay([forward(text) for text in arguments.forward], log, folder, stop)
+        log.report(PartStopped("told to stop"))
+    return 0
+
+
+@contextmanager
+def _events(folder: Path) -> Iterator[EventLog]:
+    """The event log; what the attacker cannot do is told there and then on stderr."""
+    log = EventLog(folder, PART)
+    try:
+        yield log
+    except AttackerError as error:
+        log.report(Trouble(str(error)))
+        raise BadInput(str(error)) from None
+    finally:
+        log.close()
+
+
+def run() -> None:
+    """Reads the call, sets the guard before anything else is begun, and runs."""
+
+    async def bad_call() -> int:
+        parser().parse_args()
+        return 0
+
+    try:
+        arguments = parser().parse_args()
+    except BadInput:
+        run_part(PART, bad_call)
+    guard = stand_guard() if arguments.position == "arp" else None
+    run_part(PART, partial(main, arguments, guard))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,9 @@
+"""What the attacker's part can fail with; one family, every text one line for people."""
+
+
+class AttackerError(Exception):
+    """Everything that the attacker's part raises for its caller's sake derives from this."""
+
+
+class CaptureFileError(AttackerError):
+    """A capture file that cannot be read, or has nothing in it to read; the text says which, where and why."""

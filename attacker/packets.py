@@ -1,0 +1,122 @@
+"""From a captured packet to the TCP segment in it: link layers, VLAN tags, IPv4 and IPv6.
+
+Link types are the registry's (tcpdump.org, LINKTYPE_*). Arbitrary bytes give a segment or None, never an error.
+"""
+
+import struct
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+_IPV4, _IPV6 = 0x0800, 0x86DD
+_VLANS = (0x8100, 0x88A8, 0x9100)
+_TCP = 6
+_EXTENSIONS = (0, 43, 60, 135, 139, 140)  # RFC 7045 section 4, those that carry their length in units of 8 bytes
+_AUTHENTICATION = 51
+_ETHERNET, _NULL, _LOOP, _SLL, _SLL2 = 1, 0, 108, 113, 276
+_RAW = (12, 14, 101, 228, 229)
+
+
+def host_port(address: tuple[str, int]) -> str:
+    """An address as people write it: `127.0.0.1:8441`, `[::1]:8441`."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Endpoint(NamedTuple):
+    """An address and a port; `host` is packed, 4 or 16 bytes. As text it is `127.0.0.1:8441` or `[::1]:8441`."""
+
+    host: bytes
+    port: int
+
+    def __str__(self) -> str:
+        address = IPv4Address(self.host) if len(self.host) == 4 else IPv6Address(self.host)
+        return host_port((str(address), self.port))
+
+
+class Segment(NamedTuple):
+    """One TCP segment (RFC 9293 section 3.1)."""
+
+    source: Endpoint
+    destination: Endpoint
+    sequence: int
+    flags: int
+    payload: bytes
+
+
+def segment(link_type: int, data: bytes) -> Segment | None:
+    """The TCP segment in a packet; None where there is none, or only a fragment of one."""
+    try:
+        start = _network_layer(link_type, data)
+        if start is None:
+            return None
+        version = data[start] >> 4
+        if version == 4:
+            return _from_ipv4(data, start)
+        if version == 6:
+            return _from_ipv6(data, start)
+    except (IndexError, struct.error):
+        pass  # shorter than its own headers say
+    return None
+
+
+def _network_layer(link_type: int, data: bytes) -> int | None:
+    """Where the IP header begins; None where there is none."""
+    if link_type == _ETHERNET:
+        at = 12
+    elif link_type in _RAW:
+        return 0
+    elif link_type in (_NULL, _LOOP):
+        return 4
+    elif link_type == _SLL:
+        at = 14
+    elif link_type == _SLL2:
+        return 20 if data[:2] in (b"\x08\x00", b"\x86\xdd") else None
+    else:
+        return None
+    kind = data[at] << 8 | data[at + 1]
+    while kind in _VLANS:
+        at += 4
+        kind = data[at] << 8 | data[at + 1]
+    return at + 2 if kind in (_IPV4, _IPV6) else None
+
+
+def _from_ipv4(data: bytes, start: int) -> Segment | None:
+    """RFC 791 section 3.1. The total length cuts off what Ethernet padded."""
+    header = (data[start] & 0x0F) * 4
+    total, _, fragment = struct.unpack_from("!HHH", data, start + 2)
+    if header < 20 or data[start + 9] != _TCP or fragment & 0x3FFF:
+        return None
+    end = start + total if total else len(data)  # zero with segmentation offload
+    return _tcp(data, start + header, end, data[start + 12 : start + 16], data[start + 16 : start + 20])
+
+
+def _from_ipv6(data: bytes, start: int) -> Segment | None:
+    """RFC 8200 section 3, extension headers passed over."""
+    length, following = struct.unpack_from("!HB", data, start + 4)
+    end = start + 40 + length if length else len(data)
+    at = start + 40
+    while following != _TCP:
+        if following in _EXTENSIONS:
+            step = (data[at + 1] + 1) * 8
+        elif following == _AUTHENTICATION:
+            step = (data[at + 1] + 2) * 4
+        else:
+            return None
+        following, at = data[at], at + step
+    return _tcp(data, at, end, data[start + 8 : start + 24], data[start + 24 : start + 40])
+
+
+def _tcp(data: bytes, at: int, end: int, source: bytes, destination: bytes) -> Segment | None:
+    source_port, destination_port, sequence, _, offset, flags = struct.unpack_from("!HHIIBB", data, at)
+    payload = at + (offset >> 4) * 4
+    if payload < at + 20 or payload > end:
+        return None
+    return Segment(
+        Endpoint(source, source_port),
+        Endpoint(destination, destination_port),
+        sequence,
+        flags,
+        data[payload : min(end, len(data))],
+    )

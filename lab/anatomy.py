@@ -1,0 +1,54 @@
+"""What the bytes of a captured message mean, field by field."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from lab.tls import wire
+from lab.tls.messages import CertificateVerify, parse
+from lab.tls.proof import scheme_name
+
+
+@dataclass(frozen=True)
+class Field:
+    """Some consecutive bytes and one phrase about them."""
+
+    octets: bytes
+    meaning: str
+
+
+def certificate_fields(record_header: bytes, message: bytes) -> Iterator[Field]:
+    """A record's five-byte header (RFC 5246 section 6.2.1) and the Certificate message behind it (section 7.4.2).
+
+    DecodeError where the bytes are none.
+    """
+    if record_header:
+        length = int.from_bytes(record_header[3:], "big")
+        yield Field(record_header, f"record: handshake (22), TLS 1.2 (3.3), {length} bytes follow")
+    yield Field(message[:4], f"message: Certificate (11), {len(message) - 4} bytes follow")
+    reader = wire.Reader(message[4:], "Certificate")
+    octets = reader.take(3, "certificate_list's length")
+    yield Field(octets, f"certificate_list, {int.from_bytes(octets, 'big')} bytes")
+    while reader.left:
+        octets = reader.take(3, "a certificate's length")
+        length = int.from_bytes(octets, "big")
+        yield Field(octets, f"a certificate, {length} bytes")
+        der = reader.take(length, "a certificate")
+        yield Field(der, f"X.509 in DER: {_about(der)}")
+
+
+def proof_fields(message: bytes) -> Iterator[Field]:
+    """A CertificateVerify message (RFC 5246 section 7.4.8)."""
+    proof = parse(message)
+    assert isinstance(proof, CertificateVerify)
+    yield Field(message[:4], f"message: CertificateVerify (15), {len(message) - 4} bytes follow")
+    yield Field(message[4:6], f"signature scheme: {scheme_name(proof.scheme)}")
+    yield Field(message[6:8], f"signature, {len(proof.signature)} bytes")
+    yield Field(proof.signature, "the signature over all messages of this one handshake")
+
+
+def _about(der: bytes) -> str:
+    certificate = x509.load_der_x509_certificate(der)
+    subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+    return f"{subject}, issued by {issuer}"

@@ -1,0 +1,170 @@
+"""The classroom lab: what the lab does in the containers of `docker compose up`.
+
+Three services: `authority` issues the bundles and names the run, `control` is lent alice's key and runs what needs it,
+`follow` watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a
+folder named after the run; `follow` copies these together into one run directory.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lab import control, pki
+from lab.events import EventLog, PartStopped, RunStarted
+from lab.pki import KeyType
+from lab.run import (
+    ATTACKER,
+    AUTHORITY,
+    CAPTURE_FILE,
+    CONTROL,
+    LAB,
+    Folders,
+    Run,
+    RunError,
+    make_run_folder,
+    new_run_name,
+)
+from lab.tls.bundle import parse_bundle
+from lab.tls.errors import BundleError
+from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
+
+PUBLIC = Path("/public")
+KEYS = Path("/keys")
+DATA = Path("/data")
+PARTS = Path("/parts")
+RUNS = Path("/runs")
+
+RUN_NAME_FILE = "run"
+RUN_SECONDS = 120.0
+POLL_SECONDS = 0.1
+GOOD_FOR = timedelta(days=1)
+CHUNK = 1 << 20
+
+Watcher = Callable[[Run, Judgement | None], None]
+
+
+def start_run(key_type: KeyType) -> None:
+    """Names the run and issues everything, unless what an earlier run issued is still good."""
+    folders = (PUBLIC, KEYS / "server", KEYS / "client")
+    if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
+        for path in (path for folder in folders for path in folder.iterdir()):
+            path.unlink()
+    if not (PUBLIC / pki.CA_FILE).exists():
+        pki.issue(*folders, key_type)
+    name = new_run_name()
+    log = EventLog(DATA / name, AUTHORITY)
+    log.report(RunStarted("classroom", name))
+    log.report(pki.issued_event(KEYS / "client"))
+    log.close()
+    (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
+
+
+async def run_control(gateways: list[tuple[str, int]]) -> None:
+    """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
+    name = _run_name()
+    bundle_file = KEYS / "client" / pki.CLIENT_PEM
+    bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
+    attacks = Run(PARTS / ATTACKER, parts=name)
+    try:
+        async with asyncio.timeout(RUN_SECONDS / 2):
+            while not tried_everywhere(attacks, [port for _, port in gateways]):
+                attacks.update()
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        pass  # the judge says what is missing
+    log = EventLog(DATA / name, CONTROL)
+    for tried in await control.try_stolen_key(bundle, gateways):
+        log.report(tried)
+    capture = PARTS / ATTACKER / name / CAPTURE_FILE
+    if capture.exists():
+        log.report(control.search_capture(capture, bundle))
+    log.report(PartStopped("done"))
+    log.close()
+
+
+async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
+    """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
+    become_owner_of(RUNS)
+    name = _run_name()
+    path = RUNS / name
+    folders = Folders(path) if path.is_dir() else make_run_folder(RUNS, name)
+    log = EventLog(folders.part(LAB), LAB)
+    copies = Copies(PARTS, folders)
+    run = Run(folders.path)
+    judgement: Judgement | None = None
+    deadline = asyncio.get_running_loop().time() + RUN_SECONDS
+    while not stop.is_set():
+        copies.update()
+        if run.update() and judgement is None:
+            judgement = judge(run)
+        if judgement is None and asyncio.get_running_loop().time() > deadline:
+            judgement = judge_unfinished(run)
+        watch(run, judgement)
+        if judgement and not folders.verdicts.exists():
+            folders.verdicts.write_text(judgement.to_json())
+        if judgement and once:
+            break
+        try:
+            await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+        except TimeoutError:
+            pass
+    copies.update()
+    log.report(PartStopped("the verdicts are in" if judgement else "told to stop before the verdicts were in"))
+    log.close()
+    run.update()
+    return judgement or judge_unfinished(run)
+
+
+class Copies:
+    """Copies of what the parts write, kept up to date. The parts' files only ever grow, so only the new is copied."""
+
+    def __init__(self, parts: Path, folders: Folders) -> None:
+        self._parts = parts
+        self._folders = folders
+
+    def update(self) -> None:
+        """Copies what has come since; files that are as long as their copies cost a look."""
+        for part in sorted(self._parts.iterdir()):
+            source = part / self._folders.path.name
+            for path in sorted(path for path in source.rglob("*") if path.is_file()):
+                self._copy(path, self._folders.part(part.name) / path.relative_to(source))
+
+    def _copy(self, source: Path, target: Path) -> None:
+        done = target.stat().st_size if target.exists() else 0
+        if source.stat().st_size <= done:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reading, target.open("ab") as writing:
+            reading.seek(done)
+            while chunk := reading.read(CHUNK):
+                writing.write(chunk)
+
+
+def become_owner_of(folder: Path) -> None:
+    """Takes on the user and group that own `folder`, for good, so that its files are theirs and not root's."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _run_name() -> str:
+    path = PUBLIC / RUN_NAME_FILE
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise RunError(
+            f"{path}: {error.strerror}; `certreplay classroom` is for the services in compose.yaml"
+        ) from None
+
+
+def _still_good() -> bool:
+    """Whether alice's bundle is there and good for another day."""
+    path = KEYS / "client" / pki.CLIENT_PEM
+    try:
+        parse_bundle(path.read_bytes(), None, str(path), datetime.now(UTC) + GOOD_FOR)
+    except (OSError, BundleError):
+        return False
+    return True

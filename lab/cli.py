@@ -1,0 +1,209 @@
+"""The command `certreplay`.
+
+Exit status 0: every verdict is as expected; 1: some verdict is not, or there are none; 2: the call or its input is
+wrong, said in one line on stderr.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.table import Table
+from typer.exceptions import TyperException
+
+from attacker.errors import AttackerError
+from attacker.moves import MOVES
+from lab import classroom, embedded, parts, story, verdicts
+from lab.pki import KeyType, PkiError
+from lab.run import RunError, open_run
+from lab.supervisor import PartFailed
+from lab.tls.errors import BundleError
+from victim_server.schemes import SCHEMES
+
+T = TypeVar("T")
+
+AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
+
+app = typer.Typer(
+    help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+
+@app.command()
+def demo(
+    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
+    port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the embedded lab, tell its story, print the verdicts."""
+    console = story.new_console(quiet=as_json)
+    teller = story.Teller(console)
+    judgement = _finish(embedded.run_embedded(runs, key_type, _port(port), teller.update))
+    run = open_run(runs / judgement.run)
+    teller.update(run, judgement)
+    console.print(f"\nEverything is in {run.folders.path}; open {run.folders.capture} in Wireshark.", style="dim")
+    _end(judgement, as_json)
+
+
+@app.command(name="verdicts")
+def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+    """Print a run's verdicts, judged anew from its events."""
+    judgement = _judge(run)
+    if not as_json:
+        story.new_console().print(story.verdict_table(judgement))
+        for error in judgement.errors:
+            print(error)
+    _end(judgement, as_json)
+
+
+@app.command(name="story")
+def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+    """Tell a run's story again, as far as it got."""
+    judgement = _judge(run)
+    if not as_json:
+        story.Teller(story.new_console()).update(open_run(run), judgement)
+    _end(judgement, as_json)
+
+
+@app.command()
+def moves(as_json: Json = False) -> None:
+    """List the moves: the ways of presenting a certificate without its key."""
+    rows = [
+        {"id": m.id, "title": m.title, "sends": m.sends, "refused_by": m.refused_by, "alert": m.alert.label}
+        for m in MOVES
+    ]
+    _show(rows, as_json)
+
+
+@app.command()
+def schemes(as_json: Json = False) -> None:
+    """List the schemes: the ways of authenticating a client."""
+    rows = [
+        {"id": s.id, "tls": s.tls, "asks_for": s.asks_for, "checks": s.checks, "stands_for": s.stands_for}
+        for s in SCHEMES
+    ]
+    _show(rows, as_json)
+
+
+classroom_app = typer.Typer(help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True)
+app.add_typer(classroom_app, name="classroom")
+
+
+@classroom_app.command()
+def authority(
+    key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
+) -> None:
+    """Issue the bundles and name the run."""
+    classroom.start_run(key_type)
+
+
+@classroom_app.command(name="control")
+def control_command(
+    gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
+) -> None:
+    """Try the stolen bundle at every gateway, after the attacker."""
+    targets = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in gateway) if port.isdigit()]
+    if len(targets) != len(gateway):
+        raise RunError(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    _finish(classroom.run_control(targets))
+
+
+@classroom_app.command()
+def follow() -> None:
+    """Follow the parts, tell the story, judge."""
+    console = story.new_console()
+    teller = story.Teller(console)
+    once = bool(os.environ.get("CERTREPLAY_ONCE"))
+
+    async def run() -> verdicts.Judgement:
+        return await classroom.follow(parts.stop_signal(tether=False), once, teller.update)
+
+    _end(asyncio.run(run()), as_json=False)
+
+
+def main() -> NoReturn:
+    """The entry point: every error that is the caller's becomes one line and status 2."""
+    try:
+        app(standalone_mode=False)
+    except TyperException as error:
+        if not str(error):  # called without anything: the help was shown
+            sys.exit(BAD_INPUT)
+        _bad_input(f"{error} (--help shows how to call it)")
+    except (AttackerError, BundleError, PkiError, RunError) as error:
+        _bad_input(str(error))
+    sys.exit(AS_EXPECTED)
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` to its end; Ctrl-C and SIGTERM stop it in good order, then end the command."""
+    stopped_by: list[int] = []
+
+    async def stoppable() -> T:
+        task = asyncio.current_task()
+        assert task
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            if not stopped_by:
+                stopped_by.append(number)
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        print("certreplay: stopped", file=sys.stderr)
+        sys.exit(128 + (stopped_by[0] if stopped_by else 0))
+    except PartFailed as failure:
+        print(f"certreplay: {failure}", file=sys.stderr)
+        sys.exit(BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED)
+
+
+def _judge(folder: Path) -> verdicts.Judgement:
+    run = open_run(folder)
+    return verdicts.judge(run) or verdicts.judge_unfinished(run)
+
+
+def _end(judgement: verdicts.Judgement, as_json: bool) -> NoReturn:
+    if as_json:
+        sys.stdout.write(judgement.to_json())
+    sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
+
+
+def _show(rows: list[dict[str, str]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in rows[0]:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*row.values())
+    story.new_console().print(table)
+
+
+def _port(port: int | None) -> int | None:
+    highest = 65535 - 2 * len(SCHEMES)
+    if port is not None and not 1 <= port <= highest:
+        _bad_input(f"--port {port}: choose one from 1 to {highest}")
+    return port
+
+
+def _bad_input(message: str) -> NoReturn:
+    print(f"certreplay: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,85 @@
+"""What if the bundle were stolen? The control that needs alice's key, so the lab runs it and never the attacker.
+
+It runs the attacker's own replay code with the real key at every gateway: if that does not get in, the refusals of the
+moves mean nothing. And it looks whether any encoding of the key is in what the attacker captured, which nobody can do
+without the key either.
+"""
+
+import asyncio
+import base64
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from attacker.replay import attempt
+from attacker.search import find_in_streams
+from lab.events import CaptureSearched, GatewayListening, MoveTried
+from lab.pki import SERVER_NAME
+from lab.run import Run
+from lab.tls import proof
+from lab.tls.bundle import Bundle
+from lab.tls.proof import PrivateKey
+from lab.verdicts import STOLEN_KEY
+
+
+async def try_stolen_key(bundle: Bundle, targets: Iterable[tuple[str, int]]) -> list[MoveTried]:
+    """Presents the stolen bundle at every gateway, which must take it."""
+    prove = proof.prove_with(bundle.key)
+    return await asyncio.gather(
+        *(attempt(STOLEN_KEY, target, SERVER_NAME, bundle.chain, prove, None) for target in targets)
+    )
+
+
+def gateways(run: Run) -> list[tuple[str, int]]:
+    """Where the run's gateways listen, each as host and port."""
+    return [(gateway.host, gateway.port) for gateway in run.all(GatewayListening)]
+
+
+def search_capture(capture: Path, bundle: Bundle) -> CaptureSearched:
+    """Looks for the certificate, which must be there, and for the key, which must not, in every TCP stream."""
+    forms = key_forms(bundle.key)
+    found = find_in_streams(capture, {"certificate": bundle.chain[0], **forms})
+    places = [(hit.needle, f"{hit.sender} to {hit.receiver}, byte {hit.offset}") for hit in found.hits]
+    return CaptureSearched(
+        connections=found.connections,
+        octets=found.octets,
+        certificate_at=tuple(place for needle, place in places if needle == "certificate"),
+        key_forms=tuple(forms),
+        key_at=tuple(f"{needle}: {place}" for needle, place in places if needle != "certificate"),
+    )
+
+
+def key_forms(key: PrivateKey) -> Mapping[str, bytes]:
+    """The encodings of a private key that could give it away, each under a name for people."""
+    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    forms = {
+        "PKCS#8 in DER": der,
+        "PKCS#8 in base64": base64.b64encode(der),
+        "PKCS#8 in PEM": b"\n".join(pem.splitlines()[1:-1]),
+        "the words PRIVATE KEY": b"PRIVATE KEY-----",
+    }
+    for name, secret in _secret_numbers(key).items():
+        forms[name] = secret
+        forms[f"{name}, bytes reversed"] = secret[::-1]
+        forms[f"{name} in hex"] = secret.hex().encode()
+        forms[f"{name} in upper-case hex"] = secret.hex().upper().encode()
+    return forms
+
+
+def _secret_numbers(key: PrivateKey) -> Mapping[str, bytes]:
+    """The numbers that are the key, big-endian."""
+
+    def octets(number: int) -> bytes:
+        return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+    match key:
+        case ec.EllipticCurvePrivateKey():
+            return {"scalar": octets(key.private_numbers().private_value)}
+        case rsa.RSAPrivateKey():
+            numbers = key.private_numbers()
+            return {"exponent": octets(numbers.d), "first prime": octets(numbers.p), "second prime": octets(numbers.q)}
+        case _:
+            return {"seed": key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())}

@@ -1,0 +1,298 @@
+"""The story of a run, told on a terminal: acts, each a view of the run's events and told once all of them are there."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rich.console import Console, ConsoleRenderable
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from attacker.moves import MOVES
+from attacker.replay import ACCEPTED
+from lab.anatomy import Field, certificate_fields, proof_fields
+from lab.events import (
+    BundleIssued,
+    CaptureSearched,
+    MoneyMoved,
+    PositionTaken,
+    RunStarted,
+    UnknownEvent,
+)
+from lab.run import Run
+from lab.verdicts import (
+    CLIENT,
+    Judgement,
+    Verdict,
+    captured,
+    gateway_schemes,
+    missing_verdicts,
+    scheme_verdicts,
+)
+from victim_server.schemes import SCHEMES, Scheme
+
+WIDTH = 110
+OCTETS_A_LINE = 16
+SHOWN_LINES = 3
+
+QUESTION = (
+    "In mutual TLS the client sends its certificate and then signs the handshake with its private key\n"
+    "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the\n"
+    "certificate enough?"
+)
+
+Lines: TypeAlias = Iterator[ConsoleRenderable]
+
+
+@dataclass(frozen=True)
+class Act:
+    """A part of the story: its heading, and what is told, None as long as the run hasn't got there."""
+
+    title: str
+    tell: Callable[[Run, Judgement | None], Lines | None]
+
+
+class Teller:
+    """Tells a run on a console, an act at a time, in order, as soon as each can be told."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0
+        self._begun = False
+
+    def update(self, run: Run, judgement: Judgement | None = None) -> None:
+        """Tells the acts that can be told now; with a judgement, all that are left and can be."""
+        started = run.first(RunStarted)
+        if started and not self._begun:
+            self._begun = True
+            self._console.print(Text(QUESTION, "bold"))
+            self._console.print(Text(f"run {started.run}, {started.mode}", "dim"))
+        while self._told < len(ACTS):
+            act = ACTS[self._told]
+            lines = act.tell(run, judgement)
+            if lines is None and judgement is None:
+                return
+            self._told += 1
+            if lines is not None:
+                self._console.print()
+                self._console.print(Text(act.title, "bold"))
+                for line in lines:
+                    self._console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def new_console(quiet: bool = False) -> Console:
+    """A console as the story wants it: plain when piped, and no wider than a projector shows."""
+    console = Console(highlight=False, quiet=quiet)
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return console
+
+
+def _issued(run: Run, judgement: Judgement | None) -> Lines | None:
+    issued = run.first(BundleIssued)
+    return _tell_issued(issued) if issued else None
+
+
+def _tell_issued(issued: BundleIssued) -> Lines:
+    yield Text("The bank made a key and a certificate for its customer and gave her both in one file.")
+    yield _facts(
+        ("subject", issued.subject),
+        ("issuer", issued.issuer),
+        ("key", issued.key_type),
+        ("sha256", issued.sha256),
+        ("bundle", f"{' and '.join(issued.files)}: key and certificate, stored and handed out together"),
+    )
+
+
+def _position(run: Run, judgement: Judgement | None) -> Lines | None:
+    position = run.first(PositionTaken)
+    return _tell_position(position) if position else None
+
+
+def _tell_position(position: PositionTaken) -> Lines:
+    how = {
+        "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
+        "arp": "Mallory tells each victim by ARP that she is the other; her kernel forwards what they send.",
+    }
+    yield Text(how.get(position.kind, position.kind))
+    for line in position.detail:
+        yield Text(f"  {line}")
+
+
+def _wire(run: Run, judgement: Judgement | None) -> Lines | None:
+    return _tell_wire(run) if captured(run) and run.first(BundleIssued) else None
+
+
+def _tell_wire(run: Run) -> Lines:
+    seen, issued = captured(run), run.first(BundleIssued)
+    assert seen
+    assert issued
+    yield Text(f"Alice logs in, TLS {seen.tls}: {seen.client} to {seen.server}. Her Certificate message is plaintext:")
+    yield _dump(certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
+    yield Text("Then her proof, made with the private key over this one handshake:")
+    yield _dump(proof_fields(bytes.fromhex(seen.proof or "")))
+    same = seen.sha256 == issued.sha256
+    yield _facts(
+        ("sha256 of the captured certificate", seen.sha256),
+        ("sha256 of alice's certificate", f"{issued.sha256}, {'the same' if same else 'ANOTHER ONE'}"),
+        ("mallory keeps", "attacker/stolen/alice.pem: a certificate, no key"),
+    )
+
+
+def _door(scheme: Scheme) -> Callable[[Run, Judgement | None], Lines | None]:
+    def tell(run: Run, judgement: Judgement | None) -> Lines | None:
+        there = scheme in gateway_schemes(run).values()
+        return _tell_door(run, scheme) if there and not missing_verdicts(run, scheme) else None
+
+    return tell
+
+
+def _tell_door(run: Run, scheme: Scheme) -> Lines:
+    titles = {move.id: move.title for move in MOVES}
+    for verdict in scheme_verdicts(run, scheme):
+        yield Text.assemble((f"{verdict.move}: ", "bold"), f"{titles[verdict.move]}.")
+        yield _facts(
+            ("  sent", ", ".join(verdict.evidence.sent)),
+            ("  came back", _came_back(verdict)),
+            ("  gateway", verdict.evidence.reason),
+            ("  outcome", _outcome(verdict)),
+        )
+
+
+def _came_back(verdict: Verdict) -> str:
+    evidence = verdict.evidence
+    if evidence.http:
+        return f"HTTP {evidence.http.status} {evidence.http.body}"
+    if evidence.alert:
+        return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}"
+    return "nothing"
+
+
+def _outcome(verdict: Verdict) -> Text:
+    words = verdict.outcome
+    if verdict.evidence.stolen:
+        words += f", and {verdict.evidence.stolen} moved from alice to mallory"
+    text = Text.assemble((words, "bold red" if verdict.outcome == ACCEPTED else "bold green"))
+    if not verdict.as_expected:
+        text.append(f"  FINDING: expected {_expectation(verdict)}", "bold yellow")
+    return text
+
+
+def _expectation(verdict: Verdict) -> str:
+    due = verdict.evidence.expected_alert
+    return f"{verdict.expected} by alert {due.name} ({due.number})" if due else verdict.expected
+
+
+def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
+    return _tell_controls(run, judgement) if judgement else None
+
+
+def _tell_controls(run: Run, judgement: Judgement) -> Lines:
+    yield Text("A refusal means something only if the right key gets in by the same way.")
+    facts = []
+    for control in judgement.controls:
+        who = "alice herself" if control.control == CLIENT else "the stolen bundle: this replay, with her key"
+        facts.append((f"{who}, at {control.scheme}", control.outcome))
+    yield _facts(*facts)
+    searched = run.first(CaptureSearched)
+    if searched:
+        octets = f"{searched.octets:,} bytes in {searched.connections} connections"
+        key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
+        yield Text(f"Everything that mallory captured, {octets}, was searched:")
+        yield _facts(
+            (
+                "alice's certificate",
+                f"found {len(searched.certificate_at)} times, first in {searched.certificate_at[0]}",
+            )
+            if searched.certificate_at
+            else ("alice's certificate", "NOT FOUND"),
+            (f"her key, in {len(searched.key_forms)} encodings", key),
+        )
+
+
+def _verdicts(run: Run, judgement: Judgement | None) -> Lines | None:
+    return _tell_verdicts(run, judgement) if judgement else None
+
+
+def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
+    if judgement.errors:
+        yield Text("There are no verdicts, because the run lacks what would make them mean something:", "bold yellow")
+        for error in judgement.errors:
+            yield Text(f"  {error}")
+        return
+    yield verdict_table(judgement)
+    moved = list(run.all(MoneyMoved))
+    if moved:
+        lost = sum(transfer.amount for transfer in moved)
+        yield Text(f"Alice's account at the bank: {moved[0].balance + moved[0].amount} before, {lost} gone.")
+    strange = sum(1 for _ in run.all(UnknownEvent))
+    if strange:
+        yield Text(f"{strange} events are of a kind that this version doesn't know.", "yellow")
+    yield Text()
+    yield Text(_answer(judgement), "bold")
+
+
+def verdict_table(judgement: Judgement) -> Table:
+    """The moves by the schemes."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in ("scheme", "move", "expected", "outcome", "evidence"):
+        table.add_column(heading)
+    for verdict in judgement.verdicts:
+        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _came_back(verdict))
+    return table
+
+
+def _outcome_word(verdict: Verdict) -> Text:
+    text = Text(verdict.outcome, "red" if verdict.outcome == ACCEPTED else "green")
+    return text if verdict.as_expected else text.append(" (!)", "bold yellow")
+
+
+def _answer(judgement: Judgement) -> str:
+    """One closing sentence, out of what was measured."""
+    if not judgement.as_expected:
+        odd = [f"{v.move} at {v.scheme}" for v in judgement.verdicts if not v.as_expected]
+        return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
+    opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
+    held = [v for v in judgement.verdicts if v.outcome != ACCEPTED]
+    return (
+        f"So why isn't the certificate enough? Because it isn't a secret: the one that crossed the wire opened "
+        f"{', '.join(sorted(opened))}, and the {len(held)} refusals at {', '.join(sorted({v.scheme for v in held}))} "
+        f"rest on the one thing that never crossed it, alice's key, which must sign every handshake anew."
+    )
+
+
+def _facts(*facts: tuple[str, str | Text]) -> Table:
+    """Aligned names and values."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, value)
+    return table
+
+
+def _dump(fields: Iterator[Field]) -> Padding:
+    """Bytes and what they mean, side by side; of a long field the beginning."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for field in fields:
+        lines = [field.octets[i : i + OCTETS_A_LINE] for i in range(0, len(field.octets), OCTETS_A_LINE)]
+        for number, line in enumerate(lines[:SHOWN_LINES]):
+            table.add_row(line.hex(" "), "" if number else field.meaning)
+        if left := sum(map(len, lines[SHOWN_LINES:])):
+            table.add_row(f"... and {left} bytes more", "")
+    return Padding(table, (0, 0, 0, 2))
+
+
+ACTS = (
+    Act("1. Issued", _issued),
+    Act("2. In between", _position),
+    Act("3. On the wire", _wire),
+    *(
+        Act(f"{number}. At the door `{scheme.id}`: asks for {scheme.asks_for}, checks {scheme.checks}", _door(scheme))
+        for number, scheme in enumerate(sorted(SCHEMES, key=lambda scheme: scheme.checks_proof), start=4)
+    ),
+    Act(f"{4 + len(SCHEMES)}. Controls", _controls),
+    Act(f"{5 + len(SCHEMES)}. Verdicts", _verdicts),
+)

@@ -1,0 +1,111 @@
+"""Runs the parts as processes, and sees to it that none of them outlives the lab."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+STOP_SECONDS = 3.0
+LAST_WORDS = 1 << 13
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part's name in the run, its Python package and its arguments."""
+
+    name: str
+    package: str
+    arguments: tuple[str, ...]
+
+
+class PartFailed(Exception):
+    """A part ended though it should not have. `status` is its exit status, negative for a signal."""
+
+    def __init__(self, name: str, status: int, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.status = status
+
+
+class Supervisor:
+    """Starts parts; when it is left, by whatever way, it ends them all.
+
+    Each part is tethered: it holds the reading end of a pipe as its standard input and ends when that closes, so even
+    a lab that is killed outright takes its parts with it. A part runs in a session of its own: Ctrl-C reaches only the
+    lab, which then stops the parts in good order.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._words: dict[str, asyncio.Task[list[str]]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self, part: Part) -> None:
+        """Starts a part; it isn't ready yet when this returns."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            part.package,
+            *part.arguments,
+            "--tether",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env=_environment(),
+        )
+        self._running[part.name] = process
+        assert process.stderr
+        self._words[part.name] = asyncio.create_task(_last_words(process.stderr))
+
+    async def check(self) -> None:
+        """PartFailed if a part has ended."""
+        for name, process in self._running.items():
+            if process.returncode is not None:
+                words = await self._words[name]
+                raise PartFailed(name, process.returncode, _what_happened(name, process.returncode, words))
+
+    async def stop(self) -> None:
+        """Ends all parts: asks them first, and kills what is still there after STOP_SECONDS."""
+        for process in self._running.values():
+            if process.returncode is None:
+                process.terminate()
+        ends = [asyncio.create_task(process.wait()) for process in self._running.values()]
+        if ends:
+            _, late = await asyncio.wait(ends, timeout=STOP_SECONDS)
+            for process in self._running.values():
+                if late and process.returncode is None:
+                    process.kill()
+            await asyncio.gather(*ends)
+        for words in self._words.values():
+            words.cancel()
+        self._running.clear()
+
+
+async def _last_words(stream: asyncio.StreamReader) -> list[str]:
+    """The end of what a part wrote on its standard error, by lines."""
+    words = b""
+    while more := await stream.read(1 << 12):
+        words = (words + more)[-LAST_WORDS:]
+    return words.decode("utf-8", "replace").strip().splitlines()
+
+
+def _environment() -> dict[str, str]:
+    """The parts get no SSLKEYLOGFILE and the like: what they write, the run directory decides."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SSL")}
+
+
+def _what_happened(name: str, status: int, words: list[str]) -> str:
+    last = words[-1] if words else "it said nothing"
+    if status < 0:
+        return f"{name}: ended by signal {-status}; {last}"
+    return last if last.startswith(f"{name}: ") else f"{name}: ended with status {status}; {last}"
