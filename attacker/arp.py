@@ -94,6 +94,11 @@ class ArpPosition:
         if self._lost.done():
             raise AttackerError(self._lost.result())
 
+    def bpf_filter(self) -> str:
+        """What the victims say to each other over TCP, as it comes in here and not as it leaves (pcap-filter(7))."""
+        client, server = self._peers
+        return f"tcp and host {client} and host {server} and ether dst {self._own_mac}"
+
     def describe(self) -> tuple[str, ...]:
         """A line for each victim, `10.0.0.2 takes 02:42:0a:00:00:09 for 10.0.0.3`, and one for what gives it away."""
         lines = tuple(f"{victim} takes {self._own_mac} for {peer}" for victim, peer in self._peers.items())

@@ -95,7 +95,7 @@ class Raid:
             CertificateCaptured(
                 client=capture.client,
                 server=capture.server,
-                tls=_version_name(capture.version),
+                tls=version_name(capture.version),
                 subject=certificate.subject.rfc4514_string(),
                 issuer=certificate.issuer.rfc4514_string(),
                 sha256=sha256,
@@ -116,5 +116,6 @@ class Raid:
         (self._folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
-def _version_name(version: int | None) -> str:
+def version_name(version: int | None) -> str:
+    """`1.2` for 0x0303 (RFC 5246 section 6.2.1)."""
     return "unknown" if version is None else f"1.{(version & 0xFF) - 1}"

@@ -14,6 +14,7 @@ import h11
 from attacker.packets import host_port
 from attacker.scope import check_target
 from lab.events import MoveTried
+from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step
 from lab.tls.engine import Failed, Party
@@ -22,6 +23,8 @@ from lab.tls.streams import ConnectionFailed, TlsStream
 
 ATTEMPT_SECONDS = 10.0
 MAX_ANSWER = 1 << 16
+
+_CLOSE_NOTIFY = Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize()
 
 ACCEPTED = "accepted"
 REFUSED = "refused"
@@ -119,13 +122,13 @@ def _error(account: Answer | None, failed: Failed) -> str:
 
 
 def _steps(client: Client, sender: Party) -> tuple[str, ...]:
-    return tuple(_described(step) for step in client.steps if step.sender == sender)
+    return tuple(_described(step) for step in client.steps if step.sender == sender and step.raw != _CLOSE_NOTIFY)
 
 
 def _described(step: Step) -> str:
     if step.name.startswith("alert"):
         return f"{step.name} ({step.raw[1]})"
-    return f"{step.name} ({len(step.raw)} bytes)"
+    return f"{step.name} ({len(step.raw)} byte{'s' if len(step.raw) > 1 else ''})"
 
 
 async def _request(

@@ -5,6 +5,7 @@ wrong, said in one line on stderr.
 """
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.table import Table
+from rich.padding import Padding
 from typer.exceptions import TyperException
 
-from attacker.errors import AttackerError
+from attacker.capture import read_file
+from attacker.errors import AttackerError, CaptureFileError
+from attacker.handshake import Capture
 from attacker.moves import MOVES
-from lab import classroom, embedded, parts, story, verdicts
+from lab import classroom, embedded, parts, sightings, story, verdicts
 from lab.pki import KeyType, PkiError
 from lab.run import RunError, open_run
 from lab.supervisor import PartFailed
@@ -53,7 +56,8 @@ def demo(
     judgement = _finish(embedded.run_embedded(runs, key_type, _port(port), teller.update))
     run = open_run(runs / judgement.run)
     teller.update(run, judgement)
-    console.print(f"\nEverything is in {run.folders.path}; open {run.folders.capture} in Wireshark.", style="dim")
+    if not as_json:
+        print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
     _end(judgement, as_json)
 
 
@@ -62,7 +66,7 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
     """Print a run's verdicts, judged anew from its events."""
     judgement = _judge(run)
     if not as_json:
-        story.new_console().print(story.verdict_table(judgement))
+        story.print_trimmed(story.new_console(), story.verdict_table(judgement))
         for error in judgement.errors:
             print(error)
     _end(judgement, as_json)
@@ -75,6 +79,53 @@ def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")
     if not as_json:
         story.Teller(story.new_console()).update(open_run(run), judgement)
     _end(judgement, as_json)
+
+
+@app.command()
+def capture(
+    files: Annotated[list[Path], typer.Argument(help="Capture files, pcap or pcapng.", metavar="FILE...")],
+    pem: Annotated[Path | None, typer.Option(help="Also write the certificates there, as PEM.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
+    seen: list[sightings.Sighting] = []
+    captures: list[Capture] = []
+    problems: list[CaptureFileError] = []
+    for file in files:
+        reading = read_file(file)
+        captures += reading.captures
+        seen += [sightings.sighting(file, one) for one in reading.captures]
+        problems += [reading.problem] if reading.problem else []
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) for one in seen], indent=2))
+    else:
+        console = story.new_console()
+        for one in seen:
+            console.out(f"{one.subject}", highlight=False)
+            story.print_trimmed(console, Padding(story.facts(*_facts(one)), (0, 0, 1, 2)))
+    if pem and captures:
+        for path in sightings.write_pem(pem, captures):
+            print(f"wrote {path}", file=sys.stderr)
+    for problem in problems:
+        print(f"certreplay: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(BAD_INPUT)
+
+
+def _facts(seen: sightings.Sighting) -> list[tuple[str, str]]:
+    return [
+        ("issuer", seen.issuer),
+        ("serial", seen.serial),
+        ("valid", f"{seen.not_before} to {seen.not_after}"),
+        ("sha256", seen.sha256),
+        ("names", ", ".join(seen.names) or "none but the subject's"),
+        (
+            "seen",
+            f"{seen.file}: TLS {seen.tls}, {seen.client} to {seen.server} ({seen.server_name or 'no name asked'})",
+        ),
+        ("proof", "CertificateVerify seen" if seen.proof else "none seen"),
+        *([("note", seen.note)] if seen.note else []),
+    ]
 
 
 @app.command()
@@ -189,12 +240,12 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for heading in rows[0]:
-        table.add_column(heading)
+    console = story.new_console()
     for row in rows:
-        table.add_row(*row.values())
-    story.new_console().print(table)
+        name, *others = row.items()
+        console.out(name[1], highlight=False)
+        facts = story.facts(*((key.replace("_", " "), value) for key, value in others))
+        story.print_trimmed(console, Padding(facts, (0, 0, 1, 2)))
 
 
 def _port(port: int | None) -> int | None:

@@ -23,6 +23,7 @@ from lab.events import (
 from lab.run import Run
 from lab.verdicts import (
     CLIENT,
+    STOLEN_KEY,
     Judgement,
     Verdict,
     captured,
@@ -66,8 +67,7 @@ class Teller:
         started = run.first(RunStarted)
         if started and not self._begun:
             self._begun = True
-            self._console.print(Text(QUESTION, "bold"))
-            self._console.print(Text(f"run {started.run}, {started.mode}", "dim"))
+            self._print(Text(QUESTION, "bold"), Text(f"run {started.run}, {started.mode}"))
         while self._told < len(ACTS):
             act = ACTS[self._told]
             lines = act.tell(run, judgement)
@@ -75,10 +75,19 @@ class Teller:
                 return
             self._told += 1
             if lines is not None:
-                self._console.print()
-                self._console.print(Text(act.title, "bold"))
-                for line in lines:
-                    self._console.print(Padding(line, (0, 0, 0, 2)))
+                self._print(Text(), Text(act.title, "bold"), *(Padding(line, (0, 0, 0, 2)) for line in lines))
+
+    def _print(self, *told: ConsoleRenderable) -> None:
+        print_trimmed(self._console, *told)
+
+
+def print_trimmed(console: Console, *told: ConsoleRenderable) -> None:
+    """Prints without the blanks that rich fills lines up with, so that what is piped is plain."""
+    with console.capture() as captured:
+        for one in told:
+            console.print(one)
+    for line in captured.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
 
 
 def new_console(quiet: bool = False) -> Console:
@@ -95,7 +104,7 @@ def _issued(run: Run, judgement: Judgement | None) -> Lines | None:
 
 def _tell_issued(issued: BundleIssued) -> Lines:
     yield Text("The bank made a key and a certificate for its customer and gave her both in one file.")
-    yield _facts(
+    yield facts(
         ("subject", issued.subject),
         ("issuer", issued.issuer),
         ("key", issued.key_type),
@@ -132,7 +141,7 @@ def _tell_wire(run: Run) -> Lines:
     yield Text("Then her proof, made with the private key over this one handshake:")
     yield _dump(proof_fields(bytes.fromhex(seen.proof or "")))
     same = seen.sha256 == issued.sha256
-    yield _facts(
+    yield facts(
         ("sha256 of the captured certificate", seen.sha256),
         ("sha256 of alice's certificate", f"{issued.sha256}, {'the same' if same else 'ANOTHER ONE'}"),
         ("mallory keeps", "attacker/stolen/alice.pem: a certificate, no key"),
@@ -151,7 +160,7 @@ def _tell_door(run: Run, scheme: Scheme) -> Lines:
     titles = {move.id: move.title for move in MOVES}
     for verdict in scheme_verdicts(run, scheme):
         yield Text.assemble((f"{verdict.move}: ", "bold"), f"{titles[verdict.move]}.")
-        yield _facts(
+        yield facts(
             ("  sent", ", ".join(verdict.evidence.sent)),
             ("  came back", _came_back(verdict)),
             ("  gateway", verdict.evidence.reason),
@@ -189,17 +198,14 @@ def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
 
 def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     yield Text("A refusal means something only if the right key gets in by the same way.")
-    facts = []
-    for control in judgement.controls:
-        who = "alice herself" if control.control == CLIENT else "the stolen bundle: this replay, with her key"
-        facts.append((f"{who}, at {control.scheme}", control.outcome))
-    yield _facts(*facts)
+    who = {CLIENT: "alice herself", STOLEN_KEY: "the stolen bundle: this replay, with her key"}
+    yield facts(*((f"{who[control.control]}, at {control.scheme}", control.outcome) for control in judgement.controls))
     searched = run.first(CaptureSearched)
     if searched:
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
         key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         yield Text(f"Everything that mallory captured, {octets}, was searched:")
-        yield _facts(
+        yield facts(
             (
                 "alice's certificate",
                 f"found {len(searched.certificate_at)} times, first in {searched.certificate_at[0]}",
@@ -261,10 +267,10 @@ def _answer(judgement: Judgement) -> str:
     )
 
 
-def _facts(*facts: tuple[str, str | Text]) -> Table:
+def facts(*facts: tuple[str, str | Text]) -> Table:
     """Aligned names and values."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, value)
