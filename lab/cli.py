@@ -24,7 +24,7 @@ from attacker.handshake import Capture
 from attacker.moves import MOVES
 from lab import classroom, embedded, parts, sightings, story, verdicts
 from lab.pki import KeyType, PkiError
-from lab.run import RunError, open_run
+from lab.run import Run, RunError, open_run
 from lab.supervisor import PartFailed
 from lab.tls.errors import BundleError
 from victim_server.schemes import SCHEMES
@@ -178,8 +178,12 @@ def follow() -> None:
     teller = story.Teller(console)
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
+    def watch(run: Run, judgement: verdicts.Judgement | None) -> None:
+        if teller.update(run, judgement) and not once:
+            print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
+
     async def run() -> verdicts.Judgement:
-        return await classroom.follow(parts.stop_signal(tether=False), once, teller.update)
+        return await classroom.follow(parts.stop_signal(tether=False), once, watch)
 
     _end(asyncio.run(run()), as_json=False)
 

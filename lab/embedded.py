@@ -21,7 +21,7 @@ LOGIN_EVERY_SECONDS = 0.5
 RUN_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
-Watcher = Callable[[Run], None]
+Watcher = Callable[[Run], object]
 """Called whenever something new has happened in the run."""
 
 

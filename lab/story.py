@@ -62,20 +62,26 @@ class Teller:
         self._told = 0
         self._begun = False
 
-    def update(self, run: Run, judgement: Judgement | None = None) -> None:
-        """Tells the acts that can be told now; with a judgement, all that are left and can be."""
+    def update(self, run: Run, judgement: Judgement | None = None) -> bool:
+        """Tells the acts that can be told now; with a judgement, all that are left and can be.
+
+        True for the one call that comes to the end.
+        """
         started = run.first(RunStarted)
         if started and not self._begun:
             self._begun = True
             self._print(Text(QUESTION, "bold"), Text(f"run {started.run}, {started.mode}"))
+        if self._told == len(ACTS):
+            return False
         while self._told < len(ACTS):
             act = ACTS[self._told]
             lines = act.tell(run, judgement)
             if lines is None and judgement is None:
-                return
+                return False
             self._told += 1
             if lines is not None:
                 self._print(Text(), Text(act.title, "bold"), *(Padding(line, (0, 0, 0, 2)) for line in lines))
+        return True
 
     def _print(self, *told: ConsoleRenderable) -> None:
         print_trimmed(self._console, *told)
