@@ -237,9 +237,9 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
     if moved:
         lost = sum(transfer.amount for transfer in moved)
         yield Text(f"Alice's account at the bank: {moved[0].balance + moved[0].amount} before, {lost} gone.")
-    strange = sum(1 for _ in run.all(UnknownEvent))
+    strange = sorted({event.type for event in run.all(UnknownEvent)})
     if strange:
-        yield Text(f"{strange} events are of a kind that this version doesn't know.", "yellow")
+        yield Text(f"The run has events that this version doesn't know: {', '.join(strange)}.", "yellow")
     yield Text()
     yield Text(_answer(judgement), "bold")
 

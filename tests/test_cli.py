@@ -1,0 +1,102 @@
+"""The command's manners: bad input is one line on stderr and status 2, and every verb speaks JSON."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CERTREPLAY = Path(sys.executable).parent / "certreplay"
+
+
+def certreplay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def assert_bad_input(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("certreplay: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = certreplay("demo", "--runs", tmp_path, "--port", str(port))
+    assert_bad_input(done, str(port), "in use")
+    assert done.stdout.count("Verdicts") == 0
+
+
+def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_bad_input(certreplay("demo", "--runs", tmp_path / "file"), str(tmp_path / "file"), "--runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("demo", "--key-type", "dsa"), "dsa"),
+        (("demo", "--port", "70000"), "70000"),
+        (("demo", "--port", "many"), "--port"),
+        (("capture",), "files"),
+        (("capture", "/nowhere/at.all"), "/nowhere/at.all"),
+        (("verdicts", "/nowhere/at.all"), "/nowhere/at.all"),
+        (("story", "/proc"), "/proc"),
+        (("no-such-verb",), "no-such-verb"),
+        (("classroom", "control", "--gateway", "nonsense"), "nonsense"),
+    ],
+)
+def test_a_wrong_call(arguments: tuple[str, ...], word: str) -> None:
+    assert_bad_input(certreplay(*arguments), word)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"GIF89a and more", "47 49 46 38"), (b"\xd4\xc3\xb2\xa1\x02\x00", "breaks off")],
+)
+def test_a_capture_that_is_none(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "x.pcap").write_bytes(content)
+    assert_bad_input(certreplay("capture", tmp_path / "x.pcap"), "x.pcap", words)
+
+
+def test_a_capture_that_is_cut_off_still_gives_what_is_before_the_cut(tmp_path: Path) -> None:
+    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
+    (capture,) = tmp_path.glob("*/attacker/capture.pcapng")
+    whole = json.loads(certreplay("capture", capture, "--json").stdout)
+    capture.write_bytes(capture.read_bytes()[:-10])
+    done = certreplay("capture", capture, "--json")
+    assert_bad_input(done, "breaks off")
+    assert json.loads(done.stdout) == whole
+
+
+def test_captured_certificates_are_listed_and_written(tmp_path: Path) -> None:
+    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
+    (capture,) = tmp_path.glob("*/attacker/capture.pcapng")
+    done = certreplay("capture", capture, "--pem", tmp_path / "pem", "--json")
+    seen = json.loads(done.stdout)
+    assert {one["subject"] for one in seen} == {"O=Bank of Example,CN=alice"}
+    assert {one["proof"] for one in seen} == {True}
+    assert {tuple(one["names"]) for one in seen} == {("alice@bank.example",)}
+    (pem,) = (tmp_path / "pem").iterdir()
+    command = ["openssl", "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256"]
+    fingerprint = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert fingerprint.strip().partition("=")[2].replace(":", "").lower() == seen[0]["sha256"]
+
+
+@pytest.mark.parametrize(("verb", "ids"), [("moves", "replay-proof"), ("schemes", "certificate-only")])
+def test_the_tables_are_listed(verb: str, ids: str) -> None:
+    assert ids in certreplay(verb).stdout
+    assert ids in [row["id"] for row in json.loads(certreplay(verb, "--json").stdout)]
+
+
+def test_the_attacker_refuses_a_target_outside_the_lab(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "attacker", "relay", "--folder", str(tmp_path)]
+    forward = "--forward=127.0.0.1:0=192.0.2.1:443"
+    done = subprocess.run([*command, forward], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "192.0.2.1 is out of scope" in done.stderr
