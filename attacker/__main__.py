@@ -33,14 +33,26 @@ class Eyes:
         self._raid = raid
         self._reporter = reporter
         self._tracker = Tracker()
+        self._writing = True
 
     def see(self, time_ns: int, packet: bytes) -> None:
         """One packet, with the time it was seen in ns since 1970."""
-        if not self._file.full and not self._file.write(time_ns, packet):
-            self._reporter.report(Trouble(f"{CAPTURE_FILE} is full; from here on nothing is written to it"))
+        if self._writing:
+            self._writing = self._write(time_ns, packet)
         seen = segment(ETHERNET, packet)
         for capture in self._tracker.feed(time_ns, seen) if seen else ():
             self._raid.take(capture)
+
+    def _write(self, time_ns: int, packet: bytes) -> bool:
+        """Whether there is room for more."""
+        try:
+            if self._file.write(time_ns, packet):
+                return True
+            reason = "is full"
+        except OSError as error:
+            reason = str(error.strerror)
+        self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; from here on nothing is written to it"))
+        return False
 
 
 async def relay(forwards: list[Forward], log: EventLog, folder: Path, stop: asyncio.Event) -> None:
