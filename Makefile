@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 .DEFAULT_GOAL := demo
 
-demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the verdicts
+demo: $(VENV)/all ## set up, run the embedded lab, tell the story, print the verdicts
 	@$(BIN)/certreplay demo
 
 test: $(VENV)/dev ## set up, run every test

@@ -5,20 +5,35 @@ from pathlib import Path
 
 from attacker.errors import CaptureFileError
 from attacker.handshake import Capture, Handshake
-from attacker.packets import ACK, SYN, Endpoint, Segment, segment
+from attacker.packets import FIN, LINK_TYPES, RST, SYN, Endpoint, Segment, segment
 from attacker.pcap import read_packets
-from lab.tls.messages import TLS13, Certificate, CertificateRequest
+from lab.tls.messages import TLS13, Certificate, CertificateRequest, ServerHello
 
-MAX_CONNECTIONS = 1 << 16
+MAX_OPEN = 1 << 13
+MAX_OVER = 1 << 15
+MAX_OCTETS = 1 << 27
+"""About how much memory the connections whose handshakes are going on may take up together."""
+
+_Ends = tuple[Endpoint, Endpoint]
+"""A connection's two ends, in the order in which they sort."""
+_Openings = tuple[tuple[Endpoint, int | None], ...]
+"""The SYNs of a connection that is over, for knowing them again."""
 
 
 @dataclass
 class Tally:
-    """What was seen, so that one can say why there is nothing; counts."""
+    """What was seen, so that one can say why there is nothing; counts.
+
+    `unread` packets have a link type that isn't read, `cut` ones are not there as a whole. A handshake is `resumed`
+    where the server went on from an earlier session, without any certificates.
+    """
 
     packets: int = 0
+    unread: int = 0
+    cut: int = 0
     handshakes: int = 0
     tls13: int = 0
+    resumed: int = 0
     server_certificates: int = 0
     requests: int = 0
     empty_certificates: int = 0
@@ -36,25 +51,36 @@ class Reading:
 def read_file(path: Path) -> Reading:
     """Every client certificate in a pcap or pcapng file."""
     tracker = Tracker()
+    tally = tracker.tally
     captures: list[Capture] = []
     problem: CaptureFileError | None = None
+    link_type = 0
     try:
-        for packet in read_packets(path):
-            tracker.tally.packets += 1
-            found = segment(packet.link_type, packet.data)
+        for time_ns, link_type, data, length in read_packets(path):
+            tally.packets += 1
+            if len(data) < length:
+                tally.cut += 1
+            found = segment(link_type, data)
             if found:
-                captures += tracker.feed(packet.time_ns, found)
+                captures += tracker.feed(time_ns, found)
+            elif link_type not in LINK_TYPES:
+                tally.unread += 1
     except CaptureFileError as error:
         problem = error
     captures += tracker.finish()
     if problem is None and not captures:
-        problem = CaptureFileError(f"{path}: {_why_nothing(tracker.tally)}")
-    return Reading(tuple(captures), tracker.tally, problem)
+        problem = CaptureFileError(f"{path}: {_why_nothing(tally, link_type)}")
+    return Reading(tuple(captures), tally, problem)
 
 
-def _why_nothing(tally: Tally) -> str:
+def _why_nothing(tally: Tally, link_type: int) -> str:
     if not tally.packets:
         return "holds no packets; capture again, while a client logs in"
+    if tally.unread == tally.packets:
+        return f"holds packets of link type {link_type}, which is not read here; capture on Ethernet or `-i any`"
+    if tally.cut:
+        cut = f"{tally.cut} of its {tally.packets} packets were cut short when they were captured"
+        return f"holds no whole client certificate: {cut}; capture whole packets (`tcpdump -s 0`)"
     if not tally.handshakes:
         return f"holds no TLS handshake in its {tally.packets} packets; capture a connection from its start"
     if tally.tls13 == tally.handshakes:
@@ -62,73 +88,96 @@ def _why_nothing(tally: Tally) -> str:
             "holds TLS 1.3 only, which encrypts the Certificate messages: there is nothing to read without the "
             "session's keys; capture TLS 1.2"
         )
+    return _why_none_presented(tally) + (f" (and {tally.tls13} in TLS 1.3, which encrypts them)" if tally.tls13 else "")
+
+
+def _why_none_presented(tally: Tally) -> str:
     if tally.empty_certificates:
         return "holds no client certificate: the server asked, and the client had none to send; give it its bundle"
     if tally.requests:
         return "holds no client certificate: the server asked, but the answer isn't there; capture for longer"
     if tally.server_certificates:
         return "holds a server's certificate only: the server never asked its client for one"
-    return "holds resumed TLS sessions only, in which no certificates are sent; capture a first login"
+    if tally.resumed:
+        return "holds resumed TLS sessions only, in which no certificates are sent; capture a first login"
+    return "holds only the beginnings of TLS handshakes, without any certificate; capture for longer"
 
 
 class Tracker:
     """Follows all TCP connections at once and reads the handshakes in them.
 
-    Bounded: so many connections, so much of each. A connection whose handshake is over costs a look a segment.
+    Bounded: so many connections, so much memory for all of them together; the oldest make way. A connection whose
+    handshake is over costs a look a segment.
     """
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._connections: dict[tuple[Endpoint, Endpoint], Handshake | None] = {}
+        self._open: dict[_Ends, Handshake] = {}
+        self._over: dict[_Ends, _Openings] = {}
+        self._octets = 0
 
     def feed(self, time_ns: int, seen: Segment) -> list[Capture]:
         """Takes one segment; the captures that are complete with it."""
-        key = (seen.source, seen.destination)
-        if seen.source > seen.destination:
-            key = (seen.destination, seen.source)
+        source, destination, _, flags, payload = seen
+        if not payload and not flags & (SYN | FIN | RST):
+            return []
+        ends = (source, destination) if source < destination else (destination, source)
         found: list[Capture] = []
-        connection = self._connections.get(key)
-        if seen.flags & (SYN | ACK) == SYN and (connection is None or not connection.opened_by(seen)):
-            found += self._end(key)  # the ports are used again
-            connection = self._open(key, seen, time_ns, found)
-        elif connection is None:
-            if key in self._connections or not (seen.payload or seen.flags & SYN):
+        connection = self._open.get(ends)
+        if connection is None:
+            openings = self._over.get(ends)
+            if flags & SYN:
+                if openings and (source, seen.sequence) in openings:
+                    return found  # sent again
+            elif openings is not None or not payload:
                 return found
-            connection = self._open(key, seen, time_ns, found)
+            connection = self._begin(ends, seen, time_ns)
+        elif flags & SYN and not connection.continued_by(seen):
+            found += self._end(ends)  # the ports are used again
+            connection = self._begin(ends, seen, time_ns)
+        self._octets -= connection.octets
         captured = connection.feed(seen)
+        self._octets += connection.octets
         if captured:
             found.append(captured)
         if connection.over:
-            self._count(connection)
-            self._connections[key] = None
+            self._end(ends)
+        while len(self._open) > MAX_OPEN or self._octets > MAX_OCTETS:
+            found += self._end(next(iter(self._open)))
         return found
 
     def finish(self) -> list[Capture]:
         """Nothing more will come: what the connections that are still open have given."""
-        return [capture for key in list(self._connections) for capture in self._end(key)]
+        return [capture for ends in list(self._open) for capture in self._end(ends)]
 
-    def _open(self, key: tuple[Endpoint, Endpoint], first: Segment, time_ns: int, found: list[Capture]) -> Handshake:
-        if len(self._connections) >= MAX_CONNECTIONS:
-            found += self._end(next(iter(self._connections)))
-        connection = self._connections[key] = Handshake(first, time_ns)
+    def _begin(self, ends: _Ends, first: Segment, time_ns: int) -> Handshake:
+        self._over.pop(ends, None)
+        connection = self._open[ends] = Handshake(first, time_ns)
         return connection
 
-    def _end(self, key: tuple[Endpoint, Endpoint]) -> list[Capture]:
-        connection = self._connections.pop(key, None)
-        if connection is None:
-            return []
+    def _end(self, ends: _Ends) -> list[Capture]:
+        connection = self._open.pop(ends)
+        self._octets -= connection.octets
+        self._over[ends] = connection.openings
+        if len(self._over) > MAX_OVER:
+            del self._over[next(iter(self._over))]
         captured = connection.end()
         self._count(connection)
         return [captured] if captured else []
 
     def _count(self, connection: Handshake) -> None:
         """Adds a connection that is over to the tally."""
-        client, server = connection.side("client"), connection.side("server")
-        if not (client and server and (client.messages or server.messages)):
+        parties = connection.parties()
+        if not parties or not (parties[0].messages or parties[1].messages):
             return
-        self.tally.handshakes += 1
-        self.tally.tls13 += connection.version() == TLS13
-        self.tally.requests += server.first(CertificateRequest) is not None
-        self.tally.server_certificates += server.first(Certificate) is not None
+        client, server = parties
+        tls13 = connection.version() == TLS13
         presented = client.first(Certificate)
+        self.tally.handshakes += 1
+        self.tally.tls13 += tls13
+        self.tally.requests += server.sent(CertificateRequest)
+        self.tally.server_certificates += server.sent(Certificate)
         self.tally.empty_certificates += presented is not None and not presented[0].chain
+        self.tally.resumed += (
+            not tls13 and server.changed_cipher and server.sent(ServerHello) and not server.sent(Certificate)
+        )

@@ -4,12 +4,13 @@ In TLS 1.2 everything up to ChangeCipherSpec is plaintext (RFC 5246 section 7.3)
 the CertificateVerify. In TLS 1.3 nothing after ServerHello is (RFC 8446 section 2).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from attacker.packets import RST, SYN, Endpoint, Segment
-from attacker.reassembly import Stream, StreamBroken
+from attacker.packets import ACK, FIN, RST, SYN, Endpoint, Segment
+from attacker.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 from lab.tls import extensions as ext
 from lab.tls.engine import Party
 from lab.tls.errors import Abort
@@ -23,7 +24,7 @@ from lab.tls.messages import (
     Message,
     ServerHello,
     ServerHelloDone,
-    UnknownMessage,
+    ServerKeyExchange,
     parse,
 )
 from lab.tls.records import (
@@ -34,21 +35,37 @@ from lab.tls.records import (
     MessageJoiner,
     Record,
     RecordReader,
-    write_record,
 )
 from lab.tls.transcript import Entry
 
 M = TypeVar("M", bound=Message)
 
-MAX_CLIENT_BYTES = 1 << 18
-MAX_SKIPPED = 1 << 20
+MAX_HANDSHAKE = 1 << 18
+"""So many bytes of one side's handshake are kept; a longer one is nobody's."""
+MAX_MESSAGES = 64
+MAX_SKIPPED = 1 << 18
+"""After so many bytes without the beginning of a record, it isn't TLS."""
 
 BEGAN_EARLIER = "the handshake began before the capture did"
+NO_SERVER = "the server's side of the handshake is not in the capture"
+NO_PROOF = "the client sent no proof"
+NO_PROOF_YET = "the capture of the handshake ends before the client's proof"
 OLD_PROOF = "the client's proof has the form it had before TLS 1.2, so it is not kept"
+GARBLED_PROOF = "the client's proof is garbled, so it is not kept"
 
-_READ = {kind.type for kind in (ClientHello, ServerHello, Certificate, CertificateRequest, CertificateVerify)}
-_CLIENTS = (ClientHello.type, ClientKeyExchange.type, CertificateVerify.type)
-_SERVERS = (ServerHello.type, CertificateRequest.type, ServerHelloDone.type, 12)
+_SENDERS: dict[int, Party] = {
+    ClientHello.type: "client",
+    ClientKeyExchange.type: "client",
+    CertificateVerify.type: "client",
+    ServerHello.type: "server",
+    ServerKeyExchange.type: "server",
+    CertificateRequest.type: "server",
+    ServerHelloDone.type: "server",
+}
+"""The messages that only one party sends."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+_KEPT_OVERHEAD = 128
+"""About what a segment or a message takes up beside its bytes."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,9 @@ class Capture:
 
     `chain` is in DER, the client's own certificate first; `certificate_message` has its 4-byte header, `record_header`
     is of the record it began in; `client_bytes` is what the client sent up to its Finished; `messages` is what was seen
-    of each side, the client's first. Version and randoms are None where the capture began too late for them. `note` is
-    empty unless there is something to say.
+    of each side until then, the client's first. `time_ns` is when the connection was first seen. The randoms are None
+    where the capture began too late for them, and `version` is what the client's records say, then. `server_name` is
+    None where it is not a host name. `note` is empty unless there is something to say.
     """
 
     client: str
@@ -82,71 +100,141 @@ class Side:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.stream = Stream()
-        self.began = False
-        """Whether this side's SYN was seen."""
+        self.opening: int | None = None
+        """The sequence number of this side's SYN, where it was seen."""
+        self.role: Party | None = None
+        """What its messages, or else its SYN, show it to be."""
         self.messages: list[tuple[bytes, bytes]] = []
         """Each message's bytes, behind the header of the record that it began in."""
         self.raw = bytearray()
+        """The records that were read, as far as the Finished."""
         self.changed_cipher = False
         self.over = False
+        """Whether nothing more can be read from this side."""
+        self.closing = False
+        """Whether its FIN was seen, though perhaps not yet all that it sent before."""
+        self._first: int | None = None
+        self._end = 0
+        self._stream = Stream()
         self._records = RecordReader()
         self._joiner = MessageJoiner()
-        self._began_in: bytes = b""
+        self._began_in = b""
         self._synchronized = False
+        self._beginning = b""
         self._skipped = 0
+        self._read_octets = 0
 
     def feed(self, segment: Segment) -> None:
         """Takes one segment of this side."""
-        if segment.flags & SYN:
-            self.began = True
-            self.stream.begin(segment.sequence)
-        if segment.payload and not self.over:
-            sequence = segment.sequence + 1 if segment.flags & SYN else segment.sequence
+        sequence, flags, payload = segment.sequence, segment.flags, segment.payload
+        if flags & SYN:
+            self.opening = segment.sequence
+            self.role = self.role or ("server" if flags & ACK else "client")
+            self._stream.begin(sequence)
+            sequence = (sequence + 1) % SEQUENCE_NUMBERS
+        if flags & FIN:
+            self.closing = True
+            self._end = (sequence + len(payload)) % SEQUENCE_NUMBERS
+        if payload and not self.over:
+            if self._first is None:
+                self._first = sequence
             try:
-                self._read(self.stream.feed(sequence % (1 << 32), segment.payload))
-            except (StreamBroken, Abort):
+                self._read(self._stream.feed(sequence, payload))
+            except StreamBroken:
                 self.over = True
+            if self.over:
+                self._stream = Stream()  # what waits in there is of no use any more
+
+    def continues(self, opening: int) -> bool:
+        """Whether a SYN belongs to what was seen of this side: it was seen before, or fits in front of all."""
+        if self.opening is not None:
+            return self.opening == opening
+        return self._first is None or self._first == (opening + 1) % SEQUENCE_NUMBERS
+
+    @property
+    def ended(self) -> bool:
+        """Whether this side said that it has nothing more to send, and all that it sent is here."""
+        return self.closing and (self.over or self._stream.has_reached(self._end))
+
+    @property
+    def octets(self) -> int:
+        """About how much memory all this takes up."""
+        pending = self._stream.pending_octets
+        return pending + 2 * (len(self.raw) + self._read_octets) + _KEPT_OVERHEAD * len(self.messages)
+
+    def sent(self, kind: type[Message]) -> bool:
+        """Whether a message of this type was seen, readable or not."""
+        return any(raw[0] == kind.type for _, raw in self.messages)  # type: ignore[comparison-overlap]
 
     def first(self, kind: type[M]) -> tuple[M, bytes, bytes] | None:
-        """The first message of a type, with its bytes and the header of its record."""
+        """The first readable message of a type, with its bytes and the header of its record."""
         for header, raw in self.messages:
             if raw[0] == kind.type:  # type: ignore[comparison-overlap]
-                message = _parsed(raw)
+                try:
+                    message = parse(raw)
+                except Abort:
+                    continue
                 if isinstance(message, kind):
                     return message, raw, header
         return None
 
-    def sent_any(self, kinds: tuple[int, ...]) -> bool:
-        return any(raw[0] in kinds for _, raw in self.messages)
-
     def _read(self, data: bytes) -> None:
+        if not self._synchronized:
+            data = self._synchronize(data)
         if not data:
             return
-        if not self._synchronized:
-            if not _begins_a_record(data):
-                self._skipped += len(data)
-                self.over = self.began or self._skipped > MAX_SKIPPED  # not TLS at all
-                return
-            self._synchronized = True
-        if len(self.raw) < MAX_CLIENT_BYTES:
-            self.raw += data
-        for record in self._records.feed(data):
-            self._on_record(record)
-            if self.over:
-                return
+        self._read_octets += len(data)
+        try:
+            for record in self._records.feed(data):
+                self._on_record(record)
+                if self.over:
+                    return
+        except Abort:
+            self._lose_track()
+        if self._read_octets > MAX_HANDSHAKE or len(self.messages) > MAX_MESSAGES:
+            self.over = True
+
+    def _synchronize(self, data: bytes) -> bytes:
+        """What to read, once a segment begins as a record does; until then nothing."""
+        data = self._beginning + data
+        self._beginning = b""
+        if not _may_begin_a_record(data):
+            self._skip(data)
+            return b""
+        if len(data) < RECORD_HEADER_LENGTH:
+            self._beginning = data
+            return b""
+        self._synchronized = True
+        return data
+
+    def _lose_track(self) -> None:
+        """What looked like records is none."""
+        if self.messages or self.changed_cipher:
+            self.over = True
+        else:
+            self._synchronized = False
+            self._records, self._joiner = RecordReader(), MessageJoiner()
+            self._skip(self.raw)
+            self._read_octets = 0
+            self.raw.clear()
+
+    def _skip(self, data: bytes | bytearray) -> None:
+        self._skipped += len(data)
+        self.over = self._skipped > MAX_SKIPPED
 
     def _on_record(self, record: Record) -> None:
+        header = b"%c%b%b" % (record.type, record.version.to_bytes(2, "big"), len(record.fragment).to_bytes(2, "big"))
+        self.raw += header + record.fragment
         if self.changed_cipher or record.type == ContentType.APPLICATION_DATA:
             self.over = True  # what follows is protected; the first such record is the Finished
         elif record.type == ContentType.CHANGE_CIPHER_SPEC:
             self.changed_cipher = True
         elif record.type == ContentType.HANDSHAKE:
-            header = write_record(record.type, record.fragment, record.version)[:RECORD_HEADER_LENGTH]
             if not self._joiner.pending:
                 self._began_in = header
             for raw in self._joiner.feed(record.fragment):
                 self.messages.append((self._began_in, raw))
+                self.role = _SENDERS.get(raw[0], self.role)
                 self._began_in = header
 
 
@@ -156,42 +244,44 @@ class Handshake:
     def __init__(self, first: Segment, time_ns: int) -> None:
         self._sides = (Side(first.source), Side(first.destination))
         self._time_ns = time_ns
-        self._sequence = first.sequence
         self._captured = False
         self.over = False
+        """Whether nothing more can come of it."""
 
-    def opened_by(self, segment: Segment) -> bool:
-        """Whether this SYN is the one that opened this connection, sent again, or another one's on the same ports."""
-        return self._sequence == segment.sequence and self._sides[0].endpoint == segment.source
+    def continued_by(self, opening: Segment) -> bool:
+        """Whether this SYN is of this connection, and not the first of another one on the same ports."""
+        return self._side(opening).continues(opening.sequence)
 
     def feed(self, segment: Segment) -> Capture | None:
         """Takes a segment of either side; the capture, once it is complete."""
-        side = self._sides[0] if segment.source == self._sides[0].endpoint else self._sides[1]
-        side.feed(segment)
-        self.over = bool(segment.flags & RST) or all(side.over for side in self._sides)
-        client, server = self.side("client"), self.side("server")
-        complete = client and client.over and server and (server.over or server.first(ServerHello))
-        return self.end() if complete or self.over else None
+        self._side(segment).feed(segment)
+        one, other = self._sides
+        self.over = (
+            bool(segment.flags & RST)
+            or (one.closing and other.closing)
+            or ((one.over or one.ended) and (other.over or other.ended))
+        )
+        return self.end() if self.over or self._complete() else None
 
     def end(self) -> Capture | None:
         """What there is; None where no client presented a certificate, or it was told before."""
-        client, server = self.side("client"), self.side("server")
-        found = client.first(Certificate) if client else None
-        if not client or not server or not found or not found[0].chain or self._captured:
+        parties = self.parties()
+        if not parties or self._captured:
+            return None
+        client, server = parties
+        found = client.first(Certificate)
+        if not found or not found[0].chain:
             return None
         self._captured = self.over = True
         certificate, raw, header = found
         client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
-        proof = client.first(CertificateVerify)
-        version = self.version()
-        notes = [] if client_hello and server_hello else [BEGAN_EARLIER]
-        if version is not None and version < TLS12:
-            proof, notes = None, [*notes, OLD_PROOF]
+        version = self.version() or int.from_bytes(header[1:3], "big")
+        proof = client.first(CertificateVerify) if version >= TLS12 else None
         return Capture(
             client=str(client.endpoint),
             server=str(server.endpoint),
             version=version,
-            server_name=ext.read_server_name(client_hello[0].extensions) if client_hello else None,
+            server_name=_server_name(client_hello[0]) if client_hello else None,
             chain=certificate.chain,
             certificate_message=raw,
             record_header=header,
@@ -199,24 +289,24 @@ class Handshake:
             client_random=client_hello[0].random if client_hello else None,
             server_random=server_hello[0].random if server_hello else None,
             client_bytes=bytes(client.raw),
-            messages=tuple(self._entries()),
+            messages=tuple(_entries(client, server)),
             time_ns=self._time_ns,
-            note="; ".join(notes),
+            note="; ".join(_notes(client, server, version, proof is not None)),
         )
 
-    def side(self, party: Party) -> Side | None:
-        """The side that is the client or the server, as its messages or its SYN show; None where nothing does."""
-        clients, servers = (_CLIENTS, _SERVERS) if party == "client" else (_SERVERS, _CLIENTS)
-        for side, other in (self._sides, self._sides[::-1]):
-            if side.sent_any(clients) or other.sent_any(servers):
-                return side
-        opened = self._sides[0].began
-        return self._sides[0 if party == "client" else 1] if opened else None
+    def parties(self) -> tuple[Side, Side] | None:
+        """Client and server, as their messages or their SYNs show; None where nothing does."""
+        one, other = self._sides
+        if one.role == "client" or other.role == "server":
+            return one, other
+        if other.role == "client" or one.role == "server":
+            return other, one
+        return None
 
     def version(self) -> int | None:
         """The version that the server chose; None as long as it hasn't."""
-        server = self.side("server")
-        hello = server.first(ServerHello) if server else None
+        parties = self.parties()
+        hello = parties[1].first(ServerHello) if parties else None
         if not hello:
             return None
         try:
@@ -224,26 +314,65 @@ class Handshake:
         except Abort:
             return hello[0].version
 
-    def _entries(self) -> Iterator[Entry]:
-        parties: tuple[Party, Party] = ("client", "server")
-        for party in parties:
-            side = self.side(party)
-            for _, raw in side.messages if side else ():
-                yield Entry(party, raw)
+    @property
+    def openings(self) -> tuple[tuple[Endpoint, int | None], ...]:
+        """Each side's SYN: whose, and its sequence number."""
+        return tuple((side.endpoint, side.opening) for side in self._sides)
+
+    @property
+    def octets(self) -> int:
+        """About how much memory all this takes up."""
+        return sum(side.octets for side in self._sides)
+
+    def _side(self, segment: Segment) -> Side:
+        one, other = self._sides
+        return one if segment.source == one.endpoint else other
+
+    def _complete(self) -> bool:
+        """Whether the client's part is all here, and the server's as far as the client's begins.
+
+        On a live link the two directions may be seen in either order.
+        """
+        parties = self.parties()
+        if not parties:
+            return False
+        client, server = parties
+        return client.ended or (client.over and (server.over or server.sent(ServerHelloDone)))
 
 
-def _parsed(raw: bytes) -> Message:
-    """The message; one that is garbled, or that nobody here asks about, stays unread."""
-    if raw[0] in _READ:
-        try:
-            return parse(raw)
-        except Abort:
-            pass
-    return UnknownMessage(raw[0], raw[4:])
+def _entries(client: Side, server: Side) -> Iterator[Entry]:
+    """The client's messages, then the server's as far as ServerHelloDone, which the client's Certificate answers."""
+    for _, raw in client.messages:
+        yield Entry("client", raw)
+    for _, raw in server.messages:
+        yield Entry("server", raw)
+        if raw[0] == ServerHelloDone.type:
+            return
 
 
-def _begins_a_record(data: bytes) -> bool:
+def _notes(client: Side, server: Side, version: int, proof: bool) -> Iterator[str]:
+    if not client.sent(ClientHello):
+        yield BEGAN_EARLIER
+    elif not server.sent(ServerHello):
+        yield NO_SERVER
+    if proof:
+        return
+    if client.sent(CertificateVerify):
+        yield OLD_PROOF if version < TLS12 else GARBLED_PROOF
+    else:
+        yield NO_PROOF if client.changed_cipher else NO_PROOF_YET
+
+
+def _server_name(hello: ClientHello) -> str | None:
+    try:
+        name = ext.read_server_name(hello.extensions)
+    except Abort:
+        return None
+    return name if name and len(name) <= 253 and _HOST_NAME.fullmatch(name) else None
+
+
+def _may_begin_a_record(data: bytes) -> bool:
     """Whether these bytes can be the beginning of a TLS record (RFC 5246 section 6.2.1)."""
-    if data[0] not in CONTENT_TYPES or (len(data) > 1 and data[1] != 3):
+    if data[0] not in CONTENT_TYPES or (len(data) > 1 and data[1] != 3) or (len(data) > 2 and data[2] > 4):
         return False
     return len(data) < RECORD_HEADER_LENGTH or int.from_bytes(data[3:5], "big") <= MAX_PROTECTED

@@ -13,9 +13,12 @@ _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLANS = (0x8100, 0x88A8, 0x9100)
 _TCP = 6
 _EXTENSIONS = (0, 43, 60, 135, 139, 140)  # RFC 7045 section 4, those that carry their length in units of 8 bytes
-_AUTHENTICATION = 51
+_FRAGMENT, _AUTHENTICATION = 44, 51
 _ETHERNET, _NULL, _LOOP, _SLL, _SLL2 = 1, 0, 108, 113, 276
 _RAW = (12, 14, 101, 228, 229)
+
+LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
+"""The link types that are read."""
 
 
 def host_port(address: tuple[str, int]) -> str:
@@ -46,7 +49,7 @@ class Segment(NamedTuple):
 
 
 def segment(link_type: int, data: bytes) -> Segment | None:
-    """The TCP segment in a packet; None where there is none, or only a fragment of one."""
+    """The TCP segment in a packet; None where there is none, or only a fragment of one, which is passed over."""
     try:
         start = _network_layer(link_type, data)
         if start is None:
@@ -72,10 +75,14 @@ def _network_layer(link_type: int, data: bytes) -> int | None:
     elif link_type == _SLL:
         at = 14
     elif link_type == _SLL2:
-        return 20 if data[:2] in (b"\x08\x00", b"\x86\xdd") else None
+        return _behind_tags(data, data[0] << 8 | data[1], 18)  # the header begins with the type, and has 20 bytes
     else:
         return None
-    kind = data[at] << 8 | data[at + 1]
+    return _behind_tags(data, data[at] << 8 | data[at + 1], at)
+
+
+def _behind_tags(data: bytes, kind: int, at: int) -> int | None:
+    """Where the IP header begins, behind an EtherType, the VLAN tags that it may stand for, and their types."""
     while kind in _VLANS:
         at += 4
         kind = data[at] << 8 | data[at + 1]
@@ -102,6 +109,8 @@ def _from_ipv6(data: bytes, start: int) -> Segment | None:
             step = (data[at + 1] + 1) * 8
         elif following == _AUTHENTICATION:
             step = (data[at + 1] + 2) * 4
+        elif following == _FRAGMENT and not (data[at + 2] or data[at + 3] & 0xF9):  # the only one: RFC 6946
+            step = 8
         else:
             return None
         following, at = data[at], at + step

@@ -1,59 +1,85 @@
 """One direction of a TCP connection: segments in any order in, the byte stream out (RFC 9293 section 3.10.7.4)."""
 
+from heapq import heappop, heappush
+
 MAX_PENDING = 1 << 18
-_RANGE = 1 << 32
+MAX_PENDING_SEGMENTS = 1 << 13
+SEQUENCE_NUMBERS = 1 << 32
 
 
 class StreamBroken(Exception):
-    """More came out of order than is kept, because something is missing for good."""
+    """More came out of order than is kept, because something is missing for good; `skip` leaves it out."""
 
 
 class Stream:
-    """Puts segments in order. What comes twice counts once, as it came first.
+    """Puts segments in order. What comes twice counts once.
 
     Without `begin` the first segment that is fed counts as the stream's beginning.
     """
 
     def __init__(self) -> None:
         self._next: int | None = None
+        """The number of the byte that is wanted next, counted on where sequence numbers wrap around."""
         self._pending: dict[int, bytes] = {}
-        self._pending_octets = 0
+        self._starts: list[int] = []
+        """The keys of `_pending`, as a heap."""
+        self.pending_octets = 0
 
     def begin(self, sequence: int) -> None:
-        """The SYN, which takes up one sequence number."""
-        self._next = (sequence + 1) % _RANGE
+        """The SYN, which takes up one sequence number. It counts once, and before everything else."""
+        if self._next is None:
+            self._next = (sequence + 1) % SEQUENCE_NUMBERS
 
     def feed(self, sequence: int, payload: bytes) -> bytes:
         """The bytes that are in order now; StreamBroken where what is missing will not come any more."""
         if self._next is None:
             self._next = sequence
-        if sequence != self._next or self._pending:
-            return self._feed_out_of_order(sequence, payload)
-        self._next = (sequence + len(payload)) % _RANGE
-        return payload
-
-    def _feed_out_of_order(self, sequence: int, payload: bytes) -> bytes:
-        if len(self._pending.get(sequence, b"")) < len(payload):
-            self._pending_octets += len(payload) - len(self._pending.get(sequence, b""))
-            self._pending[sequence] = payload
-        ready = bytearray()
-        while True:
-            assert self._next is not None
-            usable = [(self._ahead(start), start) for start in self._pending if self._ahead(start) <= 0]
-            if not usable:
-                break
-            ahead, start = min(usable)
-            data = self._pending.pop(start)
-            self._pending_octets -= len(data)
-            new = data[-ahead:]
-            ready += new
-            self._next = (self._next + len(new)) % _RANGE
-        if self._pending_octets > MAX_PENDING:
+        if sequence == self._next % SEQUENCE_NUMBERS and not self._pending:
+            self._next += len(payload)
+            return payload
+        start = self._next + self._ahead(sequence)
+        if start + len(payload) <= self._next:
+            return b""
+        self._keep(start, payload)
+        ready = self._ready()
+        if not ready and (self.pending_octets > MAX_PENDING or len(self._pending) > MAX_PENDING_SEGMENTS):
             raise StreamBroken
+        return ready
+
+    def skip(self) -> bytes:
+        """Leaves out what is missing: the bytes behind the first gap, as far as the second; empty without a gap."""
+        if not self._pending:
+            return b""
+        self._next = self._starts[0]
+        return self._ready()
+
+    def has_reached(self, sequence: int) -> bool:
+        """Whether everything before a sequence number is out, as far as one knows where the stream began."""
+        return self._next is None or self._ahead(sequence) <= 0
+
+    def _keep(self, start: int, payload: bytes) -> None:
+        known = self._pending.get(start)
+        if known is None:
+            heappush(self._starts, start)
+            known = b""
+        if len(known) < len(payload):
+            self._pending[start] = known + payload[len(known) :]
+            self.pending_octets += len(payload) - len(known)
+
+    def _ready(self) -> bytes:
+        assert self._next is not None
+        ready = bytearray()
+        while self._starts and self._starts[0] <= self._next:
+            start = heappop(self._starts)
+            data = self._pending.pop(start)
+            self.pending_octets -= len(data)
+            new = data[self._next - start :]
+            ready += new
+            self._next += len(new)
         return bytes(ready)
 
     def _ahead(self, sequence: int) -> int:
-        """How far `sequence` lies ahead of what is wanted next, negative if behind; numbers wrap around."""
+        """How far `sequence` lies ahead of what is wanted next, negative if behind."""
         assert self._next is not None
-        distance = (sequence - self._next) % _RANGE
-        return distance - _RANGE if distance >= _RANGE // 2 else distance
+        distance = (sequence - self._next) % SEQUENCE_NUMBERS
+        return distance - SEQUENCE_NUMBERS if distance >= SEQUENCE_NUMBERS // 2 else distance
