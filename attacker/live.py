@@ -3,6 +3,7 @@
 from typing import Any
 
 from scapy.config import conf
+from scapy.error import Scapy_Exception
 
 from attacker.errors import AttackerError
 
@@ -17,6 +18,8 @@ class LiveLink:
             raise AttackerError("sniffing needs CAP_NET_RAW (compose: `cap_add: [NET_RAW]`)") from None
         except OSError as error:
             raise AttackerError(f"{interface}: {error.strerror or error}") from None
+        except (ValueError, Scapy_Exception) as error:  # no such interface; no libpcap to compile the filter with
+            raise AttackerError(f"{interface}: {error}") from None
 
     def fileno(self) -> int:
         return int(self._socket.fileno())

@@ -195,7 +195,7 @@ def main() -> NoReturn:
     except TyperException as error:
         if not str(error):  # called without anything: the help was shown
             sys.exit(BAD_INPUT)
-        _bad_input(f"{error} (--help shows how to call it)")
+        _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
     except (AttackerError, BundleError, PkiError, RunError) as error:
         _bad_input(str(error))
     sys.exit(AS_EXPECTED)

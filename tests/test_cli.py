@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from programs import program
+
 CERTREPLAY = Path(sys.executable).parent / "certreplay"
 
 
@@ -42,7 +44,7 @@ def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
         (("demo", "--key-type", "dsa"), "dsa"),
         (("demo", "--port", "70000"), "70000"),
         (("demo", "--port", "many"), "--port"),
-        (("capture",), "files"),
+        (("capture",), "FILE"),
         (("capture", "/nowhere/at.all"), "/nowhere/at.all"),
         (("verdicts", "/nowhere/at.all"), "/nowhere/at.all"),
         (("story", "/proc"), "/proc"),
@@ -82,7 +84,7 @@ def test_captured_certificates_are_listed_and_written(tmp_path: Path) -> None:
     assert {one["proof"] for one in seen} == {True}
     assert {tuple(one["names"]) for one in seen} == {("alice@bank.example",)}
     (pem,) = (tmp_path / "pem").iterdir()
-    command = ["openssl", "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256"]
+    command = [program("openssl"), "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256"]
     fingerprint = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert fingerprint.strip().partition("=")[2].replace(":", "").lower() == seen[0]["sha256"]
 

@@ -17,6 +17,7 @@ import pytest
 
 from lab.events import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
 from lab.run import Run, open_run
+from programs import program
 
 CERTREPLAY = Path(sys.executable).parent / "certreplay"
 DEADLINE_SECONDS = 60
@@ -54,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 def tshark(capture: Path, *arguments: str) -> list[str]:
-    command = ["tshark", "-r", str(capture), *arguments]
+    command = [program("tshark"), "-r", str(capture), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
 
 

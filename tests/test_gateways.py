@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import socket
 import ssl
 import stat
@@ -26,6 +25,7 @@ from lab.events import ClientAuthenticated, ClientRefused, GatewayListening, Par
 from lab.tls.client import Client
 from lab.tls.engine import EngineEvent, Established, Failed
 from lab.tls.proof import Challenge, Prover, prove_with
+from programs import program
 from victim_server.gateway import Gateway, Limits
 from victim_server.schemes import SCHEMES, Scheme, find_scheme
 from victims import (
@@ -103,9 +103,7 @@ def shake_hands(connection: socket.socket, client: Client) -> list[EngineEvent]:
 
 
 def new_client(victims: Victims, prove: Prover | None) -> Client:
-    return Client(
-        entropy=os.urandom, server_name="localhost", chain=(victims.issued.client.der,), prove=prove
-    )
+    return Client(entropy=os.urandom, server_name="localhost", chain=(victims.issued.client.der,), prove=prove)
 
 
 def assert_still_serving(victims: Victims, scheme: str) -> None:
@@ -133,7 +131,7 @@ def test_curl_gets_in_with_a_pkcs12_bundle(shared: Victims, scheme: str) -> None
 def test_openssl_s_client_gets_in(shared: Victims, scheme: str) -> None:
     done = subprocess.run(
         [
-            *("openssl", "s_client", "-tls1_2", "-quiet", "-connect", f"localhost:{shared.port(scheme)}"),
+            *(program("openssl"), "s_client", "-tls1_2", "-quiet", "-connect", f"localhost:{shared.port(scheme)}"),
             *("-CAfile", str(shared.issued.ca_pem), "-verify_return_error"),
             *("-cert", str(shared.issued.client_pem), "-key", str(shared.issued.client_pem)),
         ],
@@ -144,13 +142,12 @@ def test_openssl_s_client_gets_in(shared: Victims, scheme: str) -> None:
     assert json.loads(done.stdout.rpartition(b"\r\n")[2]) == ACCOUNT
 
 
-@pytest.mark.skipif(not shutil.which("gnutls-cli"), reason="gnutls-cli is not installed")
 @every_scheme
 def test_gnutls_gets_in(shared: Victims, scheme: str) -> None:
     bundle = str(shared.issued.client_pem)
     done = subprocess.run(
         [
-            *("gnutls-cli", "--port", str(shared.port(scheme)), "--x509cafile", str(shared.issued.ca_pem)),
+            *(program("gnutls-cli"), "--port", str(shared.port(scheme)), "--x509cafile", str(shared.issued.ca_pem)),
             *("--x509certfile", bundle, "--x509keyfile", bundle, "--logfile", os.devnull, "localhost"),
         ],
         input=GET_ACCOUNT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
@@ -211,7 +208,7 @@ def test_fifty_clients_at_once_get_in(victims: Victims, scheme: str) -> None:
 def test_a_second_login_is_a_full_handshake_too(shared: Victims, scheme: str) -> None:
     done = subprocess.run(
         [
-            *("openssl", "s_client", "-tls1_2", "-reconnect", "-connect", f"localhost:{shared.port(scheme)}"),
+            *(program("openssl"), "s_client", "-tls1_2", "-reconnect", "-connect", f"localhost:{shared.port(scheme)}"),
             *("-cert", str(shared.issued.client_pem), "-key", str(shared.issued.client_pem)),
         ],
         stdin=subprocess.DEVNULL,
@@ -377,9 +374,7 @@ def no_proof(challenge: Challenge) -> None:
 
 @gullible_schemes
 @pytest.mark.parametrize("prove", [no_proof, prove_with(pki.new_key("p256"))], ids=["none", "wrong"])
-def test_where_the_proof_does_not_count_the_certificate_is_enough(
-    victims: Victims, scheme: str, prove: Prover
-) -> None:
+def test_where_the_proof_does_not_count_the_certificate_is_enough(victims: Victims, scheme: str, prove: Prover) -> None:
     with connect(victims, scheme) as connection:
         assert shake_hands(connection, new_client(victims, prove)) == [Established()]
     victims.reports.wait_for(ClientAuthenticated)
@@ -443,9 +438,7 @@ def test_head_has_no_body(shared: Victims, scheme: str) -> None:
     ],
     ids=lambda value: str(value[:20]) if isinstance(value, bytes) else str(value),
 )
-def test_requests_get_the_answer_they_deserve(
-    shared: Victims, scheme: str, request_bytes: bytes, status: int
-) -> None:
+def test_requests_get_the_answer_they_deserve(shared: Victims, scheme: str, request_bytes: bytes, status: int) -> None:
     with connect_tls(shared, scheme) as connection:
         with contextlib.suppress(OSError):  # the gateway need not take all of it
             connection.sendall(request_bytes)

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import shutil
 import socket
 import ssl
 import struct
@@ -21,6 +20,7 @@ from attacker.relay import Forward, Relay
 from attacker.scope import OutOfScope
 from attacker.wire_file import CaptureFile
 from lab import pki
+from programs import program
 
 ANY_PORT = ("127.0.0.1", 0)
 DEADLINE_SECONDS = 30
@@ -390,15 +390,11 @@ def test_it_describes_itself_a_line_a_forward() -> None:
 
 @pytest.fixture
 def tshark() -> Callable[..., list[str]]:
-    program = shutil.which("tshark")
-    if program is None and os.environ.get("CERTREPLAY_REQUIRE_DOCKER") == "1":
-        pytest.fail("needs tshark (Debian: tshark)")
-    if program is None:
-        pytest.skip("needs tshark (Debian: tshark)")
+    found = program("tshark")
 
     def run(path: Path, *arguments: str) -> list[str]:
         checked = [part for protocol in ("ip", "tcp") for part in ("-o", f"{protocol}.check_checksum:TRUE")]
-        done = subprocess.run([program, "-r", path, *checked, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run([found, "-r", path, *checked, *arguments], check=True, capture_output=True, text=True)
         return done.stdout.splitlines()
 
     return run

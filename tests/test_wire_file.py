@@ -1,6 +1,5 @@
 """The capture file: readable by Wireshark's own tools at any moment, and never larger than it may be."""
 
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ from scapy.utils import rdpcap
 from attacker.errors import AttackerError
 from attacker.synthetic import Conversation
 from attacker.wire_file import CaptureFile
+from programs import program
 
 SECOND = 1_000_000_000
 NOON = 1_767_268_800 * SECOND
@@ -100,10 +100,9 @@ def test_the_limit_holds_across_processes(path: Path) -> None:
     assert contents(path) == [b"one", b"two"]
 
 
-@pytest.mark.skipif(not shutil.which("capinfos"), reason="needs capinfos (Debian: wireshark-common)")
 def test_capinfos_takes_it_without_complaint(path: Path) -> None:
     write(path, b"one", b"two")
     write(path, b"three")
-    told = subprocess.run(["capinfos", "-Ttcm", path], check=True, capture_output=True, text=True)
+    told = subprocess.run([program("capinfos"), "-Ttcm", path], check=True, capture_output=True, text=True)
     assert told.stderr == ""
     assert told.stdout.splitlines()[-1].split(",")[-1].strip('"') == "3"

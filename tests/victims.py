@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab import pki
 from lab.events import Event, GatewayListening, read_events
 from lab.tls.bundle import Bundle
+from programs import program
 from victim_server import service
 from victim_server.gateway import Limits
 from victim_server.schemes import SCHEMES, GatewayFiles
@@ -176,7 +177,17 @@ def curl(victims: Victims, scheme: str, path: str, *options: str, bundle: Path |
 
 
 def run_curl(url: str, *options: str) -> Curl:
-    command = ["curl", "--silent", "--show-error", "--max-time", "20", "--write-out", r"\n%{http_code}", *options, url]
+    command = [
+        program("curl"),
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--write-out",
+        r"\n%{http_code}",
+        *options,
+        url,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     body, _, status = done.stdout.rpartition("\n")
     try:

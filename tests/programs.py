@@ -1,0 +1,30 @@
+"""The programs that we test against and did not write, and what happens where one is missing."""
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+PACKAGES = {
+    "capinfos": "wireshark-common",
+    "curl": "curl",
+    "gnutls-cli": "gnutls-bin",
+    "gnutls-serv": "gnutls-bin",
+    "ip": "iproute2",
+    "openssl": "openssl",
+    "tshark": "tshark",
+}
+"""Each with the Debian package that it is in."""
+
+
+def program(name: str) -> str:
+    """The path of a program; `unavailable` where it is missing."""
+    return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skips the test, or fails it where CERTREPLAY_REQUIRE_DOCKER asks for everything to be tested."""
+    if os.environ.get("CERTREPLAY_REQUIRE_DOCKER"):
+        pytest.fail(reason)
+    pytest.skip(f"{reason}; with CERTREPLAY_REQUIRE_DOCKER=1 that is a failure")
