@@ -1,0 +1,281 @@
+"""TLS peers that we did not write, and a way to let two engines talk without a network."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab import pki
+from lab.tls import proof
+from lab.tls.client import Client
+from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
+from lab.tls.proof import Prover
+from lab.tls.server import ClientAuth, Proof, Server
+from lab.tls.streams import ConnectionFailed, TlsStream
+from programs import program
+
+NAME = "bank.example"
+PATIENCE_SECONDS = 20
+
+
+def accept_any(chain: tuple[bytes, ...]) -> None:
+    """A chain check that has no objection."""
+
+
+def our_client(identity: pki.Identity | None = None, prove: Prover | None = None, **options: object) -> Client:
+    """The instrument's client, honest unless told otherwise."""
+    chain = (identity.der,) if identity else ()
+    honest = proof.prove_with(identity.key) if identity else None
+    return Client(entropy=os.urandom, server_name=NAME, chain=chain, prove=prove or honest, **options)  # type: ignore[arg-type]
+
+
+def our_server(
+    identity: pki.Identity, policy: Proof | None = Proof.REQUIRED, check: object = accept_any, **options: object
+) -> Server:
+    """The instrument's server; without a policy it asks for no certificate."""
+    auth = ClientAuth(check, policy) if policy else None  # type: ignore[arg-type]
+    return Server(entropy=os.urandom, chain=(identity.der,), key=identity.key, client_auth=auth, **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What each of two engines reported."""
+
+    client: list[EngineEvent]
+    server: list[EngineEvent]
+
+    @property
+    def established(self) -> bool:
+        return Established() in self.client and Established() in self.server
+
+    def failure(self, party: str) -> Failed:
+        (found,) = [event for event in getattr(self, party) if isinstance(event, Failed)]
+        return found
+
+    def data(self, party: str) -> bytes:
+        return b"".join(event.data for event in getattr(self, party) if isinstance(event, Data))
+
+
+def talk(client: Engine, server: Engine, cut: int | None = None) -> Talk:
+    """Passes bytes between two engines until neither has more to say; `cut` gives them out so many at a time."""
+    seen = Talk([], [])
+    while True:
+        from_client, from_server = client.data_to_send(), server.data_to_send()
+        if not from_client and not from_server:
+            return seen
+        for piece in pieces(from_client, cut):
+            seen.server.extend(server.receive(piece))
+        for piece in pieces(from_server, cut):
+            seen.client.extend(client.receive(piece))
+
+
+def pieces(data: bytes, size: int | None) -> list[bytes]:
+    if size is None:
+        return [data] if data else []
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+class OpenSslEngine:
+    """OpenSSL, through Python's ssl, as an engine without a socket."""
+
+    def __init__(self, context: ssl.SSLContext, server_side: bool) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = None if server_side else NAME
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=name)
+        self._established = False
+        self._over = False
+        self._early: list[EngineEvent] = [] if server_side else self._step()
+
+    def receive(self, data: bytes) -> list[EngineEvent]:
+        if self._over:
+            return []
+        self._incoming.write(data)
+        return self._step()
+
+    def _step(self) -> list[EngineEvent]:
+        events: list[EngineEvent] = []
+        try:
+            if not self._established:
+                self.tls.do_handshake()
+                self._established = True
+                events.append(Established())
+            while data := self.tls.read(1 << 16):
+                events.append(Data(data))
+            events.append(Closed())
+            self._over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            events.append(Closed())
+            self._over = True
+        except ssl.SSLError as error:
+            events.append(Failed(None, None, str(error)))
+            self._over = True
+        return events
+
+    def data_to_send(self) -> bytes:
+        return self._outgoing.read()
+
+    def send(self, data: bytes) -> None:
+        self.tls.write(data)
+
+    def close(self) -> None:
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+
+    @property
+    def peer_chain(self) -> tuple[bytes, ...]:
+        der = self.tls.getpeercert(binary_form=True)
+        return (der,) if der else ()
+
+
+def openssl_context(
+    server_side: bool,
+    authority: pki.Identity,
+    identity: pki.Identity | None = None,
+    ciphers: str | None = None,
+    group: str | None = None,
+) -> ssl.SSLContext:
+    """A context that does TLS 1.2 alone, checks its peer against `authority` and presents `identity`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=authority.certificate.public_bytes(Encoding.PEM).decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    if ciphers:
+        context.set_ciphers(ciphers)
+    if group:
+        context.set_ecdh_curve(group)
+    if identity:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(identity.bundle_pem())
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context
+
+
+@dataclass(frozen=True)
+class Files:
+    """An authority, a server and a client as files for programs."""
+
+    ca: Path
+    server: Path
+    client: Path
+
+
+def write_files(folder: Path, authority: pki.Identity, server: pki.Identity, client: pki.Identity) -> Files:
+    files = Files(folder / "ca.pem", folder / "server.pem", folder / "client.pem")
+    files.ca.write_bytes(authority.certificate_pem())
+    files.server.write_bytes(server.bundle_pem())
+    files.client.write_bytes(client.bundle_pem())
+    return files
+
+
+@contextlib.contextmanager
+def serving(output: Path, *command: str) -> Iterator[int]:
+    """Runs a server program, `{port}` in its call filled in, and gives its port once it takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    call = [program(command[0]), *(word.format(port=port) for word in command[1:])]
+    with output.open("wb") as file, subprocess.Popen(call, stdin=subprocess.PIPE, stdout=file, stderr=file) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not takes_connections(port):
+                assert time.monotonic() < deadline, output.read_text()
+                time.sleep(0.01)
+            yield port
+        finally:
+            process.kill()
+
+
+def takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def read_until(path: Path, text: str) -> str:
+    """What a program has printed, once `text` is in it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while text not in (printed := path.read_text(errors="replace")):
+        assert time.monotonic() < deadline, f"waited in vain for {text!r} in:\n{printed}"
+        time.sleep(0.01)
+    return printed
+
+
+async def call(port: int, client: Client, line: bytes) -> bytes:
+    """Connects, sends one line and gives the line that comes back; ConnectionFailed where it doesn't get that far."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        stream = TlsStream(client, reader, writer)
+        try:
+            await stream.handshake()
+            await stream.write(line)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += await stream.read()
+            return answer
+        finally:
+            await stream.close()
+
+
+async def refusal(port: int, client: Client) -> Failed:
+    """How a server that must not let the client in ends the connection."""
+    try:
+        answer = await call(port, client, b"let me in\n")
+    except ConnectionFailed as error:
+        return error.failed
+    raise AssertionError(f"the server let the client in: {answer!r}")
+
+
+async def answer_once(server: Server, *command: str, line: bytes) -> str:
+    """Runs a client program against `server`, which sends back what it gets; gives what the program printed.
+
+    `{port}` in the call is filled in; `line` is the program's standard input, which stays open until the end.
+    """
+    served = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(server, reader, writer)
+        try:
+            await stream.handshake()
+            await stream.write(await stream.read())
+        except ConnectionFailed:
+            pass
+        finally:
+            await stream.close()
+            served.set_result(None)
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, asyncio.timeout(PATIENCE_SECONDS):
+        process = await asyncio.create_subprocess_exec(
+            program(command[0]),
+            *(word.format(port=port) for word in command[1:]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(line)
+            await process.stdin.drain()
+            await served
+            process.stdin.close()
+            return (await process.stdout.read()).decode(errors="replace")
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            await process.wait()
