@@ -179,7 +179,7 @@ class Side:
         return None
 
     def _read(self, data: bytes) -> None:
-        if not self._synchronized:
+        if data and not self._synchronized:
             data = self._synchronize(data)
         if not data:
             return

@@ -25,8 +25,11 @@ class LiveLink:
         return int(self._socket.fileno())
 
     def receive(self) -> tuple[int, bytes] | None:
-        """A packet that is there, with its time in ns since 1970; None if it went after all."""
-        _, data, seconds = self._socket.recv_raw()
+        """A packet that is there, with its time in ns since 1970; None if it went after all, or the link went down."""
+        try:
+            _, data, seconds = self._socket.recv_raw()
+        except OSError:
+            return None
         return (int(seconds * 10**9), data) if data else None
 
     def close(self) -> None:

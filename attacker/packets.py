@@ -17,6 +17,10 @@ _FRAGMENT, _AUTHENTICATION = 44, 51
 _ETHERNET, _NULL, _LOOP, _SLL, _SLL2 = 1, 0, 108, 113, 276
 _RAW = (12, 14, 101, 228, 229)
 
+_IPV4_HEADER = struct.Struct("!BxHxxHxBxx4s4s").unpack_from
+_IPV6_HEADER = struct.Struct("!4xHBx16s16s").unpack_from
+_TCP_HEADER = struct.Struct("!HHI4xBB").unpack_from
+
 LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
 """The link types that are read."""
 
@@ -51,7 +55,8 @@ class Segment(NamedTuple):
 def segment(link_type: int, data: bytes) -> Segment | None:
     """The TCP segment in a packet; None where there is none, or only a fragment of one, which is passed over."""
     try:
-        start = _network_layer(link_type, data)
+        ethernet = link_type == _ETHERNET and data[12:14] == b"\x08\x00"
+        start = 14 if ethernet else _network_layer(link_type, data)
         if start is None:
             return None
         version = data[start] >> 4
@@ -91,17 +96,17 @@ def _behind_tags(data: bytes, kind: int, at: int) -> int | None:
 
 def _from_ipv4(data: bytes, start: int) -> Segment | None:
     """RFC 791 section 3.1. The total length cuts off what Ethernet padded."""
-    header = (data[start] & 0x0F) * 4
-    total, _, fragment = struct.unpack_from("!HHH", data, start + 2)
-    if header < 20 or data[start + 9] != _TCP or fragment & 0x3FFF:
+    words, total, fragment, protocol, source, destination = _IPV4_HEADER(data, start)
+    header = (words & 0x0F) * 4
+    if header < 20 or protocol != _TCP or fragment & 0x3FFF:
         return None
     end = start + total if total else len(data)  # zero with segmentation offload
-    return _tcp(data, start + header, end, data[start + 12 : start + 16], data[start + 16 : start + 20])
+    return _tcp(data, start + header, end, source, destination)
 
 
 def _from_ipv6(data: bytes, start: int) -> Segment | None:
     """RFC 8200 section 3, extension headers passed over."""
-    length, following = struct.unpack_from("!HB", data, start + 4)
+    length, following, source, destination = _IPV6_HEADER(data, start)
     end = start + 40 + length if length else len(data)
     at = start + 40
     while following != _TCP:
@@ -114,11 +119,11 @@ def _from_ipv6(data: bytes, start: int) -> Segment | None:
         else:
             return None
         following, at = data[at], at + step
-    return _tcp(data, at, end, data[start + 8 : start + 24], data[start + 24 : start + 40])
+    return _tcp(data, at, end, source, destination)
 
 
 def _tcp(data: bytes, at: int, end: int, source: bytes, destination: bytes) -> Segment | None:
-    source_port, destination_port, sequence, _, offset, flags = struct.unpack_from("!HHIIBB", data, at)
+    source_port, destination_port, sequence, offset, flags = _TCP_HEADER(data, at)
     payload = at + (offset >> 4) * 4
     if payload < at + 20 or payload > end:
         return None
@@ -127,5 +132,5 @@ def _tcp(data: bytes, at: int, end: int, source: bytes, destination: bytes) -> S
         Endpoint(destination, destination_port),
         sequence,
         flags,
-        data[payload : min(end, len(data))],
+        data[payload:end],
     )

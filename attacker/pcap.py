@@ -15,6 +15,8 @@ MAX_PACKET = 1 << 20
 MAX_BLOCK = 1 << 24
 MAX_INTERFACES = 1 << 12
 BUFFER = 1 << 20
+LATEST_NS = 253_402_300_799 * 10**9
+"""The last second that a `datetime` can tell; a damaged file's times may lie beyond."""
 
 _PCAP_HEADER = 24
 _NANOSECONDS = 10**9
@@ -185,6 +187,7 @@ def _packet(kind: int, body: bytes, section: _Section, reader: _Reader) -> Packe
         raise reader.damaged("has a packet block that makes no sense") from None
     if captured > len(body) - 4 - start or captured > MAX_PACKET:
         raise reader.damaged(f"claims a packet of {captured} bytes, longer than its block,")
+    time_ns = max(0, min(time_ns, LATEST_NS))
     return Packet(time_ns, interface.link_type, body[start : start + captured], length)
 
 

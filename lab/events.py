@@ -270,7 +270,10 @@ class EventLog:
         path = folder / FILE_NAME
         self._part = part
         self._sequence = max((r.sequence for r in read_events(path)), default=0)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")  # an earlier process was cut off within its last line
 
     def report(self, event: Event) -> None:
         self._sequence += 1
@@ -299,15 +302,20 @@ def to_line(recorded: Recorded) -> str:
 
 def from_line(line: str) -> Recorded:
     """Reads a line back; ValueError where it is no event at all."""
-    fields = json.loads(line)
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply for an event") from None
     if not isinstance(fields, dict):
         raise ValueError("an event is a JSON object")
     try:
         version, kind = fields.pop("version"), fields.pop("type")
         part, sequence = str(fields.pop("part")), int(fields.pop("sequence"))
         time = datetime.fromisoformat(fields.pop("time"))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"an event's envelope lacks or garbles {error}") from None
+    if time.tzinfo is None or not isinstance(kind, str):
+        raise ValueError("an event's time has an offset from UTC, and its type is a string")
     known = _BY_NAME.get(kind) if version == VERSION else None
     if known:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
@@ -315,7 +323,7 @@ def from_line(line: str) -> Recorded:
             return Recorded(part, sequence, time, known(**values))
         except TypeError:
             pass  # other fields than this version's: shown as it stands
-    return Recorded(part, sequence, time, UnknownEvent(str(kind), fields))
+    return Recorded(part, sequence, time, UnknownEvent(kind, fields))
 
 
 def read_events(path: Path) -> Iterator[Recorded]:

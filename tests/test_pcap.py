@@ -11,7 +11,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter, wrpcapng
 
 from attacker.errors import CaptureFileError
-from attacker.pcap import MAX_INTERFACES, MAX_PACKET, Packet, read_packets
+from attacker.pcap import LATEST_NS, MAX_INTERFACES, MAX_PACKET, Packet, read_packets
 from wirecraft import NOON_NS, block, pcap, pcapng, section
 
 PACKETS = [b"first", b"second packet", b""]
@@ -102,6 +102,12 @@ def test_a_clock_may_count_in_powers_of_two_from_an_offset(path: Path) -> None:
 def test_a_clock_finer_than_nanoseconds_is_rounded(path: Path) -> None:
     picoseconds = block(1, struct.pack("<HHI", 1, 0, 0) + struct.pack("<HHB3x", 9, 1, 12))
     assert [packet.time_ns for packet in read(path, section() + picoseconds + enhanced(b"a", 0, 7_999))] == [7]
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(1 << 62, LATEST_NS), (-(1 << 62), 0)])
+def test_a_time_beyond_all_calendars_is_the_last_or_the_first(path: Path, offset: int, expected: int) -> None:
+    interface = block(1, struct.pack("<HHI", 1, 0, 0) + struct.pack("<HHq", 14, 8, offset))
+    assert [packet.time_ns for packet in read(path, section() + interface + enhanced(b"a"))] == [expected]
 
 
 def test_a_second_section_may_have_another_byte_order(path: Path) -> None:

@@ -190,6 +190,7 @@ def _padded(ip_packet: bytes) -> bytes:
 
 
 ETHERNET = Link("Ethernet", 1, lambda ip_packet: bytes(_ether(_kind(ip_packet)) / ip_packet))
+RAW_IP = Link("raw IP", 101, bytes)
 LINKS = (
     ETHERNET,
     Link("Ethernet with padding", 1, _padded),
@@ -199,18 +200,21 @@ LINKS = (
     Link("Linux cooked with a VLAN tag", 113, _cooked_and_tagged),
     Link("Linux cooked v2", 276, lambda ip_packet: bytes(CookedLinuxV2(proto=_kind(ip_packet)) / ip_packet)),
     Link("Linux cooked v2 with a VLAN tag", 276, _cooked_v2_and_tagged),
-    Link("raw IP", 101, bytes),
+    RAW_IP,
     Link("BSD loopback", 0, lambda ip_packet: struct.pack("<I", 2 if ip_packet[0] >> 4 == 4 else 30) + ip_packet),
 )
 
 
-def pcap(packets: Iterable[bytes], link: int = 1, *, order: str = "<", nanoseconds: bool = False) -> bytes:
-    """A pcap file, a packet a millisecond from noon on."""
+def pcap(
+    packets: Iterable[bytes], link: int = 1, *, order: str = "<", nanoseconds: bool = False, keep: int = 1 << 18
+) -> bytes:
+    """A pcap file, a packet a millisecond from noon on; it keeps the first `keep` bytes of each."""
     fraction = 1 if nanoseconds else 1000
     file = struct.pack(f"{order}IHHiIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, link)
     for data, time_ns in zip(packets, _times(), strict=False):
         seconds, rest = divmod(time_ns, 10**9)
-        file += struct.pack(f"{order}IIII", seconds, rest // fraction, len(data), len(data)) + data
+        kept = data[:keep]
+        file += struct.pack(f"{order}IIII", seconds, rest // fraction, len(kept), len(data)) + kept
     return file
 
 

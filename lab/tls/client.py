@@ -141,6 +141,7 @@ class Client(Connection):
             if extension.type not in self._offered:
                 reason = f"the server answered with extension {extension.type}, which was not offered"
                 raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
+        ext.check(hello.extensions)
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.4
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
         self._suite = suite

@@ -11,7 +11,7 @@ from lab.tls import keys, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, alert_name, parse_alert
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
 from lab.tls.errors import Abort, TlsError
-from lab.tls.messages import ClientHello, HelloRequest, Message, parse, serialize
+from lab.tls.messages import TLS12, ClientHello, HelloRequest, Message, parse, serialize
 from lab.tls.records import ContentType, Protection
 from lab.tls.transcript import Transcript
 
@@ -56,7 +56,9 @@ class Connection(ABC):
         self._events: list[EngineEvent] = []
         self._established = False
         self._over = False
+        self._said_close = False
         self._warnings = 0
+        self._empty_records = 0
 
     # --- the engine's interface ---
 
@@ -84,14 +86,15 @@ class Connection(ABC):
 
     def send(self, data: bytes) -> None:
         """See `Engine.send`; TlsError before the handshake is complete or after the end."""
-        if not self._established or self._over:
+        if not self._established or self._over or self._said_close:
             raise TlsError("application data can be sent only while the connection is established")
         for fragment in records.fragments(data):
             self._write_record(ContentType.APPLICATION_DATA, fragment)
 
     def close(self) -> None:
         """See `Engine.close`."""
-        if not self._over:
+        if not self._over and not self._said_close:
+            self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
 
     # --- for the roles ---
@@ -134,10 +137,15 @@ class Connection(ABC):
         self._outgoing += records.write_record(kind, fragment)
 
     def _on_record(self, record: records.Record) -> None:
+        if self._read and record.version != TLS12:  # RFC 5246 section 6.2.1
+            raise Abort(AlertDescription.PROTOCOL_VERSION, f"a record of version 0x{record.version:04x}")
         fragment = self._read.open(record.type, record.fragment) if self._read else record.fragment
         if len(fragment) > records.MAX_PLAINTEXT:
             raise Abort(AlertDescription.RECORD_OVERFLOW, f"a plaintext record of {len(fragment)} bytes")
-        if self._joiner.pending and record.type != ContentType.HANDSHAKE:
+        self._empty_records = 0 if fragment else self._empty_records + 1
+        if self._empty_records > records.MAX_EMPTY_RECORDS:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many empty records in a row")
+        if self._joiner.pending and record.type not in (ContentType.HANDSHAKE, ContentType.ALERT):
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
         match record.type:
             case ContentType.HANDSHAKE:
@@ -161,11 +169,17 @@ class Connection(ABC):
         for raw in self._joiner.feed(fragment):
             message = parse(raw)
             self.steps.append(Step(self.peer, message.name, raw))
-            if isinstance(message, HelloRequest) or (self._established and isinstance(message, ClientHello)):
+            if self._asks_to_renegotiate(message):
                 self._decline_renegotiation()
                 continue
             self.transcript.add(self.peer, raw)
             self._advance(message)
+
+    def _asks_to_renegotiate(self, message: Message) -> bool:
+        """A server does so with a HelloRequest, a client with another ClientHello (RFC 5246 section 7.4.1)."""
+        if self.role == "client":
+            return isinstance(message, HelloRequest)
+        return self._established and isinstance(message, ClientHello)
 
     def _decline_renegotiation(self) -> None:
         """RFC 5246 section 7.2.2: no_renegotiation is a warning; during a handshake a HelloRequest means nothing."""
@@ -178,6 +192,7 @@ class Connection(ABC):
         if not alert.ends_connection:
             self._count_warning()
         elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
+            self.close()  # RFC 5246 section 7.2.1: answered in kind
             self._over = True
             self._events.append(Closed())
         else:

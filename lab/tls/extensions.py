@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.tls import wire
-from lab.tls.errors import DecodeError
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
 
 SERVER_NAME = 0  # RFC 6066 section 3
 SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
@@ -50,6 +51,18 @@ def find(extensions: Extensions | None, kind: int) -> bytes | None:
     if len(found) > 1:
         raise DecodeError(f"extension {kind} stands in the message {len(found)} times")
     return found[0] if found else None
+
+
+def check(extensions: Extensions | None) -> None:
+    """What holds in both hellos: DecodeError where an extension stands there twice (RFC 5246 section 7.4.1.4) or isn't
+    empty as it must be; Abort with illegal_parameter for no uncompressed points (RFC 8422 section 5.1.2)."""
+    for extension in extensions or ():
+        find(extensions, extension.type)
+    if find(extensions, EXTENDED_MASTER_SECRET):
+        raise DecodeError("extended_master_secret is not empty")
+    formats = find(extensions, EC_POINT_FORMATS)
+    if formats is not None and 0 not in wire.Reader(formats, "ec_point_formats").numbers(1, 1, "list"):
+        raise Abort(AlertDescription.ILLEGAL_PARAMETER, "ec_point_formats does not list uncompressed points")
 
 
 def server_name(name: str) -> Extension:

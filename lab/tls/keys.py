@@ -70,6 +70,8 @@ class KeyShare:
         try:
             if isinstance(self._private, x25519.X25519PrivateKey):
                 return self._private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_public))
+            if peer_public[:1] != b"\x04":
+                raise ValueError("a point in uncompressed form begins with 4 (RFC 8422 section 5.4.1)")
             point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), peer_public)
             return self._private.exchange(ec.ECDH(), point)
         except ValueError as error:

@@ -14,6 +14,7 @@ from lab.tls.errors import DecodeError
 from lab.tls.extensions import Extension, read_extensions, write_extensions
 
 HEADER_LENGTH = 4
+MAX_SESSION_ID = 32  # RFC 5246 section 7.4.1.2
 TLS12 = 0x0303
 TLS13 = 0x0304
 
@@ -81,7 +82,7 @@ class ClientHello:
         reader = wire.Reader(body, cls.name)
         version = reader.number(2, "client_version")
         random = reader.take(32, "random")
-        session_id = reader.vector(1, "session_id")
+        session_id = _session_id(reader)
         cipher_suites = reader.numbers(2, 2, "cipher_suites")
         compression_methods = reader.vector(1, "compression_methods")
         return cls(random, session_id, cipher_suites, read_extensions(reader), version, compression_methods)
@@ -116,7 +117,7 @@ class ServerHello:
         reader = wire.Reader(body, cls.name)
         version = reader.number(2, "server_version")
         random = reader.take(32, "random")
-        session_id = reader.vector(1, "session_id")
+        session_id = _session_id(reader)
         cipher_suite = reader.number(2, "cipher_suite")
         compression_method = reader.number(1, "compression_method")
         return cls(random, session_id, cipher_suite, read_extensions(reader), version, compression_method)
@@ -337,6 +338,13 @@ KNOWN = (
     Finished,
 )
 _BY_TYPE = {kind.type: kind for kind in KNOWN}
+
+
+def _session_id(reader: wire.Reader) -> bytes:
+    session_id = reader.vector(1, "session_id")
+    if len(session_id) > MAX_SESSION_ID:
+        raise DecodeError(f"a session_id of {len(session_id)} bytes, {MAX_SESSION_ID} at most")
+    return session_id
 
 
 def serialize(message: Message) -> bytes:

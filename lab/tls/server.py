@@ -153,6 +153,7 @@ class Server(Connection):
             raise Abort(AlertDescription.PROTOCOL_VERSION, "the client does not offer TLS 1.2")
         if 0 not in hello.compression_methods:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the client does not offer to go without compression")
+        ext.check(hello.extensions)
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.6
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
         self.server_name = ext.read_server_name(hello.extensions)

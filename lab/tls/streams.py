@@ -90,7 +90,8 @@ class TlsStream:
         try:
             await self._flush()
         except OSError as error:
-            self._failure = self._failure or Failed(None, None, str(error))
+            if not self._ended:  # a peer that is done need not wait for our close_notify
+                self._failure = self._failure or Failed(None, None, str(error))
         if not self._established and self._ended and not self._failure:
             self._failure = Failed(None, None, "the peer closed the connection before the handshake was complete")
         if self._failure and not self._data:
