@@ -1,7 +1,6 @@
 """Whatever a capture looks like, the client's certificate and its proof are read from it, or the reason why not."""
 
 import random
-import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +25,7 @@ from lab.tls import proof
 from lab.tls.extensions import SERVER_NAME, Extension
 from lab.tls.messages import CertificateVerify, ClientHello, parse, serialize
 from lab.tls.records import ContentType, MessageJoiner, RecordReader, write_record
+from programs import program
 from wirecraft import ETHERNET, LINKS, MSS, RAW_IP, Flight, Link, alice_to_bank
 
 BANK = "10.9.0.4:8443"
@@ -219,11 +219,9 @@ def test_every_file_format_gives_the_same(alice: Login, path: Path, form: str) -
 
 @pytest.mark.parametrize("link", [LINKS[3], LINKS[5], LINKS[6], RAW_IP], ids=lambda link: link.name)
 def test_tshark_reads_the_same_certificate_and_proof(alice: Login, path: Path, link: Link) -> None:
-    program = shutil.which("tshark")
-    if not program:
-        pytest.skip("needs tshark (Debian: tshark)")
+    tshark = program("tshark")
     found = only(read_file(wirecraft.write(path, alice.segments(), link)).captures)
-    command = [program, "-r", str(path), "-Y", "tls.handshake.type == 15", "-T", "fields"]
+    command = [tshark, "-r", str(path), "-Y", "tls.handshake.type == 15", "-T", "fields"]
     command += [
         "-e",
         "tls.handshake.certificate",

@@ -168,9 +168,7 @@ def test_alice_passes_on_why_the_bank_refused_her(victims: Victims, tmp_path: Pa
 
 
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "end of standard input"])
-def test_alice_stops_when_told_even_while_a_server_lets_her_wait(
-    issued: pki.Issued, tmp_path: Path, way: str
-) -> None:
+def test_alice_stops_when_told_even_while_a_server_lets_her_wait(issued: pki.Issued, tmp_path: Path, way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"mtls=https://127.0.0.1:{silent.getsockname()[1]}"
         alice = start_part("victim_client", *options(issued, tmp_path / "run", url, times="0"))

@@ -105,11 +105,6 @@ async def _read_answer(http: h11.Connection, reader: asyncio.StreamReader) -> An
 
 def _end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Everything but the hop-by-hop headers, which Connection may add to."""
-    named = {
-        option.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for option in value.split(b",")
-    }
+    named = {option.strip().lower() for name, value in headers if name == b"connection" for option in value.split(b",")}
     dropped = HOP_BY_HOP | named
     return [(name, value) for name, value in headers if name not in dropped]

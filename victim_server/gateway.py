@@ -159,9 +159,7 @@ class Unacceptable(Exception):
 class Conversation:
     """HTTP/1.1 with one authenticated client (RFC 9112), one request after the other, as many as it likes."""
 
-    def __init__(
-        self, stream: TlsStream, certificate: bytes, bank: Path, reporter: Reporter, limits: Limits
-    ) -> None:
+    def __init__(self, stream: TlsStream, certificate: bytes, bank: Path, reporter: Reporter, limits: Limits) -> None:
         self._stream = stream
         self._certificate = certificate
         self._bank = bank

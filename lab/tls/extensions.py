@@ -56,8 +56,9 @@ def find(extensions: Extensions | None, kind: int) -> bytes | None:
 def check(extensions: Extensions | None) -> None:
     """What holds in both hellos: DecodeError where an extension stands there twice (RFC 5246 section 7.4.1.4) or isn't
     empty as it must be; Abort with illegal_parameter for no uncompressed points (RFC 8422 section 5.1.2)."""
-    for extension in extensions or ():
-        find(extensions, extension.type)
+    kinds = [extension.type for extension in extensions or ()]
+    if len(kinds) != len(set(kinds)):
+        raise DecodeError("an extension stands in the message more than once")
     if find(extensions, EXTENDED_MASTER_SECRET):
         raise DecodeError("extended_master_secret is not empty")
     formats = find(extensions, EC_POINT_FORMATS)
