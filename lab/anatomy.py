@@ -12,6 +12,9 @@ from lab.tls.proof import scheme_name
 VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1", b"\x03\x03": "TLS 1.2"}
 """What a record's header says (RFC 5246 section 6.2.1 and appendix E.1)."""
 
+VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1", b"\x03\x03": "TLS 1.2"}
+"""What a record's header says (RFC 5246 section 6.2.1 and appendix E.1)."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -28,7 +31,8 @@ def certificate_fields(record_header: bytes, message: bytes) -> Iterator[Field]:
     """
     if record_header:
         length = int.from_bytes(record_header[3:], "big")
-        yield Field(record_header, f"record: handshake (22), TLS 1.2 (3.3), {length} bytes follow")
+        version = f"{VERSIONS.get(record_header[1:3], 'version')} ({record_header[1]}.{record_header[2]})"
+        yield Field(record_header, f"record: handshake (22), {version}, {length} bytes follow")
     yield Field(message[:4], f"message: Certificate (11), {len(message) - 4} bytes follow")
     reader = wire.Reader(message[4:], "Certificate")
     octets = reader.take(3, "certificate_list's length")

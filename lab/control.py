@@ -45,6 +45,7 @@ def search_capture(capture: Path, bundle: Bundle) -> CaptureSearched:
     return CaptureSearched(
         connections=found.connections,
         octets=found.octets,
+        gaps=found.gaps,
         certificate_at=tuple(place for needle, place in places if needle == "certificate"),
         key_forms=tuple(forms),
         key_at=tuple(f"{needle}: {place}" for needle, place in places if needle != "certificate"),

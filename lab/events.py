@@ -48,11 +48,12 @@ class CaptureSearched:
     """Everything that the attacker captured was searched for the certificate and for its private key.
 
     `certificate_at` and `key_at` are the places where they were found; `key_forms` are the encodings of the key that
-    were looked for.
+    were looked for. `gaps` are places where the capture lacks bytes, so that something across one would not be found.
     """
 
     connections: int
     octets: int
+    gaps: int
     certificate_at: tuple[str, ...]
     key_forms: tuple[str, ...]
     key_at: tuple[str, ...]

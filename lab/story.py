@@ -209,6 +209,7 @@ def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     searched = run.first(CaptureSearched)
     if searched:
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
+        octets += f" with {searched.gaps} gaps" if searched.gaps else ""
         key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         yield Text(f"Everything that mallory captured, {octets}, was searched:")
         yield facts(
