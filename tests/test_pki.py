@@ -1,64 +1,151 @@
-"""What the lab issues: files that only their owners read, and certificates that OpenSSL takes for their purpose."""
+"""What the lab hands out: files that only their owner reads, and certificates that OpenSSL takes."""
 
+import os
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from lab import pki
-from lab.pki import KEY_TYPES, KeyType, PkiError
+from lab.pki import KEY_TYPES, KeyType
+from lab.tls.bundle import parse_bundle
 from programs import program
 
 
-@pytest.mark.parametrize("key_type", KEY_TYPES)
-@pytest.mark.parametrize(("role", "purpose"), [("client", "sslclient"), ("server", "sslserver")])
-def test_openssl_verifies_the_chain_for_its_purpose_alone(
-    authority: pki.Identity, tmp_path: Path, key_type: KeyType, role: str, purpose: str
-) -> None:
-    made = (pki.new_client if role == "client" else pki.new_server)(authority, key_type=key_type)
-    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
-    (tmp_path / "leaf.pem").write_bytes(made.certificate_pem())
-    for asked in ("sslclient", "sslserver"):
-        command = [program("openssl"), "verify", "-x509_strict", "-purpose", asked, "-CAfile", "ca.pem", "leaf.pem"]
-        verified = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (verified.returncode == 0) is (asked == purpose), verified.stderr
+def openssl(*words: str | Path) -> str:
+    call = [program("openssl"), *map(str, words)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
 
 
-def test_private_files_are_their_owners_alone(issued: pki.Issued) -> None:
-    for path in (issued.server_pem, issued.client_pem, issued.client_p12, issued.client_p12_password):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert b"PRIVATE" not in issued.ca_pem.read_bytes()
+@pytest.fixture(params=KEY_TYPES)
+def issued_with(request: pytest.FixtureRequest, tmp_path: Path) -> pki.Issued:
+    """Everything the lab hands out, with each kind of key."""
+    return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", request.param)
 
 
-def test_the_authoritys_key_is_kept_nowhere(issued: pki.Issued) -> None:
-    secret = issued.authority.key.private_numbers().private_value  # type: ignore[union-attr]
-    for path in issued.ca_pem.parent.parent.rglob("*.pem"):
-        assert f"{secret:x}".encode() not in path.read_bytes()
+def test_openssl_takes_alices_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
+    it = issued_with
+    assert openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.client_pem).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.client_pem)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
 
 
-def test_the_p12_opens_with_the_password_beside_it(issued: pki.Issued) -> None:
-    command = [program("openssl"), "pkcs12", "-in", str(issued.client_p12), "-nodes"]
-    password = f"file:{issued.client_p12_password}"
-    opened = subprocess.run([*command, "-passin", password], capture_output=True, text=True, check=True)
-    assert "BEGIN PRIVATE KEY" in opened.stdout
-    assert "BEGIN CERTIFICATE" in opened.stdout
+def test_openssl_takes_the_servers_certificate_for_a_server_only(issued_with: pki.Issued) -> None:
+    it = issued_with
+    assert openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.server_pem).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.server_pem)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    folders = (tmp_path / "public", tmp_path / "server", tmp_path / "client")
-    first = pki.issue(*folders)
-    before = first.client_pem.read_bytes()
-    with pytest.raises(PkiError, match="is not overwritten"):
-        pki.issue(*folders)
-    assert first.client_pem.read_bytes() == before
+def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issued) -> None:
+    it = issued_with
+    for certificate in (it.client_pem, it.server_pem):
+        assert openssl("verify", "-x509_strict", "-CAfile", it.ca_pem, certificate).endswith(": OK\n")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(PkiError, match="file"):
+@pytest.mark.parametrize("name", pki.SERVER_NAMES)
+def test_the_servers_certificate_is_for_every_name_that_it_goes_by(issued: pki.Issued, name: str) -> None:
+    said = openssl("verify", "-verify_hostname", name, "-CAfile", issued.ca_pem, issued.server_pem)
+    assert said.endswith(": OK\n")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_servers_certificate_is_for_loopback(issued: pki.Issued, address: str) -> None:
+    said = openssl("verify", "-verify_ip", address, "-CAfile", issued.ca_pem, issued.server_pem)
+    assert said.endswith(": OK\n")
+
+
+def test_a_certificate_of_another_authority_does_not_pass(issued: pki.Issued, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(pki.new_client(pki.new_authority("somebody else")).certificate_pem())
+    assert "error" in openssl("verify", "-CAfile", issued.ca_pem, stranger)
+
+
+def test_alice_can_issue_nothing_herself(issued: pki.Issued, tmp_path: Path) -> None:
+    forged = pki.new_client(issued.client, "mallory")
+    (tmp_path / "forged.pem").write_bytes(forged.certificate_pem())
+    said = openssl("verify", "-CAfile", issued.ca_pem, "-untrusted", issued.client_pem, tmp_path / "forged.pem")
+    assert "error" in said
+
+
+def test_the_bundle_is_the_same_in_pem_and_in_pkcs12(issued_with: pki.Issued) -> None:
+    it, now = issued_with, datetime.now(UTC)
+    pem = parse_bundle(it.client_pem.read_bytes(), None, "pem", now)
+    password = it.client_p12_password.read_text().strip()
+    p12 = parse_bundle(it.client_p12.read_bytes(), password, "p12", now)
+    assert pem.chain == p12.chain == (it.client.der,)
+    assert pem.key.public_key() == p12.key.public_key()
+
+
+def test_openssl_opens_the_pkcs12_bundle_with_its_password(issued_with: pki.Issued) -> None:
+    it = issued_with
+    said = openssl("pkcs12", "-in", it.client_p12, "-passin", f"file:{it.client_p12_password}", "-nodes")
+    assert "PRIVATE KEY" in said
+    assert "CN = alice" in said
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_only_the_owner_may_read_what_is_secret(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    finally:
+        os.umask(before)
+    for path in (it.server_pem, it.client_pem, it.client_p12, it.client_p12_password):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == 0o644
+
+
+def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
+    (only,) = issued.ca_pem.parent.iterdir()
+    assert only == issued.ca_pem
+    assert b"PRIVATE KEY" not in only.read_bytes()
+
+
+@pytest.mark.parametrize("there", ["public/ca.pem", "server/server.pem", "client/alice.pem", "client/alice.p12"])
+def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
+    path = tmp_path / there
+    path.parent.mkdir()
+    path.write_text("precious")
+    with pytest.raises(pki.PkiError) as caught:
+        pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    assert str(caught.value).startswith(f"{path}: is already there")
+    assert path.read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(pki.PkiError) as caught:
         pki.issue(tmp_path / "file" / "public", tmp_path / "server", tmp_path / "client")
+    assert str(caught.value).startswith(f"{tmp_path}/file/public/ca.pem: cannot be written")
 
 
-def test_the_clients_certificate_names_her_as_real_ones_do(issued: pki.Issued) -> None:
-    assert issued.client.certificate.subject.rfc4514_string() == "O=Bank of Example,CN=alice"
+def test_certificates_are_valid_from_an_hour_ago_for_30_days(authority: pki.Identity) -> None:
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    certificate = pki.new_client(authority, now=now).certificate
+    assert certificate.not_valid_before_utc == now - timedelta(hours=1)
+    assert certificate.not_valid_after_utc == now + timedelta(days=30)
+
+
+def test_no_two_certificates_are_the_same(authority: pki.Identity) -> None:
+    one, two = pki.new_client(authority), pki.new_client(authority)
+    assert one.certificate.serial_number != two.certificate.serial_number
+    assert one.sha256 != two.sha256
+
+
+@pytest.mark.parametrize(
+    ("key_type", "words"), [("p256", "ECDSA, secp256r1"), ("rsa", "RSA, 2048 bits"), ("ed25519", "Ed25519")]
+)
+def test_what_is_told_about_a_bundle_is_what_is_in_it(tmp_path: Path, key_type: KeyType, words: str) -> None:
+    it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", key_type)
+    event = pki.issued_event(tmp_path / "client")
+    assert event.key_type == words
+    assert event.sha256 == it.client.sha256
+    assert event.subject == x509.load_pem_x509_certificate(it.client.certificate_pem()).subject.rfc4514_string()
+    assert event.issuer == "CN=certreplay lab authority"
+    assert datetime.fromisoformat(event.not_after) == it.client.certificate.not_valid_after_utc
+    assert event.files == ("alice.pem", "alice.p12")

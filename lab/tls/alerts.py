@@ -78,7 +78,7 @@ class Alert:
 
     @property
     def ends_connection(self) -> bool:
-        """Everything ends the connection but a warning that is neither close_notify nor user_canceled."""
+        """Fatal alerts and close_notify do; after any other warning it goes on (RFC 5246 section 7.2)."""
         return self.level == FATAL or self.description == AlertDescription.CLOSE_NOTIFY
 
     def serialize(self) -> bytes:

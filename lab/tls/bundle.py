@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
@@ -28,16 +29,18 @@ def parse_bundle(data: bytes, password: str | None, where: str, now: datetime) -
     """
     secret = password.encode() if password is not None else None
     try:
-        if b"-----BEGIN" in data:
-            key: Any = _pem_key(data, secret, where)
-            certificates = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
-        else:
-            key, first, more = pkcs12.load_key_and_certificates(data, secret)
-            certificates = [*([first] if first else []), *more]
-    except BundleError:
-        raise
-    except (ValueError, TypeError) as error:
+        return _parse(data, secret, where, now)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the library reads many fields only when asked
         raise BundleError(f"{where}: {_why_unreadable(error)}") from None
+
+
+def _parse(data: bytes, secret: bytes | None, where: str, now: datetime) -> Bundle:
+    if b"-----BEGIN" in data:
+        key: Any = _pem_key(data, secret, where)
+        certificates = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
+    else:
+        key, first, more = pkcs12.load_key_and_certificates(data, secret)
+        certificates = [*([first] if first else []), *more]
     if key is None or not certificates:
         missing = "private key" if key is None else "certificate"
         raise BundleError(f"{where}: holds no {missing}; a bundle is a key and its certificate in one file")
@@ -45,12 +48,18 @@ def parse_bundle(data: bytes, password: str | None, where: str, now: datetime) -
         raise BundleError(f"{where}: its key is a {type(key).__name__}; use ECDSA, RSA or Ed25519")
     leaf = certificates[0]
     if _spki(key.public_key()) != _spki(leaf.public_key()):
-        raise BundleError(f"{where}: the key does not belong to the certificate ({leaf.subject.rfc4514_string()})")
+        raise BundleError(f"{where}: the key does not belong to the certificate ({_subject(leaf)})")
     if now > leaf.not_valid_after_utc:
         raise BundleError(f"{where}: the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; issue a new one")
     if now < leaf.not_valid_before_utc:
         raise BundleError(f"{where}: the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}Z")
     return Bundle(tuple(c.public_bytes(Encoding.DER) for c in certificates), key)
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """Its name in one line: a subject may hold line breaks and worse."""
+    text = certificate.subject.rfc4514_string()
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _pem_key(data: bytes, secret: bytes | None, where: str) -> Any:

@@ -100,14 +100,17 @@ def choose_scheme(key: PublicKey | PrivateKey, offered: Iterable[int]) -> Signat
 
 
 def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
-    """The signature over `content`."""
+    """The signature over `content`; TlsError where the key is too small for the scheme."""
     match key:
         case ec.EllipticCurvePrivateKey():
             assert scheme.hash
             return key.sign(content, ec.ECDSA(scheme.hash))
         case rsa.RSAPrivateKey():
             assert scheme.hash
-            return key.sign(content, _rsa_padding(scheme), scheme.hash)
+            try:
+                return key.sign(content, _rsa_padding(scheme), scheme.hash)
+            except ValueError:
+                raise TlsError(f"an RSA key of {key.key_size} bits is too small for {scheme.name}") from None
         case ed25519.Ed25519PrivateKey():
             return key.sign(content)
 

@@ -1,0 +1,149 @@
+"""Records: framing, the joining of handshake messages, and protection."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.tls import records
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
+from lab.tls.keys import CIPHER_SUITES, CipherSuite, TrafficKey
+from lab.tls.messages import Certificate, ServerHelloDone, serialize
+from lab.tls.records import ContentType, MessageJoiner, Protection, RecordReader, write_record
+from tls_peers import pieces
+
+HANDSHAKE, DATA = ContentType.HANDSHAKE, ContentType.APPLICATION_DATA
+FRAGMENTS = st.lists(st.tuples(st.sampled_from(list(ContentType)), st.binary(max_size=60)), max_size=6)
+
+
+def both_ends(suite: CipherSuite) -> tuple[Protection, Protection]:
+    """A writer and its reader."""
+    key = TrafficKey(bytes(range(suite.key_length)), bytes(range(suite.salt_length)))
+    return Protection(suite, key), Protection(suite, key)
+
+
+def refused(data: bytes) -> Abort:
+    with pytest.raises(Abort) as caught:
+        list(RecordReader().feed(data))
+    return caught.value
+
+
+@given(FRAGMENTS, st.integers(1, 80))
+def test_records_are_read_back_however_the_bytes_come(content: list[tuple[ContentType, bytes]], cut: int) -> None:
+    reader = RecordReader()
+    stream = b"".join(write_record(kind, fragment) for kind, fragment in content)
+    found = [record for piece in pieces(stream, cut) for record in reader.feed(piece)]
+    assert [(record.type, record.fragment) for record in found] == content
+
+
+def test_a_record_may_have_any_minor_version() -> None:
+    """RFC 5246 appendix E.1: a ClientHello comes in records of version {3, XX}."""
+    (record,) = RecordReader().feed(write_record(HANDSHAKE, b"hello", 0x0301))
+    assert record.version == 0x0301
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n", b"\x16\x02\x00\x00\x01a", b"\x00" * 5, b"\x18\x03\x03\0\0"])
+def test_what_is_no_tls_is_an_unexpected_message(garbage: bytes) -> None:
+    assert refused(garbage).alert == AlertDescription.UNEXPECTED_MESSAGE
+
+
+def test_a_record_longer_than_any_protected_one_overflows_before_it_has_come() -> None:
+    header = bytes((DATA, 3, 3)) + (records.MAX_PROTECTED + 1).to_bytes(2, "big")
+    assert refused(header).alert == AlertDescription.RECORD_OVERFLOW
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_records_or_are_refused(data: bytes) -> None:
+    reader = RecordReader()
+    try:
+        found = list(reader.feed(data))
+    except Abort:
+        return
+    framed = b"".join(write_record(record.type, record.fragment, record.version) for record in found)
+    assert data.startswith(framed)
+
+
+def test_long_content_is_cut_into_full_records() -> None:
+    content = bytes(2 * records.MAX_PLAINTEXT + 1)
+    assert [len(fragment) for fragment in records.fragments(content)] == [1 << 14, 1 << 14, 1]
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5), st.integers(1, 60))
+def test_handshake_messages_are_joined_however_they_are_cut(certificates: list[bytes], cut: int) -> None:
+    wanted = [serialize(Certificate((certificate,))) for certificate in certificates] + [serialize(ServerHelloDone())]
+    joiner = MessageJoiner()
+    assert [raw for piece in pieces(b"".join(wanted), cut) for raw in joiner.feed(piece)] == wanted
+    assert not joiner.pending
+
+
+def test_a_message_that_has_begun_is_pending() -> None:
+    joiner = MessageJoiner()
+    assert list(joiner.feed(serialize(ServerHelloDone()) + b"\x0b")) == [serialize(ServerHelloDone())]
+    assert joiner.pending
+
+
+def test_a_huge_message_is_refused_by_its_header() -> None:
+    header = bytes((11,)) + (records.MAX_MESSAGE + 1).to_bytes(3, "big")
+    with pytest.raises(DecodeError, match=f"{records.MAX_MESSAGE} at most"):
+        list(MessageJoiner().feed(header))
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+@given(plaintexts=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
+def test_protected_records_are_opened_in_their_order(suite: CipherSuite, plaintexts: list[bytes]) -> None:
+    writer, reader = both_ends(suite)
+    assert [reader.open(DATA, writer.seal(DATA, plaintext)) for plaintext in plaintexts] == plaintexts
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_protected_record_with_any_bit_changed_has_a_bad_mac(suite: CipherSuite, at: int, bit: int) -> None:
+    writer, reader = both_ends(suite)
+    sealed = bytearray(writer.seal(DATA, b"pay mallory 100"))
+    sealed[at % len(sealed)] ^= 1 << bit
+    with pytest.raises(Abort) as caught:
+        reader.open(DATA, bytes(sealed))
+    assert caught.value.alert == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+def test_a_protected_record_of_another_type_has_a_bad_mac(suite: CipherSuite) -> None:
+    writer, reader = both_ends(suite)
+    with pytest.raises(Abort) as caught:
+        reader.open(HANDSHAKE, writer.seal(DATA, b"data"))
+    assert caught.value.alert == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+def test_a_protected_record_that_comes_again_has_a_bad_mac(suite: CipherSuite) -> None:
+    writer, reader = both_ends(suite)
+    sealed = writer.seal(DATA, b"data")
+    reader.open(DATA, sealed)
+    with pytest.raises(Abort) as caught:
+        reader.open(DATA, sealed)
+    assert caught.value.alert == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+def test_a_protected_record_too_short_for_its_tag_has_a_bad_mac(suite: CipherSuite) -> None:
+    _, reader = both_ends(suite)
+    with pytest.raises(Abort) as caught:
+        reader.open(DATA, bytes(15))
+    assert caught.value.alert == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+def test_a_protected_record_with_too_much_plaintext_overflows(suite: CipherSuite) -> None:
+    writer, reader = both_ends(suite)
+    assert reader.open(DATA, writer.seal(DATA, bytes(records.MAX_PLAINTEXT)))
+    with pytest.raises(Abort) as caught:
+        reader.open(DATA, writer.seal(DATA, bytes(records.MAX_PLAINTEXT + 1)))
+    assert caught.value.alert == AlertDescription.RECORD_OVERFLOW
+
+
+@pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: suite.name)
+def test_a_protected_record_carries_its_tag_and_the_nonce_that_its_suite_shows(suite: CipherSuite) -> None:
+    """RFC 5288 section 3: 8 bytes of nonce with AES-GCM; RFC 7905 section 2: none with ChaCha20-Poly1305."""
+    writer, _ = both_ends(suite)
+    shown = 0 if "CHACHA20" in suite.name else 8
+    assert len(writer.seal(DATA, b"data")) == shown + len(b"data") + 16
