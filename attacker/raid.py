@@ -52,10 +52,10 @@ class Raid:
         except ValueError as error:
             self._reporter.report(Trouble(f"{capture.client} presented no readable certificate: {error}"))
             return
-        self._report(capture, certificate)
         if self._loot is None and capture.certificate_verify is not None:
             self._loot = Loot(capture.chain, capture.certificate_verify)
             self._keep(certificate)
+        self._report(capture, certificate)
         if capture.server not in self._tried:
             self._untried[capture.server] = capture.server_name or capture.server.rpartition(":")[0]
         if self._loot:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from attacker.scope import in_lab_container
 from lab import control, pki
 from lab.events import EventLog, PartStopped, RunStarted
 from lab.pki import KeyType
@@ -47,6 +48,7 @@ Watcher = Callable[[Run, Judgement | None], None]
 
 def start_run(key_type: KeyType) -> None:
     """Names the run and issues everything, unless what an earlier run issued is still good."""
+    _check_container()
     folders = (PUBLIC, KEYS / "server", KEYS / "client")
     if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
         for path in (path for folder in folders for path in folder.iterdir()):
@@ -63,6 +65,7 @@ def start_run(key_type: KeyType) -> None:
 
 async def run_control(gateways: list[tuple[str, int]]) -> None:
     """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
+    _check_container()
     name = _run_name()
     bundle_file = KEYS / "client" / pki.CLIENT_PEM
     bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
@@ -86,6 +89,7 @@ async def run_control(gateways: list[tuple[str, int]]) -> None:
 
 async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
     """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
+    _check_container()
     become_owner_of(RUNS)
     name = _run_name()
     path = RUNS / name
@@ -97,7 +101,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
     deadline = asyncio.get_running_loop().time() + RUN_SECONDS
     while not stop.is_set():
         copies.update()
-        if run.update() and judgement is None:
+        if judgement is None and run.update():
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
             judgement = judge_unfinished(run)
@@ -150,14 +154,14 @@ def become_owner_of(folder: Path) -> None:
         os.setuid(owner.st_uid)
 
 
+def _check_container() -> None:
+    """These services write to folders that are theirs in the lab's containers, and somebody else's elsewhere."""
+    if not in_lab_container():
+        raise RunError("`certreplay classroom` is for the containers in compose.yaml; call `docker compose up`")
+
+
 def _run_name() -> str:
-    path = PUBLIC / RUN_NAME_FILE
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise RunError(
-            f"{path}: {error.strerror}; `certreplay classroom` is for the services in compose.yaml"
-        ) from None
+    return (PUBLIC / RUN_NAME_FILE).read_text().strip()
 
 
 def _still_good() -> bool:

@@ -101,7 +101,7 @@ def capture(
     else:
         console = story.new_console()
         for one in seen:
-            console.out(f"{one.subject}", highlight=False)
+            console.out(story.printable(one.subject), highlight=False)
             story.print_trimmed(console, Padding(story.facts(*_facts(one)), (0, 0, 1, 2)))
     if pem and captures:
         for path in sightings.write_pem(pem, captures):
@@ -198,6 +198,10 @@ def main() -> NoReturn:
         _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
     except (AttackerError, BundleError, PkiError, RunError) as error:
         _bad_input(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _bad_input(f"{error.filename}: {error.strerror}")
     sys.exit(AS_EXPECTED)
 
 

@@ -20,7 +20,7 @@ from lab.events import (
     RunStarted,
     UnknownEvent,
 )
-from lab.run import Run
+from lab.run import ATTACKER, Run
 from lab.verdicts import (
     CLIENT,
     STOLEN_KEY,
@@ -150,8 +150,16 @@ def _tell_wire(run: Run) -> Lines:
     yield facts(
         ("sha256 of the captured certificate", seen.sha256),
         ("sha256 of alice's certificate", f"{issued.sha256}, {'the same' if same else 'ANOTHER ONE'}"),
-        ("mallory keeps", "attacker/stolen/alice.pem: a certificate, no key"),
+        *(("mallory keeps", kept) for kept in _kept(run)),
     )
+
+
+def _kept(run: Run) -> Iterator[str]:
+    """What lies in the attacker's folder of stolen things, counted by its PEM labels (RFC 7468)."""
+    for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
+        content = path.read_bytes()
+        certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), content.count(b"PRIVATE KEY-----")
+        yield f"{path.relative_to(run.folders.path)}: {certificates} certificate, {keys or 'no'} private key"
 
 
 def _door(scheme: Scheme) -> Callable[[Run, Judgement | None], Lines | None]:
@@ -280,8 +288,13 @@ def facts(*facts: tuple[str, str | Text]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(name, printable(value) if isinstance(value, str) else value)
     return table
+
+
+def printable(text: str) -> str:
+    """Without control characters: names in certificates are whatever their issuer wrote, terminal commands too."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _dump(fields: Iterator[Field]) -> Padding:

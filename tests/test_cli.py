@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import wirecraft
+from lab import pki
 from programs import program
 
 CERTREPLAY = Path(sys.executable).parent / "certreplay"
@@ -102,3 +104,12 @@ def test_the_attacker_refuses_a_target_outside_the_lab(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "192.0.2.1 is out of scope" in done.stderr
+
+
+def test_a_name_in_a_certificate_cannot_command_the_terminal(tmp_path: Path, authority: pki.Identity) -> None:
+    flights, _ = wirecraft.handshake(wirecraft.parties(authority, name="\x1b]0;owned\x07mallory"))
+    done = certreplay("capture", wirecraft.write(tmp_path / "x.pcap", wirecraft.alice_to_bank(flights)))
+    assert done.returncode == 0, done.stderr
+    assert "mallory" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout

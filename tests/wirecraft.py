@@ -46,9 +46,10 @@ def parties(
     asks: bool = True,
     presents: bool = True,
     key_type: pki.KeyType = "p256",
+    name: str = pki.CUSTOMER,
 ) -> Parties:
     """A bank that asks for a certificate, and an alice who has one."""
-    alice = pki.new_client(authority, key_type=key_type)
+    alice = pki.new_client(authority, name, key_type)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for context in (server, client):
