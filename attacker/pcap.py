@@ -6,19 +6,20 @@ breaks off is an error here, with the place where it does: a tool that stops qui
 
 import struct
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from attacker.errors import CaptureFileError
 
 MAX_PACKET = 1 << 20
 MAX_BLOCK = 1 << 24
 MAX_INTERFACES = 1 << 12
-BUFFER = 1 << 20
+BUFFER = 1 << 18
 LATEST_NS = 253_402_300_799 * 10**9
 """The last second that a `datetime` can tell; a damaged file's times may lie beyond."""
 
-_PCAP_HEADER = 24
+_PCAP_HEADER, _PCAP_PACKET_HEADER, _BLOCK_HEADER = 24, 16, 8
 _NANOSECONDS = 10**9
 _PCAP_MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
@@ -30,6 +31,7 @@ _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # gzip, z
 _SECTION_BYTES = b"\x0a\x0d\x0d\x0a"
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 1, 2, 3, 6
+_PACKET_KINDS = (_PACKET, _OLD_PACKET, _SIMPLE_PACKET)
 _TIME_RESOLUTION, _TIME_OFFSET = 9, 14
 
 
@@ -48,12 +50,12 @@ class Packet(NamedTuple):
 def read_packets(path: Path) -> Iterator[Packet]:
     """The packets in a file, in its order; CaptureFileError, once the intact ones are out, where the rest is not."""
     try:
-        file = path.open("rb", buffering=BUFFER)
+        file = path.open("rb", buffering=0)
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
         reader = _Reader(file, path)
-        magic = reader.read(4)
+        magic = reader.more(0, 4)[:4]
         if not magic:
             raise CaptureFileError(f"{path}: is empty; give a pcap or pcapng file")
         if magic in _PCAP_MAGICS:
@@ -68,56 +70,77 @@ def read_packets(path: Path) -> Iterator[Packet]:
 
 
 class _Reader:
-    """A file with its offset, for errors that say where."""
+    """A window that moves over a file, and where it is, for errors that say so.
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    Whoever reads goes through `window` on its own, as one call a packet would cost more than the rest of the work.
+    """
+
+    def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
-        self.path = path
-        self.offset = 0
+        self._path = path
+        self._passed = 0
+        self.window = b""
         self.packets = 0
 
-    def read(self, count: int) -> bytes:
-        """The next `count` bytes, fewer at the file's end."""
-        try:
-            data = self._file.read(count)
-        except OSError as error:
-            raise CaptureFileError(f"{self.path}: {error.strerror}; give a pcap or pcapng file") from None
-        self.offset += len(data)
-        return data
-
-    def exactly(self, count: int) -> bytes:
-        """The next `count` bytes; CaptureFileError where the file breaks off before."""
-        data = self.read(count)
-        if len(data) < count:
-            raise self.cut_off()
-        return data
+    def more(self, at: int, count: int) -> bytes:
+        """Moves the window on by `at` bytes; it then has at least `count` bytes, fewer at the file's end."""
+        self._passed += at
+        parts = [self.window[at:]]
+        missing = count - len(parts[0])
+        while missing > 0:
+            try:
+                data = self._file.read(max(BUFFER, missing))
+            except OSError as error:
+                raise CaptureFileError(f"{self._path}: {error.strerror}; give a pcap or pcapng file") from None
+            if not data:
+                break
+            parts.append(data)
+            missing -= len(data)
+        self.window = b"".join(parts)
+        return self.window
 
     def cut_off(self) -> CaptureFileError:
+        """The file ends with the window, and should not."""
         where = f"in the middle of packet {self.packets + 1}" if self.packets else "before its first packet is complete"
-        return self.error(f"breaks off at byte {self.offset}, {where}", "copy it again")
+        return self._error(f"breaks off at byte {self._passed + len(self.window)}, {where}", "copy it again")
 
-    def damaged(self, what: str) -> CaptureFileError:
+    def damaged(self, what: str, at: int) -> CaptureFileError:
+        """Something makes no sense, `at` bytes into the window."""
         where = f"behind packet {self.packets}" if self.packets else "before its first packet"
-        return self.error(f"{what} at byte {self.offset}, {where}", "the file is damaged, copy or capture it again")
+        return self._error(
+            f"{what} at byte {self._passed + at}, {where}", "the file is damaged, copy or capture it again"
+        )
 
-    def error(self, what: str, remedy: str) -> CaptureFileError:
-        return CaptureFileError(f"{self.path}: {what}; {remedy}")
+    def _error(self, what: str, remedy: str) -> CaptureFileError:
+        return CaptureFileError(f"{self._path}: {what}; {remedy}")
 
 
 def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet]:
     """`nanoseconds` is the length of the unit that a packet's fraction of a second counts in."""
-    header = reader.exactly(_PCAP_HEADER - 4)
-    link_type = int(struct.unpack(f"{order}I", header[16:])[0]) & 0xFFFF  # the rest tells of frame check sequences
-    record = struct.Struct(f"{order}IIII")
-    while head := reader.read(record.size):
-        if len(head) < record.size:
-            raise reader.cut_off()
-        seconds, fraction, captured, length = record.unpack(head)
+    window, at = reader.more(0, _PCAP_HEADER), _PCAP_HEADER
+    if len(window) < _PCAP_HEADER:
+        raise reader.cut_off()
+    link_type = int(struct.unpack_from(f"{order}I", window, 20)[0]) & 0xFFFF  # the rest tells of check sequences
+    head = struct.Struct(f"{order}IIII").unpack_from
+    while True:
+        if len(window) - at < _PCAP_PACKET_HEADER:
+            window, at = reader.more(at, _PCAP_PACKET_HEADER), 0
+            if not window:
+                return
+            if len(window) < _PCAP_PACKET_HEADER:
+                raise reader.cut_off()
+        seconds, fraction, captured, length = head(window, at)
+        at += _PCAP_PACKET_HEADER
         if captured > MAX_PACKET:
-            raise reader.damaged(f"claims a packet of {captured} bytes, {MAX_PACKET} at most,")
-        data = reader.exactly(captured)
+            raise reader.damaged(f"claims a packet of {captured} bytes, {MAX_PACKET} at most,", at)
+        end = at + captured
+        if end > len(window):
+            window, at, end = reader.more(at, captured), 0, captured
+            if end > len(window):
+                raise reader.cut_off()
         reader.packets += 1
-        yield Packet(seconds * _NANOSECONDS + fraction * nanoseconds, link_type, data, length)
+        yield Packet(seconds * _NANOSECONDS + fraction * nanoseconds, link_type, window[at:end], length)
+        at = end
 
 
 class _Interface(NamedTuple):
@@ -135,76 +158,93 @@ class _Section:
         self.order = order
         self.head = struct.Struct(f"{order}II")
         self.packet = struct.Struct(f"{order}IIIII")
-        self.old_packet = struct.Struct(f"{order}HHIIII")
+        self.old_packet = struct.Struct(f"{order}HxxIIII")
         self.number = struct.Struct(f"{order}I")
         self.interfaces: list[_Interface] = []
 
 
 def _read_pcapng(reader: _Reader) -> Iterator[Packet]:
     section = _Section("<")
-    head = _SECTION_BYTES + reader.exactly(4)
-    while head:
-        if len(head) < section.head.size:
+    window, at = reader.window, 0
+    while True:
+        if len(window) - at < _BLOCK_HEADER:
+            window, at = reader.more(at, _BLOCK_HEADER), 0
+            if not window:
+                return
+        if window.startswith(_SECTION_BYTES, at):
+            if len(window) - at < _BLOCK_HEADER + 4:
+                window, at = reader.more(at, _BLOCK_HEADER + 4), 0
+            section = _section(reader, at)
+        if len(window) - at < _BLOCK_HEADER:
             raise reader.cut_off()
-        begun = b""
-        if head.startswith(_SECTION_BYTES):
-            begun = reader.exactly(4)
-            if begun not in _BYTE_ORDERS:
-                raise reader.damaged("has a section without a byte-order magic")
-            section = _Section(_BYTE_ORDERS[begun])
-        kind, length = section.head.unpack(head)
-        left = length - 8 - len(begun)
-        if left < 4 or length % 4 or length > MAX_BLOCK:
-            raise reader.damaged(f"has a block that claims {length} bytes")
-        body = reader.exactly(left)
-        if body[-4:] != head[4:]:
-            raise reader.damaged("has a block whose two lengths differ")
-        if kind in (_PACKET, _OLD_PACKET, _SIMPLE_PACKET):
-            packet = _packet(kind, body, section, reader)
+        kind, length = section.head.unpack_from(window, at)
+        if length < _BLOCK_HEADER + 4 or length % 4 or length > MAX_BLOCK:
+            raise reader.damaged(f"has a block that claims {length} bytes", at)
+        if at + length > len(window):
+            window, at = reader.more(at, length), 0
+            if length > len(window):
+                raise reader.cut_off()
+        end = at + length - 4
+        if window[end : end + 4] != window[at + 4 : at + 8]:
+            raise reader.damaged("has a block whose two lengths differ", at)
+        if kind in _PACKET_KINDS:
+            packet = _packet(kind, at, end, section, reader)
             reader.packets += 1
             yield packet
         elif kind == _INTERFACE:
-            section.interfaces.append(_interface(body[:-4], section, reader))
-        head = reader.read(section.head.size)
+            section.interfaces.append(_interface(at, end, section, reader))
+        at = end + 4
 
 
-def _packet(kind: int, body: bytes, section: _Section, reader: _Reader) -> Packet:
-    """Takes a block from behind its first length to its end, the second length included."""
+def _section(reader: _Reader, at: int) -> _Section:
+    """The section that begins at `at`; its header says in which byte order it is."""
+    magic = reader.window[at + _BLOCK_HEADER : at + _BLOCK_HEADER + 4]
+    if len(magic) < 4:
+        raise reader.cut_off()
+    if magic not in _BYTE_ORDERS:
+        raise reader.damaged("has a section without a byte-order magic", at)
+    return _Section(_BYTE_ORDERS[magic])
+
+
+def _packet(kind: int, at: int, end: int, section: _Section, reader: _Reader) -> Packet:
+    """The packet in the block that begins at `at` and whose second length stands at `end`."""
+    window = reader.window
+    start = at + _BLOCK_HEADER
     try:
-        if kind == _PACKET:
-            number, high, low, captured, length = section.packet.unpack_from(body)
-            interface, start = section.interfaces[number], 20
-            time_ns = interface.time_ns(high << 32 | low)
-        elif kind == _OLD_PACKET:
-            number, _, high, low, captured, length = section.old_packet.unpack_from(body)
-            interface, start = section.interfaces[number], 20
-            time_ns = interface.time_ns(high << 32 | low)
-        else:
-            (length,) = section.number.unpack_from(body)
-            interface, start = section.interfaces[0], 4
+        if kind == _SIMPLE_PACKET:
+            (length,) = section.number.unpack_from(window, start)
+            interface, start = section.interfaces[0], start + 4
             captured, time_ns = min(length, interface.snap_length or length), 0
+        else:
+            layout = section.packet if kind == _PACKET else section.old_packet
+            number, high, low, captured, length = layout.unpack_from(window, start)
+            interface, start = section.interfaces[number], start + 20
+            time_ns = interface.time_ns(high << 32 | low)
     except (struct.error, IndexError):
-        raise reader.damaged("has a packet block that makes no sense") from None
-    if captured > len(body) - 4 - start or captured > MAX_PACKET:
-        raise reader.damaged(f"claims a packet of {captured} bytes, longer than its block,")
-    time_ns = max(0, min(time_ns, LATEST_NS))
-    return Packet(time_ns, interface.link_type, body[start : start + captured], length)
+        raise reader.damaged("has a packet block that makes no sense", at) from None
+    if captured > end - start or captured > MAX_PACKET:
+        raise reader.damaged(f"claims a packet of {captured} bytes, longer than its block,", at)
+    if not 0 <= time_ns <= LATEST_NS:
+        time_ns = 0 if time_ns < 0 else LATEST_NS
+    return Packet(time_ns, interface.link_type, window[start : start + captured], length)
 
 
-def _interface(body: bytes, section: _Section, reader: _Reader) -> _Interface:
+def _interface(at: int, end: int, section: _Section, reader: _Reader) -> _Interface:
+    """The interface that the block from `at` to its second length at `end` describes."""
+    body = reader.window[at + _BLOCK_HEADER : end]
     if len(body) < 8 or len(section.interfaces) >= MAX_INTERFACES:
-        raise reader.damaged("has an interface block that makes no sense")
+        raise reader.damaged("has an interface block that makes no sense", at)
     link_type, _, snap_length = struct.unpack_from(f"{section.order}HHI", body)
     unit, seconds = 6, 0
-    at = 8
-    while at + 4 <= len(body):
-        code, length = struct.unpack_from(f"{section.order}HH", body, at)
-        value = body[at + 4 : at + 4 + length]
+    option = 8
+    while option + 4 <= len(body):
+        code, length = struct.unpack_from(f"{section.order}HH", body, option)
+        value = body[option + 4 : option + 4 + length]
         if code == _TIME_RESOLUTION and len(value) == 1:
             unit = value[0]
         elif code == _TIME_OFFSET and len(value) == 8:
             (seconds,) = struct.unpack(f"{section.order}q", value)
-        at += 4 + length + -length % 4
+        option += 4 + length + -length % 4
         if code == 0:
             break
     return _Interface(link_type, snap_length, _clock(unit, seconds))

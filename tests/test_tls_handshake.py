@@ -1,7 +1,10 @@
 """Playbooks of both state machines, no network: this comes in, that goes out, and every refusal has its alert."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +14,12 @@ from lab import pki
 from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
+from lab.tls.client import Client
 from lab.tls.connection import MAX_WARNINGS
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
 from lab.tls.errors import CertificateError, TlsError
 from lab.tls.extensions import Extension
+from lab.tls.keys import Entropy
 from lab.tls.messages import (
     Certificate,
     CertificateRequest,
@@ -32,7 +37,7 @@ from lab.tls.messages import (
     serialize,
 )
 from lab.tls.records import ContentType, write_record
-from lab.tls.server import Proof
+from lab.tls.server import ClientAuth, Proof, Server
 from tls_peers import NAME, our_client, our_server, pieces, talk
 from tls_script import GROUP, Script, ScriptedClient, ScriptedServer
 
@@ -458,6 +463,17 @@ def test_close_notify_is_said_once_and_what_still_comes_is_read(against: Against
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("level", [WARNING, FATAL], ids=["close_notify", "a fatal alert"])
+def test_what_follows_the_end_is_not_heard_even_if_it_came_with_it(against: Against, role: str, level: int) -> None:
+    script = established(against(role))
+    assert script.write
+    end = Alert(level, AlertDescription.CLOSE_NOTIFY if level == WARNING else AlertDescription.INTERNAL_ERROR)
+    contents = ((ContentType.ALERT, end.serialize()), (ContentType.APPLICATION_DATA, b"too late"))
+    script.give(b"".join(write_record(kind, script.write.seal(kind, content)) for kind, content in contents))
+    assert [type(event) for event in script.events] == [Established, Closed if level == WARNING else Failed]
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_close_notify_within_the_handshake_is_a_failure(against: Against, role: str) -> None:
     script = against(role)
     script.play_before("certificate")
@@ -675,6 +691,13 @@ def test_a_client_offers_what_it_was_told_to(alice: pki.Identity, bank: pki.Iden
     assert ext.find(hello.extensions, ext.RENEGOTIATION_INFO) == b"\0"
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_client_names_no_server_that_it_knows_by_address_alone(bank: pki.Identity, address: str) -> None:
+    """RFC 6066 section 3: server_name holds no IP addresses."""
+    script = ScriptedServer(Client(entropy=os.urandom, server_name=address), bank)
+    assert ext.find(script.find(ClientHello).extensions, ext.SERVER_NAME) is None
+
+
 @pytest.mark.parametrize(
     ("chain", "alert"),
     [
@@ -740,7 +763,13 @@ def test_a_client_refuses_a_group_that_it_did_not_offer(against: Against) -> Non
     assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
 
 
-@pytest.mark.parametrize("scheme", [0x0203, 0x0401], ids=["not offered", "for another kind of key"])
+def test_a_client_refuses_a_scheme_that_it_did_not_offer(against: Against) -> None:
+    script = against("client", schemes=(0x0503, 0x0401))
+    script.play_before("request")
+    assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+@pytest.mark.parametrize("scheme", [0x0203, 0x0401], ids=["unknown", "for another kind of key"])
 def test_a_client_refuses_a_key_exchange_with_a_scheme_that_does_not_do(client: ScriptedServer, scheme: int) -> None:
     client.play_before("key_exchange")
     client.say(replace(client.make_key_exchange(), scheme=scheme))
@@ -890,12 +919,43 @@ def test_a_client_that_is_not_asked_sends_neither_certificate_nor_proof(client: 
     assert names == ["ClientHello", "ClientKeyExchange", "Finished"]
 
 
-def test_a_client_without_a_certificate_says_so(bank: pki.Identity) -> None:
-    script = ScriptedServer(our_client(), bank)
+def test_a_client_without_a_certificate_says_so_and_proves_nothing(alice: pki.Identity, bank: pki.Identity) -> None:
+    script = ScriptedServer(our_client(prove=proof.prove_with(alice.key)), bank)
     script.play(*script.steps)
     assert script.established
     assert script.find(Certificate).chain == ()
     assert not [message for message in script.heard if isinstance(message, CertificateVerify)]
+
+
+# There is no randomness but what was given.
+
+
+def a_handshake(alice: pki.Identity, bank: pki.Identity, seed: bytes) -> list[bytes]:
+    """All flights of a handshake whose randomness comes from `seed` alone."""
+
+    def entropy(label: bytes) -> Entropy:
+        numbers = count()
+        return lambda length: hashlib.shake_256(seed + label + bytes([next(numbers)])).digest(length)
+
+    prove = proof.prove_with(alice.key)
+    client = Client(entropy=entropy(b"client"), chain=(alice.der,), prove=prove)
+    auth = ClientAuth(lambda chain: None, Proof.REQUIRED)
+    server = Server(entropy=entropy(b"server"), chain=(bank.der,), key=bank.key, client_auth=auth)
+    flights = []
+    for giver, taker in ((client, server), (server, client)) * 2:
+        flights.append(giver.data_to_send())
+        taker.receive(flights[-1])
+    client.send(b"hello")
+    assert server.receive(client.data_to_send()) == [Data(b"hello")]
+    return flights
+
+
+def test_the_same_entropy_makes_the_same_bytes(authority: pki.Identity) -> None:
+    """With Ed25519, whose signatures hold no randomness of their own, that is true of the whole handshake."""
+    alice, bank = pki.new_client(authority, key_type="ed25519"), pki.new_server(authority, "ed25519")
+    first, again, other = (a_handshake(alice, bank, seed) for seed in (b"one", b"one", b"another"))
+    assert first == again
+    assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
 
 
 # Whatever comes, an engine answers; it never raises.

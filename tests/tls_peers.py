@@ -229,6 +229,22 @@ async def call(port: int, client: Client, line: bytes) -> bytes:
             await stream.close()
 
 
+async def page(port: int, client: Client) -> str:
+    """Asks an HTTP server for its page and reads until the server says that it is done."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        stream = TlsStream(client, reader, writer)
+        try:
+            await stream.handshake()
+            await stream.write(b"GET / HTTP/1.0\r\n\r\n")
+            answer = b""
+            while more := await stream.read():
+                answer += more
+            return answer.decode()
+        finally:
+            await stream.close()
+
+
 async def refusal(port: int, client: Client) -> Failed:
     """How a server that must not let the client in ends the connection."""
     try:

@@ -134,8 +134,11 @@ class Client(Connection):
             reason = f"the server chose version 0x{hello.version:04x}, not TLS 1.2"
             raise Abort(AlertDescription.PROTOCOL_VERSION, reason)
         suite = self._suites.get(hello.cipher_suite)
-        if suite is None or hello.compression_method:
+        if suite is None:
             reason = f"the server chose cipher suite 0x{hello.cipher_suite:04x}, which was not offered"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        if hello.compression_method:
+            reason = f"the server chose compression method {hello.compression_method}, which was not offered"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         for extension in hello.extensions or ():
             if extension.type not in self._offered:
