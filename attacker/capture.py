@@ -7,7 +7,8 @@ from attacker.errors import CaptureFileError
 from attacker.handshake import Capture, Handshake
 from attacker.packets import FIN, LINK_TYPES, RST, SYN, Endpoint, Segment, segment
 from attacker.pcap import read_packets
-from lab.tls.messages import TLS13, Certificate, CertificateRequest, ServerHello
+from lab.tls.messages import Certificate, CertificateRequest, ServerHello
+from lab.tls.versions import TLS13
 
 MAX_OPEN = 1 << 13
 MAX_OVER = 1 << 15

@@ -15,7 +15,6 @@ from lab.tls import extensions as ext
 from lab.tls.engine import Party
 from lab.tls.errors import Abort
 from lab.tls.messages import (
-    TLS12,
     Certificate,
     CertificateRequest,
     CertificateVerify,
@@ -37,6 +36,7 @@ from lab.tls.records import (
     RecordReader,
 )
 from lab.tls.transcript import Entry
+from lab.tls.versions import TLS12
 
 M = TypeVar("M", bound=Message)
 

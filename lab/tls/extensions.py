@@ -12,7 +12,11 @@ SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
 EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
 SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
 EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
+SESSION_TICKET = 35  # RFC 5077 section 3.2
 SUPPORTED_VERSIONS = 43  # RFC 8446 section 4.2.1
+COOKIE = 44  # RFC 8446 section 4.2.2
+CERTIFICATE_AUTHORITIES = 47  # RFC 8446 section 4.2.4
+KEY_SHARE = 51  # RFC 8446 section 4.2.8
 RENEGOTIATION_INFO = 0xFF01  # RFC 5746 section 3.2
 
 Extensions = tuple["Extension", ...]
@@ -136,3 +140,68 @@ def read_versions(extensions: Extensions | None) -> tuple[int, ...] | None:
     versions = reader.numbers(1, 2, "versions")
     reader.end()
     return versions
+
+
+def versions(offered: Iterable[int]) -> Extension:
+    """A ClientHello's supported_versions."""
+    return Extension(SUPPORTED_VERSIONS, wire.numbers(offered, 1, 2))
+
+
+def chosen_version(version: int) -> Extension:
+    """A ServerHello's supported_versions."""
+    return Extension(SUPPORTED_VERSIONS, wire.number(version, 2))
+
+
+def key_shares(shares: Iterable[tuple[int, bytes]]) -> Extension:
+    """A ClientHello's key_share: groups and points (RFC 8446 section 4.2.8)."""
+    entries = b"".join(wire.number(group, 2) + wire.vector(point, 2) for group, point in shares)
+    return Extension(KEY_SHARE, wire.vector(entries, 2))
+
+
+def read_key_shares(extensions: Extensions | None) -> dict[int, bytes] | None:
+    """The points that a ClientHello offers, by group; None where key_share is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    entries = wire.Reader(reader.vector(2, "client_shares"), "key_share")
+    reader.end()
+    shares: dict[int, bytes] = {}
+    while entries.left:
+        group, point = entries.number(2, "group"), entries.vector(2, "key_exchange")
+        if group in shares:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"two key shares of group {group}")
+        shares[group] = point
+    return shares
+
+
+def key_share(group: int, point: bytes) -> Extension:
+    """A ServerHello's key_share."""
+    return Extension(KEY_SHARE, wire.number(group, 2) + wire.vector(point, 2))
+
+
+def read_key_share(extensions: Extensions | None) -> tuple[int, bytes] | None:
+    """Group and point of a ServerHello's key_share; None where it is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    share = reader.number(2, "group"), reader.vector(2, "key_exchange")
+    reader.end()
+    return share
+
+
+def retry_group(group: int) -> Extension:
+    """A HelloRetryRequest's key_share: the group that the server would like."""
+    return Extension(KEY_SHARE, wire.number(group, 2))
+
+
+def read_retry_group(extensions: Extensions | None) -> int | None:
+    """The group in a HelloRetryRequest's key_share; None where it is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    group = reader.number(2, "selected_group")
+    reader.end()
+    return group
