@@ -91,6 +91,8 @@ class Server(Connection):
         self._groups = groups
         self._schemes = proof.SCHEME_IDS
         self._state = State.CLIENT_HELLO
+        self.version: int | None = None
+        """0x0303 or 0x0304, once the ServerHello has settled it."""
         self.server_name: str | None = None
         """The host that the client asked for, if it named one."""
         self.challenge: Challenge | None = None
@@ -169,6 +171,7 @@ class Server(Connection):
         self._share = keys.new_key_share(group, self._entropy)
 
         answers = self._answers_to(hello)
+        self.version = TLS12
         self._send_message(ServerHello(self._server_random, b"", self._suite.id, answers))
         self._send_message(Certificate(self._chain))
         exchange = ServerKeyExchange(group, self._share.public, scheme.id, b"")
