@@ -24,7 +24,7 @@ from attacker.handshake import Capture
 from attacker.moves import MOVES
 from lab import classroom, embedded, parts, sightings, story, verdicts
 from lab.pki import KeyType, PkiError
-from lab.run import Run, RunError, open_run
+from lab.run import SHORT_STORY, Run, RunError, open_run
 from lab.supervisor import PartFailed
 from lab.tls.errors import BundleError
 from victim_server.schemes import SCHEMES
@@ -142,7 +142,14 @@ def moves(as_json: Json = False) -> None:
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
     rows = [
-        {"id": s.id, "tls": s.tls, "asks_for": s.asks_for, "checks": s.checks, "stands_for": s.stands_for}
+        {
+            "id": s.id,
+            "tls": " and ".join(s.versions),
+            "asks_for": s.asks_for,
+            "checks": s.verifies,
+            "stands_for": s.stands_for,
+            "fault": s.fault or "none",
+        }
         for s in SCHEMES
     ]
     _show(rows, as_json)
@@ -257,7 +264,7 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
 
 
 def _port(port: int | None) -> int | None:
-    highest = 65535 - 2 * len(SCHEMES)
+    highest = 65535 - 2 * len(SHORT_STORY)
     if port is not None and not 1 <= port <= highest:
         _bad_input(f"--port {port}: choose one from 1 to {highest}")
     return port

@@ -10,11 +10,20 @@ from pathlib import Path
 from lab import control, pki
 from lab.events import EventLog, PartStopped, RunStarted
 from lab.pki import Issued, KeyType
-from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Folders, Run, make_run_folder, new_run_name
+from lab.run import (
+    ATTACKER,
+    LAB,
+    SHORT_STORY,
+    VICTIM_CLIENT,
+    VICTIM_SERVER,
+    Folders,
+    Run,
+    make_run_folder,
+    new_run_name,
+)
 from lab.supervisor import Part, Supervisor
 from lab.tls.bundle import Bundle
 from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
-from victim_server.schemes import SCHEMES
 
 HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.5
@@ -73,7 +82,7 @@ async def _follow(run: Run, parts: Supervisor, log: EventLog, issued: Issued, wa
 
 def _gateways_tried(run: Run) -> bool:
     ports = [port for _, port in control.gateways(run)]
-    return len(ports) == len(SCHEMES) and tried_everywhere(run, ports)
+    return len(ports) == len(SHORT_STORY) and tried_everywhere(run, ports)
 
 
 async def _control(run: Run, log: EventLog, issued: Issued) -> None:
@@ -85,16 +94,24 @@ async def _control(run: Run, log: EventLog, issued: Issued) -> None:
 
 def _parts(folders: Folders, issued: Issued, ports: list[int]) -> list[Part]:
     """The three parts. Alice's connections go to the relay, as if her network had sent them there."""
-    gateways = dict(zip((scheme.id for scheme in SCHEMES), ports[: len(SCHEMES)], strict=True))
-    relays = dict(zip(gateways, ports[len(SCHEMES) :], strict=True))
+    gateways = dict(zip(SHORT_STORY, ports[: len(SHORT_STORY)], strict=True))
+    relays = dict(zip(gateways, ports[len(SHORT_STORY) :], strict=True))
     server = [f"--port={scheme}={port}" for scheme, port in gateways.items()]
     client = [f"--gateway={scheme}=https://localhost:{port}" for scheme, port in relays.items()]
     forwards = [f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in gateways.items()]
-    ca = f"--ca={issued.ca_pem}"
+    ca, tls = f"--ca={issued.ca_pem}", "--tls=1.2"
     return [
-        _part(folders, VICTIM_SERVER, f"--host={HOST}", *server, f"--bundle={issued.server_pem}", ca),
+        _part(folders, VICTIM_SERVER, f"--host={HOST}", *server, f"--bundle={issued.server_pem}", ca, tls),
         Part(ATTACKER, "attacker", ("relay", *forwards, f"--folder={folders.part(ATTACKER)}")),
-        _part(folders, VICTIM_CLIENT, *client, f"--bundle={issued.client_pem}", ca, f"--every={LOGIN_EVERY_SECONDS}"),
+        _part(
+            folders,
+            VICTIM_CLIENT,
+            *client,
+            f"--bundle={issued.client_pem}",
+            ca,
+            tls,
+            f"--every={LOGIN_EVERY_SECONDS}",
+        ),
     ]
 
 
@@ -104,7 +121,7 @@ def _part(folders: Folders, name: str, *arguments: str) -> Part:
 
 def _ports(first: int | None) -> list[int]:
     """A port for each gateway and for each relay in front of it."""
-    count = 2 * len(SCHEMES)
+    count = 2 * len(SHORT_STORY)
     if first is not None:
         return list(range(first, first + count))
     with ExitStack() as stack:

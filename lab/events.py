@@ -64,20 +64,22 @@ class CaptureSearched:
 
 @dataclass(frozen=True)
 class GatewayListening:
-    """A gateway takes connections; `scheme` is its row in victim_server.schemes."""
+    """A gateway takes connections; `scheme` is its row in victim_server.schemes, `versions` are those of TLS."""
 
     scheme: str
     host: str
     port: int
-    tls: str
+    versions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ClientAuthenticated:
-    """A gateway took a client for the certificate's subject. `peer` is host:port as the gateway saw it."""
+    """A gateway took a client for the certificate's subject. `peer` is host:port as the gateway saw it, `tls` the
+    connection's version."""
 
     scheme: str
     peer: str
+    tls: str
     subject: str
     sha256: str
     proof: str
@@ -85,10 +87,12 @@ class ClientAuthenticated:
 
 @dataclass(frozen=True)
 class ClientRefused:
-    """A gateway turned a client away during the handshake; `alert` is the number that it sent, if it sent one."""
+    """A gateway turned a client away, as a rule during the handshake; `alert` is the number that it sent, if it sent
+    one. `tls` is empty where no version was settled."""
 
     scheme: str
     peer: str
+    tls: str
     reason: str
     alert: int | None
 
@@ -117,10 +121,11 @@ class LoggedIn:
 
 @dataclass(frozen=True)
 class LoginFailed:
-    """Alice did not get in."""
+    """Alice did not get in; `tls` is the version that she tried."""
 
     scheme: str
     url: str
+    tls: str
     reason: str
 
 

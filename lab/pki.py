@@ -1,7 +1,9 @@
-"""Issues what the lab needs: an authority, the server's certificate and alice's bundle, in PEM and in PKCS#12.
+"""Issues what the lab needs: an authority, the server's certificate and its customers' bundles.
 
-Alice's key is made by the server and handed to her together with its certificate, which is the premise of the lab's
-question. Certificates follow RFC 5280; all are valid from an hour ago for 30 days.
+A customer's keys are made by the server and handed to her together with their certificates, which is the premise of
+the lab's question. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
+certificate, which the server knows again because it keeps a list of those that it issued. Certificates follow RFC 5280;
+all are valid from an hour ago for 30 days.
 """
 
 import os
@@ -26,19 +28,27 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from lab.events import BundleIssued
 from lab.tls.proof import PrivateKey
 
-KeyType = Literal["p256", "rsa", "ed25519"]
+KeyType = Literal["p256", "rsa", "ed25519", "p384"]
 KEY_TYPES: tuple[KeyType, ...] = get_args(KeyType)
 
 CUSTOMER = "alice"
+ATTACKER = "mallory"
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
 VALIDITY = timedelta(days=30)
 
 CA_FILE = "ca.pem"
 SERVER_PEM = "server.pem"
+ISSUED_PEM = "issued.pem"
+SELF_SIGNED = f"{CUSTOMER}-self-signed"
 CLIENT_PEM = f"{CUSTOMER}.pem"
 CLIENT_P12 = f"{CUSTOMER}.p12"
 CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
+CLIENT_SELF_SIGNED_PEM = f"{SELF_SIGNED}.pem"
+CLIENT_SELF_SIGNED_P12 = f"{SELF_SIGNED}.p12"
+CLIENT_SELF_SIGNED_P12_PASSWORD = f"{CLIENT_SELF_SIGNED_P12}.password"
+ATTACKER_PEM = f"{ATTACKER}.pem"
+ATTACKER_SELF_SIGNED_PEM = f"{ATTACKER}-self-signed.pem"
 
 
 class PkiError(Exception):
@@ -76,7 +86,7 @@ class Identity:
 
 
 def new_key(key_type: KeyType) -> PrivateKey:
-    """A fresh private key: P-256, RSA with 2048 bits or Ed25519."""
+    """A fresh private key: P-256, RSA with 2048 bits, Ed25519 or P-384."""
     match key_type:
         case "p256":
             return ec.generate_private_key(ec.SECP256R1())
@@ -84,6 +94,8 @@ def new_key(key_type: KeyType) -> PrivateKey:
             return rsa.generate_private_key(65537, 2048)
         case "ed25519":
             return ed25519.Ed25519PrivateKey.generate()
+        case "p384":
+            return ec.generate_private_key(ec.SECP384R1())
 
 
 def new_authority(name: str = "certreplay lab authority", now: datetime | None = None) -> Identity:
@@ -113,71 +125,111 @@ def new_client(
 ) -> Identity:
     """A customer's certificate. It names her as real ones do: common name, organisation, mail address."""
     key = new_key(key_type)
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Bank of Example"),
-        ]
-    )
-    names = [x509.RFC822Name(f"{name}@bank.example")]
-    return _issued(authority, subject, key, names, ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return _issued(authority, _customer(name), key, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
+
+
+def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+    """The same, except that nobody vouches for it but its own key: whoever takes it has to know it already."""
+    key, subject = new_key(key_type), _customer(name)
+    builder = _builder(subject, subject, key, now or datetime.now(UTC))
+    return _signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key, key)
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """A customer's two bundles, each with the PEM file that it lies in."""
+
+    identity: Identity
+    self_signed: Identity
+    pem: Path
+    self_signed_pem: Path
 
 
 @dataclass(frozen=True)
 class Issued:
     """Everything the lab hands out, and where it lies.
 
-    `public` holds what anybody may have, `client` and `server` what only its owner may.
+    `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `issued_pem` is
+    the server's list of the self-signed certificates that it issued, without their keys. `mallory` is what the attacker
+    has as an ordinary customer, None where she is none.
     """
 
     authority: Identity
     server: Identity
     client: Identity
+    client_self_signed: Identity
+    mallory: Bundles | None
     ca_pem: Path
     server_pem: Path
+    issued_pem: Path
     client_pem: Path
     client_p12: Path
     client_p12_password: Path
+    client_self_signed_pem: Path
+    client_self_signed_p12: Path
+    client_self_signed_p12_password: Path
 
 
-def issue(public: Path, server: Path, client: Path, key_type: KeyType = "p256") -> Issued:
-    """Issues everything into three folders, which are made where they are missing.
+def issue(
+    public: Path, server: Path, client: Path, key_type: KeyType = "p256", *, attacker: Path | None = None
+) -> Issued:
+    """Issues everything into these folders, which are made where they are missing.
 
-    Files with a private key or a password are readable by their owner alone. Nothing is overwritten: PkiError where a
-    file is already there, or cannot be written. The authority's key is not kept.
+    Without a folder `attacker` mallory is no customer and gets nothing. Files with a private key or a password are
+    readable by their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError
+    where a file is already there, or cannot be written. The authority's key is not kept.
     """
     authority = new_authority()
-    bank = new_server(authority, key_type)
-    alice = new_client(authority, CUSTOMER, key_type)
-    password = os.urandom(12).hex()
     issued = Issued(
-        authority,
-        bank,
-        alice,
-        public / CA_FILE,
-        server / SERVER_PEM,
-        client / CLIENT_PEM,
-        client / CLIENT_P12,
-        client / CLIENT_P12_PASSWORD,
+        authority=authority,
+        server=new_server(authority, key_type),
+        client=new_client(authority, CUSTOMER, key_type),
+        client_self_signed=new_self_signed_client(CUSTOMER, key_type),
+        mallory=_mallory(authority, attacker, key_type) if attacker else None,
+        ca_pem=public / CA_FILE,
+        server_pem=server / SERVER_PEM,
+        issued_pem=server / ISSUED_PEM,
+        client_pem=client / CLIENT_PEM,
+        client_p12=client / CLIENT_P12,
+        client_p12_password=client / CLIENT_P12_PASSWORD,
+        client_self_signed_pem=client / CLIENT_SELF_SIGNED_PEM,
+        client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
+        client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
     )
+    self_signed = [issued.client_self_signed, *([issued.mallory.self_signed] if issued.mallory else [])]
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
-    _write(issued.server_pem, bank.bundle_pem(), 0o600)
-    _write(issued.client_pem, alice.bundle_pem(), 0o600)
-    _write(issued.client_p12, alice.bundle_p12(password), 0o600)
-    _write(issued.client_p12_password, password.encode() + b"\n", 0o600)
+    _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
+    _write(issued.issued_pem, b"".join(identity.certificate_pem() for identity in self_signed), 0o644)
+    password = os.urandom(12).hex()
+    for identity, pem, p12, p12_password in (
+        (issued.client, issued.client_pem, issued.client_p12, issued.client_p12_password),
+        (
+            issued.client_self_signed,
+            issued.client_self_signed_pem,
+            issued.client_self_signed_p12,
+            issued.client_self_signed_p12_password,
+        ),
+    ):
+        _write(pem, identity.bundle_pem(), 0o600)
+        _write(p12, identity.bundle_p12(password), 0o600)
+        _write(p12_password, password.encode() + b"\n", 0o600)
+    if issued.mallory:
+        _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
+        _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
     return issued
 
 
-def issued_event(client: Path) -> BundleIssued:
-    """What everybody may know about the bundle in alice's folder."""
-    certificate = x509.load_pem_x509_certificate((client / CLIENT_PEM).read_bytes())
+def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
+    """What everybody may know about a bundle in alice's folder; SELF_SIGNED is the other one."""
+    pem, p12 = f"{bundle}.pem", f"{bundle}.p12"
+    certificate = x509.load_pem_x509_certificate((client / pem).read_bytes())
     return BundleIssued(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
         key_type=_key_words(certificate.public_key()),
         not_after=certificate.not_valid_after_utc.isoformat(),
-        files=(CLIENT_PEM, CLIENT_P12),
+        files=(pem, p12),
     )
 
 
@@ -202,27 +254,54 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         raise PkiError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
 
 
+def _mallory(authority: Identity, folder: Path, key_type: KeyType) -> Bundles:
+    return Bundles(
+        new_client(authority, ATTACKER, key_type),
+        new_self_signed_client(ATTACKER, key_type),
+        folder / ATTACKER_PEM,
+        folder / ATTACKER_SELF_SIGNED_PEM,
+    )
+
+
+def _customer(name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Bank of Example"),
+        ]
+    )
+
+
+def _mail(name: str) -> list[x509.GeneralName]:
+    return [x509.RFC822Name(f"{name}@bank.example")]
+
+
 def _issued(
     authority: Identity,
     subject: x509.Name,
     key: PrivateKey,
-    names: list[x509.GeneralName] | list[x509.RFC822Name],
+    names: list[x509.GeneralName],
     purpose: x509.ObjectIdentifier,
     now: datetime | None,
 ) -> Identity:
     issuer_key = authority.certificate.public_key()
-    builder = (
-        _builder(subject, authority.certificate.subject, key, now or datetime.now(UTC))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = _builder(subject, authority.certificate.subject, key, now or datetime.now(UTC)).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key),  # type: ignore[arg-type]
+        critical=False,
+    )
+    return _signed(_for_end_entity(builder, names, purpose), key, authority.key)
+
+
+def _for_end_entity(
+    builder: x509.CertificateBuilder, names: list[x509.GeneralName], purpose: x509.ObjectIdentifier
+) -> x509.CertificateBuilder:
+    """What a certificate says that may issue nothing itself."""
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key),  # type: ignore[arg-type]
-            critical=False,
-        )
     )
-    return _signed(builder, key, authority.key)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime) -> x509.CertificateBuilder:

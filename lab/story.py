@@ -20,7 +20,7 @@ from lab.events import (
     RunStarted,
     UnknownEvent,
 )
-from lab.run import ATTACKER, Run
+from lab.run import ATTACKER, SHORT_STORY, Run
 from lab.verdicts import (
     CLIENT,
     STOLEN_KEY,
@@ -31,7 +31,7 @@ from lab.verdicts import (
     missing_verdicts,
     scheme_verdicts,
 )
-from victim_server.schemes import SCHEMES, Scheme
+from victim_server.schemes import Scheme, find_scheme
 
 WIDTH = 110
 OCTETS_A_LINE = 16
@@ -316,9 +316,11 @@ ACTS = (
     Act("2. In between", _position),
     Act("3. On the wire", _wire),
     *(
-        Act(f"{number}. At the door `{scheme.id}`: asks for {scheme.asks_for}, checks {scheme.checks}", _door(scheme))
-        for number, scheme in enumerate(sorted(SCHEMES, key=lambda scheme: scheme.checks_proof), start=4)
+        Act(f"{number}. At the door `{scheme.id}`: asks for {scheme.asks_for}, checks {scheme.verifies}", _door(scheme))
+        for number, scheme in enumerate(
+            sorted(map(find_scheme, SHORT_STORY), key=lambda scheme: scheme.checks_proof), start=4
+        )
     ),
-    Act(f"{4 + len(SCHEMES)}. Controls", _controls),
-    Act(f"{5 + len(SCHEMES)}. Verdicts", _verdicts),
+    Act(f"{4 + len(SHORT_STORY)}. Controls", _controls),
+    Act(f"{5 + len(SHORT_STORY)}. Verdicts", _verdicts),
 )

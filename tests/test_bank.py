@@ -140,9 +140,17 @@ def test_two_client_certs_are_nobody(alice: x509.Certificate) -> None:
     assert teller.ask("GET", "/account")[0] == 401
 
 
+def test_mallory_is_a_customer_too_and_sees_her_own_account(alice: x509.Certificate, authority: pki.Identity) -> None:
+    teller = Teller(alice)
+    teller.ask("POST", "/transfer", {"to": "mallory", "amount": 100})
+    mallory = pki.new_client(authority, "mallory").certificate
+    teller.headers = [(b"client-cert", byte_sequence(mallory.public_bytes(Encoding.DER)))]
+    assert teller.ask("GET", "/account") == (200, {"customer": "mallory", "balance": 100})
+
+
 def test_a_certificate_of_no_customer_is_refused(authority: pki.Identity) -> None:
-    status, answer = Teller(pki.new_client(authority, "mallory").certificate).ask("GET", "/account")
-    assert (status, answer) == (401, {"error": "the bank has no customer 'mallory'"})
+    status, answer = Teller(pki.new_client(authority, "bob").certificate).ask("GET", "/account")
+    assert (status, answer) == (401, {"error": "the bank has no customer 'bob'"})
 
 
 def test_a_certificate_without_a_common_name_is_refused(alice: x509.Certificate) -> None:

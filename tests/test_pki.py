@@ -43,8 +43,52 @@ def test_openssl_takes_the_servers_certificate_for_a_server_only(issued_with: pk
 
 def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issued) -> None:
     it = issued_with
-    for certificate in (it.client_pem, it.server_pem):
-        assert openssl("verify", "-x509_strict", "-CAfile", it.ca_pem, certificate).endswith(": OK\n")
+    for trusted, certificate in (
+        (it.ca_pem, it.client_pem),
+        (it.ca_pem, it.server_pem),
+        (it.issued_pem, it.client_self_signed_pem),
+    ):
+        said = openssl("verify", "-x509_strict", "-CAfile", trusted, certificate)
+        assert said.endswith(": OK\n"), said
+
+
+def test_openssl_takes_the_self_signed_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
+    trusted, certificate = issued_with.issued_pem, issued_with.client_self_signed_pem
+    assert openssl("verify", "-purpose", "sslclient", "-CAfile", trusted, certificate).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", trusted, certificate)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
+
+
+def test_nobody_vouches_for_a_self_signed_certificate_but_the_list(issued: pki.Issued) -> None:
+    assert "error" in openssl("verify", "-CAfile", issued.ca_pem, issued.client_self_signed_pem)
+    listed = x509.load_pem_x509_certificates(issued.issued_pem.read_bytes())
+    assert listed == [issued.client_self_signed.certificate]
+    assert b"PRIVATE KEY" not in issued.issued_pem.read_bytes()
+
+
+def test_the_two_bundles_have_nothing_in_common_but_the_customer(issued: pki.Issued) -> None:
+    one, two = issued.client, issued.client_self_signed
+    assert one.certificate.subject == two.certificate.subject == two.certificate.issuer
+    assert one.key.public_key() != two.key.public_key()
+
+
+def test_mallory_is_a_customer_like_any_other_and_gets_nothing_of_alices(tmp_path: Path) -> None:
+    hers = tmp_path / "attacker"
+    it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", attacker=hers)
+    assert it.mallory
+    assert sorted(hers.iterdir()) == sorted([it.mallory.pem, it.mallory.self_signed_pem])
+    for path in hers.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for alices in (it.client, it.client_self_signed):
+            assert alices.certificate_pem() not in path.read_bytes()
+    assert openssl("verify", "-CAfile", it.ca_pem, it.mallory.pem).endswith(": OK\n")
+    assert openssl("verify", "-CAfile", it.issued_pem, it.mallory.self_signed_pem).endswith(": OK\n")
+    assert "mallory" in it.mallory.identity.certificate.subject.rfc4514_string()
+
+
+def test_mallory_can_be_left_out(issued: pki.Issued, tmp_path: Path) -> None:
+    assert issued.mallory is None
+    assert not list(tmp_path.rglob("*mallory*"))
 
 
 @pytest.mark.parametrize("name", pki.SERVER_NAMES)
@@ -74,11 +118,19 @@ def test_alice_can_issue_nothing_herself(issued: pki.Issued, tmp_path: Path) -> 
 
 def test_the_bundle_is_the_same_in_pem_and_in_pkcs12(issued_with: pki.Issued) -> None:
     it, now = issued_with, datetime.now(UTC)
-    pem = parse_bundle(it.client_pem.read_bytes(), None, "pem", now)
-    password = it.client_p12_password.read_text().strip()
-    p12 = parse_bundle(it.client_p12.read_bytes(), password, "p12", now)
-    assert pem.chain == p12.chain == (it.client.der,)
-    assert pem.key.public_key() == p12.key.public_key()
+    for identity, pem_file, p12_file, password_file in (
+        (it.client, it.client_pem, it.client_p12, it.client_p12_password),
+        (
+            it.client_self_signed,
+            it.client_self_signed_pem,
+            it.client_self_signed_p12,
+            it.client_self_signed_p12_password,
+        ),
+    ):
+        pem = parse_bundle(pem_file.read_bytes(), None, "pem", now)
+        p12 = parse_bundle(p12_file.read_bytes(), password_file.read_text().strip(), "p12", now)
+        assert pem.chain == p12.chain == (identity.der,)
+        assert pem.key.public_key() == p12.key.public_key()
 
 
 def test_openssl_opens_the_pkcs12_bundle_with_its_password(issued_with: pki.Issued) -> None:
@@ -95,9 +147,9 @@ def test_only_the_owner_may_read_what_is_secret(tmp_path: Path, umask: int) -> N
         it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
     finally:
         os.umask(before)
-    for path in (it.server_pem, it.client_pem, it.client_p12, it.client_p12_password):
+    for path in (it.server_pem, *it.client_pem.parent.iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == 0o644
+    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == stat.S_IMODE(it.issued_pem.stat().st_mode) == 0o644
 
 
 def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
@@ -106,13 +158,25 @@ def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
     assert b"PRIVATE KEY" not in only.read_bytes()
 
 
-@pytest.mark.parametrize("there", ["public/ca.pem", "server/server.pem", "client/alice.pem", "client/alice.p12"])
+@pytest.mark.parametrize(
+    "there",
+    [
+        "public/ca.pem",
+        "server/server.pem",
+        "server/issued.pem",
+        "client/alice.pem",
+        "client/alice.p12",
+        "client/alice-self-signed.pem",
+        "attacker/mallory.pem",
+        "attacker/mallory-self-signed.pem",
+    ],
+)
 def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
     path = tmp_path / there
     path.parent.mkdir()
     path.write_text("precious")
     with pytest.raises(pki.PkiError) as caught:
-        pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+        pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", attacker=tmp_path / "attacker")
     assert str(caught.value).startswith(f"{path}: is already there")
     assert path.read_text() == "precious"
 
@@ -138,7 +202,8 @@ def test_no_two_certificates_are_the_same(authority: pki.Identity) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key_type", "words"), [("p256", "ECDSA, secp256r1"), ("rsa", "RSA, 2048 bits"), ("ed25519", "Ed25519")]
+    ("key_type", "words"),
+    [("p256", "ECDSA, secp256r1"), ("rsa", "RSA, 2048 bits"), ("ed25519", "Ed25519"), ("p384", "ECDSA, secp384r1")],
 )
 def test_what_is_told_about_a_bundle_is_what_is_in_it(tmp_path: Path, key_type: KeyType, words: str) -> None:
     it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", key_type)
@@ -149,3 +214,6 @@ def test_what_is_told_about_a_bundle_is_what_is_in_it(tmp_path: Path, key_type: 
     assert event.issuer == "CN=certreplay lab authority"
     assert datetime.fromisoformat(event.not_after) == it.client.certificate.not_valid_after_utc
     assert event.files == ("alice.pem", "alice.p12")
+    other = pki.issued_event(tmp_path / "client", pki.SELF_SIGNED)
+    assert (other.sha256, other.issuer) == (it.client_self_signed.sha256, other.subject)
+    assert other.files == ("alice-self-signed.pem", "alice-self-signed.p12")

@@ -1,6 +1,7 @@
 """`python -m victim_client`: alice logs in at every gateway, again and again, until told to stop."""
 
 import asyncio
+import itertools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from lab.events import EventLog, LoggedIn, LoginFailed, PartStopped, Reporter
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
 from victim_client.login import (
+    VERSIONS,
     Credentials,
     GatewayUrl,
     load_credentials,
@@ -25,31 +27,33 @@ FIRST_RETRY_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Habit:
-    """How often alice logs in: `times` at each gateway, 0 for ever, `every_seconds` apart."""
+    """How often alice logs in: `times` at each gateway with each of the `versions` of TLS in turn, 0 for ever,
+    `every_seconds` apart."""
 
     every_seconds: float
     times: int
+    versions: tuple[str, ...]
 
 
 async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: Habit, reporter: Reporter) -> bool:
-    """Logs in at one gateway, as often as is her habit; whether the last login succeeded.
+    """Logs in at one gateway, as often as is her habit; whether the last login with each version succeeded.
 
     Until the gateway has let her in for the first time she tries again soon, then less and less often.
     """
-    was_in, succeeded, pause_seconds, tried = False, False, FIRST_RETRY_SECONDS, 0
-    while True:
-        outcome = await _in_a_thread(gateway, credentials)
+    was_in, succeeded, pause_seconds = False, dict.fromkeys(habit.versions, False), FIRST_RETRY_SECONDS
+    for tried, version in enumerate(itertools.cycle(habit.versions), start=1):
+        outcome = await _in_a_thread(gateway, credentials, version)
         reporter.report(outcome)
-        tried += 1
-        succeeded = isinstance(outcome, LoggedIn)
-        was_in = was_in or succeeded
-        if tried == habit.times:
-            return succeeded
+        succeeded[version] = isinstance(outcome, LoggedIn)
+        was_in = was_in or succeeded[version]
+        if tried == habit.times * len(habit.versions):
+            break
         await asyncio.sleep(habit.every_seconds if was_in else min(pause_seconds, habit.every_seconds))
         pause_seconds *= 2
+    return all(succeeded.values())
 
 
-async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials) -> LoggedIn | LoginFailed:
+async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
     """`log_in` in a daemon thread, which doesn't keep the part from ending while a server is slow."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[LoggedIn | LoginFailed] = loop.create_future()
@@ -59,7 +63,7 @@ async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials) -> LoggedI
             outcome.set_result(result)
 
     def work() -> None:
-        result = log_in(gateway, credentials)
+        result = log_in(gateway, credentials, version)
         try:
             loop.call_soon_threadsafe(hand_over, result)
         except RuntimeError:
@@ -72,17 +76,51 @@ async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials) -> LoggedI
 def parser() -> ArgumentParser:
     """The command line."""
     it = ArgumentParser(prog="python -m victim_client", description=__doc__)
-    it.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="alice's bundle, PEM or PKCS#12")
-    it.add_argument("--password-file", type=Path, metavar="FILE", help="holds the bundle's password")
+    it.add_argument(
+        "--bundle",
+        action="append",
+        required=True,
+        metavar="[SCHEME=]FILE",
+        help="alice's bundle, PEM or PKCS#12, for all gateways or for one; may be repeated",
+    )
+    it.add_argument("--password-file", type=Path, metavar="FILE", help="holds the bundles' password")
     it.add_argument("--ca", type=Path, required=True, metavar="FILE", help="the CA of the server's certificate, PEM")
     it.add_argument(
         "--gateway", action="append", required=True, metavar="SCHEME=URL", help="where to log in; may be repeated"
     )
+    it.add_argument("--tls", action="append", choices=VERSIONS, help="a version to log in with; may be repeated (all)")
+    it.add_argument(
+        "--forward-certificate",
+        action="append",
+        default=[],
+        metavar="SCHEME",
+        help="there the certificate goes into the Client-Cert header, as from a proxy; may be repeated",
+    )
     it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
-    it.add_argument("--times", type=int, default=0, metavar="N", help="logins at each gateway; 0: for ever (default)")
+    it.add_argument(
+        "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
+    )
     it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     return it
+
+
+def bundle_files(texts: list[str], schemes: list[str]) -> dict[str, Path]:
+    """Which bundle alice uses where, from `FILE` and `SCHEME=FILE`; BadInput where a gateway is left without one."""
+    for_all: Path | None = None
+    files: dict[str, Path] = {}
+    for text in texts:
+        scheme, equals, file = text.partition("=")
+        if equals and scheme in schemes:
+            files[scheme] = Path(file)
+        else:
+            for_all = Path(text)
+    for scheme in schemes:
+        if scheme not in files:
+            if for_all is None:
+                raise BadInput(f"--bundle: there is none for {scheme}; give FILE or {scheme}=FILE")
+            files[scheme] = for_all
+    return files
 
 
 async def main() -> int:
@@ -91,15 +129,23 @@ async def main() -> int:
     if not (0 < arguments.every < float("inf") and arguments.times >= 0):
         raise BadInput("--every has to be more than 0, and --times not less than 0")
     gateways = [parse_gateway(text) for text in arguments.gateway]
+    schemes = [gateway.scheme for gateway in gateways]
+    if strangers := set(arguments.forward_certificate) - set(schemes):
+        raise BadInput(f"--forward-certificate {min(strangers)}: there is no --gateway of that name")
     stopped = stop_signal(arguments.tether)
     password = read_password(arguments.password_file) if arguments.password_file else None
-    credentials = load_credentials(arguments.bundle, password, arguments.ca)
+    credentials = {
+        scheme: load_credentials(file, password, arguments.ca, forward=scheme in arguments.forward_certificate)
+        for scheme, file in bundle_files(arguments.bundle, schemes).items()
+    }
     log = EventLog(arguments.folder, PART)
-    log_key_material(credentials, arguments.folder / KEY_LOG_NAME)
-    habit = Habit(arguments.every, arguments.times)
+    for one in credentials.values():
+        log_key_material(one, arguments.folder / KEY_LOG_NAME)
+    habit = Habit(arguments.every, arguments.times, tuple(arguments.tls or VERSIONS))
 
     async def log_in_everywhere() -> bool:
-        return all(await asyncio.gather(*(keep_logging_in(gateway, credentials, habit, log) for gateway in gateways)))
+        logins = (keep_logging_in(gateway, credentials[gateway.scheme], habit, log) for gateway in gateways)
+        return all(await asyncio.gather(*logins))
 
     logins = asyncio.create_task(log_in_everywhere())
     told = asyncio.create_task(stopped.wait())

@@ -1,10 +1,12 @@
 """One login: a fresh TLS connection with alice's bundle, and a request for her account."""
 
+import base64
 import http.client
 import json
 import os
 import ssl
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,6 +24,7 @@ from lab.tls.errors import BundleError
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_LENGTH = 1 << 16
 HTTPS_PORT = 443
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,13 @@ def parse_gateway(text: str) -> GatewayUrl:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What alice was handed by the server: her bundle, ready for use, and what it says."""
+    """What alice was handed by the server: her bundle, ready for use, and what it says.
 
-    context: ssl.SSLContext
+    `contexts` has one for each version of TLS; `headers` go with each request.
+    """
+
+    contexts: Mapping[str, ssl.SSLContext]
+    headers: Mapping[str, str]
     subject: str
     sha256: str
 
@@ -67,10 +74,12 @@ def read_password(file: Path) -> str:
         raise BadInput(f"{file}: holds no password but binary data") from None
 
 
-def load_credentials(bundle_file: Path, password: str | None, ca_file: Path) -> Credentials:
+def load_credentials(bundle_file: Path, password: str | None, ca_file: Path, forward: bool = False) -> Credentials:
     """Reads a bundle, PEM or PKCS#12, and the CA that the server's certificate must come from.
 
-    BadInput says what is wrong with either; OSError where a file cannot be read.
+    With `forward` the certificate goes into the Client-Cert header of each request, as a proxy between alice and the
+    server would put it there (RFC 9440 section 2.2), and not into the handshake. BadInput says what is wrong with
+    either file; OSError where one cannot be read.
     """
     data = bundle_file.read_bytes()
     try:
@@ -78,48 +87,72 @@ def load_credentials(bundle_file: Path, password: str | None, ca_file: Path) -> 
     except BundleError as error:
         raise BadInput(str(error)) from None
     ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
-    try:
-        if b"-----BEGIN" in data:
-            context.load_cert_chain(bundle_file, password=password)
-        else:
-            _load_from_memory(context, bundle)
-    except ssl.SSLError as error:
-        raise BadInput(f"{bundle_file}: OpenSSL cannot use it: {error.reason or error}") from None
-    certificate = x509.load_der_x509_certificate(bundle.chain[0])
-    return Credentials(context, certificate.subject.rfc4514_string(), sha256(bundle.chain[0]).hexdigest())
+    contexts = {name: _new_context(version, ca_file) for name, version in VERSIONS.items()}
+    if not forward:
+        for context in contexts.values():
+            _load_bundle(context, bundle_file, bundle, password, b"-----BEGIN" in data)
+    leaf = bundle.chain[0]
+    return Credentials(
+        contexts=contexts,
+        headers={"Client-Cert": f":{base64.b64encode(leaf).decode()}:"} if forward else {},
+        subject=x509.load_der_x509_certificate(leaf).subject.rfc4514_string(),
+        sha256=sha256(leaf).hexdigest(),
+    )
 
 
 def log_key_material(credentials: Credentials, key_log: Path) -> None:
     """From now on the session keys go to the file too (SSLKEYLOGFILE format), which only its owner can change."""
     os.close(os.open(key_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
-    credentials.context.keylog_filename = str(key_log)
+    for context in credentials.contexts.values():
+        context.keylog_filename = str(key_log)
 
 
-def log_in(gateway: GatewayUrl, credentials: Credentials) -> LoggedIn | LoginFailed:
-    """Logs in once and says how it went; whatever the other side does, it raises nothing."""
+def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
+    """Logs in once, in a full handshake of this version, and says how it went; whatever the other side does, it raises
+    nothing."""
+
+    def failed(reason: str) -> LoginFailed:
+        return LoginFailed(gateway.scheme, gateway.url, version, reason)
+
     connection = http.client.HTTPSConnection(
-        gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.context
+        gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.contexts[version]
     )
     try:
         connection.connect()
         tls = (connection.sock.version() or "").removeprefix("TLSv")
-        connection.request("GET", "/account", headers={"Accept": "application/json", "Connection": "close"})
+        headers = {"Accept": "application/json", "Connection": "close", **credentials.headers}
+        connection.request("GET", "/account", headers=headers)
         answer = connection.getresponse()
         body = answer.read(MAX_ANSWER_LENGTH)
         if answer.status != http.client.OK:
-            return LoginFailed(gateway.scheme, gateway.url, f"HTTP {answer.status}: {_error_in(body)}")
+            return failed(f"HTTP {answer.status}: {_error_in(body)}")
         balance = int(json.loads(body)["balance"])
         return LoggedIn(gateway.scheme, gateway.url, credentials.subject, credentials.sha256, tls, balance)
     except (OSError, http.client.HTTPException) as error:
-        return LoginFailed(gateway.scheme, gateway.url, _describe(error))
+        return failed(_describe(error))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return LoginFailed(gateway.scheme, gateway.url, "the answer is not what a bank says about an account")
+        return failed("the answer is not what a bank says about an account")
     finally:
         connection.close()
+
+
+def _new_context(version: ssl.TLSVersion, ca_file: Path) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+def _load_bundle(context: ssl.SSLContext, file: Path, bundle: Bundle, password: str | None, is_pem: bool) -> None:
+    try:
+        if is_pem:
+            context.load_cert_chain(file, password=password)
+        else:
+            _load_from_memory(context, bundle)
+    except ssl.SSLError as error:
+        raise BadInput(f"{file}: OpenSSL cannot use it: {error.reason or error}") from None
 
 
 def _load_from_memory(context: ssl.SSLContext, bundle: Bundle) -> None:

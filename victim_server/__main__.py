@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from lab.parts import ArgumentParser, BadInput, run_part
-from victim_server.schemes import SCHEMES, Scheme, find_scheme
+from victim_server.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
 
 CHECK_SECONDS = 2
 MAX_PORT = 65535
@@ -34,6 +34,10 @@ def parser() -> ArgumentParser:
     it.add_argument("--port", action="append", metavar="SCHEME=PORT", help=f"a gateway; schemes: {ids}; 0 for any port")
     it.add_argument("--bundle", type=Path, metavar="FILE", help="the server's key and certificate, PEM")
     it.add_argument("--ca", type=Path, metavar="FILE", help="the CA that the clients' certificates come from, PEM")
+    it.add_argument("--issued", type=Path, metavar="FILE", help="for pinned schemes: the clients' certificates, PEM")
+    it.add_argument(
+        "--tls", action="append", choices=VERSIONS, help="a version to serve; may be repeated (default: all of them)"
+    )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
     it.add_argument("--opening-balance", type=int, default=1000, help="alice's (default: %(default)s)")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
@@ -73,7 +77,14 @@ async def main() -> int:
     from victim_server.service import Settings, serve  # the check must not wait for it
 
     settings = Settings(
-        arguments.host, ports, arguments.bundle, arguments.ca, arguments.folder, arguments.opening_balance
+        host=arguments.host,
+        ports=ports,
+        bundle_file=arguments.bundle,
+        ca_file=arguments.ca,
+        folder=arguments.folder,
+        issued_file=arguments.issued,
+        versions=tuple(arguments.tls or VERSIONS),
+        opening_balance=arguments.opening_balance,
     )
     return await serve(settings, arguments.tether)
 

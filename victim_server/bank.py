@@ -1,15 +1,14 @@
 """The bank: a small HTTP application that believes whoever stands in front of it.
 
-`GET /account` tells the customer's balance and `POST /transfer` moves money. Who the customer is, the gateway says in
-the `Client-Cert` header (RFC 9440 section 2.2): the common name of that certificate's subject. Anybody who could reach
-the bank directly could write that header, so the bank listens on a Unix domain socket in a directory of its own.
+`GET /account` tells the customer's name and balance, and `POST /transfer` moves money. Who the customer is, the gateway
+says in the `Client-Cert` header (RFC 9440 section 2.2): the common name of that certificate's subject. Anybody who
+could reach the bank directly could write that header, so the bank listens on a Unix domain socket in a directory of its
+own.
 """
 
 import asyncio
-import base64
 import contextlib
 import json
-import re
 import shutil
 import socket
 import tempfile
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from cryptography import x509
 from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,15 +25,15 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from lab.events import MoneyMoved, Reporter
+from victim_server.forwarding import read_client_cert
 
 OPENING_BALANCE = 1000
 CUSTOMER = "alice"
+OTHER_CUSTOMER = "mallory"
 MAX_AMOUNT = 1_000_000
 MAX_NAME_LENGTH = 64
 SOCKET_NAME = "bank.sock"
 BACKLOG = 512
-
-_BYTE_SEQUENCE = re.compile(r":([A-Za-z0-9+/]*={0,2}):")  # RFC 8941 section 3.3.5
 
 
 class Refused(HTTPException):
@@ -43,10 +41,13 @@ class Refused(HTTPException):
 
 
 class Accounts:
-    """Who has how much. Nothing here waits, so in one event loop each call happens as a whole."""
+    """Who has how much: alice the opening balance, mallory nothing yet.
+
+    Nothing here waits, so in one event loop each call happens as a whole.
+    """
 
     def __init__(self, opening_balance: int = OPENING_BALANCE) -> None:
-        self._balances = {CUSTOMER: opening_balance}
+        self._balances = {CUSTOMER: opening_balance, OTHER_CUSTOMER: 0}
 
     def balance(self, customer: str) -> int:
         """Refused (401) for somebody who is no customer."""
@@ -69,17 +70,13 @@ class Accounts:
 
 def customer_of(request: Request) -> str:
     """The customer that the gateway vouches for; Refused (401) where it vouches for nobody."""
-    values = request.headers.getlist("client-cert")
-    if not values:
-        raise Refused(401, "no client certificate")
-    sequence = _BYTE_SEQUENCE.fullmatch(values[0].strip())
-    if len(values) > 1 or not sequence:
-        raise Refused(401, "Client-Cert is not one byte sequence (RFC 9440)")
     try:
-        certificate = x509.load_der_x509_certificate(base64.b64decode(sequence[1], validate=True))
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:
-        raise Refused(401, "Client-Cert holds no certificate") from None
+        certificate = read_client_cert(request.headers.raw)
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME) if certificate else []
+    except ValueError as error:
+        raise Refused(401, str(error)) from None
+    if certificate is None:
+        raise Refused(401, "no client certificate")
     if len(names) != 1:
         raise Refused(401, "the certificate's subject does not have exactly one common name")
     return str(names[0].value)

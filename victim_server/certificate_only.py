@@ -1,19 +1,15 @@
 """What the question proposes: ask for the certificate, check its chain, and take whoever sent it for its owner.
 
-No stack can be configured to do this, so this gateway runs the instrument. A CertificateVerify may be missing; one that
-comes, as real clients always send it, is not looked at.
+A CertificateVerify may be missing; one that comes, as real clients always send it, is not looked at.
 """
 
-import secrets
-
-from lab.tls.server import ClientAuth, Proof, Server
+from lab.tls.server import ClientAuth, Proof
 from victim_server.chain import ChainCheck
-from victim_server.schemes import EngineFactory, GatewayFiles
+from victim_server.instrument import instrument_servers
+from victim_server.schemes import Authentication, GatewayFiles
 
 
-def engines(files: GatewayFiles) -> EngineFactory:
+def authentication(files: GatewayFiles) -> Authentication:
     """The instrument's server with the check of the proof turned off."""
     check = ChainCheck(files.authorities)
-    client_auth = ClientAuth(check, Proof.NOT_ASKED_FOR, check.names)
-    bundle = files.bundle
-    return lambda: Server(entropy=secrets.token_bytes, chain=bundle.chain, key=bundle.key, client_auth=client_auth)
+    return Authentication(instrument_servers(files, ClientAuth(check, Proof.NOT_ASKED_FOR, check.names)))

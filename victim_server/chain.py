@@ -1,4 +1,4 @@
-"""The check of a client's certificate chain, for gateways that run the instrument.
+"""The checks of a client's certificate, for gateways that don't leave it to their TLS stack.
 
 The chain is built and verified by OpenSSL's X509_verify_cert (RFC 5280 section 6), the same function that the `mtls`
 gateway comes to through `ssl`, so that the gateways differ in what they do about the proof and in nothing else.
@@ -28,6 +28,8 @@ ALERTS = {
 }
 """X509_V_ERR_* numbers and what RFC 5246 section 7.2.2 calls them; anything else is certificate_unknown."""
 
+NOT_ISSUED = "the certificate is not one that this server issued"
+
 
 class ChainCheck:
     """Callable: takes a chain in DER, the client's own certificate first, or raises CertificateError.
@@ -44,8 +46,8 @@ class ChainCheck:
         self.names = tuple(certificate.subject.public_bytes() for certificate in trusted)
 
     def __call__(self, chain: tuple[bytes, ...]) -> None:
-        if not chain:  # RFC 5246 section 7.4.6
-            raise CertificateError(AlertDescription.HANDSHAKE_FAILURE, "the client presented no certificate")
+        if not chain:
+            raise _no_certificate()
         try:
             certificates = [x509.load_der_x509_certificate(der) for der in chain]
             is_for_clients = _is_for_clients(certificates[0])
@@ -61,6 +63,24 @@ class ChainCheck:
         if not is_for_clients:
             reason = "certificate verify failed: unsuitable certificate purpose"
             raise CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
+
+
+class PinCheck:
+    """Callable as ChainCheck is: takes exactly the certificates in `issued`, in DER, and no other."""
+
+    def __init__(self, issued: tuple[bytes, ...]) -> None:
+        self._issued = frozenset(issued)
+
+    def __call__(self, chain: tuple[bytes, ...]) -> None:
+        if not chain:
+            raise _no_certificate()
+        if chain[0] not in self._issued:
+            raise CertificateError(AlertDescription.CERTIFICATE_UNKNOWN, NOT_ISSUED)
+
+
+def _no_certificate() -> CertificateError:
+    """RFC 5246 section 7.4.6."""
+    return CertificateError(AlertDescription.HANDSHAKE_FAILURE, "the client presented no certificate")
 
 
 def _is_for_clients(certificate: x509.Certificate) -> bool:

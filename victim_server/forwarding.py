@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import h11
+from cryptography import x509
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -31,6 +33,8 @@ HOP_BY_HOP = frozenset(
 MAX_ANSWER_LENGTH = 1 << 20
 READ_SIZE = 1 << 16
 
+_BYTE_SEQUENCE = re.compile(rb":([A-Za-z0-9+/]*={0,2}):")  # RFC 8941 section 3.3.5
+
 
 class BankFailed(Exception):
     """The bank did not answer, or not in a way that can be passed on."""
@@ -49,7 +53,7 @@ class Answer:
 async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: bytes | None) -> Answer:
     """Puts a client's request to the bank at its Unix domain socket.
 
-    `certificate` is the client's own, in DER, as this gateway authenticated it. BankFailed where there is no answer.
+    `certificate` is the client's own, in DER, as this gateway took it. BankFailed where there is no answer.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(bank)
@@ -66,6 +70,23 @@ async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: b
         raise BankFailed(f"the bank's answer is broken: {error}") from None
     finally:
         writer.close()
+
+
+def read_client_cert(headers: Headers) -> x509.Certificate | None:
+    """The certificate in the Client-Cert header (RFC 9440 section 2.2); None where there is no such header.
+
+    The names of the headers are in lower case. ValueError, with words for people, where it isn't what it should be.
+    """
+    values = [value for name, value in headers if name == CLIENT_CERT]
+    if not values:
+        return None
+    sequence = _BYTE_SEQUENCE.fullmatch(values[0].strip())
+    if len(values) > 1 or not sequence:
+        raise ValueError("Client-Cert is not one byte sequence (RFC 9440)")
+    try:
+        return x509.load_der_x509_certificate(base64.b64decode(sequence[1], validate=True))
+    except ValueError:
+        raise ValueError("Client-Cert holds no certificate") from None
 
 
 def headers_to_bank(headers: Headers, certificate: bytes | None) -> list[tuple[bytes, bytes]]:

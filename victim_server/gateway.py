@@ -8,19 +8,27 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h11
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
-from lab.tls.errors import TlsError
+from lab.tls.errors import CertificateError, TlsError
+from lab.tls.messages import TLS12, TLS13
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
-from victim_server.forwarding import Answer, BankFailed, ask_bank
-from victim_server.schemes import EngineFactory, GatewayEngine, Scheme
+from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
+from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
+
+VERSION_NAMES = {TLS12: "1.2", TLS13: "1.3", None: ""}
+
+Identify: TypeAlias = Callable[[h11.Request], bytes]
+"""Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,14 @@ class Gateway:
     def __init__(
         self,
         scheme: Scheme,
-        engines: EngineFactory,
+        authentication: Authentication,
         bank: Path,
         reporter: Reporter,
         key_log: int,
         limits: Limits | None = None,
     ) -> None:
         self._scheme = scheme
-        self._engines = engines
+        self._authentication = authentication
         self._bank = bank
         self._reporter = reporter
         self._key_log = key_log
@@ -90,16 +98,12 @@ class Gateway:
     async def _serve(self, reader: "_CountingReader", writer: asyncio.StreamWriter) -> None:
         """One connection, from accept to close."""
         peer = _address(writer.get_extra_info("peername"))
-        try:
-            engine = self._engines()
-        except OSError as error:
-            self._reporter.report(Trouble(f"{self._scheme.id} cannot take {peer}: {error}"))
-            writer.transport.abort()
-            return
+        engine = self._authentication.engines()
         try:
             stream = TlsStream(engine, reader, writer)
-            if await self._authenticate(stream, engine, reader, peer):
-                await Conversation(stream, engine.peer_chain[0], self._bank, self._reporter, self._limits).run()
+            if await self._shake_hands(stream, engine, reader, peer):
+                identify = self._identify(engine, peer)
+                await Conversation(stream, identify, self._bank, self._reporter, self._limits).run()
             await self._say_goodbye(engine, reader, writer)
         except (TlsError, OSError, TimeoutError):
             pass  # the client is gone, or takes nothing more
@@ -108,29 +112,56 @@ class Gateway:
         finally:
             writer.transport.abort()
 
-    async def _authenticate(
+    async def _shake_hands(
         self, stream: TlsStream, engine: GatewayEngine, reader: "_CountingReader", peer: str
     ) -> bool:
-        """The handshake and its report. A connection on which nothing was ever said is nobody's, and not reported."""
+        """The handshake; whether it came to its end. One on which nothing was ever said is nobody's, and not
+        reported."""
+        alert: int | None = None
         try:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 await stream.handshake()
+            return True
         except ConnectionFailed as error:
-            if reader.received:
-                sent = error.failed.alert if error.failed.sent_by == "server" else None
-                self._reporter.report(ClientRefused(self._scheme.id, peer, error.failed.reason, sent))
-            return False
+            reason = error.failed.reason
+            alert = error.failed.alert if error.failed.sent_by == "server" else None
         except TimeoutError:
             reason = f"no complete handshake within {self._limits.handshake_seconds:g} s"
-            self._reporter.report(ClientRefused(self._scheme.id, peer, reason, None))
-            return False
         finally:
             if engine.key_log:
                 os.write(self._key_log, engine.key_log.encode())
-        certificate = x509.load_der_x509_certificate(engine.peer_chain[0])
-        subject, sha256 = certificate.subject.rfc4514_string(), certificate.fingerprint(SHA256()).hex()
-        self._reporter.report(ClientAuthenticated(self._scheme.id, peer, subject, sha256, self._scheme.proof))
-        return True
+        if reader.received:
+            self._reporter.report(self._refused(engine, peer, reason, alert))
+        return False
+
+    def _identify(self, engine: GatewayEngine, peer: str) -> Identify:
+        """Who a connection's client is: the handshake has said so once and for all, or each request does."""
+
+        def authenticated(certificate: bytes) -> ClientAuthenticated:
+            return self._authenticated(engine, peer, certificate)
+
+        def refused(reason: str) -> ClientRefused:
+            return self._refused(engine, peer, reason, None)
+
+        if self._authentication.check_forwarded:
+            return Forwarded(self._authentication.check_forwarded, authenticated, refused, self._reporter)
+        certificate = engine.peer_chain[0]
+        self._reporter.report(authenticated(certificate))
+        return lambda request: certificate
+
+    def _authenticated(self, engine: GatewayEngine, peer: str, der: bytes) -> ClientAuthenticated:
+        certificate = x509.load_der_x509_certificate(der)
+        return ClientAuthenticated(
+            scheme=self._scheme.id,
+            peer=peer,
+            tls=VERSION_NAMES[engine.version],
+            subject=certificate.subject.rfc4514_string(),
+            sha256=certificate.fingerprint(SHA256()).hex(),
+            proof=self._scheme.proof,
+        )
+
+    def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
+        return ClientRefused(self._scheme.id, peer, VERSION_NAMES[engine.version], reason, alert)
 
     async def _say_goodbye(
         self, engine: GatewayEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -156,12 +187,60 @@ class Unacceptable(Exception):
         self.status = status
 
 
-class Conversation:
-    """HTTP/1.1 with one authenticated client (RFC 9112), one request after the other, as many as it likes."""
+class Forwarded:
+    """Identify, by the Client-Cert header of each request (RFC 9440), whoever wrote it.
 
-    def __init__(self, stream: TlsStream, certificate: bytes, bank: Path, reporter: Reporter, limits: Limits) -> None:
+    What becomes of a connection's client is reported once, and again whenever it changes.
+    """
+
+    def __init__(
+        self,
+        check: CheckChain,
+        authenticated: Callable[[bytes], ClientAuthenticated],
+        refused: Callable[[str], ClientRefused],
+        reporter: Reporter,
+    ) -> None:
+        self._check = check
+        self._authenticated = authenticated
+        self._refused = refused
+        self._reporter = reporter
+        self._reported: ClientAuthenticated | ClientRefused | None = None
+
+    def __call__(self, request: h11.Request) -> bytes:
+        try:
+            certificate = self._checked(request)
+        except Unacceptable as error:
+            self._report(self._refused(str(error)))
+            raise
+        self._report(self._authenticated(certificate))
+        return certificate
+
+    def _checked(self, request: h11.Request) -> bytes:
+        try:
+            certificate = read_client_cert(request.headers)
+        except ValueError as error:
+            raise Unacceptable(400, str(error)) from None
+        if certificate is None:
+            raise Unacceptable(401, "the request has no Client-Cert header")
+        der = certificate.public_bytes(Encoding.DER)
+        try:
+            self._check((der,))
+        except CertificateError as error:
+            raise Unacceptable(403, str(error)) from None
+        return der
+
+    def _report(self, event: ClientAuthenticated | ClientRefused) -> None:
+        if event != self._reported:
+            self._reported = event
+            self._reporter.report(event)
+
+
+class Conversation:
+    """HTTP/1.1 with one (RFC 9112), one request after the other, as many as it likes."""
+
+    def __init__(self, stream: TlsStream, identify: Identify, bank: Path, reporter: Reporter, limits: Limits) -> None:
         self._stream = stream
-        self._certificate = certificate
+        self._identify = identify
         self._bank = bank
         self._reporter = reporter
         self._limits = limits
@@ -232,9 +311,10 @@ class Conversation:
         return event
 
     async def _ask_bank(self, request: h11.Request, body: bytes) -> Answer:
+        certificate = self._identify(request)
         try:
             async with asyncio.timeout(self._limits.bank_seconds):
-                return await ask_bank(self._bank, request, body, self._certificate)
+                return await ask_bank(self._bank, request, body, certificate)
         except TimeoutError:
             problem = f"the bank did not answer within {self._limits.bank_seconds:g} s"
         except BankFailed as error:

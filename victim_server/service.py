@@ -6,7 +6,7 @@ import os
 import resource
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from victim_server import bank
 from victim_server.gateway import Gateway, Limits
-from victim_server.schemes import GatewayFiles, Scheme
+from victim_server.schemes import VERSIONS, GatewayFiles, Scheme
 
 PART = "victim-server"
 KEY_LOG_NAME = "keys.log"
@@ -29,13 +29,20 @@ BACKLOG = 512
 
 @dataclass(frozen=True)
 class Settings:
-    """What the part is called with; `ports` pairs each scheme with the port of its gateway, 0 for any free one."""
+    """What the part is called with.
+
+    `ports` pairs each scheme with the port of its gateway, 0 for any free one. `issued_file` holds the self-signed
+    client certificates that the server issued, which the pinned schemes need. `versions` are the versions of TLS that
+    the gateways serve, each as far as it can.
+    """
 
     host: str
     ports: tuple[tuple[Scheme, int], ...]
     bundle_file: Path
     ca_file: Path
     folder: Path
+    issued_file: Path | None = None
+    versions: tuple[str, ...] = VERSIONS
     opening_balance: int = bank.OPENING_BALANCE
     limits: Limits = field(default_factory=Limits)
 
@@ -44,11 +51,16 @@ async def serve(settings: Settings, tether: bool) -> int:
     """Runs until told to stop; the exit status. BadInput or OSError, before anything is written, for bad settings."""
     stopped = stop_signal(tether)
     _raise_file_limit()
+    for scheme, _ in settings.ports:
+        scheme.served(settings.versions)
+        if scheme.trusts == "pinned" and settings.issued_file is None:
+            raise BadInput(f"{scheme.id} needs --issued FILE, the client certificates that the server issued")
     files = GatewayFiles(
-        settings.bundle_file,
-        _read_bundle(settings.bundle_file),
-        _read_authorities(settings.ca_file),
-        settings.folder / KEY_LOG_NAME,
+        bundle_file=settings.bundle_file,
+        bundle=_read_bundle(settings.bundle_file),
+        authorities=_read_certificates(settings.ca_file, "the CA's"),
+        issued=_read_certificates(settings.issued_file, "the clients'") if settings.issued_file else (),
+        key_log_file=settings.folder / KEY_LOG_NAME,
     )
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listen(settings.host, scheme, port)) for scheme, port in settings.ports]
@@ -72,11 +84,13 @@ async def running(
         app = bank.create_app(bank.Accounts(settings.opening_balance), reporter)
         async with bank.serve(app) as bank_socket:
             for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
-                gateway = Gateway(scheme, scheme.engines(files), bank_socket, reporter, key_log, settings.limits)
+                versions = scheme.served(settings.versions)
+                authentication = scheme.authentication(replace(files, versions=versions))
+                gateway = Gateway(scheme, authentication, bank_socket, reporter, key_log, settings.limits)
                 gateways.append(gateway)
                 await gateway.open(listener)
                 host, port = listener.getsockname()[:2]
-                reporter.report(GatewayListening(scheme.id, host, port, scheme.tls))
+                reporter.report(GatewayListening(scheme.id, host, port, versions))
             try:
                 yield
             finally:
@@ -95,11 +109,11 @@ def _read_bundle(path: Path) -> Bundle:
         raise BadInput(str(error)) from None
 
 
-def _read_authorities(path: Path) -> tuple[bytes, ...]:
+def _read_certificates(path: Path, whose: str) -> tuple[bytes, ...]:
     try:
         certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except ValueError:
-        raise BadInput(f"{path}: holds no readable certificate in PEM; give the CA's") from None
+        raise BadInput(f"{path}: holds no readable certificate in PEM; give {whose}") from None
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 
