@@ -28,8 +28,8 @@ class Move:
     """One way of presenting a captured certificate.
 
     `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it fails
-    in the order in which a server comes to them; `impossible` says why it does not exist in the others. `in_header` says
-    that the move means something, too, at a server that takes certificates from a header.
+    in the order in which a server comes to them; `impossible` says why it does not exist in the others. `in_header`
+    says that the move means something, too, at a server that takes certificates from a header.
     """
 
     id: str
@@ -91,7 +91,7 @@ _NO_PROOF = _both(
 )
 _NOT_TRUSTED = _both(
     Check.CHAIN,
-    "RFC 5246 section 7.4.2: each certificate certifies the one before it; its names are nothing without that signature",
+    "RFC 5246 section 7.4.2: each certificate certifies the one before it; names are nothing without that signature",
     "RFC 8446 section 4.4.2.4 and RFC 5280 section 6: a path to a trusted issuer, or no authentication",
     *_UNTRUSTED,
 )

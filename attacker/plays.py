@@ -40,7 +40,7 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Loot:
-    """What the wire gave away at one server: the certificates, the proof that their owner once made with them, and more.
+    """What the wire gave away at one server: the certificates, the proof that their owner once made, and more.
 
     `proof` is None where no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the
     wire shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
@@ -59,9 +59,9 @@ class Loot:
 class Play:
     """What one attempt does.
 
-    It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or does
-    nothing but send `recorded`. `header` is the certificate for servers that take it from a Client-Cert header (RFC
-    9440) and do not ask in TLS; None where the move comes to nothing there.
+    It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or
+    does nothing but send `recorded`. `header` is the certificate for servers that take it from a Client-Cert header,
+    RFC 9440, and do not ask in TLS, empty for none; None where the move comes to nothing there.
     """
 
     flight: Flight | None = None

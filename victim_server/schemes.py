@@ -98,6 +98,11 @@ class Scheme:
     versions: tuple[str, ...] = VERSIONS
 
     @property
+    def asks_in_tls(self) -> bool:
+        """Whether it asks for the certificate in the handshake, and not in a header."""
+        return self.asks_for != NOTHING_IN_TLS
+
+    @property
     def checks_proof(self) -> bool:
         """Whether a client must show that it has its certificate's private key."""
         return Check.PROOF_VALID in self.checks
@@ -112,6 +117,8 @@ class Scheme:
         """See `SchemeModule.authentication`."""
         return cast(SchemeModule, importlib.import_module(self.module)).authentication(files)
 
+
+NOTHING_IN_TLS = "nothing in TLS"
 
 ALL_CHECKS = frozenset(Check)
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
@@ -174,7 +181,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         id="forwarded-header",
-        asks_for="nothing in TLS",
+        asks_for=NOTHING_IN_TLS,
         verifies="chain of the certificate in the `Client-Cert` header, whoever sent it",
         checks=ALL_BUT_PROOF,
         stands_for="RFC 9440 misdeployed",

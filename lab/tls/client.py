@@ -43,7 +43,8 @@ class Client(Connection):
     None for either means: none sent. A `flight` takes the place of that order of things, for one version. The server's
     chain is shown to `check_chain`, which may raise CertificateError; without it every chain will do. That the server
     possesses its own key is always checked. With `resume` a TLS 1.2 session is offered to go on with, `tickets` asks
-    for one. Key shares are sent for `shares`, the first of `groups` if not given.
+    for one. Key shares are sent for `shares`, the first of `groups` if not given. A TLS 1.2 `hello`, somebody's
+    as it was captured, takes the place of the client's own.
     """
 
     role = "client"
@@ -65,6 +66,7 @@ class Client(Connection):
         schemes: tuple[int, ...] = proof.SCHEME_IDS,
         resume: Session | None = None,
         tickets: bool = False,
+        hello: ClientHello | None = None,
     ) -> None:
         super().__init__()
         self.request: CertificateRequest | CertificateRequest13 | None = None
@@ -83,10 +85,12 @@ class Client(Connection):
         self._flight = flight
         self._chain, self._prove = chain, prove
         offered_suites = tuple(suite for suite in suites if suite.version in versions)
+        if hello:
+            offered_suites = tuple(suite for suite in offered_suites if suite.id in hello.cipher_suites)
         new_shares = tuple(keys.new_key_share(group, entropy) for group in shares or groups[:1]) if self._may13 else ()
         self._offer = Offer(
             entropy=entropy,
-            random=entropy(keys.RANDOM_LENGTH),
+            random=hello.random if hello else entropy(keys.RANDOM_LENGTH),
             versions=versions,
             suites={suite.id: suite for suite in offered_suites},
             groups=groups,
@@ -97,7 +101,7 @@ class Client(Connection):
         )
         self.random = self._offer.random
         host = server_name if server_name and not _is_address(server_name) else None
-        self._hello = ClientHello(
+        self._hello = hello or ClientHello(
             self._offer.random, self._session_id(), tuple(self._offer.suites), tuple(self._extensions(host, tickets))
         )
         self.send_message(self._hello)
@@ -185,6 +189,8 @@ class Client(Connection):
             reason = f"the server chose compression method {hello.compression_method}, which was not offered"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         offered = {extension.type for extension in self._hello.extensions or ()}
+        if keys.RENEGOTIATION_SCSV in self._hello.cipher_suites:  # RFC 5746 section 3.4
+            offered.add(ext.RENEGOTIATION_INFO)
         for extension in hello.extensions or ():
             if extension.type not in offered and extension.type != ext.COOKIE:
                 reason = f"the server answered with extension {extension.type}, which was not offered"
