@@ -652,7 +652,7 @@ CHOSE_TLS13 = Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04")
     [
         ({"version": 0x0302}, AlertDescription.PROTOCOL_VERSION),
         ({"version": 0x0304}, AlertDescription.PROTOCOL_VERSION),
-        ({"add": (CHOSE_TLS13,)}, AlertDescription.PROTOCOL_VERSION),
+        ({"add": (CHOSE_TLS13,)}, AlertDescription.UNSUPPORTED_EXTENSION),
         ({"cipher_suite": 0x002F}, AlertDescription.ILLEGAL_PARAMETER),
         ({"compression_method": 1}, AlertDescription.ILLEGAL_PARAMETER),
         ({"add": (Extension(16, b"\0\x03\x02h2"),)}, AlertDescription.UNSUPPORTED_EXTENSION),
@@ -663,7 +663,7 @@ CHOSE_TLS13 = Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04")
     ids=[
         "TLS 1.1",
         "TLS 1.3's number",
-        "TLS 1.3",
+        "TLS 1.3, which was not offered",
         "a suite that was not offered",
         "compression",
         "an extension that was not offered",

@@ -24,8 +24,21 @@ from lab.tls.proof import Challenge, Prover
 from lab.tls.sessions import Session
 from lab.tls.versions import TLS12, TLS13
 
-DOWNGRADED = b"DOWNGRD"
-"""How the last eight bytes of a server's random begin where it could have done better (RFC 8446 section 4.1.3)."""
+DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
+"""The last eight bytes of a server's random where it could have done better (RFC 8446 section 4.1.3)."""
+MAX_COOKIE = 1 << 14
+"""A longer one is refused; the ClientHello has to have room for it."""
+
+_IN_SERVER_HELLO_12 = (
+    ext.SERVER_NAME,
+    ext.SUPPORTED_GROUPS,  # which some servers send
+    ext.EC_POINT_FORMATS,
+    ext.EXTENDED_MASTER_SECRET,
+    ext.SESSION_TICKET,
+    ext.RENEGOTIATION_INFO,
+)
+_IN_SERVER_HELLO_13 = (ext.SUPPORTED_VERSIONS, ext.KEY_SHARE)
+_IN_RETRY = (ext.SUPPORTED_VERSIONS, ext.KEY_SHARE, ext.COOKIE)
 
 
 class Handshake(Protocol):
@@ -133,12 +146,14 @@ class Client(Connection):
         offered.append(ext.number_list(ext.SIGNATURE_ALGORITHMS, offer.schemes))
         if TLS12 in offer.versions:
             offered += [ext.extended_master_secret(), ext.renegotiation_info()]
-            if tickets or offer.resume:
-                ticket = offer.resume.ticket if offer.resume else b""
+            ticket = offer.resume.ticket if offer.resume else b""
+            if tickets or ticket:
                 offered.append(ext.Extension(ext.SESSION_TICKET, ticket))
         if self._may13:
             offered.append(ext.versions(offer.versions))
             offered.append(ext.key_shares((share.group, share.public) for share in offer.shares))
+            if tickets:
+                offered.append(ext.psk_modes())
         return offered
 
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
@@ -161,7 +176,7 @@ class Client(Connection):
         self.ignores_change_cipher_spec = version == TLS13
         if version == TLS12 and self._may_be_downgraded(hello):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "somebody brought the version down to TLS 1.2")
-        suite = self._chosen_suite(hello, version)
+        suite = self._chosen_suite(hello, version, _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12)
         if self._retried_with not in (None, suite):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server changed its mind about the cipher suite")
         flight = self._flight or honest_flight(version, self._chain, self._prove)
@@ -171,7 +186,11 @@ class Client(Connection):
             self._handshake = ClientHandshake12(self, self._offer, flight, suite, self._hello, hello)
 
     def _chosen_version(self, hello: ServerHello) -> int:
-        chosen = ext.selected_version(hello.extensions) or hello.version
+        selected = ext.selected_version(hello.extensions) if self._may13 else None
+        if selected is not None and (selected not in self._offer.versions or selected < TLS13):
+            reason = f"the server selected version 0x{selected:04x}"  # RFC 8446 section 4.2.1
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        chosen = selected or hello.version
         if chosen not in self._offer.versions or hello.version != TLS12:
             names = " or ".join(f"0x{version:04x}" for version in self._offer.versions)
             reason = f"the server chose version 0x{chosen:04x}, {names} was offered"
@@ -180,7 +199,8 @@ class Client(Connection):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server changed its mind about the version")
         return chosen
 
-    def _chosen_suite(self, hello: ServerHello, version: int) -> keys.CipherSuite:
+    def _chosen_suite(self, hello: ServerHello, version: int, extensions: tuple[int, ...]) -> keys.CipherSuite:
+        """The suite that the server chose, from an offer of ours, with no `extensions` but these."""
         suite = self._offer.suites.get(hello.cipher_suite)
         if suite is None or suite.version != version:
             reason = f"the server chose cipher suite 0x{hello.cipher_suite:04x}, which was not offered"
@@ -191,19 +211,17 @@ class Client(Connection):
         offered = {extension.type for extension in self._hello.extensions or ()}
         if keys.RENEGOTIATION_SCSV in self._hello.cipher_suites:  # RFC 5746 section 3.4
             offered.add(ext.RENEGOTIATION_INFO)
-        for extension in hello.extensions or ():
-            if extension.type not in offered and extension.type != ext.COOKIE:
-                reason = f"the server answered with extension {extension.type}, which was not offered"
-                raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
-        ext.check(hello.extensions)
+        if ext.COOKIE in extensions:  # the one that comes without having been asked for (RFC 8446 section 4.2)
+            offered.add(ext.COOKIE)
+        ext.check_answers(hello.extensions, offered, extensions)
         return suite
 
     def _may_be_downgraded(self, hello: ServerHello) -> bool:
-        return TLS13 in self._offer.versions and hello.random[24:].startswith(DOWNGRADED)
+        return TLS13 in self._offer.versions and hello.random[24:] in DOWNGRADED
 
     def _retry(self, hello: ServerHello) -> None:
         """HelloRetryRequest (RFC 8446 section 4.1.4): the ClientHello again, with another key share or a cookie."""
-        suite = self._chosen_suite(hello, TLS13)
+        suite = self._chosen_suite(hello, TLS13, _IN_RETRY)
         if hello.session_id != self._hello.session_id:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
         group, cookie = ext.read_retry_group(hello.extensions), ext.find(hello.extensions, ext.COOKIE)
@@ -218,6 +236,8 @@ class Client(Connection):
             at = next(i for i, extension in enumerate(extensions) if extension.type == ext.KEY_SHARE)
             extensions[at] = ext.key_shares([(group, share.public)])
         if cookie is not None:
+            if not 2 < len(cookie) <= MAX_COOKIE:
+                raise Abort(AlertDescription.DECODE_ERROR, f"a cookie of {len(cookie) - 2} bytes")
             extensions.append(ext.Extension(ext.COOKIE, cookie))
         self.transcript.hash_first(suite.hash)
         self.send_change_cipher_spec()  # RFC 8446 appendix D.4

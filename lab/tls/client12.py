@@ -62,6 +62,7 @@ class ClientHandshake12:
         self._hello = hello
         self._secrets: Secrets12 | None = None
         self._ticket = b""
+        self._guessed = False
         self._server_share: ServerKeyExchange | None = None
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.4
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
@@ -98,6 +99,8 @@ class ClientHandshake12:
                 self._state = State.CHANGE_CIPHER_SPEC
 
             case State.CHANGE_CIPHER_SPEC, ChangeCipherSpec():  # RFC 5246 section 7.1
+                if self._guessed:
+                    self._client.read_nothing()
                 self._client.read_with(self._keys().protections["server"])
                 self._state = State.FINISHED
 
@@ -190,9 +193,9 @@ class ClientHandshake12:
         self._client.key_log = secrets12.key_log()
 
     def _keys(self) -> Secrets12:
-        """The connection's keys; those of an empty premaster secret where there has been no key exchange yet."""
+        """The connection's keys; those of an empty master secret where there has been no key exchange yet."""
         if self._secrets is None:
-            self._derive_keys(b"")
+            self._use(Secrets12(b"", self._offer.random, self._hello.random, self._suite))
         assert self._secrets
         return self._secrets
 
@@ -201,7 +204,8 @@ class ClientHandshake12:
     def _resume(self, session: Session) -> None:
         """The short handshake (RFC 5246 section 7.3): no certificates, and the server is first to finish.
 
-        Whoever doesn't have the master secret can only guess it, and cannot read the server's Finished first.
+        Whoever doesn't have the master secret can only guess it, and cannot read the server's Finished, nor anything
+        after it: the answer to the guess shows no more of itself than that it is an alert.
         """
         if self._suite.id != session.suite or (session.master and self._extended != session.extended):
             reason = "the server goes on with a session under another cipher suite or master secret"
@@ -212,7 +216,8 @@ class ClientHandshake12:
         master = session.master or self._offer.entropy(keys.MASTER_SECRET_LENGTH)
         self._use(Secrets12(master, self._offer.random, self._hello.random, self._suite))
         self._state = self._before_change_cipher_spec()
-        if session.master is None:
+        self._guessed = session.master is None
+        if self._guessed:
             self._send(SendChangeCipherSpec())
             self._send(SendFinished())
 

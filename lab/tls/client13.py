@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_TICKETS = 16
 """So many tickets are kept, the newest."""
 
-_NOT_THERE = (ext.KEY_SHARE, ext.SUPPORTED_VERSIONS, ext.SIGNATURE_ALGORITHMS, ext.COOKIE)
-"""What belongs in other messages than EncryptedExtensions (RFC 8446 section 4.2)."""
+_IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS)
+"""Of what we may offer, that which EncryptedExtensions answer (RFC 8446 section 4.2)."""
 
 
 class State(Enum):
@@ -57,12 +57,9 @@ class ClientHandshake13:
         self._offered = {extension.type for extension in client_hello.extensions or ()}
         if hello.session_id != client_hello.session_id:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
-        for extension in hello.extensions or ():
-            if extension.type not in (ext.SUPPORTED_VERSIONS, ext.KEY_SHARE):
-                reason = f"extension {extension.type} does not belong in a TLS 1.3 ServerHello"
-                raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random)
         self.keys.read()
+        self.keys.write()
         self._state = State.ENCRYPTED_EXTENSIONS
 
     def advance(self, message: Message | ChangeCipherSpec) -> None:
@@ -109,14 +106,7 @@ class ClientHandshake13:
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"the server's key share is of group {chosen[0]}, none of ours")
 
     def _on_encrypted_extensions(self, message: EncryptedExtensions) -> None:
-        ext.check(message.extensions)
-        for extension in message.extensions:
-            if extension.type in _NOT_THERE:
-                reason = f"extension {extension.type} does not belong in EncryptedExtensions"
-                raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
-            if extension.type not in self._offered:
-                reason = f"the server answered with extension {extension.type}, which was not offered"
-                raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
+        ext.check_answers(message.extensions, self._offered, _IN_ENCRYPTED_EXTENSIONS)
 
     def _on_request(self, message: CertificateRequest13) -> None:
         if message.context:
@@ -127,11 +117,12 @@ class ClientHandshake13:
 
     def _on_certificate(self, message: Certificate13) -> None:
         if not message.entries:
-            raise Abort(
-                AlertDescription.DECODE_ERROR, "the server presented no certificate"
-            )  # RFC 8446 section 4.4.2.4
+            reason = "the server presented no certificate"  # RFC 8446 section 4.4.2.4
+            raise Abort(AlertDescription.DECODE_ERROR, reason)
         if message.context:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server's Certificate has a request's context")
+        for entry in message.entries:
+            ext.check_answers(entry.extensions, self._offered, ())
         self._client.peer_chain = message.chain
         self._server_key = proof.public_key(message.chain[0])
         if self._offer.check_chain:
@@ -150,7 +141,6 @@ class ClientHandshake13:
             raise Abort(AlertDescription.DECRYPT_ERROR, "the server's Finished does not fit this handshake")
         if not any(step.name == ChangeCipherSpec.name for step in self._client.steps if step.sender == "client"):
             self._client.send_change_cipher_spec()  # RFC 8446 appendix D.4
-        self.keys.write()
         self.keys.to_application()
         self.keys.read()
         for step in self._flight:

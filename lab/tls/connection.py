@@ -21,6 +21,8 @@ from lab.tls.versions import TLS12, TLS13
 MAX_WARNINGS = 4
 MAX_STEPS = 256
 """So many are kept; a TLS 1.3 connection may go on with tickets and new keys for ever."""
+MAX_EARLY_DATA = 1 << 16
+"""So many bytes of early data are skipped; what comes after them has to be readable."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Connection(ABC):
         self._established = False
         self._over = False
         self._said_close = False
+        self._deaf = False
+        self._early_data_left = 0
         self._warnings = 0
         self._empty_records = 0
 
@@ -96,14 +100,14 @@ class Connection(ABC):
 
     def send(self, data: bytes) -> None:
         """See `Engine.send`; TlsError before the handshake is complete or after the end."""
-        if not self._established or self._over or self._said_close:
+        if not self._established or not self.may_write:
             raise TlsError("application data can be sent only while the connection is established")
         for fragment in records.fragments(data):
             self._write_record(ContentType.APPLICATION_DATA, fragment)
 
     def close(self) -> None:
         """See `Engine.close`."""
-        if not self._over and not self._said_close:
+        if self.may_write:
             self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
 
@@ -122,13 +126,13 @@ class Connection(ABC):
         raw = serialize(message)
         if in_transcript:
             self.transcript.add(self.role, raw)
-        self.steps.append(Step(self.role, message.name, raw))
+        self._note(self.role, message.name, raw)
         for fragment in records.fragments(raw):
             self._write_record(ContentType.HANDSHAKE, fragment)
 
     def send_change_cipher_spec(self) -> None:
         """ChangeCipherSpec, which no keys ever protect here."""
-        self.steps.append(Step(self.role, ChangeCipherSpec.name, b"\x01"))
+        self._note(self.role, ChangeCipherSpec.name, b"\x01")
         self._outgoing += records.write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
 
     def write_with(self, protection: Protection) -> None:
@@ -141,6 +145,19 @@ class Connection(ABC):
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message spans a change of keys")
         self._read = protection
 
+    def read_nothing(self) -> None:
+        """The peer goes on under keys that this side doesn't have: no more can be told than that an alert came."""
+        self._deaf = True
+
+    def skip_early_data(self, up_to: int = MAX_EARLY_DATA) -> None:
+        """The next records that can't be opened are a client's early data, so many bytes (RFC 8446 section 4.2.10)."""
+        self._early_data_left = up_to
+
+    @property
+    def may_write(self) -> bool:
+        """Whether anything may still be sent: nothing follows close_notify."""
+        return not self._over and not self._said_close
+
     def establish(self) -> None:
         """The handshake is complete, as far as this side can tell."""
         self._established = True
@@ -148,8 +165,12 @@ class Connection(ABC):
 
     def _send_alert(self, level: int, description: int) -> None:
         alert = Alert(level, description)
-        self.steps.append(Step(self.role, f"alert {alert.name}", alert.serialize()))
+        self._note(self.role, f"alert {alert.name}", alert.serialize())
         self._write_record(ContentType.ALERT, alert.serialize())
+
+    def _note(self, sender: Party, name: str, raw: bytes) -> None:
+        if len(self.steps) < MAX_STEPS or name.startswith("alert"):
+            self.steps.append(Step(sender, name, raw))
 
     # --- records ---
 
@@ -159,24 +180,32 @@ class Connection(ABC):
         self._outgoing += records.write_record(kind, fragment)
 
     def _on_record(self, record: records.Record) -> None:
+        if self._deaf:
+            self._hear_an_alert_at_most(record)
+            return
         if record.type == ContentType.CHANGE_CIPHER_SPEC and self.ignores_change_cipher_spec:
             self._ignore_change_cipher_spec(record.fragment)
             return
-        kind, fragment = self._opened(record)
+        opened = self._opened(record)
+        if opened is None:
+            return
+        kind, fragment = opened
         if len(fragment) > records.MAX_PLAINTEXT:
             raise Abort(AlertDescription.RECORD_OVERFLOW, f"a plaintext record of {len(fragment)} bytes")
         self._empty_records = 0 if fragment else self._empty_records + 1
         if self._empty_records > records.MAX_EMPTY_RECORDS:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many empty records in a row")
-        if self._joiner.pending and kind not in (ContentType.HANDSHAKE, ContentType.ALERT):
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
+        if self.version == TLS13:
+            self._check_content(kind, fragment)
+        if kind not in (ContentType.HANDSHAKE, ContentType.ALERT):
+            self._check_uninterrupted()
         match kind:
             case ContentType.HANDSHAKE:
                 self._on_handshake(fragment)
             case ContentType.CHANGE_CIPHER_SPEC:
                 if fragment != b"\x01":
                     raise Abort(AlertDescription.DECODE_ERROR, "a ChangeCipherSpec that isn't the byte 1")
-                self.steps.append(Step(self.peer, ChangeCipherSpec.name, fragment))
+                self._note(self.peer, ChangeCipherSpec.name, fragment)
                 self._advance(ChangeCipherSpec())
             case ContentType.ALERT:
                 self._on_alert(parse_alert(fragment))
@@ -186,8 +215,28 @@ class Connection(ABC):
                 if fragment:
                     self._events.append(Data(fragment))
 
-    def _opened(self, record: records.Record) -> tuple[int, bytes]:
-        """The record's real type and its plaintext."""
+    def _check_content(self, kind: int, fragment: bytes) -> None:
+        """What TLS 1.3 has no use for, whether it is protected or not (RFC 8446 sections 5 and 5.4)."""
+        if kind == ContentType.CHANGE_CIPHER_SPEC:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec under protection")
+        if kind == ContentType.ALERT and not fragment:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty alert record")
+
+    def _check_uninterrupted(self) -> None:
+        """RFC 8446 section 5.1: no record of another type comes within a message."""
+        if self._joiner.pending:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
+
+    def _hear_an_alert_at_most(self, record: records.Record) -> None:
+        if record.type == ContentType.ALERT:
+            self._over = True
+            reason = f"the {self.peer} sent an alert under keys that this {self.role} doesn't have"
+            self._events.append(Failed(None, self.peer, reason))
+
+    def _opened(self, record: records.Record) -> tuple[int, bytes] | None:
+        """The record's real type and its plaintext; None for early data."""
+        if self._early_data_left > 0 and record.type == ContentType.APPLICATION_DATA:
+            return self._opened_unless_early(record)
         if self._read is None:
             return record.type, record.fragment
         if self.version == TLS13:
@@ -199,11 +248,27 @@ class Connection(ABC):
         self._read_any = True
         return opened
 
+    def _opened_unless_early(self, record: records.Record) -> tuple[int, bytes] | None:
+        """RFC 8446 section 4.2.10: the first record that can be opened ends the early data."""
+        if self._read:
+            try:
+                opened = self._read.open(record.type, record.fragment)
+            except Abort as error:
+                if error.alert != AlertDescription.BAD_RECORD_MAC:
+                    raise
+            else:
+                self._early_data_left = 0
+                self._read_any = True
+                return opened
+        self._early_data_left -= len(record.fragment)
+        return None
+
     def _ignore_change_cipher_spec(self, fragment: bytes) -> None:
         """RFC 8446 section 5: dropped during the handshake, whatever it is there for; but it must be the real one."""
+        self._check_uninterrupted()
         if fragment != b"\x01" or self._established:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec that cannot be one of TLS 1.3's")
-        self.steps.append(Step(self.peer, ChangeCipherSpec.name, fragment))
+        self._note(self.peer, ChangeCipherSpec.name, fragment)
         self._count_warning()
 
     def _on_handshake(self, fragment: bytes) -> None:
@@ -211,8 +276,7 @@ class Connection(ABC):
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty handshake record (RFC 5246 section 6.2.1)")
         for raw in self._joiner.feed(fragment):
             message = parse(raw, self.version or TLS12)
-            if len(self.steps) < MAX_STEPS:
-                self.steps.append(Step(self.peer, message.name, raw))
+            self._note(self.peer, message.name, raw)
             if self._asks_to_renegotiate(message):
                 self._decline_renegotiation()
                 continue
@@ -235,8 +299,8 @@ class Connection(ABC):
             self._send_alert(WARNING, AlertDescription.NO_RENEGOTIATION)
 
     def _on_alert(self, alert: Alert) -> None:
-        self.steps.append(Step(self.peer, f"alert {alert.name}", alert.serialize()))
-        if not alert.ends_connection and self._may_go_on_after(alert):
+        self._note(self.peer, f"alert {alert.name}", alert.serialize())
+        if self._goes_on_after(alert):
             self._count_warning()
         elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
             self.close()  # RFC 5246 section 7.2.1: answered in kind
@@ -247,9 +311,11 @@ class Connection(ABC):
             reason = f"the {self.peer} sent alert {alert.name} ({alert.description})"
             self._events.append(Failed(alert.description, self.peer, reason))
 
-    def _may_go_on_after(self, alert: Alert) -> bool:
+    def _goes_on_after(self, alert: Alert) -> bool:
         """RFC 8446 section 6: in TLS 1.3 the level means nothing, and only user_canceled doesn't end a connection."""
-        return self.version != TLS13 or alert.description == AlertDescription.USER_CANCELED
+        if self.version == TLS13:
+            return alert.description == AlertDescription.USER_CANCELED
+        return not alert.ends_connection
 
     def _count_warning(self) -> None:
         self._warnings += 1

@@ -1,6 +1,6 @@
 """Hello extensions (RFC 5246 section 7.4.1.4): raw in the messages, read and written by name here."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lab.tls import wire
@@ -12,9 +12,13 @@ SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
 EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
 SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
 EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
+PADDING = 21  # RFC 7685 section 3
 SESSION_TICKET = 35  # RFC 5077 section 3.2
+PRE_SHARED_KEY = 41  # RFC 8446 section 4.2.11
+EARLY_DATA = 42  # RFC 8446 section 4.2.10
 SUPPORTED_VERSIONS = 43  # RFC 8446 section 4.2.1
 COOKIE = 44  # RFC 8446 section 4.2.2
+PSK_KEY_EXCHANGE_MODES = 45  # RFC 8446 section 4.2.9
 CERTIFICATE_AUTHORITIES = 47  # RFC 8446 section 4.2.4
 KEY_SHARE = 51  # RFC 8446 section 4.2.8
 RENEGOTIATION_INFO = 0xFF01  # RFC 5746 section 3.2
@@ -68,6 +72,19 @@ def check(extensions: Extensions | None) -> None:
     formats = find(extensions, EC_POINT_FORMATS)
     if formats is not None and 0 not in wire.Reader(formats, "ec_point_formats").numbers(1, 1, "list"):
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, "ec_point_formats does not list uncompressed points")
+
+
+def check_answers(answers: Extensions | None, asked: Collection[int], allowed: Collection[int]) -> None:
+    """What holds wherever extensions answer those of another message: Abort with unsupported_extension for one that
+    answers nothing, with illegal_parameter for one that has no place in this message (RFC 8446 section 4.2)."""
+    for extension in answers or ():
+        if extension.type not in asked:
+            reason = f"an answer with extension {extension.type}, which was not asked for"
+            raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
+        if extension.type not in allowed:
+            reason = f"extension {extension.type} does not belong in this message"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+    check(answers)
 
 
 def server_name(name: str) -> Extension:
@@ -140,6 +157,11 @@ def read_versions(extensions: Extensions | None) -> tuple[int, ...] | None:
     versions = reader.numbers(1, 2, "versions")
     reader.end()
     return versions
+
+
+def psk_modes() -> Extension:
+    """psk_key_exchange_modes: pre-shared keys with (EC)DHE only; servers send tickets to those who name a mode."""
+    return Extension(PSK_KEY_EXCHANGE_MODES, wire.numbers((1,), 1, 1))
 
 
 def versions(offered: Iterable[int]) -> Extension:

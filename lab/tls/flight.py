@@ -34,7 +34,7 @@ class SendProof:
 class SendChangeCipherSpec:
     """ChangeCipherSpec; in TLS 1.3 it means nothing.
 
-    In TLS 1.2 what follows is protected. Before the key exchange there is only an empty premaster secret to derive keys
+    In TLS 1.2 what follows is protected. Before the key exchange there is only an empty master secret to derive keys
     from, and a server that lets that pass has CVE-2014-0224.
     """
 

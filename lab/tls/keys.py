@@ -128,18 +128,22 @@ def encrypt_premaster(server_key: object, premaster: bytes) -> bytes:
     """The premaster secret for the holder of the server's key; Abort where that is no RSA key."""
     if not isinstance(server_key, rsa.RSAPublicKey):
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, "RSA key transport to a server without an RSA key")
-    return server_key.encrypt(premaster, PKCS1v15())
+    try:
+        return server_key.encrypt(premaster, PKCS1v15())
+    except ValueError:
+        raise Abort(AlertDescription.BAD_CERTIFICATE, "an RSA key too small for a premaster secret") from None
 
 
-def decrypt_premaster(server_key: rsa.RSAPrivateKey, encrypted: bytes, entropy: Entropy) -> bytes:
-    """The client's premaster secret, or a random one for what isn't any: the Finished will tell, and nothing before it
-    (RFC 5246 section 7.4.7.1)."""
-    instead = new_rsa_premaster(entropy)
+def decrypt_premaster(server_key: rsa.RSAPrivateKey, encrypted: bytes, version: int, entropy: Entropy) -> bytes:
+    """The client's premaster secret, which begins with the `version` of its hello, or a random one for what isn't any:
+    the Finished will tell, and nothing before it (RFC 5246 section 7.4.7.1)."""
+    instead = entropy(MASTER_SECRET_LENGTH)
     try:
         premaster = server_key.decrypt(encrypted, PKCS1v15())
     except ValueError:
         return instead
-    return premaster if len(premaster) == len(instead) and premaster[:2] == instead[:2] else instead
+    right = len(premaster) == MASTER_SECRET_LENGTH and premaster[:2] == version.to_bytes(2, "big")
+    return premaster if right else instead
 
 
 def prf(secret: bytes, label: bytes, seed: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:

@@ -52,7 +52,7 @@ class Keys13:
         """So does the peer, and this side too if it is asked to."""
         self._next(self._connection.peer)
         self.read()
-        if message.requested:
+        if message.requested and self._connection.may_write:
             self.update(request=False)
 
     def _next(self, party: Party) -> None:

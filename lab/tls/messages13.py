@@ -9,7 +9,8 @@ from typing import ClassVar, Self
 
 from lab.tls import extensions as ext
 from lab.tls import wire
-from lab.tls.errors import DecodeError
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
 from lab.tls.extensions import Extension, Extensions, read_extensions, write_extensions
 from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello, UnknownMessage, split
 from lab.tls.messages import parse as parse12
@@ -155,6 +156,8 @@ class NewSessionTicket13:
         reader = wire.Reader(body, cls.name)
         lifetime, age_add = reader.number(4, "ticket_lifetime"), reader.number(4, "ticket_age_add")
         nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket")
+        if not ticket:
+            raise DecodeError(f"{cls.name}: the ticket is empty")
         return cls(lifetime, age_add, nonce, ticket, _block(reader))
 
 
@@ -175,8 +178,9 @@ class KeyUpdate:
         reader = wire.Reader(body, cls.name)
         requested = reader.number(1, "request_update")
         reader.end()
-        if requested > 1:
-            raise DecodeError(f"{cls.name}: request_update is {requested}, neither 0 nor 1")
+        if requested > 1:  # RFC 8446 section 4.6.3
+            reason = f"{cls.name}: request_update is {requested}, neither 0 nor 1"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         return cls(bool(requested))
 
 
@@ -195,7 +199,10 @@ _BY_TYPE = {kind.type: kind for kind in KNOWN13}
 
 
 def parse(raw: bytes, version: int) -> Message:
-    """The one message in `raw`, header included, as `version` has it; DecodeError names the field that is wrong."""
+    """The one message in `raw`, header included, as `version` has it; DecodeError names the field that is wrong.
+
+    Abort with illegal_parameter for a KeyUpdate that asks for what doesn't exist.
+    """
     if version != TLS13:
         return parse12(raw)
     kind, body = split(raw)

@@ -173,6 +173,7 @@ class Protection13:
         """See `Protection.seal`."""
         inner = plaintext + wire.number(kind, 1)
         sealed = self._aead.encrypt(self._nonce(), inner, _header13(len(inner) + 16))
+        self._sequence += 1
         return ContentType.APPLICATION_DATA, sealed
 
     def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
@@ -185,6 +186,7 @@ class Protection13:
             inner = self._aead.decrypt(self._nonce(), fragment, _header13(len(fragment)))
         except InvalidTag:
             raise Abort(AlertDescription.BAD_RECORD_MAC, "a record whose tag is wrong") from None
+        self._sequence += 1
         content = inner.rstrip(b"\0")
         if not content or content[-1] not in CONTENT_TYPES:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a protected record without a content type")
@@ -193,8 +195,7 @@ class Protection13:
         return content[-1], content[:-1]
 
     def _nonce(self) -> bytes:
-        self._sequence += 1
-        return _masked(self._salt, self._sequence - 1)
+        return _masked(self._salt, self._sequence)
 
 
 def _masked(salt: bytes, sequence: int) -> bytes:

@@ -148,7 +148,7 @@ class Server(Connection):
         if offered is None:
             offered = (TLS12,) if hello.version >= TLS12 else ()
         for version in self._versions:
-            if version in offered and hello.version >= TLS12:
+            if version in offered:
                 return version
         names = " or ".join(f"TLS 1.{version - TLS12 + 2}" for version in self._versions)
         raise Abort(AlertDescription.PROTOCOL_VERSION, f"the client does not offer {names}")

@@ -116,14 +116,10 @@ class ServerHandshake12:
     def _answer(self, suites: tuple[keys.CipherSuite, ...]) -> None:
         """ServerHello Certificate [ServerKeyExchange] [CertificateRequest] ServerHelloDone."""
         server = self._server
-        self._suite = self._choose_suite(suites)
         group = self._choose_group()
-        if self._suite.exchange == "ECDHE" and group is None:
-            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "client and server have no group in common")
         offered = ext.read_number_list(self._hello.extensions, ext.SIGNATURE_ALGORITHMS) or ()
         scheme = proof.choose_scheme(server.key, offered)
-        if self._suite.exchange == "ECDHE" and scheme is None:
-            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "the client takes no signature of the server's key")
+        self._suite = self._choose_suite(suites, ephemeral=group is not None and scheme is not None)
         self._session_id = server.entropy(32) if server.sessions and not self._tickets else b""
         server.send_message(ServerHello(self._random, self._session_id, self._suite.id, self._answers()))
         server.send_message(Certificate(server.chain))
@@ -158,13 +154,18 @@ class ServerHandshake12:
             answers.append(ext.Extension(ext.SESSION_TICKET, b""))
         return tuple(answers) or None
 
-    def _choose_suite(self, suites: tuple[keys.CipherSuite, ...]) -> keys.CipherSuite:
-        """RFC 8422 section 5.3 lets Ed25519 certificates serve the ECDSA suites."""
+    def _choose_suite(self, suites: tuple[keys.CipherSuite, ...], ephemeral: bool) -> keys.CipherSuite:
+        """RFC 8422 section 5.3 lets Ed25519 certificates serve the ECDSA suites. `ephemeral` says whether there is a
+        group for ECDHE and a scheme to sign it (section 5.1 and RFC 5246 section 7.4.3)."""
         signed_with = "RSA" if proof.key_kind(self._server.key) == "RSA" else "ECDSA"
         for suite in suites:
-            if suite.id in self._hello.cipher_suites and suite.signed_with == signed_with:
+            fits = suite.signed_with == signed_with and (ephemeral or suite.exchange == "RSA")
+            if fits and suite.id in self._hello.cipher_suites:
                 return suite
-        raise Abort(AlertDescription.HANDSHAKE_FAILURE, "client and server have no cipher suite in common")
+        raise Abort(
+            AlertDescription.HANDSHAKE_FAILURE,
+            "client and server have no cipher suite in common, or no group or signature scheme for it",
+        )
 
     def _choose_group(self) -> int | None:
         """RFC 8422 section 4: a client that names no groups takes any. None where there is none in common."""
@@ -179,7 +180,9 @@ class ServerHandshake12:
             premaster = self._share.shared_secret(message.point())
         else:
             assert isinstance(server.key, rsa.RSAPrivateKey)
-            premaster = keys.decrypt_premaster(server.key, message.encrypted_premaster(), server.entropy)
+            premaster = keys.decrypt_premaster(
+                server.key, message.encrypted_premaster(), self._hello.version, server.entropy
+            )
         handshake = server.transcript.content() if self._extended else None
         self._use(Secrets12.of(premaster, self._hello.random, self._random, self._suite, handshake))
 
@@ -221,7 +224,12 @@ class ServerHandshake12:
         if store is None:
             return None
         session = store.find(hello.session_id, ext.find(hello.extensions, ext.SESSION_TICKET) or b"")
-        if session is None or session.suite not in hello.cipher_suites or session.extended != self._extended:
+        if session is None or session.suite not in hello.cipher_suites:
+            return None
+        if session.extended and not self._extended:
+            reason = "the session is bound to its handshake, and the client would go on with it unbound"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        if self._extended and not session.extended:
             return None
         if self._server.client_auth and not session.peer_chain:
             return None

@@ -1,6 +1,7 @@
 """The server's handshake in TLS 1.3, from the ClientHello on (RFC 8446 section 2 and appendix A.2)."""
 
 import secrets
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,13 @@ class ServerHandshake13:
     def __init__(self, server: "Server", suites: tuple[keys.CipherSuite, ...], hello: ClientHello) -> None:
         self._server = server
         self._suite = self._choose_suite(suites, hello)
+        self._scheme = self._choose_scheme(hello)
         self._keys: Keys13 | None = None
+        self._first_hello: ClientHello | None = None
         self._state: State
         group, shares = self._choose_group(hello)
+        if ext.find(hello.extensions, ext.EARLY_DATA) is not None:
+            server.skip_early_data()
         if group in shares:
             self._answer(hello, group, shares[group])
         else:
@@ -53,6 +58,8 @@ class ServerHandshake13:
             case State.CERTIFICATE, Certificate13():  # RFC 8446 section 4.4.2
                 if message.context:
                     raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the client's Certificate answers no request")
+                for entry in message.entries:
+                    ext.check_answers(entry.extensions, (), ())
                 server.take_chain(message.chain, AlertDescription.CERTIFICATE_REQUIRED)
                 server.challenge = proof.challenge13(server.transcript.content(), server.schemes, self._suite.hash)
                 self._state = State.PROOF_IF_ANY if server.proof_may_be_missing else State.PROOF
@@ -92,6 +99,15 @@ class ServerHandshake13:
                 return suite
         raise Abort(AlertDescription.HANDSHAKE_FAILURE, "client and server have no cipher suite in common")
 
+    def _choose_scheme(self, hello: ClientHello) -> proof.SignatureScheme:
+        offered = ext.read_number_list(hello.extensions, ext.SIGNATURE_ALGORITHMS)
+        if offered is None:  # RFC 8446 section 9.2
+            raise Abort(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks signature_algorithms")
+        scheme = proof.choose_scheme(self._server.key, offered, TLS13)
+        if scheme is None:
+            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "the client takes no signature of the server's key")
+        return scheme
+
     def _choose_group(self, hello: ClientHello) -> tuple[int, dict[int, bytes]]:
         """The group to use, rather one that has come with a key share, and all shares (RFC 8446 section 4.2.8)."""
         offered = ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS)
@@ -111,43 +127,37 @@ class ServerHandshake13:
         server.transcript.hash_first(self._suite.hash)
         answers = (ext.chosen_version(TLS13), ext.retry_group(group))
         server.send_message(ServerHello(RETRY_RANDOM, hello.session_id, self._suite.id, answers))
-        if hello.session_id:
-            server.send_change_cipher_spec()
+        self._send_change_cipher_spec(hello)
         self._first_hello, self._group = hello, group
         self._state = State.SECOND_HELLO
 
+    def _send_change_cipher_spec(self, hello: ClientHello) -> None:
+        """Behind the first message, for middleboxes, if the client wants it so (RFC 8446 appendix D.4)."""
+        if hello.session_id:
+            self._server.send_change_cipher_spec()
+
     def _on_second_hello(self, hello: ClientHello) -> None:
         """The same as the first but for the key share (RFC 8446 section 4.1.2)."""
-        first = self._first_hello
+        ext.check(hello.extensions)
         shares = ext.read_key_shares(hello.extensions) or {}
-        same = (hello.random, hello.session_id, hello.cipher_suites) == (
-            first.random,
-            first.session_id,
-            first.cipher_suites,
-        )
-        versions = ext.read_versions(hello.extensions) or ()
-        if not same or tuple(shares) != (self._group,) or TLS13 not in versions:
+        early = ext.find(hello.extensions, ext.EARLY_DATA) is not None
+        assert self._first_hello
+        if early or tuple(shares) != (self._group,) or _lasting(hello) != _lasting(self._first_hello):
             reason = "the second ClientHello is not the first with the key share that was asked for"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
-        ext.check(hello.extensions)
+        self._server.skip_early_data(0)
         self._answer(hello, self._group, shares[self._group])
 
     def _answer(self, hello: ClientHello, group: int, point: bytes) -> None:
         """ServerHello EncryptedExtensions [CertificateRequest] Certificate CertificateVerify Finished."""
         server = self._server
-        offered = ext.read_number_list(hello.extensions, ext.SIGNATURE_ALGORITHMS)
-        if offered is None:  # RFC 8446 section 9.2
-            raise Abort(AlertDescription.MISSING_EXTENSION, "the ClientHello lacks signature_algorithms")
-        scheme = proof.choose_scheme(server.key, offered, TLS13)
-        if scheme is None:
-            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "the client takes no signature of the server's key")
         share = keys.new_key_share(group, server.entropy)
         shared_secret = share.shared_secret(point)
         answers = (ext.chosen_version(TLS13), ext.key_share(group, share.public))
         random = server.entropy(keys.RANDOM_LENGTH)
         server.send_message(ServerHello(random, hello.session_id, self._suite.id, answers))
-        if hello.session_id and not any(step.name == ChangeCipherSpec.name for step in server.steps):
-            server.send_change_cipher_spec()  # RFC 8446 appendix D.4
+        if self._first_hello is None:
+            self._send_change_cipher_spec(hello)
         self._keys = Keys13(server, self._suite, shared_secret, hello.random)
         self._keys.write()
         server.send_message(EncryptedExtensions(()))
@@ -155,10 +165,20 @@ class ServerHandshake13:
             server.send_message(CertificateRequest13.of(server.schemes, server.client_auth.authorities))
         server.send_message(Certificate13.of(server.chain))
         content = proof.signed_content("server", server.transcript.content(), self._suite.hash)
-        server.send_message(CertificateVerify(scheme.id, proof.sign(server.key, scheme, content)))
+        server.send_message(CertificateVerify(self._scheme.id, proof.sign(server.key, self._scheme, content)))
         finished = self._keys.verify_data("server", server.transcript.content())
         server.send_message(Finished(finished))
         self._keys.read()
         self._keys.to_application()
         self._keys.write()
         self._state = State.CERTIFICATE if server.client_auth else State.FINISHED
+
+
+_CHANGING = (ext.KEY_SHARE, ext.EARLY_DATA, ext.COOKIE, ext.PRE_SHARED_KEY, ext.PADDING)
+"""What may differ between a client's two hellos (RFC 8446 section 4.1.2)."""
+
+
+def _lasting(hello: ClientHello) -> ClientHello:
+    """The hello without what may differ in its second."""
+    lasting = tuple(extension for extension in hello.extensions or () if extension.type not in _CHANGING)
+    return replace(hello, extensions=lasting)

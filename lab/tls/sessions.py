@@ -11,6 +11,7 @@ from lab.tls.errors import DecodeError
 
 MAX_SESSIONS = 1024
 TICKET_LIFETIME_SECONDS = 7200
+MAX_TICKET = (1 << 16) - 1
 _NONCE_LENGTH = 12
 
 
@@ -45,7 +46,8 @@ class SessionStore:
             del self._by_id[next(iter(self._by_id))]
 
     def ticket(self, session: Session) -> bytes:
-        """The session sealed so that only this store can open it (RFC 5077 section 4)."""
+        """The session sealed so that only this store can open it (RFC 5077 section 4); empty, which says that there is
+        none (section 3.3), where a chain is too long for it."""
         assert session.master
         content = (
             wire.vector(session.master, 1)
@@ -54,7 +56,8 @@ class SessionStore:
             + wire.vectors(session.peer_chain, 3, 3)
         )
         nonce = self._entropy(_NONCE_LENGTH)
-        return nonce + self._tickets.encrypt(nonce, content, None)
+        sealed = nonce + self._tickets.encrypt(nonce, content, None)
+        return sealed if len(sealed) <= MAX_TICKET else b""
 
     def find(self, session_id: bytes, ticket: bytes) -> Session | None:
         """The session that a client offers, by its ticket first (RFC 5077 section 3.4); None for one unknown here."""
