@@ -28,12 +28,6 @@ from victims import (
 PASSWORD = "correct horse"
 
 
-@pytest.fixture
-def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
-    with running_victims(issued, tmp_path / "victim-server") as running:
-        yield running
-
-
 def options(issued: pki.Issued, run: Path, where: str, **changed: str) -> list[str]:
     """Alice's command line; she logs in once, unless told otherwise."""
     given = {
