@@ -1,10 +1,12 @@
 """Fixtures that several test modules share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab import pki
+from victims import Victims, running_victims
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,19 @@ def authority() -> pki.Identity:
 def issued(tmp_path: Path) -> pki.Issued:
     """A fresh set of everything the lab hands out, in this test's own folders."""
     return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+
+
+@pytest.fixture
+def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
+    """The bank behind a gateway of every scheme."""
+    with running_victims(issued, tmp_path / "victim-server") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
+    """The same for a whole module of tests, which leave no trace but reports."""
+    folder = tmp_path_factory.mktemp("shared")
+    issued = pki.issue(folder / "public", folder / "server", folder / "client", attacker=folder / "attacker")
+    with running_victims(issued, folder / "victim-server") as running:
+        yield running

@@ -1,6 +1,5 @@
-"""The gateways: whom they let in, what they put on the wire when they don't, and what they put up with."""
+"""The gateways: what they make of HTTP, what they put up with, and how they are called."""
 
-import base64
 import contextlib
 import http.client
 import json
@@ -8,12 +7,11 @@ import os
 import re
 import socket
 import ssl
-import stat
 import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,22 +20,32 @@ import pytest
 
 from lab import pki
 from lab.events import ClientAuthenticated, ClientRefused, GatewayListening, PartStopped, Trouble
+from lab.parts import BadInput
+from lab.tls.checks import Check
 from lab.tls.client import Client
-from lab.tls.engine import EngineEvent, Established, Failed
-from lab.tls.proof import Challenge, Prover, prove_with
-from programs import program
+from lab.tls.proof import prove_with
 from victim_server.gateway import Gateway, Limits
 from victim_server.schemes import SCHEMES, Scheme, find_scheme
 from victims import (
+    FORWARDED,
     PATIENCE_SECONDS,
     ROOT,
     SCHEME_IDS,
+    Curl,
     Reports,
     Victims,
+    alice_at,
+    client_cert,
+    connect,
+    connect_tls,
     curl,
     events_in,
     gateway_files,
+    get_account,
     in_a_loop,
+    instrument_at,
+    read_all,
+    run_curl,
     run_part,
     running_victims,
     start_part,
@@ -46,25 +54,8 @@ from victims import (
 )
 
 ACCOUNT = {"customer": "alice", "balance": 1000}
-GET_ACCOUNT = b"GET /account HTTP/1.1\r\nHost: localhost\r\n\r\n"
 every_scheme = pytest.mark.parametrize("scheme", SCHEME_IDS)
-refusing_schemes = pytest.mark.parametrize("scheme", [s.id for s in SCHEMES if s.checks_proof])
-gullible_schemes = pytest.mark.parametrize("scheme", [s.id for s in SCHEMES if not s.checks_proof])
-
-
-@pytest.fixture
-def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
-    with running_victims(issued, tmp_path / "run") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
-    """For tests that leave no trace but reports."""
-    folder = tmp_path_factory.mktemp("shared")
-    issued = pki.issue(folder / "public", folder / "server", folder / "client")
-    with running_victims(issued, folder / "run") as running:
-        yield running
+schemes_in_tls = pytest.mark.parametrize("scheme", [scheme for scheme in SCHEME_IDS if scheme != FORWARDED])
 
 
 @pytest.fixture
@@ -74,325 +65,84 @@ def impatient_victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
         yield running
 
 
-def connect(victims: Victims, scheme: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", victims.port(scheme)), PATIENCE_SECONDS)
-
-
-def connect_tls(victims: Victims, scheme: str, bundle: Path | None = None) -> ssl.SSLSocket:
-    """A connection made by Python's own TLS."""
-    context = ssl.create_default_context(cafile=victims.issued.ca_pem)
-    context.load_cert_chain(bundle or victims.issued.client_pem)
-    return context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
-
-
-def read_all(connection: socket.socket) -> bytes:
-    received = b""
-    while data := connection.recv(1 << 16):
-        received += data
-    return received
-
-
-def shake_hands(connection: socket.socket, client: Client) -> list[EngineEvent]:
-    """Runs the instrument's client until its handshake has succeeded or failed."""
-    events: list[EngineEvent] = []
-    while not events:
-        connection.sendall(client.data_to_send())
-        data = connection.recv(1 << 16)
-        events = client.receive(data) if data else [Failed(None, None, "closed")]
-    return events
-
-
-def new_client(victims: Victims, prove: Prover | None) -> Client:
-    return Client(entropy=os.urandom, server_name="localhost", chain=(victims.issued.client.der,), prove=prove)
-
-
 def assert_still_serving(victims: Victims, scheme: str) -> None:
     answer = curl(victims, scheme, "/account")
     assert (answer.status, answer.body) == (200, ACCOUNT)
     assert not victims.reports.all(Trouble)
 
 
-# --- clients that are let in ---
-
-
-@every_scheme
-def test_curl_gets_in_with_a_pem_bundle(shared: Victims, scheme: str) -> None:
-    assert curl(shared, scheme, "/account").body == ACCOUNT
-
-
-@every_scheme
-def test_curl_gets_in_with_a_pkcs12_bundle(shared: Victims, scheme: str) -> None:
-    password = shared.issued.client_p12_password.read_text().strip()
-    options = ("--cert-type", "P12", "--pass", password)
-    assert curl(shared, scheme, "/account", *options, bundle=shared.issued.client_p12).body == ACCOUNT
-
-
-@every_scheme
-def test_openssl_s_client_gets_in(shared: Victims, scheme: str) -> None:
-    done = subprocess.run(
-        [
-            *(program("openssl"), "s_client", "-tls1_2", "-quiet", "-connect", f"localhost:{shared.port(scheme)}"),
-            *("-CAfile", str(shared.issued.ca_pem), "-verify_return_error"),
-            *("-cert", str(shared.issued.client_pem), "-key", str(shared.issued.client_pem)),
-        ],
-        input=GET_ACCOUNT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert json.loads(done.stdout.rpartition(b"\r\n")[2]) == ACCOUNT
-
-
-@every_scheme
-def test_gnutls_gets_in(shared: Victims, scheme: str) -> None:
-    bundle = str(shared.issued.client_pem)
-    done = subprocess.run(
-        [
-            *(program("gnutls-cli"), "--port", str(shared.port(scheme)), "--x509cafile", str(shared.issued.ca_pem)),
-            *("--x509certfile", bundle, "--x509keyfile", bundle, "--logfile", os.devnull, "localhost"),
-        ],
-        input=GET_ACCOUNT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in done.stdout
-
-
-@every_scheme
-@pytest.mark.parametrize("key_type", pki.KEY_TYPES)
-def test_every_type_of_key_gets_in(tmp_path: Path, scheme: str, key_type: pki.KeyType) -> None:
-    issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type)
-    with running_victims(issued, tmp_path / "run") as victims:
-        assert curl(victims, scheme, "/account").body == ACCOUNT
-
-
-@every_scheme
-def test_a_client_is_reported_once_a_connection(victims: Victims, scheme: str) -> None:
-    with connect_tls(victims, scheme) as connection:
-        address = "{}:{}".format(*connection.getsockname())
-        assert connection.version() == "TLSv1.2"
-        for _ in range(3):
-            connection.sendall(GET_ACCOUNT)
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert json.loads(answer.read()) == ACCOUNT
-    client = victims.issued.client
-    subject = client.certificate.subject.rfc4514_string()
-    proof = find_scheme(scheme).proof
-    assert victims.reports.all(ClientAuthenticated) == [
-        ClientAuthenticated(scheme, address, subject, client.sha256, proof)
-    ]
-
-
-@every_scheme
-def test_requests_may_come_before_the_answers_do(shared: Victims, scheme: str) -> None:
-    with connect_tls(shared, scheme) as connection:
-        connection.sendall(GET_ACCOUNT + GET_ACCOUNT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        assert read_all(connection).count(b'"balance":1000') == 2
-
-
-@every_scheme
-def test_fifty_clients_at_once_get_in(victims: Victims, scheme: str) -> None:
-    def log_in(_: int) -> Any:
-        with contextlib.closing(connect_tls(victims, scheme)) as connection:
-            connection.sendall(GET_ACCOUNT)
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            return json.loads(answer.read())
-
-    with ThreadPoolExecutor(50) as pool:
-        assert list(pool.map(log_in, range(50))) == [ACCOUNT] * 50
-    assert len(victims.reports.all(ClientAuthenticated)) == 50
-
-
-@every_scheme
-def test_a_second_login_is_a_full_handshake_too(shared: Victims, scheme: str) -> None:
-    done = subprocess.run(
-        [
-            *(program("openssl"), "s_client", "-tls1_2", "-reconnect", "-connect", f"localhost:{shared.port(scheme)}"),
-            *("-cert", str(shared.issued.client_pem), "-key", str(shared.issued.client_pem)),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert len(re.findall(r"^New, TLSv1.2", done.stdout, re.MULTILINE)) == 6
-    assert "Reused" not in done.stdout
-
-
-@every_scheme
-def test_the_session_keys_are_logged_for_the_teacher(victims: Victims, scheme: str, tmp_path: Path) -> None:
-    context = ssl.create_default_context(cafile=victims.issued.ca_pem)
-    context.load_cert_chain(victims.issued.client_pem)
-    context.keylog_filename = str(tmp_path / "client-keys.log")
-    with context.wrap_socket(connect(victims, scheme), server_hostname="localhost"):
-        victims.reports.wait_for(ClientAuthenticated)
-    key_log = victims.folder / "keys.log"
-    secrets = (tmp_path / "client-keys.log").read_text().splitlines()
-    assert next(line for line in secrets if line.startswith("CLIENT_RANDOM")) in key_log.read_text().splitlines()
-    assert stat.S_IMODE(key_log.stat().st_mode) == 0o640
-
-
-# --- clients that are not ---
-
-
-def refusal(victims: Victims, scheme: str, bundle: Path) -> tuple[str | None, ClientRefused]:
-    """What Python's TLS says to a handshake that must fail, and the gateway's own report."""
-    with pytest.raises(ssl.SSLError) as failure:
-        connect_tls(victims, scheme, bundle)
-    assert not victims.reports.all(ClientAuthenticated)
-    return failure.value.reason, victims.reports.wait_for(ClientRefused)[0]
-
-
-@every_scheme
-def test_no_certificate_is_a_handshake_failure(victims: Victims, scheme: str) -> None:
-    context = ssl.create_default_context(cafile=victims.issued.ca_pem)
-    with pytest.raises(ssl.SSLError) as failure:
-        context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
-    assert failure.value.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE"
-    refused = victims.reports.wait_for(ClientRefused)[0]
-    assert (refused.scheme, refused.alert) == (scheme, 40)
-    assert "certificate" in refused.reason
-
-
-@every_scheme
-def test_another_authority_is_unknown(victims: Victims, scheme: str, tmp_path: Path) -> None:
-    stranger = pki.new_client(pki.new_authority("another authority"))
-    said, refused = refusal(victims, scheme, write_bundle(stranger, tmp_path / "stranger.pem"))
-    assert said == "TLSV1_ALERT_UNKNOWN_CA"
-    assert refused.alert == 48
-    assert "unable to get local issuer certificate" in refused.reason
-
-
-@every_scheme
-def test_curl_is_told_that_another_authority_is_unknown(victims: Victims, scheme: str, tmp_path: Path) -> None:
-    stranger = pki.new_client(pki.new_authority("another authority"))
-    answer = curl(victims, scheme, "/account", bundle=write_bundle(stranger, tmp_path / "stranger.pem"))
-    assert "alert unknown ca" in answer.stderr
-    assert victims.reports.wait_for(ClientRefused)[0].alert == 48
-
-
-@every_scheme
-def test_a_namesake_of_the_authority_is_unknown(victims: Victims, scheme: str, tmp_path: Path) -> None:
-    """Same name, another key; its certificate is sent along."""
-    namesake = pki.new_authority()
-    bundle = write_bundle(pki.new_client(namesake), tmp_path / "namesake.pem", namesake.certificate)
-    said, refused = refusal(victims, scheme, bundle)
-    assert said == "TLSV1_ALERT_UNKNOWN_CA"
-    assert refused.alert == 48
-
-
-@every_scheme
-def test_an_expired_certificate_is_named_so(victims: Victims, scheme: str, tmp_path: Path) -> None:
-    expired = pki.new_client(victims.issued.authority, now=datetime.now(UTC) - timedelta(days=60))
-    said, refused = refusal(victims, scheme, write_bundle(expired, tmp_path / "expired.pem"))
-    assert said == "SSLV3_ALERT_CERTIFICATE_EXPIRED"
-    assert refused.alert == 45
-    assert "certificate has expired" in refused.reason
-
-
-@every_scheme
-def test_a_server_certificate_is_no_client_certificate(victims: Victims, scheme: str) -> None:
-    said, refused = refusal(victims, scheme, victims.issued.server_pem)
-    assert said == "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE"
-    assert refused.alert == 43
-    assert "unsuitable certificate purpose" in refused.reason
-
-
-@every_scheme
-def test_bytes_that_are_no_certificate_are_refused_with_an_alert(victims: Victims, scheme: str) -> None:
-    client = Client(entropy=os.urandom, chain=(b"no certificate",), prove=lambda challenge: None)
-    with connect(victims, scheme) as connection:
-        failed = shake_hands(connection, client)[-1]
-    assert isinstance(failed, Failed)
-    assert failed.sent_by == "server"
-    assert victims.reports.wait_for(ClientRefused)[0].alert == failed.alert
-
-
-@every_scheme
-def test_a_client_that_cannot_speak_the_version_is_told_so(victims: Victims, scheme: str) -> None:
-    context = ssl.create_default_context(cafile=victims.issued.ca_pem)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    with pytest.raises(ssl.SSLError) as failure:
-        context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
-    assert failure.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
-    assert victims.reports.wait_for(ClientRefused)[0].alert == 70
-
-
-@every_scheme
-def test_an_alert_from_the_client_is_told_apart_from_one_of_the_gateways_own(victims: Victims, scheme: str) -> None:
-    context = ssl.create_default_context()  # which does not trust the lab's CA
-    with pytest.raises(ssl.SSLCertVerificationError):
-        context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
-    refused = victims.reports.wait_for(ClientRefused)[0]
-    assert refused == ClientRefused(scheme, refused.peer, "the client sent alert unknown_ca (48)", None)
-
-
-@every_scheme
-def test_the_alert_arrives_even_where_the_client_goes_on_sending(victims: Victims, scheme: str) -> None:
-    """A server that closes with unread data resets the connection, and the alert may be lost."""
-    stranger = pki.new_client(pki.new_authority("another authority"))
-    client = Client(entropy=os.urandom, chain=(stranger.der,), prove=prove_with(stranger.key))
-    with connect(victims, scheme) as connection:
-        while not any(step.name == "ClientKeyExchange" for step in client.steps):
-            connection.sendall(client.data_to_send())
-            client.receive(connection.recv(1 << 16))
-        flight = client.data_to_send()
-        certificate_length = 5 + int.from_bytes(flight[3:5], "big")
-        connection.sendall(flight[:certificate_length])
-        victims.reports.wait_for(ClientRefused)
-        connection.sendall(flight[certificate_length:])
-        connection.sendall(flight[certificate_length:])
-        failed = client.receive(connection.recv(1 << 16))[-1]
-    assert isinstance(failed, Failed)
-    assert (failed.alert, failed.sent_by) == (48, "server")
-
-
-@refusing_schemes
-def test_a_proof_made_with_another_key_is_a_decrypt_error(victims: Victims, scheme: str) -> None:
-    with connect(victims, scheme) as connection:
-        failed = shake_hands(connection, new_client(victims, prove_with(pki.new_key("p256"))))[-1]
-    assert isinstance(failed, Failed)
-    assert (failed.alert, failed.sent_by) == (51, "server")
-    refused = victims.reports.wait_for(ClientRefused)[0]
-    assert refused.alert == 51
-    assert refused.reason == "bad signature"
-
-
-@refusing_schemes
-def test_a_missing_proof_is_an_unexpected_message(victims: Victims, scheme: str) -> None:
-    with connect(victims, scheme) as connection:
-        failed = shake_hands(connection, new_client(victims, lambda challenge: None))[-1]
-    assert isinstance(failed, Failed)
-    assert (failed.alert, failed.sent_by) == (10, "server")
-    assert victims.reports.wait_for(ClientRefused)[0].alert == 10
-
-
-def no_proof(challenge: Challenge) -> None:
-    return None
-
-
-@gullible_schemes
-@pytest.mark.parametrize("prove", [no_proof, prove_with(pki.new_key("p256"))], ids=["none", "wrong"])
-def test_where_the_proof_does_not_count_the_certificate_is_enough(victims: Victims, scheme: str, prove: Prover) -> None:
-    with connect(victims, scheme) as connection:
-        assert shake_hands(connection, new_client(victims, prove)) == [Established()]
-    victims.reports.wait_for(ClientAuthenticated)
-
-
 # --- the headers that say who the client is ---
 
 
-@every_scheme
+@schemes_in_tls
 @pytest.mark.parametrize("header", ["Client-Cert: {}", "client-cert:{}\r\nClient-Cert: {}", "Client-Cert-Chain: {}"])
-def test_a_forged_client_cert_changes_nothing(shared: Victims, scheme: str, tmp_path: Path, header: str) -> None:
-    alice = base64.b64encode(shared.issued.client.der).decode()
-    mallory = pki.new_client(shared.issued.authority, "mallory")
-    bundle = write_bundle(mallory, tmp_path / "mallory.pem")
-    forged = header.replace("{}", f":{alice}:").split("\r\n")
-    options = [word for line in forged for word in ("--header", line)]
+def test_a_forged_client_cert_changes_nothing(shared: Victims, scheme: str, header: str) -> None:
+    mallory = shared.issued.mallory
+    assert mallory
+    bundle = mallory.self_signed_pem if find_scheme(scheme).trusts == "pinned" else mallory.pem
+    alice = client_cert(shared.issued.client).partition(": ")[2]
+    options = [word for line in header.replace("{}", alice).split("\r\n") for word in ("--header", line)]
     answer = curl(shared, scheme, "/account", *options, bundle=bundle)
-    assert (answer.status, answer.body) == (401, {"error": "the bank has no customer 'mallory'"})
+    assert (answer.status, answer.body["customer"]) == (200, "mallory")
+
+
+def ask_with(victims: Victims, *headers: str) -> Curl:
+    """A request at the gateway that believes a header, from a client that has no certificate for TLS."""
+    url = f"https://localhost:{victims.port(FORWARDED)}/account"
+    options = [word for header in headers for word in ("--header", header)]
+    return run_curl(url, "--cacert", str(victims.issued.ca_pem), *options)
+
+
+def test_whoever_forges_a_client_cert_is_its_owner_where_the_header_is_believed(victims: Victims) -> None:
+    answer = ask_with(victims, client_cert(victims.issued.client))
+    assert answer.body == ACCOUNT
+    (event,) = victims.reports.all(ClientAuthenticated)
+    assert (event.scheme, event.tls, event.sha256) == (FORWARDED, "1.3", victims.issued.client.sha256)
+    assert event.proof == "not asked for"
+
+
+def test_without_the_header_there_is_nobody_to_believe_in(victims: Victims) -> None:
+    answer = ask_with(victims)
+    assert (answer.status, answer.body) == (401, {"error": "the request has no Client-Cert header"})
+    (event,) = victims.reports.all(ClientRefused)
+    assert (event.scheme, event.reason, event.alert) == (FORWARDED, answer.body["error"], None)
+
+
+@pytest.mark.parametrize(
+    "value", ["alice", ":", "::", ":!:", ":AAA:", ":AAAA:", "?1", ":AAAA:;a=1", "{0}, {0}", '"{0}"']
+)
+def test_a_header_that_holds_no_certificate_is_a_bad_request(victims: Victims, value: str) -> None:
+    alice = client_cert(victims.issued.client).partition(": ")[2]
+    answer = ask_with(victims, f"Client-Cert: {value.format(alice)}")
+    assert answer.status == 400
+    assert "Client-Cert" in answer.body["error"]
+    assert victims.reports.wait_for(ClientRefused)[0].reason == answer.body["error"]
+
+
+def test_two_headers_are_a_bad_request(victims: Victims) -> None:
+    assert ask_with(victims, *[client_cert(victims.issued.client)] * 2).status == 400
+
+
+def test_a_header_with_a_strangers_certificate_is_forbidden(victims: Victims) -> None:
+    for stranger in (pki.new_client(pki.new_authority("another authority")), victims.issued.client_self_signed):
+        answer = ask_with(victims, client_cert(stranger))
+        assert answer.status == 403
+        assert answer.body["error"].startswith("certificate verify failed: ")
+    assert victims.reports.wait_for(ClientRefused, 2)[-1].reason == answer.body["error"]
+
+
+def test_who_a_connection_belongs_to_is_reported_again_only_when_it_changes(victims: Victims) -> None:
+    alice = get_account(victims.issued, FORWARDED)
+    bob = pki.new_client(victims.issued.authority, "bob")
+    as_bob = alice.replace(client_cert(victims.issued.client).encode(), client_cert(bob).encode())
+    with connect_tls(victims, FORWARDED) as connection:
+        for request in (alice, alice, as_bob, alice):
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+    seen = [event.subject for event in victims.reports.all(ClientAuthenticated)]
+    assert [subject.rpartition("CN=")[2] for subject in seen] == ["alice", "bob", "alice"]
 
 
 @every_scheme
@@ -439,6 +189,9 @@ def test_head_has_no_body(shared: Victims, scheme: str) -> None:
     ids=lambda value: str(value[:20]) if isinstance(value, bytes) else str(value),
 )
 def test_requests_get_the_answer_they_deserve(shared: Victims, scheme: str, request_bytes: bytes, status: int) -> None:
+    if scheme == FORWARDED:
+        header = client_cert(shared.issued.client).encode()
+        request_bytes = request_bytes.replace(b"\r\n", b"\r\n" + header + b"\r\n", 1)
     with connect_tls(shared, scheme) as connection:
         with contextlib.suppress(OSError):  # the gateway need not take all of it
             connection.sendall(request_bytes)
@@ -455,13 +208,13 @@ def test_a_silent_bank_is_a_bad_gateway(issued: pki.Issued, tmp_path: Path, sche
 
     @contextlib.asynccontextmanager
     async def without_a_bank() -> AsyncIterator[None]:
-        engines = scheme.engines(gateway_files(issued, tmp_path))
-        gateway = Gateway(scheme, engines, tmp_path / "no-bank.sock", reports, key_log)
+        authentication = scheme.authentication(gateway_files(issued, tmp_path))
+        gateway = Gateway(scheme, authentication, tmp_path / "no-bank.sock", reports, key_log)
         await gateway.open(listener)
         yield
         await gateway.close()
 
-    reports.report(GatewayListening(scheme.id, "127.0.0.1", listener.getsockname()[1], scheme.tls))
+    reports.report(GatewayListening(scheme.id, "127.0.0.1", listener.getsockname()[1], scheme.versions))
     with in_a_loop(without_a_bank):
         answer = curl(Victims(issued, tmp_path, reports), scheme.id, "/account")
     os.close(key_log)
@@ -485,7 +238,12 @@ def test_a_handshake_may_not_take_for_ever(impatient_victims: Victims, scheme: s
 
 @every_scheme
 @pytest.mark.parametrize(
-    "beginning", [b"GET /acc", GET_ACCOUNT[:-2], b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"]
+    "beginning",
+    [
+        b"GET /acc",
+        b"GET /account HTTP/1.1\r\nHost: h\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
+    ],
 )
 def test_a_request_may_not_take_for_ever(impatient_victims: Victims, scheme: str, beginning: bytes) -> None:
     with connect_tls(impatient_victims, scheme) as connection:
@@ -548,20 +306,21 @@ def abort(connection: socket.socket) -> None:
 @pytest.mark.parametrize("leave", [socket.socket.close, abort], ids=["closes", "resets"])
 def test_a_client_may_vanish_at_every_stage(victims: Victims, scheme: str, leave: Any) -> None:
     for flights in (0, 1, 2):
-        client = new_client(victims, prove_with(victims.issued.client.key))
+        client = instrument_at(victims, scheme, prove_with(alice_at(victims.issued, scheme).key))
         connection = connect(victims, scheme)
         for _ in range(flights):
             connection.sendall(client.data_to_send())
             if not client.receive(connection.recv(1 << 16)):
                 continue
-        connection.sendall(client.data_to_send()[:100])
+        connection.sendall(client.data_to_send()[:50])
         leave(connection)
     refused = victims.reports.wait_for(ClientRefused, 2)
     assert {event.alert for event in refused} == {None}
 
-    for request in (GET_ACCOUNT[:10], GET_ACCOUNT, GET_ACCOUNT * 200):
+    request = get_account(victims.issued, scheme)
+    for sent in (request[:10], request, request * 200):
         raw = connect_tls(victims, scheme)
-        raw.sendall(request)
+        raw.sendall(sent)
         leave(raw)
     assert_still_serving(victims, scheme)
 
@@ -576,18 +335,11 @@ def test_a_connection_on_which_nothing_is_said_is_nobodys(victims: Victims, sche
     assert not victims.reports.all(ClientRefused)
 
 
-def test_a_gateway_whose_files_are_gone_says_so(victims: Victims) -> None:
-    victims.issued.server_pem.unlink()
-    with connect(victims, "mtls") as connection, contextlib.suppress(ConnectionResetError):
-        assert read_all(connection) == b""
-    assert victims.reports.wait_for(Trouble)[0].what.startswith("mtls cannot take 127.0.0.1:")
-
-
 # --- the part as a process ---
 
 
-def options(issued: pki.Issued, run: Path, **changed: str) -> list[str]:
-    given = {"port": "mtls=0", "bundle": str(issued.server_pem), "ca": str(issued.ca_pem), "folder": str(run)}
+def options(files: pki.Issued, run: Path, **changed: str) -> list[str]:
+    given = {"port": "mtls=0", "bundle": str(files.server_pem), "ca": str(files.ca_pem), "folder": str(run)}
     return [word for name, value in (given | changed).items() for word in (f"--{name}", value)]
 
 
@@ -616,6 +368,33 @@ def test_the_part_runs_until_told_to_stop(issued: pki.Issued, tmp_path: Path, wa
     check = run_part("victim_server", "--check", "127.0.0.1", str(listening[0].port))
     assert check.returncode == 1
     assert len(check.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_the_versions_to_serve_can_be_chosen(issued: pki.Issued, tmp_path: Path, version: str) -> None:
+    events = tmp_path / "run" / "events.jsonl"
+    part = start_part("victim_server", *options(issued, events.parent, tls=version))
+    (listening,) = wait_for_event(part, events, GatewayListening)
+    assert listening.versions == (version,)
+    reports = Reports()
+    reports.report(listening)
+    victims = Victims(issued, events.parent, reports)
+    with connect_tls(victims, "mtls") as connection:
+        assert connection.version() == f"TLSv{version}"
+    other = "1.3" if version == "1.2" else "1.2"
+    with pytest.raises(ssl.SSLError) as failure:
+        connect_tls(victims, "mtls", version=other)
+    assert failure.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
+    (refused,) = wait_for_event(part, events, ClientRefused)
+    assert (refused.tls, refused.alert) == ("", 70)
+    part.communicate(timeout=PATIENCE_SECONDS)
+
+
+def test_a_version_that_a_scheme_cannot_do_is_bad_input() -> None:
+    old = replace(find_scheme("mtls"), versions=("1.2",))
+    assert old.served(("1.3", "1.2")) == ("1.2",)
+    with pytest.raises(BadInput, match=re.escape("mtls cannot do TLS 1.3; it does TLS 1.2")):
+        old.served(("1.3",))
 
 
 def test_the_part_goes_on_where_an_earlier_one_stopped(issued: pki.Issued, tmp_path: Path) -> None:
@@ -652,6 +431,11 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"bundle": str(issued.client_p12)}, "not PEM"),
         ({"ca": str(tmp_path / "missing.pem")}, "missing.pem: No such file or directory"),
         ({"ca": str(empty)}, "empty.pem: holds no readable certificate"),
+        ({"issued": str(tmp_path / "missing.pem")}, "missing.pem: No such file or directory"),
+        ({"issued": str(empty)}, "empty.pem: holds no readable certificate in PEM; give the clients'"),
+        ({"port": "pinned-mtls=0"}, "pinned-mtls needs --issued FILE"),
+        ({"port": "pinned-certificate-only=0"}, "pinned-certificate-only needs --issued FILE"),
+        ({"tls": "1.1"}, "--tls"),
         ({"opening-balance": "much"}, "--opening-balance"),
         ({"opening-balance": "-1"}, "--opening-balance"),
         ({"nonsense": "1"}, "--nonsense"),
@@ -696,5 +480,11 @@ def test_reading_the_table_is_cheap() -> None:
 def test_every_scheme_has_its_own_name_and_says_what_it_is() -> None:
     assert len(set(SCHEME_IDS)) == len(SCHEMES)
     for scheme in SCHEMES:
-        assert all((scheme.asks_for, scheme.checks, scheme.stands_for))
+        assert all((scheme.asks_for, scheme.verifies, scheme.stands_for))
         assert find_scheme(scheme.id) is scheme
+
+
+def test_a_scheme_has_a_fault_exactly_where_it_leaves_out_a_check() -> None:
+    for scheme in SCHEMES:
+        assert bool(scheme.fault) == (scheme.checks != frozenset(Check)), scheme.id
+        assert scheme.checks_proof == (scheme.proof == "checked"), scheme.id

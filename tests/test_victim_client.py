@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,26 +12,23 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from lab import pki
-from lab.events import ClientAuthenticated, LoggedIn, LoginFailed, PartStopped
+from lab.events import ClientAuthenticated, GatewayListening, LoggedIn, LoginFailed, PartStopped
+from victim_server.schemes import SCHEMES
 from victims import (
+    FORWARDED,
     PATIENCE_SECONDS,
     SCHEME_IDS,
     Victims,
+    alice_at,
+    bundle_at,
     events_in,
     run_part,
-    running_victims,
     start_part,
     wait_for_event,
     write_bundle,
 )
 
 PASSWORD = "correct horse"
-
-
-@pytest.fixture
-def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
-    with running_victims(issued, tmp_path / "victim-server") as running:
-        yield running
 
 
 def options(issued: pki.Issued, run: Path, where: str, **changed: str) -> list[str]:
@@ -42,6 +39,7 @@ def options(issued: pki.Issued, run: Path, where: str, **changed: str) -> list[s
         "gateway": where,
         "times": "1",
         "every": "0.1",
+        "tls": "1.2",
         "folder": str(run),
     }
     return [word for name, value in (given | changed).items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -51,23 +49,70 @@ def gateway(victims: Victims, scheme: str) -> str:
     return f"{scheme}=https://localhost:{victims.port(scheme)}"
 
 
-def test_alice_logs_in_everywhere_and_says_so(victims: Victims, tmp_path: Path) -> None:
+def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, tmp_path: Path) -> None:
+    """With the bundle that each scheme takes, and through a proxy's header where that is what it takes."""
     folder = tmp_path / "victim-client"
-    first, *others = (gateway(victims, scheme) for scheme in SCHEME_IDS)
-    more = [word for other in others for word in ("--gateway", other)]
-    done = run_part("victim_client", *options(victims.issued, folder, first, times="2"), *more)
+    command = ["--ca", str(victims.issued.ca_pem), "--times", "2", "--every", "0.05", "--folder", str(folder)]
+    command += ["--bundle", str(victims.issued.client_pem), "--forward-certificate", FORWARDED]
+    everywhere = [scheme for scheme in SCHEMES if "1.3" in scheme.versions]
+    for scheme in everywhere:
+        command += ["--gateway", gateway(victims, scheme.id)]
+        if scheme.trusts == "pinned":
+            command += ["--bundle", f"{scheme.id}={victims.issued.client_self_signed_pem}"]
+    done = run_part("victim_client", *command)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     *logins, last = events_in(folder / "events.jsonl")
-    client = victims.issued.client
-    subject = client.certificate.subject.rfc4514_string()
-    for scheme in SCHEME_IDS:
-        url = f"https://localhost:{victims.port(scheme)}"
-        assert logins.count(LoggedIn(scheme, url, subject, client.sha256, "1.2", 1000)) == 2
-    assert len(logins) == 2 * len(SCHEME_IDS)
+    for scheme in everywhere:
+        alice = alice_at(victims.issued, scheme.id)
+        url = f"https://localhost:{victims.port(scheme.id)}"
+        subject = alice.certificate.subject.rfc4514_string()
+        assert [login for login in logins if isinstance(login, LoggedIn) and login.scheme == scheme.id] == [
+            LoggedIn(scheme.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2
+        ]
+    assert len(logins) == 4 * len(everywhere)
     assert last == PartStopped("done")
     # every login is a connection and a handshake of its own
-    assert len({event.peer for event in victims.reports.all(ClientAuthenticated)}) == 2 * len(SCHEME_IDS)
+    seen = victims.reports.all(ClientAuthenticated)
+    assert len({event.peer for event in seen}) == len(seen) == 4 * len(everywhere)
+    key_log = (folder / "keys.log").read_text().splitlines()
+    for label in ("CLIENT_RANDOM ", "CLIENT_TRAFFIC_SECRET_0 "):
+        assert len({line for line in key_log if line.startswith(label)}) == 2 * len(everywhere)
+
+
+@pytest.mark.parametrize("scheme", SCHEME_IDS)
+def test_alice_logs_in_at_every_gateway_in_tls_12(victims: Victims, tmp_path: Path, scheme: str) -> None:
+    forward = ("--forward-certificate", scheme) if scheme == FORWARDED else ()
+    bundle = str(bundle_at(victims.issued, scheme))
+    command = options(victims.issued, tmp_path / "run", gateway(victims, scheme), bundle=bundle)
+    assert run_part("victim_client", *command, *forward).returncode == 0
+    assert victims.reports.all(ClientAuthenticated)[0].tls == "1.2"
+
+
+def test_versions_are_tried_in_the_order_given(victims: Victims, tmp_path: Path) -> None:
+    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), tls="1.3")
+    assert run_part("victim_client", *command, "--tls", "1.2").returncode == 0
+    logins = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoggedIn)]
+    assert [login.tls for login in logins] == ["1.3", "1.2"]
+
+
+def test_a_certificate_that_goes_in_the_header_does_not_go_in_the_handshake(victims: Victims, tmp_path: Path) -> None:
+    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), tls="1.3")
+    assert run_part("victim_client", *command, "--forward-certificate", "mtls").returncode == 1
+    (failure,) = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoginFailed)]
+    assert (failure.tls, failure.reason) == ("1.3", "tlsv13 alert certificate required")
+
+
+def test_one_failure_in_one_version_is_a_failure(issued: pki.Issued, tmp_path: Path) -> None:
+    server = start_part("victim_server", "--port", "mtls=0", "--tls", "1.2", *server_files(issued, tmp_path / "server"))
+    (listening,) = wait_for_event(server, tmp_path / "server" / "events.jsonl", GatewayListening)
+    command = options(issued, tmp_path / "run", f"mtls=https://localhost:{listening.port}", tls="1.3")
+    assert run_part("victim_client", *command, "--tls", "1.2").returncode == 1
+    failed, logged_in, _ = events_in(tmp_path / "run" / "events.jsonl")
+    assert isinstance(failed, LoginFailed)
+    assert (failed.tls, failed.reason) == ("1.3", "tlsv1 alert protocol version")
+    assert isinstance(logged_in, LoggedIn)
+    server.communicate(timeout=PATIENCE_SECONDS)
 
 
 def pkcs12(issued: pki.Issued, folder: Path) -> Path:
@@ -85,7 +130,7 @@ def encrypted_pem(issued: pki.Issued, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [pkcs12, encrypted_pem])
-@pytest.mark.parametrize("scheme", SCHEME_IDS)
+@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
 def test_a_bundle_may_have_a_password(
     victims: Victims, tmp_path: Path, scheme: str, make: Callable[[pki.Issued, Path], Path]
 ) -> None:
@@ -112,6 +157,10 @@ def test_the_session_keys_are_logged_for_the_teacher(victims: Victims, tmp_path:
     assert secrets[0] in theirs.read_text().splitlines()
 
 
+def server_files(issued: pki.Issued, folder: Path) -> tuple[str, ...]:
+    return ("--bundle", str(issued.server_pem), "--ca", str(issued.ca_pem), "--folder", str(folder))
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -136,8 +185,7 @@ def test_alice_keeps_trying_until_the_server_is_there(issued: pki.Issued, tmp_pa
         "victim_client", *options(issued, events.parent, f"mtls=https://localhost:{port}", times="0", every="3600")
     )
     wait_for_event(alice, events, LoginFailed, 2)
-    files = ("--bundle", str(issued.server_pem), "--ca", str(issued.ca_pem), "--folder", str(tmp_path / "server"))
-    server = start_part("victim_server", "--port", f"mtls={port}", *files)
+    server = start_part("victim_server", "--port", f"mtls={port}", *server_files(issued, tmp_path / "server"))
     wait_for_event(alice, events, LoggedIn)
     for part in (alice, server):
         part.communicate(timeout=PATIENCE_SECONDS)
@@ -152,7 +200,7 @@ def test_alice_does_not_talk_to_a_server_that_she_does_not_know(victims: Victims
     assert only_failure(tmp_path / "run").startswith("the server's certificate is not right: ")
 
 
-@pytest.mark.parametrize("scheme", SCHEME_IDS)
+@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
 def test_alice_passes_on_why_the_gateway_refused_her(victims: Victims, tmp_path: Path, scheme: str) -> None:
     stranger = write_bundle(pki.new_client(pki.new_authority("another authority")), tmp_path / "stranger.pem")
     command = options(victims.issued, tmp_path / "run", gateway(victims, scheme), bundle=str(stranger))
@@ -209,6 +257,10 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"gateway": "mtls=https://localhost:70000"}, "is not a URL"),
         ({"gateway": "mtls=https://local host"}, "is not a URL"),
         ({"gateway": "https://localhost"}, "is not SCHEME=URL"),
+        ({"bundle": f"mtls={issued.client_p12}"}, "alice.p12: the password is wrong or missing"),
+        ({"gateway": "other=https://localhost:1", "bundle": f"mtls={issued.client_pem}"}, "No such file or directory"),
+        ({"tls": "1.1"}, "--tls"),
+        ({"forward-certificate": "forwarded-header"}, "--forward-certificate forwarded-header: there is no --gateway"),
         ({"every": "0"}, "--every"),
         ({"every": "nan"}, "--every"),
         ({"times": "-1"}, "--times"),
@@ -223,6 +275,13 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         assert expected in done.stderr
         assert done.stdout == ""
     assert not folder.exists()
+
+
+def test_a_gateway_without_a_bundle_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
+    command = options(issued, tmp_path / "run", "mtls=https://localhost:1", bundle=f"mtls={issued.client_pem}")
+    done = run_part("victim_client", *command, "--gateway", "pinned-mtls=https://localhost:2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "there is none for pinned-mtls" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

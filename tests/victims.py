@@ -1,9 +1,12 @@
 """Helpers for the tests of the victims: the bank and its gateways in this process, and the parts as processes."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,14 +22,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab import pki
 from lab.events import Event, GatewayListening, read_events
 from lab.tls.bundle import Bundle
+from lab.tls.client import Client
+from lab.tls.engine import EngineEvent, Failed
+from lab.tls.proof import Prover
 from programs import program
 from victim_server import service
 from victim_server.gateway import Limits
-from victim_server.schemes import SCHEMES, GatewayFiles
+from victim_server.schemes import SCHEMES, GatewayFiles, find_scheme
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 30.0
 SCHEME_IDS = [scheme.id for scheme in SCHEMES]
+TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+FORWARDED = "forwarded-header"
+"""The scheme that asks for nothing in TLS."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -128,6 +137,7 @@ def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = No
         ports=tuple((scheme, 0) for scheme in SCHEMES),
         bundle_file=issued.server_pem,
         ca_file=issued.ca_pem,
+        issued_file=issued.issued_pem,
         folder=folder,
         limits=limits or Limits(),
     )
@@ -145,18 +155,89 @@ def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = No
 
 
 def gateway_files(issued: pki.Issued, folder: Path) -> GatewayFiles:
+    on_the_list = (issued.client_self_signed, *([issued.mallory.self_signed] if issued.mallory else []))
     return GatewayFiles(
-        issued.server_pem,
-        Bundle((issued.server.der,), issued.server.key),
-        (issued.authority.der,),
-        folder / service.KEY_LOG_NAME,
+        bundle_file=issued.server_pem,
+        bundle=Bundle((issued.server.der,), issued.server.key),
+        authorities=(issued.authority.der,),
+        issued=tuple(identity.der for identity in on_the_list),
+        key_log_file=folder / service.KEY_LOG_NAME,
     )
+
+
+def alice_at(issued: pki.Issued, scheme: str) -> pki.Identity:
+    """Alice, with the certificate that the scheme takes."""
+    return issued.client_self_signed if find_scheme(scheme).trusts == "pinned" else issued.client
+
+
+def bundle_at(issued: pki.Issued, scheme: str) -> Path:
+    """The file that she was given it in."""
+    return issued.client_self_signed_pem if find_scheme(scheme).trusts == "pinned" else issued.client_pem
+
+
+def client_cert(identity: pki.Identity) -> str:
+    """The header that a proxy would add for this client (RFC 9440)."""
+    return f"Client-Cert: :{base64.b64encode(identity.der).decode()}:"
 
 
 def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) -> Path:
     """Key and certificate, and perhaps more of the chain, in PEM."""
     path.write_bytes(identity.bundle_pem() + b"".join(certificate.public_bytes(Encoding.PEM) for certificate in more))
     return path
+
+
+def get_account(issued: pki.Issued, scheme: str, *more: str) -> bytes:
+    """The request for alice's account, as it is to be put to this scheme's gateway."""
+    headers = ["Host: localhost", *([client_cert(issued.client)] if scheme == FORWARDED else []), *more]
+    return "\r\n".join(["GET /account HTTP/1.1", *headers, "", ""]).encode()
+
+
+def connect(victims: Victims, scheme: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", victims.port(scheme)), PATIENCE_SECONDS)
+
+
+def client_context(issued: pki.Issued, bundle: Path | None, version: str | None = None) -> ssl.SSLContext:
+    """Python's own TLS, in one version or in any."""
+    context = ssl.create_default_context(cafile=issued.ca_pem)
+    if bundle:
+        context.load_cert_chain(bundle)
+    if version:
+        context.minimum_version = context.maximum_version = TLS_VERSIONS[version]
+    return context
+
+
+def connect_tls(
+    victims: Victims,
+    scheme: str,
+    bundle: Path | None = None,
+    version: str | None = None,
+) -> ssl.SSLSocket:
+    """A connection made by Python's own TLS, with alice's bundle unless told otherwise."""
+    context = client_context(victims.issued, bundle or bundle_at(victims.issued, scheme), version)
+    return context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while data := connection.recv(1 << 16):
+        received += data
+    return received
+
+
+def shake_hands(connection: socket.socket, client: Client) -> list[EngineEvent]:
+    """Runs the instrument's client until its handshake has succeeded or failed."""
+    events: list[EngineEvent] = []
+    while not events:
+        connection.sendall(client.data_to_send())
+        data = connection.recv(1 << 16)
+        events = client.receive(data) if data else [Failed(None, None, "closed")]
+    return events
+
+
+def instrument_at(victims: Victims, scheme: str, prove: Prover | None) -> Client:
+    """The instrument's client with the certificate that the scheme takes of alice."""
+    chain = (alice_at(victims.issued, scheme).der,)
+    return Client(entropy=os.urandom, server_name="localhost", chain=chain, prove=prove)
 
 
 @dataclass(frozen=True)
@@ -170,9 +251,11 @@ class Curl:
 
 
 def curl(victims: Victims, scheme: str, path: str, *options: str, bundle: Path | None = None) -> Curl:
-    """A request with alice's bundle, or another one, at a scheme's gateway."""
+    """A request with alice's bundle, or another one, at a scheme's gateway; where that takes a header, as a proxy's."""
     url = f"https://localhost:{victims.port(scheme)}{path}"
-    certificate = ("--cert", str(bundle or victims.issued.client_pem))
+    certificate = ("--cert", str(bundle or bundle_at(victims.issued, scheme)))
+    if scheme == FORWARDED and bundle is None:
+        certificate = ("--header", client_cert(victims.issued.client))
     return run_curl(url, "--cacert", str(victims.issued.ca_pem), *certificate, *options)
 
 
