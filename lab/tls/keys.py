@@ -79,9 +79,16 @@ DEFAULT_SUITES = TLS13_SUITES + CIPHER_SUITES
 RENEGOTIATION_SCSV = 0x00FF  # RFC 5746 section 3.3
 
 SECP256R1 = 23
+SECP384R1 = 24
 X25519 = 29
-GROUPS = (X25519, SECP256R1)
-"""RFC 8422 section 5.1.1, the most preferred first."""
+GROUPS = (X25519, SECP256R1, SECP384R1)
+"""RFC 8422 section 5.1.1, the most preferred first; the curves also of the ECDSA keys that are taken (section 5.1)."""
+
+_CURVES: dict[int, tuple[ec.EllipticCurve, int]] = {
+    SECP256R1: (ec.SECP256R1(), 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551),
+    SECP384R1: (ec.SECP384R1(), (1 << 384) - 0x389CB27E0BC8D220A7E5F24DB74F58851313E695333AD68D),
+}
+"""Curves with their orders (FIPS 186-4 sections D.1.2.3 and D.1.2.4)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class KeyShare:
                 return self._private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_public))
             if peer_public[:1] != b"\x04":
                 raise ValueError("a point in uncompressed form begins with 4 (RFC 8422 section 5.4.1)")
-            point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), peer_public)
+            point = ec.EllipticCurvePublicKey.from_encoded_point(self._private.curve, peer_public)
             return self._private.exchange(ec.ECDH(), point)
         except ValueError as error:
             raise Abort(
@@ -112,9 +119,9 @@ def new_key_share(group: int, entropy: Entropy) -> KeyShare:
     if group == X25519:
         private = x25519.X25519PrivateKey.from_private_bytes(entropy(32))
         return KeyShare(group, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), private)
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256, FIPS 186-4 D.1.2.3
-    scalar = int.from_bytes(entropy(40), "big") % (order - 1) + 1
-    on_curve = ec.derive_private_key(scalar, ec.SECP256R1())
+    curve, order = _CURVES[group]
+    scalar = int.from_bytes(entropy(curve.key_size // 8 + 8), "big") % (order - 1) + 1
+    on_curve = ec.derive_private_key(scalar, curve)
     public = on_curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return KeyShare(group, public, on_curve)
 
