@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attacker.errors import CaptureFileError
-from attacker.handshake import Capture, Handshake
+from attacker.handshake import Capture, Contact, Handshake
 from attacker.packets import FIN, LINK_TYPES, RST, SYN, Endpoint, Segment, segment
 from attacker.pcap import read_packets
-from lab.tls.messages import TLS13, Certificate, CertificateRequest, ServerHello
+from lab.tls.messages import Certificate, CertificateRequest
+from lab.tls.versions import TLS13
 
 MAX_OPEN = 1 << 13
 MAX_OVER = 1 << 15
@@ -41,9 +42,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a capture file holds; `problem` says what is wrong with it, or why there is no client certificate in it."""
+    """What a capture file holds, handshakes with client certificates and others.
+
+    `problem` says what is wrong with it, or why there is no client certificate in it.
+    """
 
     captures: tuple[Capture, ...]
+    contacts: tuple[Contact, ...]
     tally: Tally
     problem: CaptureFileError | None
 
@@ -52,7 +57,7 @@ def read_file(path: Path) -> Reading:
     """Every client certificate in a pcap or pcapng file."""
     tracker = Tracker()
     tally = tracker.tally
-    captures: list[Capture] = []
+    found: list[Capture | Contact] = []
     problem: CaptureFileError | None = None
     link_type = 0
     try:
@@ -60,17 +65,19 @@ def read_file(path: Path) -> Reading:
             tally.packets += 1
             if len(data) < length:
                 tally.cut += 1
-            found = segment(link_type, data)
-            if found:
-                captures += tracker.feed(time_ns, found)
+            seen = segment(link_type, data)
+            if seen:
+                found += tracker.feed(time_ns, seen)
             elif link_type not in LINK_TYPES:
                 tally.unread += 1
     except CaptureFileError as error:
         problem = error
-    captures += tracker.finish()
+    found += tracker.finish()
+    captures = tuple(one for one in found if isinstance(one, Capture))
+    contacts = tuple(one for one in found if isinstance(one, Contact))
     if problem is None and not captures:
         problem = CaptureFileError(f"{path}: {_why_nothing(tally, link_type)}")
-    return Reading(tuple(captures), tally, problem)
+    return Reading(captures, contacts, tally, problem)
 
 
 def _why_nothing(tally: Tally, link_type: int) -> str:
@@ -116,13 +123,13 @@ class Tracker:
         self._over: dict[_Ends, _Openings] = {}
         self._octets = 0
 
-    def feed(self, time_ns: int, seen: Segment) -> list[Capture]:
-        """Takes one segment; the captures that are complete with it."""
+    def feed(self, time_ns: int, seen: Segment) -> list[Capture | Contact]:
+        """Takes one segment; the captures and contacts that are complete with it."""
         source, destination, _, flags, payload = seen
         if not payload and not flags & (SYN | FIN | RST):
             return []
         ends = (source, destination) if source < destination else (destination, source)
-        found: list[Capture] = []
+        found: list[Capture | Contact] = []
         connection = self._open.get(ends)
         if connection is None:
             openings = self._over.get(ends)
@@ -146,7 +153,7 @@ class Tracker:
             found += self._end(next(iter(self._open)))
         return found
 
-    def finish(self) -> list[Capture]:
+    def finish(self) -> list[Capture | Contact]:
         """Nothing more will come: what the connections that are still open have given."""
         return [capture for ends in list(self._open) for capture in self._end(ends)]
 
@@ -155,7 +162,7 @@ class Tracker:
         connection = self._open[ends] = Handshake(first, time_ns)
         return connection
 
-    def _end(self, ends: _Ends) -> list[Capture]:
+    def _end(self, ends: _Ends) -> list[Capture | Contact]:
         connection = self._open.pop(ends)
         self._octets -= connection.octets
         self._over[ends] = connection.openings
@@ -178,6 +185,4 @@ class Tracker:
         self.tally.requests += server.sent(CertificateRequest)
         self.tally.server_certificates += server.sent(Certificate)
         self.tally.empty_certificates += presented is not None and not presented[0].chain
-        self.tally.resumed += (
-            not tls13 and server.changed_cipher and server.sent(ServerHello) and not server.sent(Certificate)
-        )
+        self.tally.resumed += connection.resumed

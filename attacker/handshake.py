@@ -15,13 +15,13 @@ from lab.tls import extensions as ext
 from lab.tls.engine import Party
 from lab.tls.errors import Abort
 from lab.tls.messages import (
-    TLS12,
     Certificate,
     CertificateRequest,
     CertificateVerify,
     ClientHello,
     ClientKeyExchange,
     Message,
+    NewSessionTicket,
     ServerHello,
     ServerHelloDone,
     ServerKeyExchange,
@@ -37,12 +37,15 @@ from lab.tls.records import (
     RecordReader,
 )
 from lab.tls.transcript import Entry
+from lab.tls.versions import TLS12, TLS13
 
 M = TypeVar("M", bound=Message)
 
 MAX_HANDSHAKE = 1 << 18
 """So many bytes of one side's handshake are kept; a longer one is nobody's."""
 MAX_MESSAGES = 64
+MAX_PROTECTED_RECORDS = 16
+"""So many of one side's application data records are kept: in TLS 1.3 the handshake looks like that."""
 MAX_SKIPPED = 1 << 18
 """After so many bytes without the beginning of a record, it isn't TLS."""
 
@@ -74,9 +77,11 @@ class Capture:
 
     `chain` is in DER, the client's own certificate first; `certificate_message` has its 4-byte header, `record_header`
     is of the record it began in; `client_bytes` is what the client sent up to its Finished; `messages` is what was seen
-    of each side until then, the client's first. `time_ns` is when the connection was first seen. The randoms are None
-    where the capture began too late for them, and `version` is what the client's records say, then. `server_name` is
-    None where it is not a host name. `note` is empty unless there is something to say.
+    of each side until then, the client's first. `transcript` has the messages that the proof signs, in their order (RFC
+    5246 section 7.4.8), empty where some were not seen. `session_id` and `ticket` are what the server gave the client
+    to go on with later, empty for nothing. `time_ns` is when the connection was first seen. The randoms are None where
+    the capture began too late for them, and `version` is what the client's records say, then. `server_name` is None
+    where it is not a host name. `note` is empty unless there is something to say.
     """
 
     client: str
@@ -91,8 +96,34 @@ class Capture:
     server_random: bytes | None
     client_bytes: bytes
     messages: tuple[Entry, ...]
+    transcript: tuple[Entry, ...]
+    session_id: bytes
+    ticket: bytes
     time_ns: int
     note: str
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A handshake from which no client certificate can be read, as in TLS 1.3, where they are encrypted.
+
+    `client_bytes` is what the client sent, as far as it was kept; the records are given by content type and length.
+    `asked` says whether a CertificateRequest could be read, `resumed` whether the server went on with an earlier
+    session in plain sight. The rest is as in a Capture.
+    """
+
+    client: str
+    server: str
+    version: int | None
+    server_name: str | None
+    client_random: bytes
+    server_random: bytes | None
+    client_bytes: bytes
+    client_records: tuple[tuple[int, int], ...]
+    server_records: tuple[tuple[int, int], ...]
+    asked: bool
+    resumed: bool
+    time_ns: int
 
 
 class Side:
@@ -123,6 +154,7 @@ class Side:
         self._beginning = b""
         self._skipped = 0
         self._read_octets = 0
+        self._protected_records = 0
 
     def feed(self, segment: Segment) -> None:
         """Takes one segment of this side."""
@@ -161,6 +193,10 @@ class Side:
         """About how much memory all this takes up."""
         pending = self._stream.pending_octets
         return pending + 2 * (len(self.raw) + self._read_octets) + _KEPT_OVERHEAD * len(self.messages)
+
+    def records(self) -> tuple[tuple[int, int], ...]:
+        """Content type and length of each record that was read."""
+        return tuple((record.type, len(record.fragment)) for record in RecordReader().feed(bytes(self.raw)))
 
     def sent(self, kind: type[Message]) -> bool:
         """Whether a message of this type was seen, readable or not."""
@@ -225,7 +261,10 @@ class Side:
     def _on_record(self, record: Record) -> None:
         header = b"%c%b%b" % (record.type, record.version.to_bytes(2, "big"), len(record.fragment).to_bytes(2, "big"))
         self.raw += header + record.fragment
-        if self.changed_cipher or record.type == ContentType.APPLICATION_DATA:
+        if record.type == ContentType.APPLICATION_DATA:
+            self._protected_records += 1
+            self.over = self._protected_records >= MAX_PROTECTED_RECORDS
+        elif self.changed_cipher:
             self.over = True  # what follows is protected; the first such record is the Finished
         elif record.type == ContentType.CHANGE_CIPHER_SPEC:
             self.changed_cipher = True
@@ -252,8 +291,8 @@ class Handshake:
         """Whether this SYN is of this connection, and not the first of another one on the same ports."""
         return self._side(opening).continues(opening.sequence)
 
-    def feed(self, segment: Segment) -> Capture | None:
-        """Takes a segment of either side; the capture, once it is complete."""
+    def feed(self, segment: Segment) -> "Capture | Contact | None":
+        """Takes a segment of either side; the capture, or else the contact, once it is complete."""
         self._side(segment).feed(segment)
         one, other = self._sides
         self.over = (
@@ -263,16 +302,16 @@ class Handshake:
         )
         return self.end() if self.over or self._complete() else None
 
-    def end(self) -> Capture | None:
-        """What there is; None where no client presented a certificate, or it was told before."""
+    def end(self) -> "Capture | Contact | None":
+        """What there is; None where that is nothing, or it was told before."""
         parties = self.parties()
         if not parties or self._captured:
             return None
         client, server = parties
+        self._captured = self.over = True
         found = client.first(Certificate)
         if not found or not found[0].chain:
-            return None
-        self._captured = self.over = True
+            return self._contact(client, server)
         certificate, raw, header = found
         client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
         version = self.version() or int.from_bytes(header[1:3], "big")
@@ -290,8 +329,39 @@ class Handshake:
             server_random=server_hello[0].random if server_hello else None,
             client_bytes=bytes(client.raw),
             messages=tuple(_entries(client, server)),
+            transcript=tuple(_signed(client, server)),
+            session_id=server_hello[0].session_id if server_hello else b"",
+            ticket=_ticket(server),
             time_ns=self._time_ns,
             note="; ".join(_notes(client, server, version, proof is not None)),
+        )
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the server went on with an earlier session, without any certificates (RFC 5246 section 7.3)."""
+        parties = self.parties()
+        if not parties or self.version() == TLS13:
+            return False
+        server = parties[1]
+        return server.changed_cipher and server.sent(ServerHello) and not server.sent(Certificate)
+
+    def _contact(self, client: Side, server: Side) -> Contact | None:
+        client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
+        if not client_hello:
+            return None
+        return Contact(
+            client=str(client.endpoint),
+            server=str(server.endpoint),
+            version=self.version(),
+            server_name=_server_name(client_hello[0]),
+            client_random=client_hello[0].random,
+            server_random=server_hello[0].random if server_hello else None,
+            client_bytes=bytes(client.raw),
+            client_records=client.records(),
+            server_records=server.records(),
+            asked=server.sent(CertificateRequest),
+            resumed=self.resumed,
+            time_ns=self._time_ns,
         )
 
     def parties(self) -> tuple[Side, Side] | None:
@@ -329,7 +399,7 @@ class Handshake:
         return one if segment.source == one.endpoint else other
 
     def _complete(self) -> bool:
-        """Whether the client's part is all here, and the server's as far as the client's begins.
+        """Whether the client's part is all here, and the server's as far as its answer to that.
 
         On a live link the two directions may be seen in either order.
         """
@@ -337,7 +407,7 @@ class Handshake:
         if not parties:
             return False
         client, server = parties
-        return client.ended or (client.over and (server.over or server.sent(ServerHelloDone)))
+        return client.ended or (client.over and (server.ended or server.over or server.changed_cipher))
 
 
 def _entries(client: Side, server: Side) -> Iterator[Entry]:
@@ -348,6 +418,25 @@ def _entries(client: Side, server: Side) -> Iterator[Entry]:
         yield Entry("server", raw)
         if raw[0] == ServerHelloDone.type:
             return
+
+
+def _signed(client: Side, server: Side) -> Iterator[Entry]:
+    """The messages before the client's CertificateVerify, where all of them were seen."""
+    if not (client.sent(ClientHello) and server.sent(ServerHello) and server.sent(ServerHelloDone)):
+        return
+    (_, hello), *rest = client.messages
+    yield Entry("client", hello)
+    yield from (entry for entry in _entries(client, server) if entry.sender == "server")
+    for _, raw in rest:
+        if raw[0] == CertificateVerify.type:
+            return
+        yield Entry("client", raw)
+
+
+def _ticket(server: Side) -> bytes:
+    """The ticket in the server's NewSessionTicket, which TLS 1.2 shows to everybody (RFC 5077 section 3.3)."""
+    found = server.first(NewSessionTicket)
+    return found[0].ticket if found else b""
 
 
 def _notes(client: Side, server: Side, version: int, proof: bool) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """Replay: one attempt to get past a gateway with a certificate, from the TCP connection to the verdict.
 
-The same code runs the attacker's moves and the lab's control with the real key; only the prover differs.
+The same code runs the attacker's moves and the lab's control with the real key; only the play differs.
 """
 
 import asyncio
+import base64
 import json
 import os
 import time
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 import h11
 
 from attacker.packets import host_port
+from attacker.playback import Playback
+from attacker.plays import Play
 from attacker.scope import check_target
 from lab.events import MoveTried
 from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step
-from lab.tls.engine import Failed, Party
-from lab.tls.proof import Prover
+from lab.tls.engine import Failed
 from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.versions import version_name
 
 ATTEMPT_SECONDS = 10.0
 MAX_ANSWER = 1 << 16
@@ -28,8 +31,12 @@ _CLOSE_NOTIFY = Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize()
 
 ACCEPTED = "accepted"
 REFUSED = "refused"
+NOT_APPLICABLE = "not applicable"
 INCONCLUSIVE = "inconclusive"
 """Neither let in nor refused: the server was away, say. Such an attempt proves nothing and is never a verdict."""
+
+NOT_ASKED = "the server does not ask for a certificate in TLS, so there is no proof to leave out or to forge"
+NOT_RESUMED = "the server did not go on with the session that was offered"
 
 
 @dataclass(frozen=True)
@@ -41,28 +48,48 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """What to try and where: a move's play, in one version, at a server, as whom, and what to do once in."""
+
+    move: str
+    version: int
+    target: tuple[str, int]
+    server_name: str
+    victim: str
+    """The customer whose account it is about."""
+    transfer: Transfer | None = None
+    seen_at: str = ""
+    """Where the certificate was seen: the server's address on the wire."""
+    round: int = 1
+    detailed: bool = True
+    """Whether the bytes of all messages are to be kept."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The bank's answer to one request."""
 
     status: int
     body: str
 
+    @property
+    def customer(self) -> str:
+        """Whose account the bank opened; empty where it opened none."""
+        try:
+            fields = json.loads(self.body)
+        except ValueError:
+            return ""
+        return str(fields.get("customer", "")) if self.status == 200 and isinstance(fields, dict) else ""
 
-async def attempt(
-    move_id: str,
-    target: tuple[str, int],
-    server_name: str,
-    chain: tuple[bytes, ...],
-    prove: Prover,
-    transfer: Transfer | None,
-) -> MoveTried:
-    """Presents `chain` at `target`, proves with `prove`, and if that opens the account, reads it and moves money.
+
+async def attempt(it: Attempt, play: Play) -> MoveTried:
+    """Carries out a play, and if that opens the victim's account, reads it and moves money.
 
     OutOfScope, before any packet leaves, for a target that isn't the lab's.
     """
-    address = check_target(*target)
+    address = check_target(*it.target)
     began = time.perf_counter()
-    client = Client(entropy=os.urandom, server_name=server_name, chain=chain, prove=prove)
+    engine = _engine(it, play)
     local = ""
     account: Answer | None = None
     moved: Answer | None = None
@@ -71,14 +98,15 @@ async def attempt(
         async with asyncio.timeout(ATTEMPT_SECONDS):
             reader, writer = await asyncio.open_connection(*address)
             local = host_port(writer.get_extra_info("sockname"))
-            stream = TlsStream(client, reader, writer)
+            stream = TlsStream(engine, reader, writer)
             try:
                 await stream.handshake()
-                http = h11.Connection(h11.CLIENT)
-                account = await _request(stream, http, server_name, "GET", "/account")
-                if account.status == 200 and transfer:
-                    order = json.dumps({"to": transfer.to, "amount": transfer.amount})
-                    moved = await _request(stream, http, server_name, "POST", "/transfer", order)
+                if not _pointless(engine, play):
+                    http = _Http(stream, it.server_name, play.header if _unasked(engine) else None)
+                    account = await http.request("GET", "/account")
+                    if account.customer == it.victim and it.transfer:
+                        order = json.dumps({"to": it.transfer.to, "amount": it.transfer.amount})
+                        moved = await http.request("POST", "/transfer", order)
             except ConnectionFailed as error:
                 failed = error.failed
             except h11.ProtocolError as error:
@@ -91,74 +119,130 @@ async def attempt(
         failed = Failed(None, None, f"{host_port(address)}: {error.strerror or error}")
     milliseconds = (time.perf_counter() - began) * 1000
 
-    outcome = _outcome(account, failed)
+    pointless = _pointless(engine, play)
+    outcome = NOT_APPLICABLE if pointless else _outcome(account, it.victim, failed)
     return MoveTried(
-        server=host_port(target),
+        server=host_port(it.target),
         local=local,
-        move=move_id,
-        tls="1.2",
+        seen_at=it.seen_at,
+        move=it.move,
+        tls=version_name(it.version),
+        round=it.round,
         outcome=outcome,
-        sent=_steps(client, "client"),
-        received=_steps(client, "server"),
+        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _told(engine.steps)) if it.detailed else (),
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
         status=account.status if account else None,
         body=account.body if account else None,
-        stolen=transfer.amount if transfer and moved and moved.status == 200 else 0,
-        error=_error(account, failed) if outcome == INCONCLUSIVE else None,
+        stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
+        error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
         milliseconds=round(milliseconds, 2),
     )
 
 
-def _outcome(account: Answer | None, failed: Failed) -> str:
-    """Accepted is an account that was opened; refused is the server's own alert or HTTP's word for it."""
-    if account:
-        return {200: ACCEPTED, 401: REFUSED, 403: REFUSED}.get(account.status, INCONCLUSIVE)
-    return REFUSED if failed.alert is not None and failed.sent_by == "server" else INCONCLUSIVE
+def not_tried(it: Attempt, reason: str) -> MoveTried:
+    """The report of a move that cannot be made here."""
+    return MoveTried(
+        server=host_port(it.target),
+        local="",
+        seen_at=it.seen_at,
+        move=it.move,
+        tls=version_name(it.version),
+        round=it.round,
+        outcome=NOT_APPLICABLE,
+        steps=(),
+        alert=None,
+        alert_by=None,
+        status=None,
+        body=None,
+        stolen=0,
+        error=reason,
+        milliseconds=0.0,
+    )
+
+
+def _engine(it: Attempt, play: Play) -> Client | Playback:
+    if play.recorded:
+        return Playback(play.recorded)
+    return Client(
+        entropy=os.urandom,
+        server_name=it.server_name,
+        versions=(it.version,),
+        flight=play.flight,
+        hello=play.hello,
+        resume=play.resume,
+    )
+
+
+def _unasked(engine: Client | Playback) -> bool:
+    """Whether the server has had its say and did not ask for a certificate."""
+    return isinstance(engine, Client) and engine.version is not None and engine.request is None
+
+
+def _pointless(engine: Client | Playback, play: Play) -> str:
+    """Why the attempt tested nothing; empty where it did."""
+    if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
+        return ""
+    if play.resume:
+        return "" if engine.resumed else NOT_RESUMED
+    return NOT_ASKED if engine.request is None and play.header is None else ""
+
+
+def _outcome(account: Answer | None, victim: str, failed: Failed) -> str:
+    """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
+    that is somebody else's."""
+    if account is None:
+        return REFUSED if failed.alert is not None and failed.sent_by == "server" else INCONCLUSIVE
+    if account.status == 200:
+        return ACCEPTED if account.customer == victim else REFUSED
+    return REFUSED if account.status in (401, 403) else INCONCLUSIVE
 
 
 def _error(account: Answer | None, failed: Failed) -> str:
     return f"HTTP {account.status}: {account.body}" if account else failed.reason
 
 
-def _steps(client: Client, sender: Party) -> tuple[str, ...]:
-    return tuple(_described(step) for step in client.steps if step.sender == sender and step.raw != _CLOSE_NOTIFY)
+def _told(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if step.raw != _CLOSE_NOTIFY]
 
 
-def _described(step: Step) -> str:
-    if step.name.startswith("alert"):
-        return f"{step.name} ({step.raw[1]})"
-    return f"{step.name} ({len(step.raw)} byte{'s' if len(step.raw) > 1 else ''})"
+class _Http:
+    """Requests on one connection that stays open, with a Client-Cert header (RFC 9440 section 2.2) or without."""
 
+    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None) -> None:
+        self._stream = stream
+        self._headers = [("Host", host), ("User-Agent", "mallory")]
+        if certificate:
+            self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
+        self._http = h11.Connection(h11.CLIENT)
 
-async def _request(
-    stream: TlsStream, http: h11.Connection, host: str, method: str, path: str, body: str | None = None
-) -> Answer:
-    """One request on a connection that stays open for the next; ConnectionFailed or h11.ProtocolError otherwise."""
-    if http.our_state is h11.DONE:
-        http.start_next_cycle()
-    content = (body or "").encode()
-    headers = [("Host", host), ("User-Agent", "mallory"), ("Content-Length", str(len(content)))]
-    if body is not None:
-        headers.append(("Content-Type", "application/json"))
-    outgoing = http.send(h11.Request(method=method, target=path, headers=headers)) or b""
-    outgoing += http.send(h11.Data(data=content)) or b""
-    outgoing += http.send(h11.EndOfMessage()) or b""
-    await stream.write(outgoing)
+    async def request(self, method: str, path: str, body: str | None = None) -> Answer:
+        """The answer to one request; ConnectionFailed or h11.ProtocolError otherwise."""
+        http = self._http
+        if http.our_state is h11.DONE:
+            http.start_next_cycle()
+        content = (body or "").encode()
+        headers = [*self._headers, ("Content-Length", str(len(content)))]
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
+        outgoing = http.send(h11.Request(method=method, target=path, headers=headers)) or b""
+        outgoing += http.send(h11.Data(data=content)) or b""
+        outgoing += http.send(h11.EndOfMessage()) or b""
+        await self._stream.write(outgoing)
 
-    status, received = 0, bytearray()
-    while True:
-        event = http.next_event()
-        match event:
-            case h11.Response():
-                status = event.status_code
-            case h11.Data():
-                received += event.data
-                if len(received) > MAX_ANSWER:
-                    raise h11.RemoteProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
-            case h11.EndOfMessage():
-                return Answer(status, received.decode("utf-8", "replace"))
-            case h11.NEED_DATA:
-                http.receive_data(await stream.read())
-            case h11.ConnectionClosed():
-                raise h11.RemoteProtocolError("the connection ended before the answer did")
+        status, received = 0, bytearray()
+        while True:
+            event = http.next_event()
+            match event:
+                case h11.Response():
+                    status = event.status_code
+                case h11.Data():
+                    received += event.data
+                    if len(received) > MAX_ANSWER:
+                        raise h11.RemoteProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
+                case h11.EndOfMessage():
+                    return Answer(status, received.decode("utf-8", "replace"))
+                case h11.NEED_DATA:
+                    http.receive_data(await self._stream.read())
+                case h11.ConnectionClosed():
+                    raise h11.RemoteProtocolError("the connection ended before the answer did")

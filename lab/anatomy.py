@@ -12,9 +12,6 @@ from lab.tls.proof import scheme_name
 VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1", b"\x03\x03": "TLS 1.2"}
 """What a record's header says (RFC 5246 section 6.2.1 and appendix E.1)."""
 
-VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1", b"\x03\x03": "TLS 1.2"}
-"""What a record's header says (RFC 5246 section 6.2.1 and appendix E.1)."""
-
 
 @dataclass(frozen=True)
 class Field:

@@ -6,6 +6,7 @@ folder named after the run; `follow` copies these together into one run director
 """
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from attacker.scope import in_lab_container
 from lab import control, pki
+from lab.control import Target
 from lab.events import EventLog, PartStopped, RunStarted
 from lab.pki import KeyType
+from lab.plan import short_story
 from lab.run import (
     ATTACKER,
     AUTHORITY,
@@ -29,6 +32,7 @@ from lab.run import (
 )
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
+from lab.tls.versions import TLS12
 from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
 
 PUBLIC = Path("/public")
@@ -57,7 +61,7 @@ def start_run(key_type: KeyType) -> None:
         pki.issue(*folders, key_type)
     name = new_run_name()
     log = EventLog(DATA / name, AUTHORITY)
-    log.report(RunStarted("classroom", name))
+    log.report(RunStarted("classroom", name, **dataclasses.asdict(short_story(key_type))))
     log.report(pki.issued_event(KEYS / "client"))
     log.close()
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
@@ -78,7 +82,7 @@ async def run_control(gateways: list[tuple[str, int]]) -> None:
     except TimeoutError:
         pass  # the judge says what is missing
     log = EventLog(DATA / name, CONTROL)
-    for tried in await control.try_stolen_key(bundle, gateways):
+    for tried in await control.try_stolen_key(Target(gateway, TLS12, bundle) for gateway in gateways):
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():

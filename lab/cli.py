@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -21,13 +21,15 @@ from typer.exceptions import TyperException
 from attacker.capture import read_file
 from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture
-from attacker.moves import MOVES
-from lab import classroom, embedded, parts, sightings, story, verdicts
+from attacker.moves import MOVES, Move
+from lab import classroom, embedded, parts, sightings, story, tables, verdicts
+from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
-from lab.run import SHORT_STORY, Run, RunError, open_run
+from lab.plan import Plan, PlanError, full_matrix, key_types, short_story
+from lab.run import Run, RunError, open_run
 from lab.supervisor import PartFailed
 from lab.tls.errors import BundleError
-from victim_server.schemes import SCHEMES
+from victim_server.schemes import SCHEMES, VERSIONS
 
 T = TypeVar("T")
 
@@ -53,12 +55,53 @@ def demo(
     """Run the embedded lab, tell its story, print the verdicts."""
     console = story.new_console(quiet=as_json)
     teller = story.Teller(console)
-    judgement = _finish(embedded.run_embedded(runs, key_type, _port(port), teller.update))
+    plan = short_story(key_type)
+    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), teller.update))
     run = open_run(runs / judgement.run)
     teller.update(run, judgement)
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
     _end(judgement, as_json)
+
+
+@app.command()
+def matrix(
+    scheme: Annotated[list[str] | None, typer.Option(help="A scheme; all if not given. Repeatable.")] = None,
+    move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
+    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
+    key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
+    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Try every move at every scheme, in TLS 1.2 and 1.3, and print what each did."""
+    judgements = [
+        _run_matrix(full_matrix(scheme or (), move or (), tls or (), key, repeat), runs, as_json)
+        for key in key_types(key_type or ["p256"])
+    ]
+    if as_json:
+        print(json.dumps([json.loads(judgement.to_json()) for judgement in judgements], indent=2))
+    sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
+
+
+def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> verdicts.Judgement:
+    console = story.new_console(quiet=as_json)
+    with tables.MatrixProgress(len(plan)) as progress:
+        judgement = _finish(embedded.run_embedded(runs, plan, None, progress.update))
+    if as_json:
+        return judgement
+    console.print(f"\n{plan.key_type} keys, {progress.summary()}")
+    for heading, table in tables.matrix_tables(judgement):
+        console.print(f"\n{heading}", style="bold")
+        story.print_trimmed(console, table)
+    for error in judgement.errors:
+        console.print(error, style="yellow", markup=False)
+    for finding in tables.findings(judgement):
+        console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
+    if "1.3" in plan.versions:
+        console.print(f"\n{tables.NOTE_ON_TLS13}")
+    console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
+    return judgement
 
 
 @app.command(name="verdicts")
@@ -131,11 +174,21 @@ def _facts(seen: sightings.Sighting) -> list[tuple[str, str]]:
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
-    rows = [
-        {"id": m.id, "title": m.title, "sends": m.sends, "refused_by": m.refused_by, "alert": m.alert.label}
-        for m in MOVES
-    ]
+    rows = [{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES]
     _show(rows, as_json)
+
+
+def _refusals(move: Move) -> Iterator[tuple[str, str]]:
+    """What makes a correct server refuse it, by version."""
+    for version in VERSIONS:
+        for number, failure in enumerate(move.fails.get(version, ())):
+            suffix = f" {number + 1}" if number else ""
+            alerts = " or ".join(alert.label for alert in failure.alerts)
+            yield f"refused in {version}{suffix}", f"{failure.clause}: {alerts}"
+        if version in move.impossible:
+            yield f"not in {version}", move.impossible[version]
+    if move.as_herself:
+        yield "refused", HERSELF
 
 
 @app.command()
@@ -203,7 +256,7 @@ def main() -> NoReturn:
         if not str(error):  # called without anything: the help was shown
             sys.exit(BAD_INPUT)
         _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
-    except (AttackerError, BundleError, PkiError, RunError) as error:
+    except (AttackerError, BundleError, PkiError, PlanError, RunError) as error:
         _bad_input(str(error))
     except OSError as error:
         if error.filename is None:
@@ -263,8 +316,8 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
         story.print_trimmed(console, Padding(facts, (0, 0, 1, 2)))
 
 
-def _port(port: int | None) -> int | None:
-    highest = 65535 - 2 * len(SHORT_STORY)
+def _port(port: int | None, plan: Plan) -> int | None:
+    highest = 65536 - embedded.port_count(plan)
     if port is not None and not 1 <= port <= highest:
         _bad_input(f"--port {port}: choose one from 1 to {highest}")
     return port

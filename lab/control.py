@@ -8,38 +8,49 @@ without the key either.
 import asyncio
 import base64
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from attacker.replay import attempt
+from attacker.moves import STOLEN_KEY
+from attacker.plays import stolen_key
+from attacker.replay import Attempt, attempt
 from attacker.search import find_in_streams
-from lab.events import CaptureSearched, GatewayListening, MoveTried
-from lab.pki import SERVER_NAME
-from lab.run import Run
-from lab.tls import proof
+from lab.events import CaptureSearched, MoveTried
+from lab.pki import CUSTOMER, SERVER_NAME
 from lab.tls.bundle import Bundle
 from lab.tls.proof import PrivateKey
-from lab.verdicts import STOLEN_KEY
 
 
-async def try_stolen_key(bundle: Bundle, targets: Iterable[tuple[str, int]]) -> list[MoveTried]:
+@dataclass(frozen=True)
+class Target:
+    """A gateway, a version to try there, and the bundle that it should take."""
+
+    address: tuple[str, int]
+    version: int
+    bundle: Bundle
+
+
+async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
     """Presents the stolen bundle at every gateway, which must take it."""
-    prove = proof.prove_with(bundle.key)
-    return await asyncio.gather(
-        *(attempt(STOLEN_KEY, target, SERVER_NAME, bundle.chain, prove, None) for target in targets)
-    )
+
+    async def try_one(target: Target) -> MoveTried:
+        it = Attempt(STOLEN_KEY, target.version, target.address, SERVER_NAME, CUSTOMER)
+        return await attempt(it, stolen_key(target.bundle, target.version))
+
+    return await asyncio.gather(*map(try_one, targets))
 
 
-def gateways(run: Run) -> list[tuple[str, int]]:
-    """Where the run's gateways listen, each as host and port."""
-    return [(gateway.host, gateway.port) for gateway in run.all(GatewayListening)]
+def search_capture(capture: Path, bundle: Bundle, *others: Bundle) -> CaptureSearched:
+    """Looks for the certificate, which must be there, and for the keys, which must not, in every TCP stream.
 
-
-def search_capture(capture: Path, bundle: Bundle) -> CaptureSearched:
-    """Looks for the certificate, which must be there, and for the key, which must not, in every TCP stream."""
-    forms = key_forms(bundle.key)
+    `others` are further bundles whose keys must not be there.
+    """
+    forms = dict(key_forms(bundle.key))
+    for number, other in enumerate(others, start=2):
+        forms |= {f"key {number}, {name}": form for name, form in key_forms(other.key).items()}
     found = find_in_streams(capture, {"certificate": bundle.chain[0], **forms})
     places = [(hit.needle, f"{hit.sender} to {hit.receiver}, byte {hit.offset}") for hit in found.hits]
     return CaptureSearched(

@@ -1,6 +1,7 @@
 """The embedded lab: every part a process of its own on loopback, with no root and no Docker."""
 
 import asyncio
+import dataclasses
 import socket
 import tempfile
 from collections.abc import Callable
@@ -8,33 +9,29 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab import control, pki
-from lab.events import EventLog, PartStopped, RunStarted
-from lab.pki import Issued, KeyType
-from lab.run import (
-    ATTACKER,
-    LAB,
-    SHORT_STORY,
-    VICTIM_CLIENT,
-    VICTIM_SERVER,
-    Folders,
-    Run,
-    make_run_folder,
-    new_run_name,
-)
+from lab.control import Target
+from lab.events import EventLog, MoveTried, PartStopped, RunStarted
+from lab.pki import Issued
+from lab.plan import Plan
+from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Folders, Run, make_run_folder, new_run_name
 from lab.supervisor import Part, Supervisor
 from lab.tls.bundle import Bundle
-from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
+from lab.tls.versions import TLS12, TLS13
+from lab.verdicts import Judgement, gateway_schemes, judge, judge_unfinished
+from victim_server.schemes import find_scheme
 
 HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.5
 RUN_SECONDS = 30.0
+SECONDS_AN_ATTEMPT = 0.1
 POLL_SECONDS = 0.02
+VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 
 Watcher = Callable[[Run], object]
 """Called whenever something new has happened in the run."""
 
 
-async def run_embedded(runs: Path, key_type: KeyType, first_port: int | None, watch: Watcher) -> Judgement:
+async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Watcher) -> Judgement:
     """One whole run, from issuing to verdicts; writes verdicts.json.
 
     `first_port` and the ports after it are the gateways' and then the relay's; None takes free ones. Raises RunError,
@@ -46,14 +43,17 @@ async def run_embedded(runs: Path, key_type: KeyType, first_port: int | None, wa
         log = EventLog(folders.part(LAB), LAB)
         stack.callback(log.close)
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
-        log.report(RunStarted("embedded", name))
-        issued = pki.issue(keys / "public", keys / VICTIM_SERVER, keys / VICTIM_CLIENT, key_type)
-        log.report(pki.issued_event(keys / VICTIM_CLIENT))
+        log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
+        folder = keys / VICTIM_CLIENT
+        issued = pki.issue(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type, attacker=keys / ATTACKER)
+        log.report(pki.issued_event(folder))
+        if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
+            log.report(pki.issued_event(folder, pki.SELF_SIGNED))
         run = Run(folders.path)
         async with Supervisor() as parts:
-            for part in _parts(folders, issued, _ports(first_port)):
+            for part in _parts(folders, issued, plan, _ports(plan, first_port)):
                 await parts.start(part)
-            judgement = await _follow(run, parts, log, issued, watch)
+            judgement = await _follow(run, plan, parts, log, issued, watch)
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
         run.update()
         folders.verdicts.write_text(judgement.to_json())
@@ -61,67 +61,93 @@ async def run_embedded(runs: Path, key_type: KeyType, first_port: int | None, wa
         return judgement
 
 
-async def _follow(run: Run, parts: Supervisor, log: EventLog, issued: Issued, watch: Watcher) -> Judgement:
+async def _follow(run: Run, plan: Plan, parts: Supervisor, log: EventLog, issued: Issued, watch: Watcher) -> Judgement:
     """Watches until the verdicts are in or the time is up; runs the control after the moves, so that it frames them."""
     controlled = False
     try:
-        async with asyncio.timeout(RUN_SECONDS):
-            while (judgement := judge(run)) is None:
+        async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
+            while True:
                 await parts.check()
                 if run.update():
                     watch(run)
-                    if not controlled and _gateways_tried(run):
+                    if not controlled and sum(1 for _ in run.all(MoveTried)) >= len(plan):
                         controlled = True
-                        await _control(run, log, issued)
+                        await _control(run, plan, log, issued)
+                    if controlled and (judgement := judge(run)):
+                        return judgement
                 else:
                     await asyncio.sleep(POLL_SECONDS)
-            return judgement
     except TimeoutError:
         return judge_unfinished(run)
 
 
-def _gateways_tried(run: Run) -> bool:
-    ports = [port for _, port in control.gateways(run)]
-    return len(ports) == len(SHORT_STORY) and tried_everywhere(run, ports)
-
-
-async def _control(run: Run, log: EventLog, issued: Issued) -> None:
-    bundle = Bundle((issued.client.der,), issued.client.key)
-    for tried in await control.try_stolen_key(bundle, control.gateways(run)):
+async def _control(run: Run, plan: Plan, log: EventLog, issued: Issued) -> None:
+    ports = {scheme.id: port for port, scheme in gateway_schemes(run).items()}
+    bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
+    targets = [
+        Target((HOST, ports[scheme.id]), VERSION_NUMBERS[version], _bundle(bundles[scheme.trusts]))
+        for scheme, version in plan.doors()
+    ]
+    for tried in await control.try_stolen_key(targets):
         log.report(tried)
-    log.report(control.search_capture(run.folders.capture, bundle))
+    log.report(control.search_capture(run.folders.capture, *map(_bundle, bundles.values())))
 
 
-def _parts(folders: Folders, issued: Issued, ports: list[int]) -> list[Part]:
+def _bundle(identity: pki.Identity) -> Bundle:
+    return Bundle((identity.der,), identity.key)
+
+
+def _parts(folders: Folders, issued: Issued, plan: Plan, ports: list[int]) -> list[Part]:
     """The three parts. Alice's connections go to the relay, as if her network had sent them there."""
-    gateways = dict(zip(SHORT_STORY, ports[: len(SHORT_STORY)], strict=True))
-    relays = dict(zip(gateways, ports[len(SHORT_STORY) :], strict=True))
-    server = [f"--port={scheme}={port}" for scheme, port in gateways.items()]
-    client = [f"--gateway={scheme}=https://localhost:{port}" for scheme, port in relays.items()]
-    forwards = [f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in gateways.items()]
-    ca, tls = f"--ca={issued.ca_pem}", "--tls=1.2"
+    mallory = issued.mallory
+    assert mallory
+    schemes = [find_scheme(scheme) for scheme in plan.schemes]
+    gateways = dict(zip(plan.schemes, ports[: len(schemes)], strict=True))
+    relays = dict(zip(plan.schemes, ports[len(schemes) :], strict=True))
+    ca = f"--ca={issued.ca_pem}"
+    server = [
+        f"--host={HOST}",
+        *(f"--port={scheme}={port}" for scheme, port in gateways.items()),
+        f"--bundle={issued.server_pem}",
+        f"--issued={issued.issued_pem}",
+        ca,
+    ]
+    attacker = [
+        "relay",
+        *(f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in gateways.items()),
+        *(f"--move={move}" for move in plan.moves),
+        *(f"--tls={version}" for version in plan.versions),
+        f"--rounds={plan.rounds}",
+        *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
+        f"--folder={folders.part(ATTACKER)}",
+    ]
+    client = [
+        *(f"--gateway={scheme}=https://localhost:{port}" for scheme, port in relays.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={scheme.id}={issued.client_self_signed_pem}" for scheme in schemes if scheme.trusts == "pinned"),
+        *(f"--forward-certificate={scheme.id}" for scheme in schemes if not scheme.asks_in_tls),
+        ca,
+        f"--every={LOGIN_EVERY_SECONDS}",
+    ]
     return [
-        _part(folders, VICTIM_SERVER, f"--host={HOST}", *server, f"--bundle={issued.server_pem}", ca, tls),
-        Part(ATTACKER, "attacker", ("relay", *forwards, f"--folder={folders.part(ATTACKER)}")),
-        _part(
-            folders,
-            VICTIM_CLIENT,
-            *client,
-            f"--bundle={issued.client_pem}",
-            ca,
-            tls,
-            f"--every={LOGIN_EVERY_SECONDS}",
-        ),
+        _part(folders, VICTIM_SERVER, server),
+        Part(ATTACKER, "attacker", tuple(attacker)),
+        _part(folders, VICTIM_CLIENT, client),
     ]
 
 
-def _part(folders: Folders, name: str, *arguments: str) -> Part:
+def _part(folders: Folders, name: str, arguments: list[str]) -> Part:
     return Part(name, name.replace("-", "_"), (*arguments, f"--folder={folders.part(name)}"))
 
 
-def _ports(first: int | None) -> list[int]:
+def port_count(plan: Plan) -> int:
+    """How many ports a run takes: a gateway's and a relay's for each scheme."""
+    return 2 * len(plan.schemes)
+
+
+def _ports(plan: Plan, first: int | None) -> list[int]:
     """A port for each gateway and for each relay in front of it."""
-    count = 2 * len(SHORT_STORY)
+    count = port_count(plan)
     if first is not None:
         return list(range(first, first + count))
     with ExitStack() as stack:

@@ -25,10 +25,15 @@ FILE_NAME = "events.jsonl"
 
 @dataclass(frozen=True)
 class RunStarted:
-    """`mode` is embedded or classroom."""
+    """`mode` is embedded or classroom; the rest is what the run sets out to do (`lab.plan.Plan`)."""
 
     mode: str
     run: str
+    schemes: tuple[str, ...]
+    moves: tuple[str, ...]
+    versions: tuple[str, ...]
+    key_type: str
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,8 @@ class CertificateCaptured:
     """A client's Certificate message was read off the wire.
 
     `message` is the handshake message and `record` the five-byte header of the record it began in; `proof` is the
-    CertificateVerify that followed, None where there was none. All hex.
+    CertificateVerify that followed, None where there was none, and `transcript` has the messages that it signed, empty
+    where some were not seen. All hex.
     """
 
     client: str
@@ -165,6 +171,7 @@ class CertificateCaptured:
     record: str
     message: str
     proof: str | None
+    transcript: tuple[str, ...]
     client_random: str
     server_random: str
     source: str
@@ -172,21 +179,43 @@ class CertificateCaptured:
 
 
 @dataclass(frozen=True)
+class HandshakeSeen:
+    """A handshake was seen in which no client certificate can be read.
+
+    `client_records` and `server_records` are the records as the wire shows them, `handshake 512`: type and length;
+    `asked` says whether a CertificateRequest could be read.
+    """
+
+    client: str
+    server: str
+    tls: str
+    server_name: str
+    client_random: str
+    server_random: str
+    client_records: tuple[str, ...]
+    server_records: tuple[str, ...]
+    asked: bool
+
+
+@dataclass(frozen=True)
 class MoveTried:
     """One attempt to get in with a certificate that is not one's own; a control reports its attempts the same way.
 
-    `sent` and `received` are the attempt's messages in order, `name (n bytes)`; `alert` is the alert that ended it,
-    with `alert_by` (`server` or `client`); `status` and `body` are the HTTP answer where it got that far; `error` says
-    what happened where it was neither let in nor refused. `local` is the attempt's own address, host:port.
+    `steps` is what crossed the wire, in order: sender, name and hex of each message, ChangeCipherSpec and alert; rounds
+    after the first go without. `alert` is the alert that ended the attempt, with `alert_by` (`server` or `client`);
+    `status` and `body` are the HTTP answer where it got that far; `error` says what happened where it was neither let
+    in nor refused, or why there was nothing to try. `local` is the attempt's own address, host:port, and `seen_at` the
+    server at which the certificate was seen, as its CertificateCaptured has it.
     """
 
     server: str
     local: str
+    seen_at: str
     move: str
     tls: str
+    round: int
     outcome: str
-    sent: tuple[str, ...]
-    received: tuple[str, ...]
+    steps: tuple[tuple[str, str, str], ...]
     alert: int | None
     alert_by: str | None
     status: int | None
@@ -234,6 +263,7 @@ Event: TypeAlias = (
     | PositionTaken
     | PositionLeft
     | CertificateCaptured
+    | HandshakeSeen
     | MoveTried
     | Trouble
     | PartStopped
@@ -324,12 +354,17 @@ def from_line(line: str) -> Recorded:
         raise ValueError("an event's time has an offset from UTC, and its type is a string")
     known = _BY_NAME.get(kind) if version == VERSION else None
     if known:
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        values = {key: _frozen(value) for key, value in fields.items()}
         try:
             return Recorded(part, sequence, time, known(**values))
         except TypeError:
             pass  # other fields than this version's: shown as it stands
     return Recorded(part, sequence, time, UnknownEvent(kind, fields))
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, whose place in an event a tuple has."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def read_events(path: Path) -> Iterator[Recorded]:

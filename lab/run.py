@@ -20,9 +20,6 @@ VICTIM_CLIENT = "victim-client"
 VICTIM_SERVER = "victim-server"
 CONTROL = "control"
 
-SHORT_STORY = ("mtls", "certificate-only")
-"""The schemes of the short story: the question's answer needs these two."""
-
 VERDICTS_FILE = "verdicts.json"
 CAPTURE_FILE = "capture.pcapng"
 

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attacker.handshake import Capture
-from attacker.raid import version_name
 from lab.run import RunError
+from lab.tls.versions import version_name
 
 
 @dataclass(frozen=True)

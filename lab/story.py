@@ -9,29 +9,32 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attacker.moves import MOVES
-from attacker.replay import ACCEPTED
+from attacker.moves import MOVES, STOLEN_KEY
+from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.anatomy import Field, certificate_fields, proof_fields
 from lab.events import (
     BundleIssued,
     CaptureSearched,
+    ClientAuthenticated,
+    HandshakeSeen,
     MoneyMoved,
     PositionTaken,
     RunStarted,
     UnknownEvent,
 )
-from lab.run import ATTACKER, SHORT_STORY, Run
+from lab.plan import Plan
+from lab.run import ATTACKER, Run
 from lab.verdicts import (
     CLIENT,
-    STOLEN_KEY,
+    Docket,
     Judgement,
     Verdict,
     captured,
-    gateway_schemes,
+    door_verdicts,
     missing_verdicts,
-    scheme_verdicts,
+    plan_of,
 )
-from victim_server.schemes import Scheme, find_scheme
+from victim_server.schemes import Scheme
 
 WIDTH = 110
 OCTETS_A_LINE = 16
@@ -60,7 +63,7 @@ class Teller:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._told = 0
-        self._begun = False
+        self._acts: tuple[Act, ...] = ()
 
     def update(self, run: Run, judgement: Judgement | None = None) -> bool:
         """Tells the acts that can be told now; with a judgement, all that are left and can be.
@@ -68,13 +71,13 @@ class Teller:
         True for the one call that comes to the end.
         """
         started = run.first(RunStarted)
-        if started and not self._begun:
-            self._begun = True
+        if started and not self._acts:
+            self._acts = acts(plan_of(run))
             self._print(Text(QUESTION, "bold"), Text(f"run {started.run}, {started.mode}"))
-        if self._told == len(ACTS):
+        if self._told == len(self._acts):
             return False
-        while self._told < len(ACTS):
-            act = ACTS[self._told]
+        while self._told < len(self._acts):
+            act = self._acts[self._told]
             lines = act.tell(run, judgement)
             if lines is None and judgement is None:
                 return False
@@ -162,32 +165,64 @@ def _kept(run: Run) -> Iterator[str]:
         yield f"{path.relative_to(run.folders.path)}: {certificates} certificate, {keys or 'no'} private key"
 
 
-def _door(scheme: Scheme) -> Callable[[Run, Judgement | None], Lines | None]:
+def _tls13(run: Run, judgement: Judgement | None) -> Lines | None:
+    seen = next((one for one in run.all(HandshakeSeen) if one.tls == "1.3"), None)
+    return _tell_tls13(run, seen) if seen and _login13(run) else None
+
+
+def _login13(run: Run) -> ClientAuthenticated | None:
+    return next((one for one in run.all(ClientAuthenticated) if one.tls == "1.3"), None)
+
+
+def _tell_tls13(run: Run, seen: HandshakeSeen) -> Lines:
+    login = _login13(run)
+    assert login
+    yield Text(f"The same client, TLS 1.3: {seen.client} to {seen.server}. This is all that the wire shows:")
+    yield facts(
+        ("ClientHello", f"random {seen.client_random}"),
+        ("ServerHello", f"random {seen.server_random}"),
+        ("alice's records", ", ".join(seen.client_records)),
+        ("the server's", ", ".join(seen.server_records)),
+    )
+    yield Text("Behind the hellos everything is application_data, the Certificate and its proof too:")
+    yield facts(
+        ("the gateway's word", f"it took the client for {login.subject}"),
+        ("by the certificate", f"{login.sha256}, which the TLS 1.3 records show to nobody"),
+    )
+
+
+def _door(scheme: Scheme, version: str) -> Callable[[Run, Judgement | None], Lines | None]:
     def tell(run: Run, judgement: Judgement | None) -> Lines | None:
-        there = scheme in gateway_schemes(run).values()
-        return _tell_door(run, scheme) if there and not missing_verdicts(run, scheme) else None
+        docket = Docket(run)
+        there = scheme in docket.schemes.values() and not missing_verdicts(docket, scheme, version)
+        return _tell_door(docket, scheme, version) if there else None
 
     return tell
 
 
-def _tell_door(run: Run, scheme: Scheme) -> Lines:
+def _tell_door(docket: Docket, scheme: Scheme, version: str) -> Lines:
+    yield facts(("asks for", scheme.asks_for), ("checks", scheme.verifies))
     titles = {move.id: move.title for move in MOVES}
-    for verdict in scheme_verdicts(run, scheme):
+    for verdict in door_verdicts(docket, scheme, version):
         yield Text.assemble((f"{verdict.move}: ", "bold"), f"{titles[verdict.move]}.")
+        if verdict.outcome == NOT_APPLICABLE:
+            yield facts(("  not applicable", verdict.evidence.reason))
+            continue
         yield facts(
-            ("  sent", ", ".join(verdict.evidence.sent)),
-            ("  came back", _came_back(verdict)),
+            ("  sent", ", ".join(map(str, verdict.evidence.by("client")))),
+            ("  came back", came_back(verdict)),
             ("  gateway", verdict.evidence.reason),
             ("  outcome", _outcome(verdict)),
         )
 
 
-def _came_back(verdict: Verdict) -> str:
+def came_back(verdict: Verdict) -> str:
     evidence = verdict.evidence
     if evidence.http:
         return f"HTTP {evidence.http.status} {evidence.http.body}"
     if evidence.alert:
-        return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}"
+        unseen = ", which only it can read" if evidence.alert_seen_by == "gateway" else ""
+        return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}{unseen}"
     return "nothing"
 
 
@@ -197,13 +232,15 @@ def _outcome(verdict: Verdict) -> Text:
         words += f", and {verdict.evidence.stolen} moved from alice to mallory"
     text = Text.assemble((words, "bold red" if verdict.outcome == ACCEPTED else "bold green"))
     if not verdict.as_expected:
-        text.append(f"  FINDING: expected {_expectation(verdict)}", "bold yellow")
+        text.append(f"  FINDING: expected {due(verdict)}", "bold yellow")
     return text
 
 
-def _expectation(verdict: Verdict) -> str:
-    due = verdict.evidence.expected_alert
-    return f"{verdict.expected} by alert {due.name} ({due.number})" if due else verdict.expected
+def due(verdict: Verdict) -> str:
+    """What theory has, as far as the evidence tells it."""
+    by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]
+    by += [f"HTTP {status}" for status in verdict.evidence.expected_statuses]
+    return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
 
 
 def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
@@ -213,7 +250,12 @@ def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
 def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     yield Text("A refusal means something only if the right key gets in by the same way.")
     who = {CLIENT: "alice herself", STOLEN_KEY: "the stolen bundle: this replay, with her key"}
-    yield facts(*((f"{who[control.control]}, at {control.scheme}", control.outcome) for control in judgement.controls))
+    yield facts(
+        *(
+            (f"{who[control.control]}, at {control.scheme}, TLS {control.tls}", control.outcome)
+            for control in judgement.controls
+        )
+    )
     searched = run.first(CaptureSearched)
     if searched:
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
@@ -259,7 +301,7 @@ def verdict_table(judgement: Judgement) -> Table:
     for heading in ("scheme", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
-        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _came_back(verdict))
+        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), came_back(verdict))
     return table
 
 
@@ -271,10 +313,10 @@ def _outcome_word(verdict: Verdict) -> Text:
 def _answer(judgement: Judgement) -> str:
     """One closing sentence, out of what was measured."""
     if not judgement.as_expected:
-        odd = [f"{v.move} at {v.scheme}" for v in judgement.verdicts if not v.as_expected]
+        odd = [f"{v.move} at {v.scheme}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
         return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
     opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
-    held = [v for v in judgement.verdicts if v.outcome != ACCEPTED]
+    held = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: the one that crossed the wire opened "
         f"{', '.join(sorted(opened))}, and the {len(held)} refusals at {', '.join(sorted({v.scheme for v in held}))} "
@@ -311,16 +353,16 @@ def _dump(fields: Iterator[Field]) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-ACTS = (
-    Act("1. Issued", _issued),
-    Act("2. In between", _position),
-    Act("3. On the wire", _wire),
-    *(
-        Act(f"{number}. At the door `{scheme.id}`: asks for {scheme.asks_for}, checks {scheme.verifies}", _door(scheme))
-        for number, scheme in enumerate(
-            sorted(map(find_scheme, SHORT_STORY), key=lambda scheme: scheme.checks_proof), start=4
-        )
-    ),
-    Act(f"{4 + len(SHORT_STORY)}. Controls", _controls),
-    Act(f"{5 + len(SHORT_STORY)}. Verdicts", _verdicts),
-)
+def acts(plan: Plan) -> tuple[Act, ...]:
+    """The acts of a run with this plan, numbered; the doors that ask for less come first."""
+    doors = sorted(plan.doors(), key=lambda door: door[0].checks_proof)
+    told: list[tuple[str, Callable[[Run, Judgement | None], Lines | None]]] = [
+        ("Issued", _issued),
+        ("In between", _position),
+        ("On the wire", _wire),
+        *((f"At the door `{scheme.id}`, TLS {version}", _door(scheme, version)) for scheme, version in doors),
+        ("Over TLS 1.3", _tls13),
+        ("Controls", _controls),
+        ("Verdicts", _verdicts),
+    ]
+    return tuple(Act(f"{number}. {title}", tell) for number, (title, tell) in enumerate(told, start=1))

@@ -1,18 +1,19 @@
 """The judge: from a run's events to its verdicts.
 
-A verdict says what a scheme did with a move, beside what theory expects of it. What is expected follows from two
-tables alone, the schemes' and the moves', and was settled before the run. Every verdict is framed by controls that must
-succeed: alice herself, and the same replay code with the real key. Where one fails there are no verdicts, but errors.
+A verdict says what a scheme did with a move, beside what theory expects of it (`lab.expectations`). Every verdict is
+framed by controls that must succeed: alice herself, and the same replay code with the real key. Where one fails there
+are no verdicts, but errors.
 """
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from attacker.moves import MOVES, Move
-from attacker.replay import ACCEPTED, INCONCLUSIVE, REFUSED
+from attacker.moves import MOVES, STOLEN_KEY, Move
+from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
     BundleIssued,
     CertificateCaptured,
@@ -22,14 +23,17 @@ from lab.events import (
     LoggedIn,
     LoginFailed,
     MoveTried,
+    RunStarted,
 )
+from lab.expectations import Expectation, expectation
+from lab.plan import Plan, short_story
+from lab.reasons import ProofReason, proof_reason
 from lab.run import Run
 from lab.tls.alerts import alert_name
 from victim_server.schemes import Scheme, find_scheme
 
 VERSION = 1
 CLIENT = "client"
-STOLEN_KEY = "stolen-key"
 
 
 @dataclass(frozen=True)
@@ -70,37 +74,64 @@ class HttpAnswer:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """Something that crossed the wire in an attempt; its bytes in hex."""
+
+    sender: str
+    name: str
+    hex: str
+
+    def __str__(self) -> str:
+        if self.name.startswith("alert"):
+            return f"{self.name} ({int(self.hex[2:4], 16)})"
+        octets = len(self.hex) // 2
+        return f"{self.name} ({octets} byte{'s' if octets > 1 else ''})"
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """What an attempt sent and what came back. `reason` is the gateway's own; `ms` from connect to verdict."""
+    """What an attempt sent and what came back. `reason` is the gateway's own; `ms` from connect to verdict.
+
+    `alert_seen_by` is `attacker`, or `gateway` for an alert that was protected with keys that the attacker doesn't have
+    and is known from the gateway's own report. `clause` is what asks for the refusal, or what lets the move in;
+    `proof` is there where a proof was sent and refused.
+    """
 
     alert: SentAlert | None
+    alert_seen_by: str | None
     http: HttpAnswer | None
     reason: str
     ms: float
     stolen: int
-    sent: tuple[str, ...]
-    received: tuple[str, ...]
-    refused_by: str
-    expected_alert: SentAlert | None
+    messages: tuple[Sent, ...]
+    clause: str
+    expected_alerts: tuple[SentAlert, ...]
+    expected_statuses: tuple[int, ...]
+    proof: ProofReason | None
+
+    def by(self, sender: str) -> tuple[Sent, ...]:
+        """The messages of one side."""
+        return tuple(message for message in self.messages if message.sender == sender)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scheme did with a move."""
+    """What a scheme did with a move, `attempts` times. Where it did not do the same each time, `deviations` counts the
+    times that were not as expected, and the evidence is of the first of them."""
 
     scheme: str
     tls: str
     move: str
     expected: str
     outcome: str
+    attempts: int
+    deviations: int
     evidence: Evidence
 
     @property
     def as_expected(self) -> bool:
-        """The outcome is the expected one, and a refusal came with the alert that the RFC gives for it."""
-        alert, due = self.evidence.alert, self.evidence.expected_alert
-        right_reason = due is None or (alert is not None and alert.number == due.number)
-        return self.outcome == self.expected and right_reason
+        """Every attempt's outcome is the expected one, and every refusal came with an alert that the RFC has for it."""
+        return not self.deviations
 
 
 @dataclass(frozen=True)
@@ -125,116 +156,236 @@ class Judgement:
         return json.dumps(fields, indent=2) + "\n"
 
 
-def expected_outcome(scheme: Scheme, move: Move) -> str:
-    """What theory expects, from the scheme's declared check alone: no move has the key that a proof takes."""
-    return REFUSED if scheme.checks_proof else ACCEPTED
+Word = ClientRefused | ClientAuthenticated
+Door = tuple[str, str]
+"""A scheme's id and a version."""
+
+
+class Docket:
+    """A run's events, sorted for the judge: attempts by door and move, each with the gateway's word on it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.plan = plan_of(run)
+        self.schemes = gateway_schemes(run)
+        self._attempts: dict[tuple[Door, str], list[MoveTried]] = defaultdict(list)
+        self._words: dict[tuple[str, str], list[Word]] = defaultdict(list)
+        self._asked: dict[int, Word | None] = {}
+        told: dict[tuple[str, str], int] = defaultdict(int)
+        for recorded in run.events:
+            event = recorded.event
+            if isinstance(event, Word):
+                self._words[event.scheme, event.peer].append(event)
+        for tried in run.all(MoveTried):
+            scheme = self.schemes.get(_port(tried.server))
+            if scheme:
+                self._attempts[(scheme.id, tried.tls), tried.move].append(tried)
+                words, at = self._words[scheme.id, tried.local], told[scheme.id, tried.local]
+                told[scheme.id, tried.local] += 1  # a port may be used again
+                self._asked[id(tried)] = words[at] if at < len(words) else None
+
+    def attempts(self, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
+        """The attempts at a door, in order."""
+        return self._attempts.get(((scheme.id, version), move), [])
+
+    def word(self, tried: MoveTried) -> Word | None:
+        """What the gateway itself reported of this very connection; None as long as it hasn't."""
+        return self._asked.get(id(tried))
+
+    def outcome(self, tried: MoveTried) -> str:
+        """What became of an attempt. The attacker may not be able to read how a connection ended; the gateway knows."""
+        word = self.word(tried)
+        refused = isinstance(word, ClientRefused) and word.alert is not None
+        return REFUSED if refused and tried.outcome == INCONCLUSIVE else tried.outcome
 
 
 def judge(run: Run) -> Judgement | None:
     """The run's outcome; None as long as something that belongs to it hasn't happened yet."""
-    return None if missing(run) else _judgement(run, ())
+    docket = Docket(run)
+    return None if missing(docket) else _judgement(docket, ())
 
 
 def judge_unfinished(run: Run) -> Judgement:
     """The outcome of a run that will not go on: errors, and no verdicts, for what is missing."""
-    return _judgement(run, tuple(missing(run)))
+    docket = Docket(run)
+    return _judgement(docket, tuple(missing(docket)))
 
 
-def missing(run: Run) -> list[str]:
+def plan_of(run: Run) -> Plan:
+    """What the run set out to do; the short story where it doesn't say."""
+    started = run.first(RunStarted)
+    if not started:
+        return short_story()
+    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds)
+
+
+def missing(docket: Docket) -> list[str]:
     """What this run still lacks for its verdicts, a sentence each, with the last thing that was heard of it."""
     lacking: list[str] = []
-    if not captured(run):
+    if not captured(docket.run):
         lacking.append("no client certificate was captured together with its proof")
-    schemes = gateway_schemes(run).values()
-    if not schemes:
+    listening = {scheme.id for scheme in docket.schemes.values()}
+    if not listening:
         lacking.append("no gateway is listening")
-    for scheme in schemes:
-        lacking += missing_controls(run, scheme)
-        lacking += missing_verdicts(run, scheme)
+    for scheme, version in docket.plan.doors():
+        if scheme.id in listening:
+            lacking += missing_controls(docket, scheme, version)
+            lacking += missing_verdicts(docket, scheme, version)
+        elif listening:
+            lacking.append(f"the gateway of {scheme.id} is not listening")
     return lacking
 
 
-def missing_controls(run: Run, scheme: Scheme) -> list[str]:
-    """What keeps this scheme's controls from having succeeded."""
+def missing_controls(docket: Docket, scheme: Scheme, version: str) -> list[str]:
+    """What keeps this door's controls from having succeeded."""
     lacking: list[str] = []
-    if not any(login.scheme == scheme.id for login in run.all(LoggedIn)):
-        failures = [failure.reason for failure in run.all(LoginFailed) if failure.scheme == scheme.id]
-        lacking.append(f"control {CLIENT} at {scheme.id}: alice did not log in{_because(failures)}")
-    control = next((tried for tried in attempts(run, scheme) if tried.move == STOLEN_KEY), None)
+    door = f"{scheme.id}, TLS {version}"
+    if not any((login.scheme, login.tls) == (scheme.id, version) for login in docket.run.all(LoggedIn)):
+        failures = [
+            failure.reason
+            for failure in docket.run.all(LoginFailed)
+            if (failure.scheme, failure.tls) == (scheme.id, version)
+        ]
+        lacking.append(f"control {CLIENT} at {door}: alice did not log in{_because(failures)}")
+    control = next(iter(docket.attempts(scheme, version, STOLEN_KEY)), None)
     if control is None or control.outcome != ACCEPTED:
         why = "it was not run" if control is None else _what_came_back(control)
-        lacking.append(f"control {STOLEN_KEY} at {scheme.id}: the real key did not get in: {why}")
+        lacking.append(f"control {STOLEN_KEY} at {door}: the real key did not get in: {why}")
     return lacking
 
 
-def missing_verdicts(run: Run, scheme: Scheme) -> list[str]:
-    """What keeps this scheme's moves from having verdicts."""
+def missing_verdicts(docket: Docket, scheme: Scheme, version: str) -> list[str]:
+    """What keeps this door's moves from having verdicts."""
     lacking: list[str] = []
-    tried = {attempt.move: attempt for attempt in attempts(run, scheme)}
-    for move in MOVES:
-        attempt = tried.get(move.id)
-        if attempt is None:
-            lacking.append(f"{move.id} at {scheme.id}: not tried")
-        elif attempt.outcome == INCONCLUSIVE:
-            lacking.append(f"{move.id} at {scheme.id}: neither accepted nor refused: {attempt.error}")
-        elif not _gateways_word(run, scheme, attempt):
-            lacking.append(f"{move.id} at {scheme.id}: the gateway has not said what it did")
+    door = f"{scheme.id}, TLS {version}"
+    for move in planned_moves(docket.plan):
+        if version not in move.fails:
+            continue
+        attempts = docket.attempts(scheme, version, move.id)
+        if len(attempts) < docket.plan.rounds:
+            times = f" {docket.plan.rounds} times" if docket.plan.rounds > 1 else ""
+            lacking.append(f"{move.id} at {door}: not tried{times}")
+        for attempt in attempts:
+            if attempt.outcome == NOT_APPLICABLE:
+                continue
+            if not docket.word(attempt):
+                lacking.append(f"{move.id} at {door}: the gateway has not said what it did")
+                break
+            if docket.outcome(attempt) == INCONCLUSIVE:
+                lacking.append(f"{move.id} at {door}: neither accepted nor refused: {attempt.error}")
+                break
     return lacking
+
+
+def planned_moves(plan: Plan) -> list[Move]:
+    """The moves of a plan, in the table's order."""
+    return [move for move in MOVES if move.id in plan.moves]
 
 
 def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
-    """Whether the attacker has tried every move at the gateways on these ports, and there are any."""
-    moves = {move.id for move in MOVES}
-    tried = {(_port(attempt), attempt.move) for attempt in run.all(MoveTried)}
+    """Whether the attacker has tried every move of the short story at the gateways on these ports."""
+    moves = short_story().moves
+    tried = {(_port(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
     return all((port, move) in tried for port in ports for move in moves)
 
 
-def _judgement(run: Run, errors: tuple[str, ...]) -> Judgement:
-    seen = captured(run)
+def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
+    seen = captured(docket.run)
     capture = Captured(seen.subject, seen.sha256, seen.tls, seen.source) if seen else None
-    return Judgement(
-        run.name,
-        capture or Captured("", "", "", ""),
-        tuple(_controls(run)),
-        () if errors else tuple(v for scheme in gateway_schemes(run).values() for v in scheme_verdicts(run, scheme)),
-        errors,
-    )
+    verdicts = () if errors else tuple(v for door in docket.plan.doors() for v in door_verdicts(docket, *door))
+    return Judgement(docket.run.name, capture or Captured("", "", "", ""), tuple(_controls(docket)), verdicts, errors)
 
 
-def _controls(run: Run) -> Iterator[Control]:
-    for scheme in gateway_schemes(run).values():
-        for login in run.all(LoggedIn):
-            if login.scheme == scheme.id:
-                yield Control(scheme.id, login.tls, CLIENT, ACCEPTED)
-                break
-        for attempt in attempts(run, scheme):
-            if attempt.move == STOLEN_KEY:
-                yield Control(scheme.id, attempt.tls, STOLEN_KEY, attempt.outcome)
+def _controls(docket: Docket) -> Iterator[Control]:
+    logins = {(login.scheme, login.tls) for login in docket.run.all(LoggedIn)}
+    for scheme, version in docket.plan.doors():
+        if (scheme.id, version) in logins:
+            yield Control(scheme.id, version, CLIENT, ACCEPTED)
+        for attempt in docket.attempts(scheme, version, STOLEN_KEY)[:1]:
+            yield Control(scheme.id, version, STOLEN_KEY, attempt.outcome)
 
 
-def scheme_verdicts(run: Run, scheme: Scheme) -> Iterator[Verdict]:
-    """The verdicts on all moves at one scheme; all of them must have been tried."""
-    tried = {attempt.move: attempt for attempt in attempts(run, scheme)}
-    for move in MOVES:
-        attempt = tried[move.id]
-        expected = expected_outcome(scheme, move)
-        evidence = _evidence(run, scheme, move, attempt, expected)
-        yield Verdict(scheme.id, attempt.tls, move.id, expected, attempt.outcome, evidence)
+def door_verdicts(docket: Docket, scheme: Scheme, version: str) -> Iterator[Verdict]:
+    """The verdicts on all planned moves at one door; all of them must have been tried."""
+    for move in planned_moves(docket.plan):
+        expected = expectation(scheme, version, move)
+        attempts = docket.attempts(scheme, version, move.id)
+        if not attempts:  # it does not exist in this version
+            yield Verdict(scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, 0, 0, _nothing(expected))
+            continue
+        deviating = [tried for tried in attempts if not _is_as_expected(docket, tried, expected)]
+        shown = (deviating or attempts)[0]
+        yield Verdict(
+            scheme.id,
+            version,
+            move.id,
+            expected.outcome,
+            docket.outcome(shown),
+            len(attempts),
+            len(deviating),
+            _evidence(docket, shown, expected),
+        )
 
 
-def _evidence(run: Run, scheme: Scheme, move: Move, attempt: MoveTried, expected: str) -> Evidence:
-    due = SentAlert(move.alert.label, move.alert, "server") if expected == REFUSED else None
+def _is_as_expected(docket: Docket, tried: MoveTried, expected: Expectation) -> bool:
+    if docket.outcome(tried) != expected.outcome:
+        return False
+    if expected.outcome != REFUSED:
+        return True
+    alert, _ = _alert(docket, tried)
+    if expected.alerts:
+        return alert is not None and alert.sent_by == "server" and alert.number in expected.alerts
+    return alert is None and tried.status in expected.statuses
+
+
+def _alert(docket: Docket, tried: MoveTried) -> tuple[SentAlert | None, str | None]:
+    """The alert that ended an attempt and who saw it; the gateway's own report where the attacker cannot read it."""
+    word = docket.word(tried)
+    if tried.alert is not None and tried.alert_by == "server":
+        return SentAlert(alert_name(tried.alert), tried.alert, "server"), "attacker"
+    if tried.status is None and isinstance(word, ClientRefused) and word.alert is not None:
+        return SentAlert(alert_name(word.alert), word.alert, "server"), "gateway"
+    if tried.alert is not None:
+        return SentAlert(alert_name(tried.alert), tried.alert, tried.alert_by), "attacker"
+    return None, None
+
+
+def _evidence(docket: Docket, tried: MoveTried, expected: Expectation) -> Evidence:
+    alert, seen_by = _alert(docket, tried)
+    outcome = docket.outcome(tried)
     return Evidence(
-        alert=None if attempt.alert is None else SentAlert(alert_name(attempt.alert), attempt.alert, attempt.alert_by),
-        http=None if attempt.status is None else HttpAnswer(attempt.status, attempt.body),
-        reason=_gateways_word(run, scheme, attempt),
-        ms=attempt.milliseconds,
-        stolen=attempt.stolen,
-        sent=attempt.sent,
-        received=attempt.received,
-        refused_by=move.refused_by,
-        expected_alert=due,
+        alert=alert,
+        alert_seen_by=seen_by,
+        http=None if tried.status is None else HttpAnswer(tried.status, tried.body),
+        reason=_in_words(docket.word(tried)) or tried.error or "",
+        ms=tried.milliseconds,
+        stolen=tried.stolen,
+        messages=tuple(Sent(*step) for step in tried.steps),
+        clause=expected.reason,
+        expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
+        expected_statuses=expected.statuses,
+        proof=_proof(docket.run, tried) if outcome == REFUSED else None,
     )
+
+
+def _nothing(expected: Expectation) -> Evidence:
+    """The evidence of what cannot be tried."""
+    return Evidence(None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None)
+
+
+def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
+    seen = next((one for one in run.all(CertificateCaptured) if one.server == tried.seen_at and one.proof), None)
+    return proof_reason(seen, tried) if seen else None
+
+
+def _in_words(word: Word | None) -> str:
+    match word:
+        case ClientRefused(reason=reason):
+            return reason
+        case ClientAuthenticated(subject=subject, proof=proof):
+            return f"took the client for {subject}; proof: {proof}"
+        case _:
+            return ""
 
 
 def captured(run: Run) -> CertificateCaptured | None:
@@ -248,23 +399,6 @@ def gateway_schemes(run: Run) -> dict[int, Scheme]:
     return {gateway.port: find_scheme(gateway.scheme) for gateway in run.all(GatewayListening)}
 
 
-def attempts(run: Run, scheme: Scheme) -> Iterator[MoveTried]:
-    """The attempts at one scheme's gateway; a gateway is known by its port, its host has several names."""
-    ports = {port for port, known in gateway_schemes(run).items() if known.id == scheme.id}
-    return (attempt for attempt in run.all(MoveTried) if _port(attempt) in ports)
-
-
-def _gateways_word(run: Run, scheme: Scheme, attempt: MoveTried) -> str:
-    """What the gateway itself reported of this very connection; empty as long as it hasn't."""
-    for refused in run.all(ClientRefused):
-        if refused.scheme == scheme.id and refused.peer == attempt.local:
-            return refused.reason
-    for accepted in run.all(ClientAuthenticated):
-        if accepted.scheme == scheme.id and accepted.peer == attempt.local:
-            return f"took the client for {accepted.subject}; proof: {accepted.proof}"
-    return ""
-
-
 def _because(reasons: list[str]) -> str:
     return f": {reasons[-1]}" if reasons else ""
 
@@ -275,5 +409,5 @@ def _what_came_back(attempt: MoveTried) -> str:
     return attempt.error or f"HTTP {attempt.status}"
 
 
-def _port(attempt: MoveTried) -> int:
-    return int(attempt.server.rpartition(":")[2])
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])

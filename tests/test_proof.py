@@ -17,15 +17,15 @@ from lab.pki import KEY_TYPES, KeyType
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import CertificateError, ProofError, TlsError
-from lab.tls.messages import TLS12, CertificateVerify
-from lab.tls.proof import SCHEME_IDS, SIGNATURE_SCHEMES, Challenge, PrivateKey, PublicKey, SignatureScheme
+from lab.tls.messages import CertificateVerify
+from lab.tls.proof import SCHEME_IDS, SIGNATURE_SCHEMES, Challenge, PrivateKey, PublicKey, SignatureScheme, challenge12
 
 KEYS: dict[str, PrivateKey] = {
     "ECDSA": pki.new_key("p256"),
     "RSA": pki.new_key("rsa"),
     "Ed25519": pki.new_key("ed25519"),
 }
-CHALLENGE = Challenge(b"ClientHello, ServerHello and so on", SCHEME_IDS, TLS12)
+CHALLENGE = challenge12(b"ClientHello, ServerHello and so on", SCHEME_IDS)
 
 
 def refusal(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> int:

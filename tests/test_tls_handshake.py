@@ -351,7 +351,7 @@ def test_a_change_cipher_spec_is_the_byte_1(against: Against, role: str, content
 def test_a_record_that_was_tampered_with_has_a_bad_mac(against: Against, role: str) -> None:
     script = established(against(role))
     assert script.write
-    sealed = bytearray(script.write.seal(ContentType.APPLICATION_DATA, b"to bob"))
+    sealed = bytearray(script.write.seal(ContentType.APPLICATION_DATA, b"to bob")[1])
     sealed[10] ^= 1
     script.give(write_record(ContentType.APPLICATION_DATA, bytes(sealed)))
     assert script.refusal == AlertDescription.BAD_RECORD_MAC
@@ -469,7 +469,7 @@ def test_what_follows_the_end_is_not_heard_even_if_it_came_with_it(against: Agai
     assert script.write
     end = Alert(level, AlertDescription.CLOSE_NOTIFY if level == WARNING else AlertDescription.INTERNAL_ERROR)
     contents = ((ContentType.ALERT, end.serialize()), (ContentType.APPLICATION_DATA, b"too late"))
-    script.give(b"".join(write_record(kind, script.write.seal(kind, content)) for kind, content in contents))
+    script.give(b"".join(write_record(*script.write.seal(kind, content)) for kind, content in contents))
     assert [type(event) for event in script.events] == [Established, Closed if level == WARNING else Failed]
 
 
@@ -652,7 +652,7 @@ CHOSE_TLS13 = Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04")
     [
         ({"version": 0x0302}, AlertDescription.PROTOCOL_VERSION),
         ({"version": 0x0304}, AlertDescription.PROTOCOL_VERSION),
-        ({"add": (CHOSE_TLS13,)}, AlertDescription.PROTOCOL_VERSION),
+        ({"add": (CHOSE_TLS13,)}, AlertDescription.UNSUPPORTED_EXTENSION),
         ({"cipher_suite": 0x002F}, AlertDescription.ILLEGAL_PARAMETER),
         ({"compression_method": 1}, AlertDescription.ILLEGAL_PARAMETER),
         ({"add": (Extension(16, b"\0\x03\x02h2"),)}, AlertDescription.UNSUPPORTED_EXTENSION),
@@ -663,7 +663,7 @@ CHOSE_TLS13 = Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04")
     ids=[
         "TLS 1.1",
         "TLS 1.3's number",
-        "TLS 1.3",
+        "TLS 1.3, which was not offered",
         "a suite that was not offered",
         "compression",
         "an extension that was not offered",

@@ -9,10 +9,9 @@ from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, Alert, parse_alert
 from lab.tls.client import Client
-from lab.tls.connection import Connection, protections
+from lab.tls.connection import Connection
 from lab.tls.engine import Data, EngineEvent, Established, Failed, Party
 from lab.tls.messages import (
-    TLS12,
     Certificate,
     CertificateRequest,
     CertificateVerify,
@@ -27,7 +26,9 @@ from lab.tls.messages import (
     serialize,
 )
 from lab.tls.records import ContentType, Protection
+from lab.tls.secrets12 import Secrets12
 from lab.tls.server import Server
+from lab.tls.versions import TLS12
 
 M = TypeVar("M")
 SUITE = keys.CIPHER_SUITES[0]
@@ -89,7 +90,7 @@ class Script:
     def send(self, kind: int, fragment: bytes, version: int = TLS12) -> None:
         """One record, protected where it is time for that."""
         if self.write:
-            fragment = self.write.seal(kind, fragment)
+            kind, fragment = self.write.seal(kind, fragment)
         self.give(records.write_record(kind, fragment, version))
 
     def give(self, data: bytes) -> None:
@@ -111,7 +112,7 @@ class Script:
 
     def listen(self) -> None:
         for record in self._records.feed(self.engine.data_to_send()):
-            fragment = self._read.open(record.type, record.fragment) if self._read else record.fragment
+            _, fragment = self._read.open(record.type, record.fragment) if self._read else (0, record.fragment)
             match record.type:
                 case ContentType.HANDSHAKE:
                     for raw in self._joiner.feed(fragment):
@@ -149,7 +150,7 @@ class Script:
 
     def derive(self, premaster: bytes, client_random: bytes, server_random: bytes) -> None:
         self._master = keys.extended_master_secret(premaster, self.handshake, SUITE)
-        self._protections = protections(self._master, client_random, server_random, SUITE)
+        self._protections = dict(Secrets12(self._master, client_random, server_random, SUITE).protections)
 
 
 class ScriptedClient(Script):

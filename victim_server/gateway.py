@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
 from lab.tls.errors import CertificateError, TlsError
-from lab.tls.messages import TLS12, TLS13
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
+from lab.tls.versions import TLS12, TLS13
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 

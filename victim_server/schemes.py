@@ -98,6 +98,11 @@ class Scheme:
     versions: tuple[str, ...] = VERSIONS
 
     @property
+    def asks_in_tls(self) -> bool:
+        """Whether it asks for the certificate in the handshake, and not in a header."""
+        return self.asks_for != NOTHING_IN_TLS
+
+    @property
     def checks_proof(self) -> bool:
         """Whether a client must show that it has its certificate's private key."""
         return Check.PROOF_VALID in self.checks
@@ -113,11 +118,10 @@ class Scheme:
         return cast(SchemeModule, importlib.import_module(self.module)).authentication(files)
 
 
+NOTHING_IN_TLS = "nothing in TLS"
+
 ALL_CHECKS = frozenset(Check)
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
-
-INSTRUMENT_VERSIONS = ("1.2",)
-"""The versions that `lab.tls.server` negotiates."""
 
 SCHEMES: tuple[Scheme, ...] = (
     Scheme(
@@ -152,7 +156,6 @@ SCHEMES: tuple[Scheme, ...] = (
         proof="not asked for",
         trusts="ca",
         module="victim_server.certificate_only",
-        versions=INSTRUMENT_VERSIONS,
     ),
     Scheme(
         id="pinned-certificate-only",
@@ -164,7 +167,6 @@ SCHEMES: tuple[Scheme, ...] = (
         proof="not asked for",
         trusts="pinned",
         module="victim_server.pinned_certificate_only",
-        versions=INSTRUMENT_VERSIONS,
     ),
     Scheme(
         id="ignored-proof",
@@ -176,11 +178,10 @@ SCHEMES: tuple[Scheme, ...] = (
         proof="ignored",
         trusts="ca",
         module="victim_server.ignored_proof",
-        versions=INSTRUMENT_VERSIONS,
     ),
     Scheme(
         id="forwarded-header",
-        asks_for="nothing in TLS",
+        asks_for=NOTHING_IN_TLS,
         verifies="chain of the certificate in the `Client-Cert` header, whoever sent it",
         checks=ALL_BUT_PROOF,
         stands_for="RFC 9440 misdeployed",

@@ -1,21 +1,28 @@
 """What both roles do alike: records in and out, protection, alerts, application data, the transcript.
 
-`Client` and `Server` add the handshake: each tells in one `match` which message may come in which state and what then
-happens. A connection never raises for what its peer does; it answers with an alert and a `Failed` event.
+`Client` and `Server` add the hellos, which settle the version, and leave the rest to that version's handshake: there
+one `match` tells which message may come in which state and what then happens. A connection never raises for what its
+peer does; it answers with an alert and a `Failed` event.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from lab.tls import keys, records
+from lab.tls import records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, alert_name, parse_alert
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
 from lab.tls.errors import Abort, TlsError
-from lab.tls.messages import TLS12, ClientHello, HelloRequest, Message, parse, serialize
+from lab.tls.messages import ClientHello, HelloRequest, Message, serialize
+from lab.tls.messages13 import parse
 from lab.tls.records import ContentType, Protection
 from lab.tls.transcript import Transcript
+from lab.tls.versions import TLS12, TLS13
 
 MAX_WARNINGS = 4
+MAX_STEPS = 256
+"""So many are kept; a TLS 1.3 connection may go on with tickets and new keys for ever."""
+MAX_EARLY_DATA = 1 << 16
+"""So many bytes of early data are skipped; what comes after them has to be readable."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,20 @@ class Connection(ABC):
         """The session's line for an SSLKEYLOGFILE, once there are keys."""
         self._reader = records.RecordReader()
         self._joiner = records.MessageJoiner()
+        self.version: int | None = None
+        """The protocol version, once it is settled."""
+        self.ignores_change_cipher_spec = False
+        """Whether this is, or may become, TLS 1.3 (RFC 8446 section 5)."""
         self._read: Protection | None = None
+        self._read_any = False
         self._write: Protection | None = None
         self._outgoing = bytearray()
         self._events: list[EngineEvent] = []
         self._established = False
         self._over = False
         self._said_close = False
+        self._deaf = False
+        self._early_data_left = 0
         self._warnings = 0
         self._empty_records = 0
 
@@ -86,74 +100,112 @@ class Connection(ABC):
 
     def send(self, data: bytes) -> None:
         """See `Engine.send`; TlsError before the handshake is complete or after the end."""
-        if not self._established or self._over or self._said_close:
+        if not self._established or not self.may_write:
             raise TlsError("application data can be sent only while the connection is established")
         for fragment in records.fragments(data):
             self._write_record(ContentType.APPLICATION_DATA, fragment)
 
     def close(self) -> None:
         """See `Engine.close`."""
-        if not self._over and not self._said_close:
+        if self.may_write:
             self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
 
-    # --- for the roles ---
+    def update_keys(self, request: bool = False) -> None:
+        """Goes on under new keys, and may ask the peer to (RFC 8446 section 4.6.3); TlsError where that can't be."""
+        raise TlsError("only an established TLS 1.3 connection can update its keys")
+
+    # --- for the handshakes ---
 
     @abstractmethod
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
         """One step of the handshake; the message is already the transcript's last. Abort for what doesn't belong."""
 
-    def _send_message(self, message: Message) -> None:
+    def send_message(self, message: Message, in_transcript: bool = True) -> None:
+        """One handshake message, under the keys of the moment."""
         raw = serialize(message)
-        self.transcript.add(self.role, raw)
-        self.steps.append(Step(self.role, message.name, raw))
+        if in_transcript:
+            self.transcript.add(self.role, raw)
+        self._note(self.role, message.name, raw)
         for fragment in records.fragments(raw):
             self._write_record(ContentType.HANDSHAKE, fragment)
 
-    def _send_change_cipher_spec(self, protection: Protection) -> None:
-        """ChangeCipherSpec; everything after it is protected."""
-        self.steps.append(Step(self.role, ChangeCipherSpec.name, b"\x01"))
-        self._write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+    def send_change_cipher_spec(self) -> None:
+        """ChangeCipherSpec, which no keys ever protect here."""
+        self._note(self.role, ChangeCipherSpec.name, b"\x01")
+        self._outgoing += records.write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+
+    def write_with(self, protection: Protection) -> None:
+        """Everything that is sent from now on is protected so."""
         self._write = protection
+
+    def read_with(self, protection: Protection) -> None:
+        """Everything that comes from now on is protected so; Abort where that cuts a message in two."""
+        if self._joiner.pending:  # RFC 8446 section 5.1
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message spans a change of keys")
+        self._read = protection
+
+    def read_nothing(self) -> None:
+        """The peer goes on under keys that this side doesn't have: no more can be told than that an alert came."""
+        self._deaf = True
+
+    def skip_early_data(self, up_to: int = MAX_EARLY_DATA) -> None:
+        """The next records that can't be opened are a client's early data, so many bytes (RFC 8446 section 4.2.10)."""
+        self._early_data_left = up_to
+
+    @property
+    def may_write(self) -> bool:
+        """Whether anything may still be sent: nothing follows close_notify."""
+        return not self._over and not self._said_close
+
+    def establish(self) -> None:
+        """The handshake is complete, as far as this side can tell."""
+        self._established = True
+        self._events.append(Established())
 
     def _send_alert(self, level: int, description: int) -> None:
         alert = Alert(level, description)
-        self.steps.append(Step(self.role, f"alert {alert.name}", alert.serialize()))
+        self._note(self.role, f"alert {alert.name}", alert.serialize())
         self._write_record(ContentType.ALERT, alert.serialize())
 
-    def _read_protected(self, protection: Protection) -> None:
-        """Everything that comes from now on is protected."""
-        self._read = protection
-
-    def _establish(self) -> None:
-        self._established = True
-        self._events.append(Established())
+    def _note(self, sender: Party, name: str, raw: bytes) -> None:
+        if len(self.steps) < MAX_STEPS or name.startswith("alert"):
+            self.steps.append(Step(sender, name, raw))
 
     # --- records ---
 
     def _write_record(self, kind: int, fragment: bytes) -> None:
         if self._write:
-            fragment = self._write.seal(kind, fragment)
+            kind, fragment = self._write.seal(kind, fragment)
         self._outgoing += records.write_record(kind, fragment)
 
     def _on_record(self, record: records.Record) -> None:
-        if self._read and record.version != TLS12:  # RFC 5246 section 6.2.1
-            raise Abort(AlertDescription.PROTOCOL_VERSION, f"a record of version 0x{record.version:04x}")
-        fragment = self._read.open(record.type, record.fragment) if self._read else record.fragment
+        if self._deaf:
+            self._hear_an_alert_at_most(record)
+            return
+        if record.type == ContentType.CHANGE_CIPHER_SPEC and self.ignores_change_cipher_spec:
+            self._ignore_change_cipher_spec(record.fragment)
+            return
+        opened = self._opened(record)
+        if opened is None:
+            return
+        kind, fragment = opened
         if len(fragment) > records.MAX_PLAINTEXT:
             raise Abort(AlertDescription.RECORD_OVERFLOW, f"a plaintext record of {len(fragment)} bytes")
         self._empty_records = 0 if fragment else self._empty_records + 1
         if self._empty_records > records.MAX_EMPTY_RECORDS:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many empty records in a row")
-        if self._joiner.pending and record.type not in (ContentType.HANDSHAKE, ContentType.ALERT):
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
-        match record.type:
+        if self.version == TLS13:
+            self._check_content(kind, fragment)
+        if kind not in (ContentType.HANDSHAKE, ContentType.ALERT):
+            self._check_uninterrupted()
+        match kind:
             case ContentType.HANDSHAKE:
                 self._on_handshake(fragment)
             case ContentType.CHANGE_CIPHER_SPEC:
                 if fragment != b"\x01":
                     raise Abort(AlertDescription.DECODE_ERROR, "a ChangeCipherSpec that isn't the byte 1")
-                self.steps.append(Step(self.peer, ChangeCipherSpec.name, fragment))
+                self._note(self.peer, ChangeCipherSpec.name, fragment)
                 self._advance(ChangeCipherSpec())
             case ContentType.ALERT:
                 self._on_alert(parse_alert(fragment))
@@ -163,20 +215,79 @@ class Connection(ABC):
                 if fragment:
                     self._events.append(Data(fragment))
 
+    def _check_content(self, kind: int, fragment: bytes) -> None:
+        """What TLS 1.3 has no use for, whether it is protected or not (RFC 8446 sections 5 and 5.4)."""
+        if kind == ContentType.CHANGE_CIPHER_SPEC:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec under protection")
+        if kind == ContentType.ALERT and not fragment:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty alert record")
+
+    def _check_uninterrupted(self) -> None:
+        """RFC 8446 section 5.1: no record of another type comes within a message."""
+        if self._joiner.pending:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
+
+    def _hear_an_alert_at_most(self, record: records.Record) -> None:
+        if record.type == ContentType.ALERT:
+            self._over = True
+            reason = f"the {self.peer} sent an alert under keys that this {self.role} doesn't have"
+            self._events.append(Failed(None, self.peer, reason))
+
+    def _opened(self, record: records.Record) -> tuple[int, bytes] | None:
+        """The record's real type and its plaintext; None for early data."""
+        if self._early_data_left > 0 and record.type == ContentType.APPLICATION_DATA:
+            return self._opened_unless_early(record)
+        if self._read is None:
+            return record.type, record.fragment
+        if self.version == TLS13:
+            if record.type == ContentType.ALERT and not self._read_any:
+                return record.type, record.fragment  # from a peer that failed before it had keys
+        elif record.version != TLS12:  # RFC 5246 section 6.2.1
+            raise Abort(AlertDescription.PROTOCOL_VERSION, f"a record of version 0x{record.version:04x}")
+        opened = self._read.open(record.type, record.fragment)
+        self._read_any = True
+        return opened
+
+    def _opened_unless_early(self, record: records.Record) -> tuple[int, bytes] | None:
+        """RFC 8446 section 4.2.10: the first record that can be opened ends the early data."""
+        if self._read:
+            try:
+                opened = self._read.open(record.type, record.fragment)
+            except Abort as error:
+                if error.alert != AlertDescription.BAD_RECORD_MAC:
+                    raise
+            else:
+                self._early_data_left = 0
+                self._read_any = True
+                return opened
+        self._early_data_left -= len(record.fragment)
+        return None
+
+    def _ignore_change_cipher_spec(self, fragment: bytes) -> None:
+        """RFC 8446 section 5: dropped during the handshake, whatever it is there for; but it must be the real one."""
+        self._check_uninterrupted()
+        if fragment != b"\x01" or self._established:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec that cannot be one of TLS 1.3's")
+        self._note(self.peer, ChangeCipherSpec.name, fragment)
+        self._count_warning()
+
     def _on_handshake(self, fragment: bytes) -> None:
         if not fragment:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty handshake record (RFC 5246 section 6.2.1)")
         for raw in self._joiner.feed(fragment):
-            message = parse(raw)
-            self.steps.append(Step(self.peer, message.name, raw))
+            message = parse(raw, self.version or TLS12)
+            self._note(self.peer, message.name, raw)
             if self._asks_to_renegotiate(message):
                 self._decline_renegotiation()
                 continue
-            self.transcript.add(self.peer, raw)
+            if not self._established:
+                self.transcript.add(self.peer, raw)
             self._advance(message)
 
     def _asks_to_renegotiate(self, message: Message) -> bool:
         """A server does so with a HelloRequest, a client with another ClientHello (RFC 5246 section 7.4.1)."""
+        if self.version == TLS13:
+            return False
         if self.role == "client":
             return isinstance(message, HelloRequest)
         return self._established and isinstance(message, ClientHello)
@@ -188,8 +299,8 @@ class Connection(ABC):
             self._send_alert(WARNING, AlertDescription.NO_RENEGOTIATION)
 
     def _on_alert(self, alert: Alert) -> None:
-        self.steps.append(Step(self.peer, f"alert {alert.name}", alert.serialize()))
-        if not alert.ends_connection:
+        self._note(self.peer, f"alert {alert.name}", alert.serialize())
+        if self._goes_on_after(alert):
             self._count_warning()
         elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
             self.close()  # RFC 5246 section 7.2.1: answered in kind
@@ -200,10 +311,19 @@ class Connection(ABC):
             reason = f"the {self.peer} sent alert {alert.name} ({alert.description})"
             self._events.append(Failed(alert.description, self.peer, reason))
 
+    def _goes_on_after(self, alert: Alert) -> bool:
+        """RFC 8446 section 6: in TLS 1.3 the level means nothing, and only user_canceled doesn't end a connection."""
+        if self.version == TLS13:
+            return alert.description == AlertDescription.USER_CANCELED
+        return not alert.ends_connection
+
     def _count_warning(self) -> None:
         self._warnings += 1
         if self._warnings > MAX_WARNINGS:
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "too many warning alerts or requests to renegotiate")
+            raise Abort(
+                AlertDescription.UNEXPECTED_MESSAGE,
+                "too many warning alerts, ChangeCipherSpecs or requests to renegotiate",
+            )
 
     def _fail(self, alert: int, reason: str) -> None:
         self._send_alert(FATAL, alert)
@@ -215,11 +335,3 @@ def unexpected(message: Message | ChangeCipherSpec, waiting_for: str) -> Abort:
     """The answer to a message that does not belong where it came (RFC 5246 sections 7.2.2 and 7.3)."""
     name = alert_name(AlertDescription.UNEXPECTED_MESSAGE)
     return Abort(AlertDescription.UNEXPECTED_MESSAGE, f"{name}: {message.name} came instead of {waiting_for}")
-
-
-def protections(
-    master: bytes, client_random: bytes, server_random: bytes, suite: keys.CipherSuite
-) -> dict[Party, Protection]:
-    """Each party's protection of what it writes."""
-    both = keys.traffic_keys(master, client_random, server_random, suite)
-    return {"client": Protection(suite, both.client), "server": Protection(suite, both.server)}

@@ -29,7 +29,8 @@ class Closed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The connection is over. `alert` is the alert's number and `sent_by` who sent it, both None where none was sent.
+    """The connection is over. `alert` is the alert's number and `sent_by` who sent it, both None where none was sent;
+    `alert` alone is None where it came under keys that this side doesn't have.
 
     `reason` is the engine's own words, for people.
     """

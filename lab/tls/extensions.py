@@ -1,6 +1,6 @@
 """Hello extensions (RFC 5246 section 7.4.1.4): raw in the messages, read and written by name here."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lab.tls import wire
@@ -12,7 +12,15 @@ SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
 EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
 SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
 EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
+PADDING = 21  # RFC 7685 section 3
+SESSION_TICKET = 35  # RFC 5077 section 3.2
+PRE_SHARED_KEY = 41  # RFC 8446 section 4.2.11
+EARLY_DATA = 42  # RFC 8446 section 4.2.10
 SUPPORTED_VERSIONS = 43  # RFC 8446 section 4.2.1
+COOKIE = 44  # RFC 8446 section 4.2.2
+PSK_KEY_EXCHANGE_MODES = 45  # RFC 8446 section 4.2.9
+CERTIFICATE_AUTHORITIES = 47  # RFC 8446 section 4.2.4
+KEY_SHARE = 51  # RFC 8446 section 4.2.8
 RENEGOTIATION_INFO = 0xFF01  # RFC 5746 section 3.2
 
 Extensions = tuple["Extension", ...]
@@ -64,6 +72,19 @@ def check(extensions: Extensions | None) -> None:
     formats = find(extensions, EC_POINT_FORMATS)
     if formats is not None and 0 not in wire.Reader(formats, "ec_point_formats").numbers(1, 1, "list"):
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, "ec_point_formats does not list uncompressed points")
+
+
+def check_answers(answers: Extensions | None, asked: Collection[int], allowed: Collection[int]) -> None:
+    """What holds wherever extensions answer those of another message: Abort with unsupported_extension for one that
+    answers nothing, with illegal_parameter for one that has no place in this message (RFC 8446 section 4.2)."""
+    for extension in answers or ():
+        if extension.type not in asked:
+            reason = f"an answer with extension {extension.type}, which was not asked for"
+            raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
+        if extension.type not in allowed:
+            reason = f"extension {extension.type} does not belong in this message"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+    check(answers)
 
 
 def server_name(name: str) -> Extension:
@@ -136,3 +157,73 @@ def read_versions(extensions: Extensions | None) -> tuple[int, ...] | None:
     versions = reader.numbers(1, 2, "versions")
     reader.end()
     return versions
+
+
+def psk_modes() -> Extension:
+    """psk_key_exchange_modes: pre-shared keys with (EC)DHE only; servers send tickets to those who name a mode."""
+    return Extension(PSK_KEY_EXCHANGE_MODES, wire.numbers((1,), 1, 1))
+
+
+def versions(offered: Iterable[int]) -> Extension:
+    """A ClientHello's supported_versions."""
+    return Extension(SUPPORTED_VERSIONS, wire.numbers(offered, 1, 2))
+
+
+def chosen_version(version: int) -> Extension:
+    """A ServerHello's supported_versions."""
+    return Extension(SUPPORTED_VERSIONS, wire.number(version, 2))
+
+
+def key_shares(shares: Iterable[tuple[int, bytes]]) -> Extension:
+    """A ClientHello's key_share: groups and points (RFC 8446 section 4.2.8)."""
+    entries = b"".join(wire.number(group, 2) + wire.vector(point, 2) for group, point in shares)
+    return Extension(KEY_SHARE, wire.vector(entries, 2))
+
+
+def read_key_shares(extensions: Extensions | None) -> dict[int, bytes] | None:
+    """The points that a ClientHello offers, by group; None where key_share is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    entries = wire.Reader(reader.vector(2, "client_shares"), "key_share")
+    reader.end()
+    shares: dict[int, bytes] = {}
+    while entries.left:
+        group, point = entries.number(2, "group"), entries.vector(2, "key_exchange")
+        if group in shares:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"two key shares of group {group}")
+        shares[group] = point
+    return shares
+
+
+def key_share(group: int, point: bytes) -> Extension:
+    """A ServerHello's key_share."""
+    return Extension(KEY_SHARE, wire.number(group, 2) + wire.vector(point, 2))
+
+
+def read_key_share(extensions: Extensions | None) -> tuple[int, bytes] | None:
+    """Group and point of a ServerHello's key_share; None where it is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    share = reader.number(2, "group"), reader.vector(2, "key_exchange")
+    reader.end()
+    return share
+
+
+def retry_group(group: int) -> Extension:
+    """A HelloRetryRequest's key_share: the group that the server would like."""
+    return Extension(KEY_SHARE, wire.number(group, 2))
+
+
+def read_retry_group(extensions: Extensions | None) -> int | None:
+    """The group in a HelloRetryRequest's key_share; None where it is missing."""
+    data = find(extensions, KEY_SHARE)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "key_share")
+    group = reader.number(2, "selected_group")
+    reader.end()
+    return group

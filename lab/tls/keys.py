@@ -1,16 +1,21 @@
-"""Key agreement and key derivation: cipher suites, groups, the TLS 1.2 PRF (RFC 5246 sections 5, 6.3 and 8.1)."""
+"""Key agreement, and key derivation in TLS 1.2: cipher suites, groups, the PRF (RFC 5246 sections 5, 6.3 and 8.1).
+
+TLS 1.3 derives its keys in `schedule.py`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort
+from lab.tls.versions import TLS12, TLS13
 
 Entropy: TypeAlias = Callable[[int], bytes]
 """Gives so many fresh random bytes; `os.urandom` outside of tests."""
@@ -22,32 +27,54 @@ VERIFY_DATA_LENGTH = 12
 
 @dataclass(frozen=True)
 class CipherSuite:
-    """An ECDHE suite with an AEAD. `signed_with` is the kind of key that signs the server's key exchange.
+    """A suite with an AEAD. `exchange` is how keys are agreed on, ECDHE or RSA (key transport); `signed_with` is the
+    kind of key that the server's certificate has to have, empty in TLS 1.3, where the suite doesn't say.
 
-    `salt_length` is the part of the nonce that comes from the key block: 4 bytes with AES-GCM, whose records carry
-    the rest (RFC 5288 section 3), 12 with ChaCha20-Poly1305, whose records carry none (RFC 7905 section 2).
+    `salt_length` is the part of the nonce that is derived: 4 bytes with AES-GCM in TLS 1.2, whose records carry the
+    rest (RFC 5288 section 3), 12 with ChaCha20-Poly1305 (RFC 7905 section 2) and in TLS 1.3, whose records carry none.
     """
 
     id: int
     name: str
+    exchange: str
     signed_with: str
     aead: type[AESGCM] | type[ChaCha20Poly1305]
     key_length: int
     salt_length: int
     hash: hashes.HashAlgorithm
 
+    @property
+    def version(self) -> int:
+        """The one version that it is for."""
+        return TLS12 if self.signed_with else TLS13
+
 
 _SHA256, _SHA384 = hashes.SHA256(), hashes.SHA384()
 
 CIPHER_SUITES = (
-    CipherSuite(0xC02B, "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDSA", AESGCM, 16, 4, _SHA256),
-    CipherSuite(0xC02C, "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDSA", AESGCM, 32, 4, _SHA384),
-    CipherSuite(0xCCA9, "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDSA", ChaCha20Poly1305, 32, 12, _SHA256),
-    CipherSuite(0xC02F, "ECDHE-RSA-AES128-GCM-SHA256", "RSA", AESGCM, 16, 4, _SHA256),
-    CipherSuite(0xC030, "ECDHE-RSA-AES256-GCM-SHA384", "RSA", AESGCM, 32, 4, _SHA384),
-    CipherSuite(0xCCA8, "ECDHE-RSA-CHACHA20-POLY1305", "RSA", ChaCha20Poly1305, 32, 12, _SHA256),
+    CipherSuite(0xC02B, "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE", "ECDSA", AESGCM, 16, 4, _SHA256),
+    CipherSuite(0xC02C, "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE", "ECDSA", AESGCM, 32, 4, _SHA384),
+    CipherSuite(0xCCA9, "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE", "ECDSA", ChaCha20Poly1305, 32, 12, _SHA256),
+    CipherSuite(0xC02F, "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE", "RSA", AESGCM, 16, 4, _SHA256),
+    CipherSuite(0xC030, "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE", "RSA", AESGCM, 32, 4, _SHA384),
+    CipherSuite(0xCCA8, "ECDHE-RSA-CHACHA20-POLY1305", "ECDHE", "RSA", ChaCha20Poly1305, 32, 12, _SHA256),
 )
-"""RFC 5289 section 3.2 and RFC 7905 section 2, the most preferred first."""
+"""TLS 1.2 with forward secrecy (RFC 5289 section 3.2, RFC 7905 section 2), the most preferred first."""
+
+RSA_TRANSPORT_SUITES = (
+    CipherSuite(0x009C, "AES128-GCM-SHA256", "RSA", "RSA", AESGCM, 16, 4, _SHA256),
+    CipherSuite(0x009D, "AES256-GCM-SHA384", "RSA", "RSA", AESGCM, 32, 4, _SHA384),
+)
+"""TLS 1.2 with RSA key transport (RFC 5288 section 3): only used where asked for."""
+
+TLS13_SUITES = (
+    CipherSuite(0x1301, "TLS_AES_128_GCM_SHA256", "ECDHE", "", AESGCM, 16, 12, _SHA256),
+    CipherSuite(0x1302, "TLS_AES_256_GCM_SHA384", "ECDHE", "", AESGCM, 32, 12, _SHA384),
+    CipherSuite(0x1303, "TLS_CHACHA20_POLY1305_SHA256", "ECDHE", "", ChaCha20Poly1305, 32, 12, _SHA256),
+)
+"""RFC 8446 appendix B.4, the most preferred first."""
+
+DEFAULT_SUITES = TLS13_SUITES + CIPHER_SUITES
 
 RENEGOTIATION_SCSV = 0x00FF  # RFC 5746 section 3.3
 
@@ -90,6 +117,33 @@ def new_key_share(group: int, entropy: Entropy) -> KeyShare:
     on_curve = ec.derive_private_key(scalar, ec.SECP256R1())
     public = on_curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return KeyShare(group, public, on_curve)
+
+
+def new_rsa_premaster(entropy: Entropy) -> bytes:
+    """A premaster secret for RSA key transport (RFC 5246 section 7.4.7.1), 48 bytes that begin with the version."""
+    return TLS12.to_bytes(2, "big") + entropy(MASTER_SECRET_LENGTH - 2)
+
+
+def encrypt_premaster(server_key: object, premaster: bytes) -> bytes:
+    """The premaster secret for the holder of the server's key; Abort where that is no RSA key."""
+    if not isinstance(server_key, rsa.RSAPublicKey):
+        raise Abort(AlertDescription.ILLEGAL_PARAMETER, "RSA key transport to a server without an RSA key")
+    try:
+        return server_key.encrypt(premaster, PKCS1v15())
+    except ValueError:
+        raise Abort(AlertDescription.BAD_CERTIFICATE, "an RSA key too small for a premaster secret") from None
+
+
+def decrypt_premaster(server_key: rsa.RSAPrivateKey, encrypted: bytes, version: int, entropy: Entropy) -> bytes:
+    """The client's premaster secret, which begins with the `version` of its hello, or a random one for what isn't any:
+    the Finished will tell, and nothing before it (RFC 5246 section 7.4.7.1)."""
+    instead = entropy(MASTER_SECRET_LENGTH)
+    try:
+        premaster = server_key.decrypt(encrypted, PKCS1v15())
+    except ValueError:
+        return instead
+    right = len(premaster) == MASTER_SECRET_LENGTH and premaster[:2] == version.to_bytes(2, "big")
+    return premaster if right else instead
 
 
 def prf(secret: bytes, label: bytes, seed: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:

@@ -4,6 +4,8 @@ A message on the wire is a type, a 24-bit length and a body (RFC 5246 section 7.
 field, in the RFC's order and under its names. Extensions stay raw, in their order, so that whatever was parsed
 serializes to the same bytes; `extensions.py` reads and writes the ones that this lab talks about. A type that is not
 known here becomes an `UnknownMessage`.
+
+These are the messages up to TLS 1.2; those that TLS 1.3 has of its own are in `messages13.py`.
 """
 
 from dataclasses import dataclass
@@ -12,11 +14,10 @@ from typing import ClassVar, Protocol, Self
 from lab.tls import wire
 from lab.tls.errors import DecodeError
 from lab.tls.extensions import Extension, read_extensions, write_extensions
+from lab.tls.versions import TLS12
 
 HEADER_LENGTH = 4
 MAX_SESSION_ID = 32  # RFC 5246 section 7.4.1.2
-TLS12 = 0x0303
-TLS13 = 0x0304
 
 
 class Message(Protocol):
@@ -284,6 +285,18 @@ class ClientKeyExchange:
     def ecdhe(cls, point: bytes) -> Self:
         return cls(wire.vector(point, 1))
 
+    @classmethod
+    def rsa(cls, encrypted_premaster: bytes) -> Self:
+        """RFC 5246 section 7.4.7.1."""
+        return cls(wire.vector(encrypted_premaster, 2))
+
+    def encrypted_premaster(self) -> bytes:
+        """RSA key transport's premaster secret, as it is encrypted to the server's key."""
+        reader = wire.Reader(self.exchange_keys, self.name)
+        encrypted = reader.vector(2, "encrypted_premaster_secret")
+        reader.end()
+        return encrypted
+
     def point(self) -> bytes:
         """The client's ECDHE point."""
         reader = wire.Reader(self.exchange_keys, self.name)
@@ -352,11 +365,17 @@ def serialize(message: Message) -> bytes:
     return wire.number(message.type, 1) + wire.vector(message.body(), 3)
 
 
-def parse(raw: bytes) -> Message:
-    """The one message in `raw`, header included; DecodeError names the field that is wrong."""
+def split(raw: bytes) -> tuple[int, bytes]:
+    """Type and body of the one message in `raw`; DecodeError where it is not exactly one."""
     reader = wire.Reader(raw, "handshake message")
     kind = reader.number(1, "msg_type")
     body = reader.vector(3, "body")
     reader.end()
+    return kind, body
+
+
+def parse(raw: bytes) -> Message:
+    """The one message in `raw`, header included; DecodeError names the field that is wrong."""
+    kind, body = split(raw)
     known = _BY_TYPE.get(kind)
     return known.parse(body) if known else UnknownMessage(kind, body)

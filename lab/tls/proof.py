@@ -1,4 +1,7 @@
-"""The proof of possession: what CertificateVerify signs, signing it, checking it (RFC 5246 section 7.4.8)."""
+"""The proof of possession: what CertificateVerify signs, signing it, checking it.
+
+RFC 5246 section 7.4.8 for TLS 1.2, RFC 8446 section 4.4.3 for TLS 1.3.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import CertificateError, ProofError, TlsError
+from lab.tls.keys import digest
 from lab.tls.messages import CertificateVerify
+from lab.tls.versions import TLS12, TLS13
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
@@ -19,19 +24,35 @@ PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed
 
 @dataclass(frozen=True)
 class SignatureScheme:
-    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of key it takes: ECDSA, RSA or Ed25519."""
+    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of key it takes: ECDSA, RSA or Ed25519.
+
+    `curve` is the one that an ECDSA scheme means in TLS 1.3.
+    """
 
     id: int
     name: str
     key: str
     hash: hashes.HashAlgorithm | None = None
     pss: bool = False
+    curve: type[ec.EllipticCurve] | None = None
+
+    def suits(self, key: "PublicKey | PrivateKey", version: int) -> bool:
+        """Whether `key` may sign under it. In TLS 1.2 an ECDSA scheme names only a hash, so its key may be on any curve
+        (RFC 5246 section 7.4.1.4.1); TLS 1.3 takes its word for the curve and signs no PKCS #1 v1.5 (RFC 8446 section
+        4.2.3)."""
+        if self.key != key_kind(key):
+            return False
+        if version < TLS13:
+            return True
+        if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
+            return self.curve is type(key.curve)
+        return self.key != "RSA" or self.pss
 
 
 SIGNATURE_SCHEMES = (
-    SignatureScheme(0x0403, "ecdsa_secp256r1_sha256", "ECDSA", hashes.SHA256()),
-    SignatureScheme(0x0503, "ecdsa_secp384r1_sha384", "ECDSA", hashes.SHA384()),
-    SignatureScheme(0x0603, "ecdsa_secp521r1_sha512", "ECDSA", hashes.SHA512()),
+    SignatureScheme(0x0403, "ecdsa_secp256r1_sha256", "ECDSA", hashes.SHA256(), curve=ec.SECP256R1),
+    SignatureScheme(0x0503, "ecdsa_secp384r1_sha384", "ECDSA", hashes.SHA384(), curve=ec.SECP384R1),
+    SignatureScheme(0x0603, "ecdsa_secp521r1_sha512", "ECDSA", hashes.SHA512(), curve=ec.SECP521R1),
     SignatureScheme(0x0807, "ed25519", "Ed25519"),
     SignatureScheme(0x0804, "rsa_pss_rsae_sha256", "RSA", hashes.SHA256(), pss=True),
     SignatureScheme(0x0805, "rsa_pss_rsae_sha384", "RSA", hashes.SHA384(), pss=True),
@@ -40,7 +61,7 @@ SIGNATURE_SCHEMES = (
     SignatureScheme(0x0501, "rsa_pkcs1_sha384", "RSA", hashes.SHA384()),
     SignatureScheme(0x0601, "rsa_pkcs1_sha512", "RSA", hashes.SHA512()),
 )
-"""The most preferred first. In TLS 1.2 an ECDSA scheme names only a hash, so its key may be on any curve."""
+"""The most preferred first."""
 
 SCHEME_IDS = tuple(scheme.id for scheme in SIGNATURE_SCHEMES)
 
@@ -79,24 +100,41 @@ def public_key(certificate: bytes) -> PublicKey:
 class Challenge:
     """What a client has to sign to prove possession, and the schemes that the server takes.
 
-    `content` is signed as it is: in TLS 1.2 the handshake's messages so far (RFC 5246 section 7.4.8). The server's
-    random is in it, fresh in every handshake: that is what makes an old proof worthless.
+    `content` is signed as it is: in TLS 1.2 `transcript`, the handshake's messages so far, themselves; in TLS 1.3 their
+    hash behind a fixed prefix (`signed_content`). The server's random is in them, fresh in every handshake: that is
+    what makes an old proof worthless.
     """
 
+    transcript: bytes
     content: bytes
     schemes: tuple[int, ...]
     version: int
+
+
+def challenge12(transcript: bytes, schemes: tuple[int, ...]) -> Challenge:
+    """TLS 1.2's (RFC 5246 section 7.4.8)."""
+    return Challenge(transcript, transcript, schemes, TLS12)
+
+
+def challenge13(transcript: bytes, schemes: tuple[int, ...], hash_: hashes.HashAlgorithm) -> Challenge:
+    """The client's in TLS 1.3 (RFC 8446 section 4.4.3)."""
+    return Challenge(transcript, signed_content("client", transcript, hash_), schemes, TLS13)
+
+
+def signed_content(party: str, transcript: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    """What client or server sign in TLS 1.3 (RFC 8446 section 4.4.3)."""
+    return b" " * 64 + f"TLS 1.3, {party} CertificateVerify".encode() + b"\0" + digest(transcript, hash_)
 
 
 Prover: TypeAlias = Callable[[Challenge], CertificateVerify | None]
 """Answers a challenge; None sends no CertificateVerify at all."""
 
 
-def choose_scheme(key: PublicKey | PrivateKey, offered: Iterable[int]) -> SignatureScheme | None:
+def choose_scheme(key: PublicKey | PrivateKey, offered: Iterable[int], version: int = TLS12) -> SignatureScheme | None:
     """The scheme that we like best for `key` among those offered; None where none fits."""
     offered = set(offered)
-    kind = key_kind(key)
-    return next((scheme for scheme in SIGNATURE_SCHEMES if scheme.key == kind and scheme.id in offered), None)
+    fitting = (scheme for scheme in SIGNATURE_SCHEMES if scheme.id in offered and scheme.suits(key, version))
+    return next(fitting, None)
 
 
 def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
@@ -115,10 +153,10 @@ def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
             return key.sign(content)
 
 
-def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: bytes) -> None:
+def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: bytes, version: int = TLS12) -> None:
     """ProofError unless `signature` was made over `content` by the private key that belongs to `key`."""
     scheme = _BY_ID.get(scheme_id)
-    if scheme is None or scheme.key != key_kind(key):
+    if scheme is None or not scheme.suits(key, version):
         reason = f"signature scheme {scheme_name(scheme_id)} is not for a key of kind {key_kind(key)}"
         raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
     try:
@@ -141,14 +179,14 @@ def check(key: PublicKey, challenge: Challenge, proof: CertificateVerify) -> Non
     if proof.scheme not in challenge.schemes:
         reason = f"signature scheme {scheme_name(proof.scheme)} was not offered"
         raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
-    check_signature(key, proof.scheme, challenge.content, proof.signature)
+    check_signature(key, proof.scheme, challenge.content, proof.signature, challenge.version)
 
 
 def prove_with(key: PrivateKey) -> Prover:
     """The honest prover: signs every challenge with `key`. TlsError where the server takes none of its schemes."""
 
     def prove(challenge: Challenge) -> CertificateVerify:
-        scheme = choose_scheme(key, challenge.schemes)
+        scheme = choose_scheme(key, challenge.schemes, challenge.version)
         if scheme is None:
             raise TlsError(f"the server takes no signature scheme for a key of kind {key_kind(key)}")
         return CertificateVerify(scheme.id, sign(key, scheme, challenge.content))

@@ -1,8 +1,9 @@
-"""Record framing and protection (RFC 5246 section 6.2) and the joining of handshake messages from fragments."""
+"""Records (RFC 5246 section 6.2, RFC 8446 section 5): framing, protection, and messages joined from fragments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 
@@ -10,11 +11,13 @@ from lab.tls import wire
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort, DecodeError
 from lab.tls.keys import CipherSuite, TrafficKey
-from lab.tls.messages import HEADER_LENGTH, TLS12
+from lab.tls.messages import HEADER_LENGTH
+from lab.tls.versions import TLS12
 
 RECORD_HEADER_LENGTH = 5
 MAX_PLAINTEXT = 1 << 14  # RFC 5246 section 6.2.1
 MAX_PROTECTED = MAX_PLAINTEXT + 2048  # RFC 5246 section 6.2.3
+MAX_PROTECTED_13 = MAX_PLAINTEXT + 256  # RFC 8446 section 5.2
 MAX_MESSAGE = 1 << 17
 """Longer handshake messages are refused; a certificate chain of 128 KiB is nobody's."""
 MAX_EMPTY_RECORDS = 32
@@ -106,8 +109,20 @@ class MessageJoiner:
         return bool(self._buffer)
 
 
-class Protection:
-    """One direction's AEAD in TLS 1.2 (RFC 5246 section 6.2.3.3), with its sequence number."""
+class Protection(Protocol):
+    """One direction's AEAD with its sequence number; each call is the next record's."""
+
+    def seal(self, kind: int, plaintext: bytes) -> tuple[int, bytes]:
+        """The type that the record shows, and its protected fragment."""
+        ...
+
+    def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
+        """The record's real type and plaintext; Abort with bad_record_mac where it was tampered with."""
+        ...
+
+
+class Protection12:
+    """TLS 1.2's (RFC 5246 section 6.2.3.3)."""
 
     def __init__(self, suite: CipherSuite, traffic_key: TrafficKey) -> None:
         self._aead = suite.aead(traffic_key.key)
@@ -115,13 +130,13 @@ class Protection:
         self._explicit = 12 - suite.salt_length  # bytes of nonce that each record carries
         self._sequence = 0
 
-    def seal(self, kind: int, plaintext: bytes) -> bytes:
-        """The protected fragment of the next record."""
+    def seal(self, kind: int, plaintext: bytes) -> tuple[int, bytes]:
+        """See `Protection.seal`."""
         nonce, shown = self._nonce(self._sequence.to_bytes(8, "big"))
-        return shown + self._aead.encrypt(nonce, plaintext, self._additional_data(kind, len(plaintext)))
+        return kind, shown + self._aead.encrypt(nonce, plaintext, self._additional_data(kind, len(plaintext)))
 
-    def open(self, kind: int, fragment: bytes) -> bytes:
-        """The next record's plaintext; Abort with bad_record_mac where it was tampered with."""
+    def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
+        """See `Protection.open`."""
         length = len(fragment) - self._explicit - 16
         if length < 0:
             raise Abort(AlertDescription.BAD_RECORD_MAC, "a protected record too short for its tag")
@@ -132,16 +147,62 @@ class Protection:
             raise Abort(AlertDescription.BAD_RECORD_MAC, "a record whose tag is wrong") from None
         if length > MAX_PLAINTEXT:
             raise Abort(AlertDescription.RECORD_OVERFLOW, f"a record with {length} bytes of plaintext")
-        return plaintext
+        return kind, plaintext
 
     def _nonce(self, counter: bytes) -> tuple[bytes, bytes]:
         """The record's nonce from its 8-byte counter, and what of it the record carries."""
         if self._explicit:  # RFC 5288 section 3
             return self._salt + counter, counter
-        padded = int.from_bytes(counter, "big")  # RFC 7905 section 2
-        return (int.from_bytes(self._salt, "big") ^ padded).to_bytes(12, "big"), b""
+        return _masked(self._salt, int.from_bytes(counter, "big")), b""  # RFC 7905 section 2
 
     def _additional_data(self, kind: int, length: int) -> bytes:
         head = self._sequence.to_bytes(8, "big") + wire.number(kind, 1) + wire.number(TLS12, 2)
         self._sequence += 1
         return head + wire.number(length, 2)
+
+
+class Protection13:
+    """TLS 1.3's (RFC 8446 section 5.2), whose records all look like application data."""
+
+    def __init__(self, suite: CipherSuite, traffic_key: TrafficKey) -> None:
+        self._aead = suite.aead(traffic_key.key)
+        self._salt = traffic_key.salt
+        self._sequence = 0
+
+    def seal(self, kind: int, plaintext: bytes) -> tuple[int, bytes]:
+        """See `Protection.seal`."""
+        inner = plaintext + wire.number(kind, 1)
+        sealed = self._aead.encrypt(self._nonce(), inner, _header13(len(inner) + 16))
+        self._sequence += 1
+        return ContentType.APPLICATION_DATA, sealed
+
+    def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
+        """See `Protection.open`; unexpected_message for a record that isn't protected, or has no type."""
+        if kind != ContentType.APPLICATION_DATA:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a record without protection where there has to be one")
+        if len(fragment) > MAX_PROTECTED_13:
+            raise Abort(AlertDescription.RECORD_OVERFLOW, f"a protected record of {len(fragment)} bytes")
+        try:
+            inner = self._aead.decrypt(self._nonce(), fragment, _header13(len(fragment)))
+        except InvalidTag:
+            raise Abort(AlertDescription.BAD_RECORD_MAC, "a record whose tag is wrong") from None
+        self._sequence += 1
+        content = inner.rstrip(b"\0")
+        if not content or content[-1] not in CONTENT_TYPES:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a protected record without a content type")
+        if len(inner) > MAX_PLAINTEXT + 1:
+            raise Abort(AlertDescription.RECORD_OVERFLOW, f"a record with {len(inner)} bytes of plaintext")
+        return content[-1], content[:-1]
+
+    def _nonce(self) -> bytes:
+        return _masked(self._salt, self._sequence)
+
+
+def _masked(salt: bytes, sequence: int) -> bytes:
+    """A record's nonce (RFC 8446 section 5.3)."""
+    return (int.from_bytes(salt, "big") ^ sequence).to_bytes(len(salt), "big")
+
+
+def _header13(length: int) -> bytes:
+    """The record's own header, which is its additional data."""
+    return wire.number(ContentType.APPLICATION_DATA, 1) + wire.number(TLS12, 2) + wire.number(length, 2)

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.hashes import HashAlgorithm
+
+from lab.tls import wire
 from lab.tls.engine import Party
+from lab.tls.keys import digest
+
+MESSAGE_HASH = 254
+"""The type under which a hash stands in the transcript (RFC 8446 section 4.4.1)."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,12 @@ class Transcript:
 
     def add(self, sender: Party, raw: bytes) -> None:
         self.entries.append(Entry(sender, raw))
+
+    def hash_first(self, hash_: HashAlgorithm) -> None:
+        """A ClientHello that a HelloRetryRequest answers stands there as its hash (RFC 8446 section 4.4.1)."""
+        first = self.entries[0]
+        hashed = digest(first.raw, hash_)
+        self.entries[0] = Entry(first.sender, wire.number(MESSAGE_HASH, 1) + wire.vector(hashed, 3))
 
     def content(self) -> bytes:
         """All messages up to and including the last one."""

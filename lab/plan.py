@@ -1,0 +1,73 @@
+"""What a run sets out to do, as data: which schemes, moves and versions, with which keys, how often."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from attacker.moves import MOVES
+from lab.pki import KEY_TYPES, KeyType
+from victim_server.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
+
+
+class PlanError(Exception):
+    """A plan that cannot be carried out; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run's plan. `versions` are those in which the moves are tried; alice logs in with every one.
+
+    `rounds` is how often each move is tried everywhere.
+    """
+
+    schemes: tuple[str, ...]
+    moves: tuple[str, ...]
+    versions: tuple[str, ...]
+    key_type: KeyType = "p256"
+    rounds: int = 1
+
+    def doors(self) -> Iterator[tuple[Scheme, str]]:
+        """Each scheme in each version that is to be tried there."""
+        for scheme in map(find_scheme, self.schemes):
+            for version in self.versions:
+                if version in scheme.versions:
+                    yield scheme, version
+
+    def __len__(self) -> int:
+        """How many reports of attempts there will be."""
+        moves = [move for move in MOVES if move.id in self.moves]
+        return self.rounds * sum(version in move.fails for _, version in self.doors() for move in moves)
+
+
+def short_story(key_type: KeyType = "p256") -> Plan:
+    """What the question's answer needs, and no more."""
+    return Plan(("mtls", "certificate-only"), ("omit-proof", "replay-proof", "foreign-key"), ("1.2",), key_type)
+
+
+def full_matrix(
+    schemes: Iterable[str] = (),
+    moves: Iterable[str] = (),
+    versions: Iterable[str] = (),
+    key_type: KeyType = "p256",
+    rounds: int = 1,
+) -> Plan:
+    """Everything, or what is chosen of it; PlanError for a choice that there isn't."""
+    return Plan(
+        _chosen("scheme", tuple(schemes), tuple(scheme.id for scheme in SCHEMES)),
+        _chosen("move", tuple(moves), tuple(move.id for move in MOVES)),
+        _chosen("version", tuple(versions), VERSIONS),
+        key_type,
+        rounds,
+    )
+
+
+def key_types(wanted: Iterable[str]) -> tuple[KeyType, ...]:
+    """The kinds of keys of these names; PlanError for one that there isn't."""
+    chosen = _chosen("key type", tuple(wanted), KEY_TYPES)
+    return tuple(one for one in KEY_TYPES if one in chosen)
+
+
+def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for one in wanted:
+        if one not in known:
+            raise PlanError(f"there is no {what} {one!r}; there are {', '.join(known)}")
+    return tuple(one for one in known if one in wanted) or known

@@ -1,0 +1,226 @@
+"""The client's handshake in TLS 1.2, behind the hellos (RFC 5246 section 7.3)."""
+
+import secrets
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from lab.tls import extensions as ext
+from lab.tls import keys, proof
+from lab.tls.alerts import AlertDescription
+from lab.tls.connection import ChangeCipherSpec, unexpected
+from lab.tls.errors import Abort
+from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
+from lab.tls.messages import (
+    Certificate,
+    CertificateRequest,
+    ClientHello,
+    ClientKeyExchange,
+    Finished,
+    Message,
+    NewSessionTicket,
+    ServerHello,
+    ServerHelloDone,
+    ServerKeyExchange,
+)
+from lab.tls.offer import Offer
+from lab.tls.secrets12 import Secrets12
+from lab.tls.sessions import Session
+
+if TYPE_CHECKING:
+    from lab.tls.client import Client
+
+
+class State(Enum):
+    """What the client waits for, by the name it has in the figure of RFC 5246 section 7.3."""
+
+    CERTIFICATE = "the server's Certificate"
+    SERVER_KEY_EXCHANGE = "ServerKeyExchange"
+    REQUEST_OR_DONE = "CertificateRequest or ServerHelloDone"
+    SERVER_HELLO_DONE = "ServerHelloDone"
+    TICKET = "NewSessionTicket"
+    CHANGE_CIPHER_SPEC = "the server's ChangeCipherSpec"
+    FINISHED = "the server's Finished"
+    ESTABLISHED = "nothing more of the handshake"
+
+
+class ClientHandshake12:
+    """From the ServerHello on, which chose `suite`."""
+
+    def __init__(
+        self,
+        client: "Client",
+        offer: Offer,
+        flight: Flight,
+        suite: keys.CipherSuite,
+        client_hello: ClientHello,
+        hello: ServerHello,
+    ) -> None:
+        self._client = client
+        self._offer = offer
+        self._flight = flight
+        self._suite = suite
+        self._hello = hello
+        self._secrets: Secrets12 | None = None
+        self._ticket = b""
+        self._guessed = False
+        self._server_share: ServerKeyExchange | None = None
+        if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.4
+            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
+        self._extended = ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) is not None
+        self._ticket_due = ext.find(hello.extensions, ext.SESSION_TICKET) is not None
+        if offer.resume and hello.session_id and hello.session_id == client_hello.session_id:
+            self._resume(offer.resume)
+        else:
+            self._state = State.CERTIFICATE
+
+    def advance(self, message: Message | ChangeCipherSpec) -> None:
+        """See `Connection._advance`."""
+        match self._state, message:
+            case State.CERTIFICATE, Certificate():  # RFC 5246 section 7.4.2
+                self._on_certificate(message)
+                ephemeral = self._suite.exchange == "ECDHE"
+                self._state = State.SERVER_KEY_EXCHANGE if ephemeral else State.REQUEST_OR_DONE
+
+            case State.SERVER_KEY_EXCHANGE, ServerKeyExchange():  # RFC 5246 section 7.4.3, RFC 8422 section 5.4
+                self._on_server_key_exchange(message)
+                self._state = State.REQUEST_OR_DONE
+
+            case State.REQUEST_OR_DONE, CertificateRequest():  # RFC 5246 section 7.4.4
+                self._client.request = message
+                self._state = State.SERVER_HELLO_DONE
+
+            case ((State.REQUEST_OR_DONE | State.SERVER_HELLO_DONE), ServerHelloDone()):  # RFC 5246 section 7.4.5
+                self._state = self._before_change_cipher_spec()
+                for step in self._flight:
+                    self._send(step)
+
+            case State.TICKET, NewSessionTicket():  # RFC 5077 section 3.3
+                self._ticket = message.ticket
+                self._state = State.CHANGE_CIPHER_SPEC
+
+            case State.CHANGE_CIPHER_SPEC, ChangeCipherSpec():  # RFC 5246 section 7.1
+                if self._guessed:
+                    self._client.read_nothing()
+                self._client.read_with(self._keys().protections["server"])
+                self._state = State.FINISHED
+
+            case State.FINISHED, Finished():  # RFC 5246 section 7.4.9
+                self._on_finished(message)
+                self._state = State.ESTABLISHED
+
+            case _:
+                raise unexpected(message, self._state.value)
+
+    # --- what the server says ---
+
+    def _on_certificate(self, message: Certificate) -> None:
+        if not message.chain:
+            raise Abort(AlertDescription.HANDSHAKE_FAILURE, "the server presented no certificate")
+        self._client.peer_chain = message.chain
+        self._server_key = proof.public_key(message.chain[0])
+        if (proof.key_kind(self._server_key) == "RSA") != (self._suite.signed_with == "RSA"):
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server's certificate does not suit the cipher suite")
+        if self._offer.check_chain:
+            self._offer.check_chain(message.chain)
+
+    def _on_server_key_exchange(self, message: ServerKeyExchange) -> None:
+        if message.group not in self._offer.groups or message.scheme not in self._offer.schemes:
+            reason = f"group {message.group} or scheme {proof.scheme_name(message.scheme)} was not offered"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        signed = self._offer.random + self._hello.random + message.params()
+        proof.check_signature(self._server_key, message.scheme, signed, message.signature)
+        self._server_share = message
+
+    def _on_finished(self, message: Finished) -> None:
+        expected = self._keys().verify_data("server", self._client.transcript.before_last())
+        if not secrets.compare_digest(message.verify_data, expected):
+            raise Abort(AlertDescription.DECRYPT_ERROR, "the server's Finished does not fit this handshake")
+        if self._client.resumed:
+            self._send(SendChangeCipherSpec())
+            self._send(SendFinished())
+        self._client.session = Session(
+            self._hello.session_id,
+            self._ticket,
+            self._keys().master,
+            self._suite.id,
+            self._extended,
+            self._client.peer_chain,
+        )
+        self._client.establish()
+
+    # --- what the client says ---
+
+    def _send(self, step: Step) -> None:
+        """One step of the flight."""
+        client = self._client
+        match step:
+            case SendCertificate(chain):
+                if client.request is not None:
+                    client.send_message(Certificate(chain))  # RFC 5246 section 7.4.6
+            case SendKeyExchange():
+                message, premaster = self._key_exchange()
+                client.send_message(message)  # RFC 5246 section 7.4.7
+                self._derive_keys(premaster)
+            case SendProof(prove):
+                if isinstance(client.request, CertificateRequest):
+                    schemes = client.request.signature_schemes
+                    client.challenge = proof.challenge12(client.transcript.content(), schemes)
+                    answer = prove(client.challenge)
+                    if answer is not None:
+                        client.send_message(answer)  # RFC 5246 section 7.4.8
+            case SendChangeCipherSpec():
+                client.send_change_cipher_spec()  # RFC 5246 section 7.1
+                client.write_with(self._keys().protections["client"])
+            case SendFinished():
+                handshake = client.transcript.content()
+                client.send_message(Finished(self._keys().verify_data("client", handshake)))  # RFC 5246 section 7.4.9
+
+    def _key_exchange(self) -> tuple[ClientKeyExchange, bytes]:
+        """The message and the premaster secret."""
+        if self._server_share:
+            share = keys.new_key_share(self._server_share.group, self._offer.entropy)
+            return ClientKeyExchange.ecdhe(share.public), share.shared_secret(self._server_share.point)
+        premaster = keys.new_rsa_premaster(self._offer.entropy)
+        return ClientKeyExchange.rsa(keys.encrypt_premaster(self._server_key, premaster)), premaster
+
+    def _derive_keys(self, premaster: bytes) -> None:
+        randoms = self._offer.random, self._hello.random
+        handshake = self._client.transcript.content() if self._extended else None
+        self._use(Secrets12.of(premaster, *randoms, self._suite, handshake))
+
+    def _use(self, secrets12: Secrets12) -> None:
+        self._secrets = secrets12
+        self._client.key_log = secrets12.key_log()
+
+    def _keys(self) -> Secrets12:
+        """The connection's keys; those of an empty master secret where there has been no key exchange yet."""
+        if self._secrets is None:
+            self._use(Secrets12(b"", self._offer.random, self._hello.random, self._suite))
+        assert self._secrets
+        return self._secrets
+
+    # --- going on with a session ---
+
+    def _resume(self, session: Session) -> None:
+        """The short handshake (RFC 5246 section 7.3): no certificates, and the server is first to finish.
+
+        Whoever doesn't have the master secret can only guess it, and cannot read the server's Finished, nor anything
+        after it: the answer to the guess shows no more of itself than that it is an alert.
+        """
+        if self._suite.id != session.suite or (session.master and self._extended != session.extended):
+            reason = "the server goes on with a session under another cipher suite or master secret"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        self._client.resumed = True
+        self._client.peer_chain = session.peer_chain
+        self._ticket = session.ticket
+        master = session.master or self._offer.entropy(keys.MASTER_SECRET_LENGTH)
+        self._use(Secrets12(master, self._offer.random, self._hello.random, self._suite))
+        self._state = self._before_change_cipher_spec()
+        self._guessed = session.master is None
+        if self._guessed:
+            self._send(SendChangeCipherSpec())
+            self._send(SendFinished())
+
+    def _before_change_cipher_spec(self) -> State:
+        """A server that answered the ticket extension sends a ticket (RFC 5077 section 3.2)."""
+        return State.TICKET if self._ticket_due else State.CHANGE_CIPHER_SPEC

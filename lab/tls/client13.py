@@ -1,0 +1,174 @@
+"""The client's handshake in TLS 1.3, behind the hellos (RFC 8446 section 2 and appendix A.1)."""
+
+import secrets
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from lab.tls import extensions as ext
+from lab.tls import proof
+from lab.tls.alerts import AlertDescription
+from lab.tls.connection import ChangeCipherSpec, unexpected
+from lab.tls.errors import Abort
+from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
+from lab.tls.keys import CipherSuite
+from lab.tls.keys13 import Keys13
+from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello
+from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate, NewSessionTicket13
+from lab.tls.offer import Offer
+from lab.tls.versions import TLS13
+
+if TYPE_CHECKING:
+    from lab.tls.client import Client
+
+MAX_TICKETS = 16
+"""So many tickets are kept, the newest."""
+
+_IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS)
+"""Of what we may offer, that which EncryptedExtensions answer (RFC 8446 section 4.2)."""
+
+
+class State(Enum):
+    """What the client waits for, after the states of RFC 8446 appendix A.1."""
+
+    ENCRYPTED_EXTENSIONS = "EncryptedExtensions"
+    CERTIFICATE_OR_REQUEST = "CertificateRequest or the server's Certificate"
+    CERTIFICATE = "the server's Certificate"
+    CERTIFICATE_VERIFY = "the server's CertificateVerify"
+    FINISHED = "the server's Finished"
+    CONNECTED = "KeyUpdate or NewSessionTicket"
+
+
+class ClientHandshake13:
+    """From the ServerHello on, which chose `suite`."""
+
+    def __init__(
+        self,
+        client: "Client",
+        offer: Offer,
+        flight: Flight,
+        suite: CipherSuite,
+        client_hello: ClientHello,
+        hello: ServerHello,
+    ) -> None:
+        self._client = client
+        self._offer = offer
+        self._flight = flight
+        self._suite = suite
+        self._offered = {extension.type for extension in client_hello.extensions or ()}
+        if hello.session_id != client_hello.session_id:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
+        self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random)
+        self.keys.read()
+        self.keys.write()
+        self._state = State.ENCRYPTED_EXTENSIONS
+
+    def advance(self, message: Message | ChangeCipherSpec) -> None:
+        """See `Connection._advance`."""
+        match self._state, message:
+            case State.ENCRYPTED_EXTENSIONS, EncryptedExtensions():  # RFC 8446 section 4.3.1
+                self._on_encrypted_extensions(message)
+                self._state = State.CERTIFICATE_OR_REQUEST
+
+            case State.CERTIFICATE_OR_REQUEST, CertificateRequest13():  # RFC 8446 section 4.3.2
+                self._on_request(message)
+                self._state = State.CERTIFICATE
+
+            case ((State.CERTIFICATE_OR_REQUEST | State.CERTIFICATE), Certificate13()):  # RFC 8446 section 4.4.2
+                self._on_certificate(message)
+                self._state = State.CERTIFICATE_VERIFY
+
+            case State.CERTIFICATE_VERIFY, CertificateVerify():  # RFC 8446 section 4.4.3
+                self._on_certificate_verify(message)
+                self._state = State.FINISHED
+
+            case State.FINISHED, Finished():  # RFC 8446 section 4.4.4
+                self._on_finished(message)
+                self._state = State.CONNECTED
+
+            case State.CONNECTED, NewSessionTicket13():  # RFC 8446 section 4.6.1
+                self._client.tickets = [*self._client.tickets, message][-MAX_TICKETS:]
+
+            case State.CONNECTED, KeyUpdate():  # RFC 8446 section 4.6.3
+                self.keys.on_update(message)
+
+            case _:
+                raise unexpected(message, self._state.value)
+
+    # --- what the server says ---
+
+    def _shared_secret(self, hello: ServerHello) -> bytes:
+        chosen = ext.read_key_share(hello.extensions)
+        if chosen is None:
+            raise Abort(AlertDescription.MISSING_EXTENSION, "the ServerHello has no key_share")
+        for share in self._offer.shares:
+            if share.group == chosen[0]:
+                return share.shared_secret(chosen[1])
+        raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"the server's key share is of group {chosen[0]}, none of ours")
+
+    def _on_encrypted_extensions(self, message: EncryptedExtensions) -> None:
+        ext.check_answers(message.extensions, self._offered, _IN_ENCRYPTED_EXTENSIONS)
+
+    def _on_request(self, message: CertificateRequest13) -> None:
+        if message.context:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "a CertificateRequest in the handshake with a context")
+        if not message.signature_schemes:
+            raise Abort(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
+        self._client.request = message
+
+    def _on_certificate(self, message: Certificate13) -> None:
+        if not message.entries:
+            reason = "the server presented no certificate"  # RFC 8446 section 4.4.2.4
+            raise Abort(AlertDescription.DECODE_ERROR, reason)
+        if message.context:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server's Certificate has a request's context")
+        for entry in message.entries:
+            ext.check_answers(entry.extensions, self._offered, ())
+        self._client.peer_chain = message.chain
+        self._server_key = proof.public_key(message.chain[0])
+        if self._offer.check_chain:
+            self._offer.check_chain(message.chain)
+
+    def _on_certificate_verify(self, message: CertificateVerify) -> None:
+        if message.scheme not in self._offer.schemes:
+            reason = f"signature scheme {proof.scheme_name(message.scheme)} was not offered"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        content = proof.signed_content("server", self._client.transcript.before_last(), self._suite.hash)
+        proof.check_signature(self._server_key, message.scheme, content, message.signature, TLS13)
+
+    def _on_finished(self, message: Finished) -> None:
+        expected = self.keys.verify_data("server", self._client.transcript.before_last())
+        if not secrets.compare_digest(message.verify_data, expected):
+            raise Abort(AlertDescription.DECRYPT_ERROR, "the server's Finished does not fit this handshake")
+        if not any(step.name == ChangeCipherSpec.name for step in self._client.steps if step.sender == "client"):
+            self._client.send_change_cipher_spec()  # RFC 8446 appendix D.4
+        self.keys.to_application()
+        self.keys.read()
+        for step in self._flight:
+            self._send(step)
+        self.keys.write()
+        self._client.establish()
+
+    # --- what the client says ---
+
+    def _send(self, step: Step) -> None:
+        """One step of the flight."""
+        client = self._client
+        match step:
+            case SendCertificate(chain):
+                if client.request is not None:
+                    client.send_message(Certificate13.of(chain))  # RFC 8446 section 4.4.2
+            case SendProof(prove):
+                if isinstance(client.request, CertificateRequest13):
+                    schemes = client.request.signature_schemes
+                    transcript = client.transcript.content()
+                    client.challenge = proof.challenge13(transcript, schemes, self._suite.hash)
+                    answer = prove(client.challenge)
+                    if answer is not None:
+                        client.send_message(answer)  # RFC 8446 section 4.4.3
+            case SendChangeCipherSpec():
+                client.send_change_cipher_spec()
+            case SendFinished():
+                handshake = client.transcript.content()
+                client.send_message(Finished(self.keys.verify_data("client", handshake)))  # RFC 8446 section 4.4.4
+            case SendKeyExchange():
+                pass  # TLS 1.3 has none: the hellos have exchanged keys

@@ -1,0 +1,218 @@
+"""The handshake messages that TLS 1.3 has of its own, or has changed under their old names (RFC 8446 section 4).
+
+The hellos, CertificateVerify and Finished are those of `messages.py`. `parse` reads any message of either version.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar, Self
+
+from lab.tls import extensions as ext
+from lab.tls import wire
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
+from lab.tls.extensions import Extension, Extensions, read_extensions, write_extensions
+from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello, UnknownMessage, split
+from lab.tls.messages import parse as parse12
+from lab.tls.versions import TLS13
+
+RETRY_RANDOM = sha256(b"HelloRetryRequest").digest()
+"""What a ServerHello has for its random where it is a HelloRetryRequest (RFC 8446 section 4.1.3)."""
+
+
+def is_retry(hello: ServerHello) -> bool:
+    """Whether it is a HelloRetryRequest."""
+    return hello.random == RETRY_RANDOM
+
+
+@dataclass(frozen=True)
+class EncryptedExtensions:
+    """RFC 8446 section 4.3.1: the server's answers to extensions that the keys don't depend on."""
+
+    extensions: Extensions
+
+    name: ClassVar[str] = "EncryptedExtensions"
+    type: ClassVar[int] = 8
+
+    def body(self) -> bytes:
+        return write_extensions(self.extensions)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        return cls(_block(wire.Reader(body, cls.name)))
+
+
+@dataclass(frozen=True)
+class CertificateEntry:
+    """One certificate in DER with extensions of its own, such as an OCSP response."""
+
+    certificate: bytes
+    extensions: Extensions = ()
+
+
+@dataclass(frozen=True)
+class Certificate13:
+    """RFC 8446 section 4.4.2: the sender's own certificate first; `context` answers the CertificateRequest's."""
+
+    entries: tuple[CertificateEntry, ...]
+    context: bytes = b""
+
+    name: ClassVar[str] = "Certificate"
+    type: ClassVar[int] = 11
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates alone, in DER."""
+        return tuple(entry.certificate for entry in self.entries)
+
+    @classmethod
+    def of(cls, chain: tuple[bytes, ...], context: bytes = b"") -> Self:
+        """A message with these certificates and no extensions."""
+        return cls(tuple(CertificateEntry(certificate) for certificate in chain), context)
+
+    def body(self) -> bytes:
+        entries = (wire.vector(e.certificate, 3) + write_extensions(e.extensions) for e in self.entries)
+        return wire.vector(self.context, 1) + wire.vector(b"".join(entries), 3)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        context = reader.vector(1, "certificate_request_context")
+        entries = wire.Reader(reader.vector(3, "certificate_list"), cls.name)
+        reader.end()
+        found: list[CertificateEntry] = []
+        while entries.left:
+            certificate = entries.vector(3, "cert_data")
+            if not certificate:
+                raise DecodeError(f"{cls.name}: entry {len(found) + 1} has an empty cert_data")
+            block = wire.vector(entries.vector(2, "extensions"), 2)
+            found.append(CertificateEntry(certificate, _block(wire.Reader(block, cls.name))))
+        return cls(tuple(found), context)
+
+
+@dataclass(frozen=True)
+class CertificateRequest13:
+    """RFC 8446 section 4.3.2: all that it asks for stands in extensions."""
+
+    extensions: Extensions
+    context: bytes = b""
+
+    name: ClassVar[str] = "CertificateRequest"
+    type: ClassVar[int] = 13
+
+    @classmethod
+    def of(cls, signature_schemes: tuple[int, ...], authorities: tuple[bytes, ...] = ()) -> Self:
+        """Asks for proofs in these schemes, for certificates from these authorities (DER names) if there are any."""
+        asked = [ext.number_list(ext.SIGNATURE_ALGORITHMS, signature_schemes)]
+        if authorities:
+            asked.append(Extension(ext.CERTIFICATE_AUTHORITIES, wire.vectors(authorities, 2, 2)))
+        return cls(tuple(asked))
+
+    @property
+    def signature_schemes(self) -> tuple[int, ...]:
+        """The schemes that the server takes; empty where it lacks them, which the RFC forbids."""
+        return ext.read_number_list(self.extensions, ext.SIGNATURE_ALGORITHMS) or ()
+
+    @property
+    def authorities(self) -> tuple[bytes, ...]:
+        """The authorities' names in DER (RFC 8446 section 4.2.4)."""
+        data = ext.find(self.extensions, ext.CERTIFICATE_AUTHORITIES)
+        return wire.Reader(data, "certificate_authorities").vectors(2, 2, "authorities") if data else ()
+
+    def body(self) -> bytes:
+        return wire.vector(self.context, 1) + write_extensions(self.extensions)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        context = reader.vector(1, "certificate_request_context")
+        return cls(_block(reader), context)
+
+
+@dataclass(frozen=True)
+class NewSessionTicket13:
+    """RFC 8446 section 4.6.1. `lifetime` in seconds; `age_add` hides the ticket's age."""
+
+    lifetime: int
+    age_add: int
+    nonce: bytes
+    ticket: bytes
+    extensions: Extensions = ()
+
+    name: ClassVar[str] = "NewSessionTicket"
+    type: ClassVar[int] = 4
+
+    def body(self) -> bytes:
+        return (
+            wire.number(self.lifetime, 4)
+            + wire.number(self.age_add, 4)
+            + wire.vector(self.nonce, 1)
+            + wire.vector(self.ticket, 2)
+            + write_extensions(self.extensions)
+        )
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        lifetime, age_add = reader.number(4, "ticket_lifetime"), reader.number(4, "ticket_age_add")
+        nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket")
+        if not ticket:
+            raise DecodeError(f"{cls.name}: the ticket is empty")
+        return cls(lifetime, age_add, nonce, ticket, _block(reader))
+
+
+@dataclass(frozen=True)
+class KeyUpdate:
+    """RFC 8446 section 4.6.3: the sender's next keys from here on; `requested` asks the other side to follow."""
+
+    requested: bool
+
+    name: ClassVar[str] = "KeyUpdate"
+    type: ClassVar[int] = 24
+
+    def body(self) -> bytes:
+        return wire.number(self.requested, 1)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        requested = reader.number(1, "request_update")
+        reader.end()
+        if requested > 1:  # RFC 8446 section 4.6.3
+            reason = f"{cls.name}: request_update is {requested}, neither 0 nor 1"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        return cls(bool(requested))
+
+
+KNOWN13 = (
+    ClientHello,
+    ServerHello,
+    NewSessionTicket13,
+    EncryptedExtensions,
+    Certificate13,
+    CertificateRequest13,
+    CertificateVerify,
+    Finished,
+    KeyUpdate,
+)
+_BY_TYPE = {kind.type: kind for kind in KNOWN13}
+
+
+def parse(raw: bytes, version: int) -> Message:
+    """The one message in `raw`, header included, as `version` has it; DecodeError names the field that is wrong.
+
+    Abort with illegal_parameter for a KeyUpdate that asks for what doesn't exist.
+    """
+    if version != TLS13:
+        return parse12(raw)
+    kind, body = split(raw)
+    known = _BY_TYPE.get(kind)
+    return known.parse(body) if known else UnknownMessage(kind, body)
+
+
+def _block(reader: wire.Reader) -> Extensions:
+    """The extension block at the end of a structure, which TLS 1.3 never leaves out."""
+    found = read_extensions(reader)
+    if found is None:
+        raise DecodeError("the extensions are missing")
+    return found

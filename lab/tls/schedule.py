@@ -1,0 +1,93 @@
+"""TLS 1.3's key schedule (RFC 8446 section 7)."""
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from lab.tls import wire
+from lab.tls.keys import CipherSuite, TrafficKey, digest
+
+
+@dataclass(frozen=True)
+class TrafficSecrets:
+    """Both directions' traffic secrets of one epoch, each as long as the suite's hash."""
+
+    client: bytes
+    server: bytes
+
+
+class Schedule:
+    """The secrets of one connection, from the ECDHE shared secret on; there is no pre-shared key.
+
+    Transcripts are the handshake messages as bytes, up to and including the one that the RFC names.
+    """
+
+    def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
+        self._suite = suite
+        nothing = bytes(suite.hash.digest_size)
+        early = _extract(nothing, nothing, suite.hash)
+        self._handshake = _extract(self._derive(early, b"derived", b""), shared_secret, suite.hash)
+        self._master = _extract(self._derive(self._handshake, b"derived", b""), nothing, suite.hash)
+
+    def handshake_secrets(self, transcript: bytes) -> TrafficSecrets:
+        """`transcript` ends with ServerHello."""
+        return self._secrets(self._handshake, b"hs", transcript)
+
+    def application_secrets(self, transcript: bytes) -> TrafficSecrets:
+        """`transcript` ends with the server's Finished."""
+        return self._secrets(self._master, b"ap", transcript)
+
+    def _secrets(self, secret: bytes, epoch: bytes, transcript: bytes) -> TrafficSecrets:
+        both = (self._derive(secret, b"%b %b traffic" % (party, epoch), transcript) for party in (b"c", b"s"))
+        return TrafficSecrets(*both)
+
+    def _derive(self, secret: bytes, label: bytes, transcript: bytes) -> bytes:
+        """Derive-Secret (RFC 8446 section 7.1)."""
+        hash_ = self._suite.hash
+        return _expand_label(secret, label, digest(transcript, hash_), hash_.digest_size, hash_)
+
+
+def traffic_key(secret: bytes, suite: CipherSuite) -> TrafficKey:
+    """What protects records under a traffic secret (RFC 8446 section 7.3)."""
+    key = _expand_label(secret, b"key", b"", suite.key_length, suite.hash)
+    return TrafficKey(key, _expand_label(secret, b"iv", b"", suite.salt_length, suite.hash))
+
+
+def next_secret(secret: bytes, suite: CipherSuite) -> bytes:
+    """The traffic secret after a KeyUpdate (RFC 8446 section 7.2)."""
+    return _expand_label(secret, b"traffic upd", b"", suite.hash.digest_size, suite.hash)
+
+
+def verify_data(secret: bytes, transcript: bytes, suite: CipherSuite) -> bytes:
+    """What the Finished holds of whoever writes under this handshake traffic secret (RFC 8446 section 4.4.4)."""
+    finished_key = _expand_label(secret, b"finished", b"", suite.hash.digest_size, suite.hash)
+    return _mac(finished_key, digest(transcript, suite.hash), suite.hash)
+
+
+def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: TrafficSecrets) -> str:
+    """The lines that let Wireshark decrypt a TLS 1.3 connection (SSLKEYLOGFILE format), each with its newline."""
+    labelled = (
+        ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", handshake.client),
+        ("SERVER_HANDSHAKE_TRAFFIC_SECRET", handshake.server),
+        ("CLIENT_TRAFFIC_SECRET_0", application.client),
+        ("SERVER_TRAFFIC_SECRET_0", application.server),
+    )
+    return "".join(f"{label} {client_random.hex()} {secret.hex()}\n" for label, secret in labelled)
+
+
+def _expand_label(secret: bytes, label: bytes, context: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:
+    """HKDF-Expand-Label (RFC 8446 section 7.1)."""
+    info = wire.number(length, 2) + wire.vector(b"tls13 " + label, 1) + wire.vector(context, 1)
+    return HKDFExpand(hash_, length, info).derive(secret)
+
+
+def _extract(salt: bytes, secret: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    """HKDF-Extract (RFC 5869 section 2.2)."""
+    return _mac(salt, secret, hash_)
+
+
+def _mac(key: bytes, data: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    h = hmac.HMAC(key, hash_)
+    h.update(data)
+    return h.finalize()

@@ -1,0 +1,9 @@
+"""Protocol versions, by the number they have on the wire (RFC 8446 section 4.1.2)."""
+
+TLS12 = 0x0303
+TLS13 = 0x0304
+
+
+def version_name(version: int | None) -> str:
+    """`1.2` for 0x0303; `unknown` for None."""
+    return "unknown" if version is None else f"1.{(version & 0xFF) - 1}"
