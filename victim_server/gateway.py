@@ -21,12 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
 from lab.tls.errors import CertificateError, TlsError
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import version_name
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 
 HANDSHAKE_READ_SIZE = 1 << 12
-VERSION_NAMES = {TLS12: "1.2", TLS13: "1.3", None: ""}
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
 """Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
@@ -159,14 +158,14 @@ class Gateway:
         return ClientAuthenticated(
             scheme=self._scheme.id,
             peer=peer,
-            tls=VERSION_NAMES[engine.version],
+            tls=_version(engine),
             subject=certificate.subject.rfc4514_string(),
             sha256=certificate.fingerprint(SHA256()).hex(),
             proof=self._scheme.proof,
         )
 
     def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
-        return ClientRefused(self._scheme.id, peer, VERSION_NAMES[engine.version], reason, alert)
+        return ClientRefused(self._scheme.id, peer, _version(engine), reason, alert)
 
     async def _say_goodbye(
         self, engine: GatewayEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -372,6 +371,11 @@ class _RationedReader(asyncio.StreamReader):
         data = await super().read(HANDSHAKE_READ_SIZE)
         self._left -= len(data)
         return data
+
+
+def _version(engine: GatewayEngine) -> str:
+    """As events have it: empty where none is settled."""
+    return version_name(engine.version) if engine.version else ""
 
 
 def _address(peername: tuple[str, int] | None) -> str:
