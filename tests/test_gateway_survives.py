@@ -153,10 +153,12 @@ def under(attack: Attack, victims: Victims, scheme: str, connections: int) -> It
     over = threading.Event()
 
     def new_line() -> Line:
-        client = instrument_at(victims, scheme, prove_with(victims.issued.client.key))
+        version = "1.3" if attack is asks_for_new_keys else "1.2"
+        client = instrument_at(victims, scheme, prove_with(victims.issued.client.key), version)
         connection = connect(victims, scheme)
         if attack in AFTER_A_HANDSHAKE:
             shake_hands(connection, client)
+            connection.sendall(client.data_to_send())
         connection.setblocking(False)
         return Line(connection, attack(client))
 
@@ -279,6 +281,14 @@ def a_body_without_end(client: Client) -> Chunks:
         yield client.data_to_send()
 
 
+def asks_for_new_keys(client: Client) -> Chunks:
+    """TLS 1.3's KeyUpdate, which asks for one in return (RFC 8446 section 4.6.3), and is never read."""
+    while True:
+        for _ in range(20):
+            client.update_keys(request=True)
+        yield client.data_to_send()
+
+
 BEFORE_A_HANDSHAKE: tuple[Attack, ...] = (
     says_nothing,
     stops_in_its_hello,
@@ -297,6 +307,7 @@ AFTER_A_HANDSHAKE: tuple[Attack, ...] = (
     empty_application_data,
     asks_and_does_not_listen,
     a_body_without_end,
+    asks_for_new_keys,
 )
 
 

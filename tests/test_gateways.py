@@ -24,6 +24,7 @@ from lab.parts import BadInput
 from lab.tls.checks import Check
 from lab.tls.client import Client
 from lab.tls.proof import prove_with
+from lab.tls.records import ContentType, write_record
 from victim_server.gateway import Gateway, Limits
 from victim_server.schemes import SCHEMES, Scheme, find_scheme
 from victims import (
@@ -234,6 +235,18 @@ def test_a_handshake_may_not_take_for_ever(impatient_victims: Victims, scheme: s
         read_all(connection)
     assert impatient_victims.reports.wait_for(ClientRefused)[0].reason == "no complete handshake within 0.3 s"
     assert_still_serving(impatient_victims, scheme)
+
+
+@every_scheme
+def test_a_handshake_may_not_be_endless(victims: Victims, scheme: str) -> None:
+    """Records of a byte each cost the gateway more than the client."""
+    with connect(victims, scheme) as connection, contextlib.suppress(OSError):
+        connection.sendall(write_record(ContentType.HANDSHAKE, b"\x01\x01\xff\x00"))
+        for _ in range(64):
+            connection.sendall(write_record(ContentType.HANDSHAKE, b"\0") * 1000)
+        read_all(connection)
+    assert victims.reports.wait_for(ClientRefused)[0].reason == "no complete handshake within 32768 bytes"
+    assert_still_serving(victims, scheme)
 
 
 @every_scheme

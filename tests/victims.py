@@ -234,10 +234,11 @@ def shake_hands(connection: socket.socket, client: Client) -> list[EngineEvent]:
     return events
 
 
-def instrument_at(victims: Victims, scheme: str, prove: Prover | None) -> Client:
+def instrument_at(victims: Victims, scheme: str, prove: Prover | None, version: str = "1.2") -> Client:
     """The instrument's client with the certificate that the scheme takes of alice."""
     chain = (alice_at(victims.issued, scheme).der,)
-    return Client(entropy=os.urandom, server_name="localhost", chain=chain, prove=prove)
+    versions = (int(TLS_VERSIONS[version]),)
+    return Client(entropy=os.urandom, server_name="localhost", chain=chain, prove=prove, versions=versions)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
 from lab.tls.errors import CertificateError, TlsError
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import version_name
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 
-VERSION_NAMES = {TLS12: "1.2", TLS13: "1.3", None: ""}
+HANDSHAKE_READ_SIZE = 1 << 12
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
 """Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
@@ -41,6 +41,7 @@ class Limits:
     idle_seconds: float = 30
     bank_seconds: float = 10
     linger_seconds: float = 1
+    handshake_bytes: int = 1 << 15
     header_bytes: int = 1 << 14
     body_bytes: int = 1 << 16
 
@@ -74,7 +75,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
 
         def protocol() -> asyncio.StreamReaderProtocol:
-            return asyncio.StreamReaderProtocol(_CountingReader(loop=loop), self._accept, loop=loop)
+            reader = _RationedReader(self._limits.handshake_bytes, loop)
+            return asyncio.StreamReaderProtocol(reader, self._accept, loop=loop)
 
         self._server = await loop.create_server(protocol, sock=listener)
 
@@ -90,12 +92,12 @@ class Gateway:
         if len(self._connections) >= self._limits.connections:
             writer.transport.abort()
             return
-        assert isinstance(reader, _CountingReader)
+        assert isinstance(reader, _RationedReader)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _serve(self, reader: "_CountingReader", writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: "_RationedReader", writer: asyncio.StreamWriter) -> None:
         """One connection, from accept to close."""
         peer = _address(writer.get_extra_info("peername"))
         engine = self._authentication.engines()
@@ -113,7 +115,7 @@ class Gateway:
             writer.transport.abort()
 
     async def _shake_hands(
-        self, stream: TlsStream, engine: GatewayEngine, reader: "_CountingReader", peer: str
+        self, stream: TlsStream, engine: GatewayEngine, reader: "_RationedReader", peer: str
     ) -> bool:
         """The handshake; whether it came to its end. One on which nothing was ever said is nobody's, and not
         reported."""
@@ -121,6 +123,7 @@ class Gateway:
         try:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 await stream.handshake()
+            reader.lift_limit()
             return True
         except ConnectionFailed as error:
             reason = error.failed.reason
@@ -130,6 +133,7 @@ class Gateway:
         finally:
             if engine.key_log:
                 os.write(self._key_log, engine.key_log.encode())
+        reader.lift_limit()
         if reader.received:
             self._reporter.report(self._refused(engine, peer, reason, alert))
         return False
@@ -154,14 +158,14 @@ class Gateway:
         return ClientAuthenticated(
             scheme=self._scheme.id,
             peer=peer,
-            tls=VERSION_NAMES[engine.version],
+            tls=_version(engine),
             subject=certificate.subject.rfc4514_string(),
             sha256=certificate.fingerprint(SHA256()).hex(),
             proof=self._scheme.proof,
         )
 
     def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
-        return ClientRefused(self._scheme.id, peer, VERSION_NAMES[engine.version], reason, alert)
+        return ClientRefused(self._scheme.id, peer, _version(engine), reason, alert)
 
     async def _say_goodbye(
         self, engine: GatewayEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -338,14 +342,40 @@ class Conversation:
             await self._stream.write(b"".join(self._http.send(event) or b"" for event in events))
 
 
-class _CountingReader(asyncio.StreamReader):
-    """Knows whether the client ever said anything."""
+class _RationedReader(asyncio.StreamReader):
+    """Knows whether the client ever said anything, and gives out only so much of it for a handshake.
 
-    received = 0
+    A stack works on each record as it comes, however small, and on one thread for all clients: a handshake of crumbs
+    without end would keep the others waiting.
+    """
+
+    def __init__(self, handshake_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.received = 0
+        self._limit = handshake_bytes
+        self._left: int | None = handshake_bytes
+
+    def lift_limit(self) -> None:
+        """The handshake is over."""
+        self._left = None
 
     def feed_data(self, data: Any) -> None:
         self.received += len(data)
         super().feed_data(data)
+
+    async def read(self, n: int = -1) -> bytes:
+        if self._left is None:
+            return await super().read(n)
+        if self._left <= 0:
+            raise OSError(f"no complete handshake within {self._limit} bytes")
+        data = await super().read(HANDSHAKE_READ_SIZE)
+        self._left -= len(data)
+        return data
+
+
+def _version(engine: GatewayEngine) -> str:
+    """As events have it: empty where none is settled."""
+    return version_name(engine.version) if engine.version else ""
 
 
 def _address(peername: tuple[str, int] | None) -> str:

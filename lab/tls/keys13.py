@@ -1,12 +1,17 @@
 """What a TLS 1.3 connection's keys come to, for either role: its epochs, and the way from one to the next."""
 
 from lab.tls import schedule
+from lab.tls.alerts import AlertDescription
 from lab.tls.connection import Connection
 from lab.tls.engine import Party
+from lab.tls.errors import Abort
 from lab.tls.keys import CipherSuite
 from lab.tls.messages13 import KeyUpdate
 from lab.tls.records import Protection13
 from lab.tls.schedule import Schedule, TrafficSecrets
+
+MAX_KEY_UPDATES = 64
+"""More from one peer are refused: each costs new keys on both sides and moves nothing."""
 
 
 class Keys13:
@@ -22,6 +27,7 @@ class Keys13:
         self._schedule = Schedule(suite, shared_secret)
         self._handshake = self._schedule.handshake_secrets(connection.transcript.content())
         self._current = _by_party(self._handshake)
+        self._updates = 0
 
     def write(self) -> None:
         """This side writes under its keys of the moment."""
@@ -50,6 +56,9 @@ class Keys13:
 
     def on_update(self, message: KeyUpdate) -> None:
         """So does the peer, and this side too if it is asked to."""
+        self._updates += 1
+        if self._updates > MAX_KEY_UPDATES:
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, f"more than {MAX_KEY_UPDATES} KeyUpdates")
         self._next(self._connection.peer)
         self.read()
         if message.requested and self._connection.may_write:
