@@ -30,7 +30,11 @@ def explain(verdict: Verdict, all_bytes: bool) -> Iterator[ConsoleRenderable]:
         ("the scheme", f"asks for {scheme.asks_for}; checks {scheme.verifies}"),
         ("expected", due(verdict)),
         ("because", evidence.clause),
-        *([("FINDING", f"{verdict.deviations} of {verdict.attempts} attempts deviate")] if verdict.deviations else []),
+        *(
+            [("FINDING", f"{evidence.deviations} of {evidence.attempts} attempts deviate")]
+            if evidence.deviations
+            else []
+        ),
     )
     if verdict.outcome == NOT_APPLICABLE:
         return

@@ -55,7 +55,7 @@ def findings(judgement: Judgement) -> list[str]:
     """What did not go as theory has it, a line each."""
     return [
         f"{v.move} at {v.scheme}, TLS {v.tls}: {v.outcome} ({came_back(v)}; {v.evidence.reason}); expected {due(v)}"
-        + (f"; {v.deviations} of {v.attempts} attempts" if v.attempts > 1 else "")
+        + (f"; {v.evidence.deviations} of {v.evidence.attempts} attempts" if v.evidence.attempts > 1 else "")
         for v in judgement.verdicts
         if not v.as_expected
     ]

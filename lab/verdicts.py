@@ -94,7 +94,8 @@ class Evidence:
 
     `alert_seen_by` is `attacker`, or `gateway` for an alert that was protected with keys that the attacker doesn't have
     and is known from the gateway's own report. `clause` is what asks for the refusal, or what lets the move in;
-    `proof` is there where a proof was sent and refused.
+    `proof` is there where a proof was sent and refused. The move was tried `attempts` times; where it did not go the
+    same way each time, `deviations` counts the times that were not as expected, and this is of the first of them.
     """
 
     alert: SentAlert | None
@@ -108,6 +109,8 @@ class Evidence:
     expected_alerts: tuple[SentAlert, ...]
     expected_statuses: tuple[int, ...]
     proof: ProofReason | None
+    attempts: int
+    deviations: int
 
     def by(self, sender: str) -> tuple[Sent, ...]:
         """The messages of one side."""
@@ -116,22 +119,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scheme did with a move, `attempts` times. Where it did not do the same each time, `deviations` counts the
-    times that were not as expected, and the evidence is of the first of them."""
+    """What a scheme did with a move."""
 
     scheme: str
     tls: str
     move: str
     expected: str
     outcome: str
-    attempts: int
-    deviations: int
     evidence: Evidence
 
     @property
     def as_expected(self) -> bool:
         """Every attempt's outcome is the expected one, and every refusal came with an alert that the RFC has for it."""
-        return not self.deviations
+        return not self.evidence.deviations
 
 
 @dataclass(frozen=True)
@@ -311,20 +311,12 @@ def door_verdicts(docket: Docket, scheme: Scheme, version: str) -> Iterator[Verd
         expected = expectation(scheme, version, move)
         attempts = docket.attempts(scheme, version, move.id)
         if not attempts:  # it does not exist in this version
-            yield Verdict(scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, 0, 0, _nothing(expected))
+            yield Verdict(scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, _nothing(expected))
             continue
         deviating = [tried for tried in attempts if not _is_as_expected(docket, tried, expected)]
         shown = (deviating or attempts)[0]
-        yield Verdict(
-            scheme.id,
-            version,
-            move.id,
-            expected.outcome,
-            docket.outcome(shown),
-            len(attempts),
-            len(deviating),
-            _evidence(docket, shown, expected),
-        )
+        evidence = _evidence(docket, shown, expected, len(attempts), len(deviating))
+        yield Verdict(scheme.id, version, move.id, expected.outcome, docket.outcome(shown), evidence)
 
 
 def _is_as_expected(docket: Docket, tried: MoveTried, expected: Expectation) -> bool:
@@ -350,7 +342,7 @@ def _alert(docket: Docket, tried: MoveTried) -> tuple[SentAlert | None, str | No
     return None, None
 
 
-def _evidence(docket: Docket, tried: MoveTried, expected: Expectation) -> Evidence:
+def _evidence(docket: Docket, tried: MoveTried, expected: Expectation, attempts: int, deviations: int) -> Evidence:
     alert, seen_by = _alert(docket, tried)
     outcome = docket.outcome(tried)
     return Evidence(
@@ -365,12 +357,14 @@ def _evidence(docket: Docket, tried: MoveTried, expected: Expectation) -> Eviden
         expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
         expected_statuses=expected.statuses,
         proof=_proof(docket.run, tried) if outcome == REFUSED else None,
+        attempts=attempts,
+        deviations=deviations,
     )
 
 
 def _nothing(expected: Expectation) -> Evidence:
     """The evidence of what cannot be tried."""
-    return Evidence(None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None)
+    return Evidence(None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0)
 
 
 def _proof(run: Run, tried: MoveTried) -> ProofReason | None:

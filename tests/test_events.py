@@ -45,9 +45,11 @@ def field(kind: Any) -> SearchStrategy[Any]:
     values: dict[Any, SearchStrategy[Any]] = {
         str: st.text(max_size=9),
         int: st.integers(),
+        bool: st.booleans(),
         float: st.floats(allow_nan=False, allow_infinity=False),
         type(None): st.none(),
         tuple[str, ...]: st.lists(st.text(max_size=9), max_size=3).map(tuple),
+        tuple[tuple[str, str, str], ...]: st.lists(st.tuples(*[st.text(max_size=9)] * 3), max_size=3).map(tuple),
     }
     return values[kind]
 
@@ -68,7 +70,11 @@ def test_an_event_is_read_back_as_it_was_written(kind: type, data: st.DataObject
 
 def test_a_line_says_who_when_and_what() -> None:
     time = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-    line = json.loads(to_line(Recorded("lab", 3, time, RunStarted("embedded", "runs/1"))))
+    line = json.loads(
+        to_line(
+            Recorded("lab", 3, time, RunStarted("embedded", "runs/1", ("mtls",), ("omit-proof",), ("1.2",), "p256", 1))
+        )
+    )
     assert line == {
         "version": 1,
         "part": "lab",
@@ -77,6 +83,11 @@ def test_a_line_says_who_when_and_what() -> None:
         "type": "run-started",
         "mode": "embedded",
         "run": "runs/1",
+        "schemes": ["mtls"],
+        "moves": ["omit-proof"],
+        "versions": ["1.2"],
+        "key_type": "p256",
+        "rounds": 1,
     }
 
 

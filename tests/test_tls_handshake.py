@@ -538,7 +538,7 @@ ED25519 = ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0807,))
         ({"cipher_suites": (0x1301, 0x002F)}, AlertDescription.HANDSHAKE_FAILURE),
         ({"cipher_suites": (0xC02F,)}, AlertDescription.HANDSHAKE_FAILURE),
         ({"cipher_suites": ()}, AlertDescription.HANDSHAKE_FAILURE),
-        ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (24,)),)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)),)}, AlertDescription.HANDSHAKE_FAILURE),
         ({"replace": (ED25519,)}, AlertDescription.HANDSHAKE_FAILURE),
         ({"without": (ext.SIGNATURE_ALGORITHMS,)}, AlertDescription.HANDSHAKE_FAILURE),
         ({"replace": (NOT_EMPTY,)}, AlertDescription.HANDSHAKE_FAILURE),
