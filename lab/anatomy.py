@@ -28,9 +28,9 @@ def certificate_fields(record_header: bytes, message: bytes) -> Iterator[Field]:
     """
     if record_header:
         length = int.from_bytes(record_header[3:], "big")
-        version = f"{VERSIONS.get(record_header[1:3], 'version')} ({record_header[1]}.{record_header[2]})"
-        yield Field(record_header, f"record: handshake (22), {version}, {length} bytes follow")
-    yield Field(message[:4], f"message: Certificate (11), {len(message) - 4} bytes follow")
+        version = f"handshake, {VERSIONS.get(record_header[1:3], f'version {record_header[1]}.{record_header[2]}')}"
+        yield Field(record_header, f"record: {version}, {length} bytes")
+    yield Field(message[:4], f"Certificate (11), {len(message) - 4} bytes")
     reader = wire.Reader(message[4:], "Certificate")
     octets = reader.take(3, "certificate_list's length")
     yield Field(octets, f"certificate_list, {int.from_bytes(octets, 'big')} bytes")
@@ -46,10 +46,10 @@ def proof_fields(message: bytes) -> Iterator[Field]:
     """A CertificateVerify message (RFC 5246 section 7.4.8)."""
     proof = parse(message)
     assert isinstance(proof, CertificateVerify)
-    yield Field(message[:4], f"message: CertificateVerify (15), {len(message) - 4} bytes follow")
-    yield Field(message[4:6], f"signature scheme: {scheme_name(proof.scheme)}")
+    yield Field(message[:4], f"CertificateVerify (15), {len(message) - 4} bytes")
+    yield Field(message[4:6], scheme_name(proof.scheme))
     yield Field(message[6:8], f"signature, {len(proof.signature)} bytes")
-    yield Field(proof.signature, "the signature over all messages of this one handshake")
+    yield Field(proof.signature, "over this one handshake")
 
 
 def _about(der: bytes) -> str:

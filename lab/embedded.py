@@ -18,11 +18,11 @@ from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Folders, Run, m
 from lab.supervisor import Part, Supervisor
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, TLS13
-from lab.verdicts import Judgement, gateway_schemes, judge, judge_unfinished
+from lab.verdicts import Judgement, gateway_schemes, has_seen_tls13, judge, judge_unfinished
 from victim_server.schemes import find_scheme
 
 HOST = "127.0.0.1"
-LOGIN_EVERY_SECONDS = 0.5
+LOGIN_EVERY_SECONDS = 0.25
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
 POLL_SECONDS = 0.02
@@ -71,7 +71,7 @@ async def _follow(run: Run, plan: Plan, parts: Supervisor, log: EventLog, issued
                 await parts.check()
                 if run.update():
                     watch(run)
-                    if not controlled and sum(1 for _ in run.all(MoveTried)) >= len(plan):
+                    if not controlled and has_seen_tls13(run) and sum(1 for _ in run.all(MoveTried)) >= len(plan):
                         controlled = True
                         await _control(run, plan, log, issued)
                     if controlled and (judgement := judge(run)):

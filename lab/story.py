@@ -41,9 +41,8 @@ OCTETS_A_LINE = 16
 SHOWN_LINES = 3
 
 QUESTION = (
-    "In mutual TLS the client sends its certificate and then signs the handshake with its private key\n"
-    "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the\n"
-    "certificate enough?"
+    "In mutual TLS the client sends its certificate and then signs the handshake with its private key "
+    "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the certificate enough?"
 )
 
 Lines: TypeAlias = Iterator[ConsoleRenderable]
@@ -187,7 +186,7 @@ def _tell_tls13(run: Run, seen: HandshakeSeen) -> Lines:
     yield Text("Behind the hellos everything is application_data, the Certificate and its proof too:")
     yield facts(
         ("the gateway's word", f"it took the client for {login.subject}"),
-        ("by the certificate", f"{login.sha256}, which the TLS 1.3 records show to nobody"),
+        ("by the certificate", login.sha256),
     )
 
 
@@ -249,13 +248,11 @@ def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
 
 def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     yield Text("A refusal means something only if the right key gets in by the same way.")
-    who = {CLIENT: "alice herself", STOLEN_KEY: "the stolen bundle: this replay, with her key"}
-    yield facts(
-        *(
-            (f"{who[control.control]}, at {control.scheme}, TLS {control.tls}", control.outcome)
-            for control in judgement.controls
-        )
-    )
+    who = {CLIENT: "alice herself", STOLEN_KEY: "this replay, with her key"}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for control in judgement.controls:
+        table.add_row(who[control.control], f"{control.scheme}, TLS {control.tls}", control.outcome)
+    yield table
     searched = run.first(CaptureSearched)
     if searched:
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
@@ -269,8 +266,16 @@ def _tell_controls(run: Run, judgement: Judgement) -> Lines:
             )
             if searched.certificate_at
             else ("alice's certificate", "NOT FOUND"),
+            ("the same, over TLS 1.3", _found_in_tls13(run, searched)),
             (f"her key, in {len(searched.key_forms)} encodings", key),
         )
+
+
+def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
+    """Whether the certificate is in sight in a connection that was seen to be TLS 1.3."""
+    hidden = [f"{seen.client} to {seen.server}" for seen in run.all(HandshakeSeen) if seen.tls == "1.3"]
+    found = [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
+    return f"FOUND: {'; '.join(found)}" if found else "nowhere"
 
 
 def _verdicts(run: Run, judgement: Judgement | None) -> Lines | None:
@@ -301,8 +306,14 @@ def verdict_table(judgement: Judgement) -> Table:
     for heading in ("scheme", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
-        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), came_back(verdict))
+        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict))
     return table
+
+
+def _in_short(verdict: Verdict) -> str:
+    alert = verdict.evidence.alert
+    short = alert and alert.sent_by == "server"
+    return f"alert {alert.name} ({alert.number})" if alert and short else came_back(verdict)
 
 
 def _outcome_word(verdict: Verdict) -> Text:

@@ -20,6 +20,7 @@ from lab.events import (
     ClientAuthenticated,
     ClientRefused,
     GatewayListening,
+    HandshakeSeen,
     LoggedIn,
     LoginFailed,
     MoveTried,
@@ -224,6 +225,8 @@ def missing(docket: Docket) -> list[str]:
     lacking: list[str] = []
     if not captured(docket.run):
         lacking.append("no client certificate was captured together with its proof")
+    if not has_seen_tls13(docket.run):
+        lacking.append("alice's login over TLS 1.3 was not seen")
     listening = {scheme.id for scheme in docket.schemes.values()}
     if not listening:
         lacking.append("no gateway is listening")
@@ -283,10 +286,15 @@ def planned_moves(plan: Plan) -> list[Move]:
 
 
 def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
-    """Whether the attacker has tried every move of the short story at the gateways on these ports."""
+    """Whether the attacker has tried the short story's moves at the gateways on these ports, and seen TLS 1.3."""
     moves = short_story().moves
     tried = {(_port(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
-    return all((port, move) in tried for port in ports for move in moves)
+    return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
+
+
+def has_seen_tls13(run: Run) -> bool:
+    """Whether the attacker has seen what TLS 1.3 shows of the same client."""
+    return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
 
 
 def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
