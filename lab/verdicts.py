@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from attacker.moves import MOVES, STOLEN_KEY, Move
@@ -35,6 +36,8 @@ from victim_server.schemes import Scheme, find_scheme
 
 VERSION = 1
 CLIENT = "client"
+CLOCK_SLACK_MS = 5.0
+"""How much the parts' clocks and their reports' times may be apart."""
 
 
 @dataclass(frozen=True)
@@ -170,20 +173,18 @@ class Docket:
         self.plan = plan_of(run)
         self.schemes = gateway_schemes(run)
         self._attempts: dict[tuple[Door, str], list[MoveTried]] = defaultdict(list)
-        self._words: dict[tuple[str, str], list[Word]] = defaultdict(list)
-        self._asked: dict[int, Word | None] = {}
-        told: dict[tuple[str, str], int] = defaultdict(int)
+        self._words: dict[int, Word | None] = {}
+        words: dict[tuple[str, str], list[tuple[datetime, Word]]] = defaultdict(list)
         for recorded in run.events:
-            event = recorded.event
-            if isinstance(event, Word):
-                self._words[event.scheme, event.peer].append(event)
-        for tried in run.all(MoveTried):
-            scheme = self.schemes.get(_port(tried.server))
-            if scheme:
+            if isinstance(recorded.event, Word):
+                words[recorded.event.scheme, recorded.event.peer].append((recorded.time, recorded.event))
+        for recorded in run.events:
+            tried = recorded.event
+            scheme = self.schemes.get(_port(tried.server)) if isinstance(tried, MoveTried) else None
+            if scheme and isinstance(tried, MoveTried):
                 self._attempts[(scheme.id, tried.tls), tried.move].append(tried)
-                words, at = self._words[scheme.id, tried.local], told[scheme.id, tried.local]
-                told[scheme.id, tried.local] += 1  # a port may be used again
-                self._asked[id(tried)] = words[at] if at < len(words) else None
+                began = recorded.time - timedelta(milliseconds=tried.milliseconds + CLOCK_SLACK_MS)
+                self._words[id(tried)] = _first_since(began, tried.tls, words[scheme.id, tried.local])
 
     def attempts(self, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
         """The attempts at a door, in order."""
@@ -191,7 +192,7 @@ class Docket:
 
     def word(self, tried: MoveTried) -> Word | None:
         """What the gateway itself reported of this very connection; None as long as it hasn't."""
-        return self._asked.get(id(tried))
+        return self._words.get(id(tried))
 
     def outcome(self, tried: MoveTried) -> str:
         """What became of an attempt. The attacker may not be able to read how a connection ended; the gateway knows."""
@@ -295,6 +296,11 @@ def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
 def has_seen_tls13(run: Run) -> bool:
     """Whether the attacker has seen what TLS 1.3 shows of the same client."""
     return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
+
+
+def _first_since(began: datetime, version: str, words: list[tuple[datetime, Word]]) -> Word | None:
+    """The first of a peer's words that can be about an attempt: another connection may have had its port before."""
+    return next((word for time, word in words if time >= began and word.tls in ("", version)), None)
 
 
 def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:

@@ -24,17 +24,24 @@ from lab.tls.messages import CertificateVerify, ServerHello, ServerKeyExchange, 
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, Prover, SignatureScheme
 from lab.tls.server import Proof
 from tls_peers import (
+    GNUTLS_ONLY_12,
     NAME,
     Files,
+    Identities,
     OpenSslEngine,
     answer_once,
     call,
+    gnutls_cli,
+    gnutls_serv,
     openssl_context,
+    options_line,
     our_client,
     our_server,
     page,
     read_until,
     refusal,
+    s_client,
+    s_server,
     serving,
     talk,
     write_files,
@@ -56,7 +63,6 @@ GROUPS = (
     Group(X25519, "X25519", "x25519", "X25519, 253 bits", "X25519"),
     Group(SECP256R1, "prime256v1", "secp256r1", "ECDH, prime256v1, 256 bits", "SECP256R1"),
 )
-GNUTLS_ONLY_12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 GNUTLS_CIPHERS = {
     "AES128-GCM-SHA256": "AES-128-GCM",
     "AES256-GCM-SHA384": "AES-256-GCM",
@@ -80,23 +86,6 @@ each_suite = pytest.mark.parametrize("suite", CIPHER_SUITES, ids=lambda suite: s
 each_group = pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.gnutls)
 each_scheme = pytest.mark.parametrize("scheme", SIGNATURE_SCHEMES, ids=lambda scheme: scheme.name)
 each_key_type = pytest.mark.parametrize("key_type", KEY_TYPES)
-
-
-Identities = Callable[[str, KeyType], pki.Identity]
-
-
-@pytest.fixture(scope="session")
-def identities(authority: pki.Identity) -> Identities:
-    """Servers and clients by their role and kind of key, each made once."""
-    made: dict[tuple[str, KeyType], pki.Identity] = {}
-
-    def identity(role: str, key_type: KeyType) -> pki.Identity:
-        if (role, key_type) not in made:
-            new = pki.new_server if role == "server" else pki.new_client
-            made[role, key_type] = new(authority, key_type=key_type)
-        return made[role, key_type]
-
-    return identity
 
 
 def server_key(suite: CipherSuite) -> KeyType:
@@ -385,41 +374,6 @@ def test_our_server_refuses_an_openssl_client_without_a_certificate(
 
 
 # The programs.
-
-
-def s_server(files: Files, *options: str) -> list[str]:
-    """openssl s_server, which wants a valid certificate and serves a page with what was agreed on."""
-    command = f"openssl s_server -tls1_2 -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
-    return [*command.split(), "-verify_return_error", "-www", *options]
-
-
-def gnutls_serv(files: Files, priority: str = GNUTLS_ONLY_12) -> list[str]:
-    """gnutls-serv, which wants a valid certificate, sends back what it gets and prints what was agreed on."""
-    command = (
-        f"gnutls-serv --echo --port {{port}} --x509certfile {files.server} --x509keyfile {files.server} "
-        f"--x509cafile {files.ca} --require-client-cert --verify-client-cert --priority {priority}"
-    )
-    return command.split()
-
-
-def s_client(files: Files, *options: str) -> list[str]:
-    """openssl s_client with alice's certificate."""
-    command = f"openssl s_client -tls1_2 -connect 127.0.0.1:{{port}} -servername {NAME} -CAfile {files.ca}"
-    return [*command.split(), "-verify_return_error", "-ign_eof", "-cert", str(files.client), *options]
-
-
-def gnutls_cli(files: Files, priority: str = GNUTLS_ONLY_12) -> list[str]:
-    """gnutls-cli with alice's certificate."""
-    command = (
-        f"gnutls-cli --port {{port}} --x509cafile {files.ca} --x509certfile {files.client} "
-        f"--x509keyfile {files.client} --priority {priority} localhost"
-    )
-    return command.split()
-
-
-def options_line(printed: str) -> str:
-    """What GnuTLS says about the extensions."""
-    return next((line for line in printed.splitlines() if line.startswith("- Options:")), "")
 
 
 @each_group

@@ -8,23 +8,30 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab import pki
+from lab.pki import KeyType
 from lab.tls import proof
 from lab.tls.client import Client
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.versions import TLS12
 from programs import program
 
 NAME = "bank.example"
+GNUTLS_ONLY_12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
+GNUTLS_ONLY_13 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 PATIENCE_SECONDS = 20
+
+Identities = Callable[[str, KeyType], pki.Identity]
+"""Servers and clients by their role and kind of key."""
 
 
 def accept_any(chain: tuple[bytes, ...]) -> None:
@@ -144,10 +151,12 @@ def openssl_context(
     identity: pki.Identity | None = None,
     ciphers: str | None = None,
     group: str | None = None,
+    versions: tuple[int, ...] = (TLS12,),
 ) -> ssl.SSLContext:
-    """A context that does TLS 1.2 alone, checks its peer against `authority` and presents `identity`."""
+    """A context for these versions that checks its peer against `authority` and presents `identity`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion(min(versions))
+    context.maximum_version = ssl.TLSVersion(max(versions))
     context.load_verify_locations(cadata=authority.certificate.public_bytes(Encoding.PEM).decode())
     context.verify_mode = ssl.CERT_REQUIRED
     if ciphers:
@@ -179,9 +188,62 @@ def write_files(folder: Path, authority: pki.Identity, server: pki.Identity, cli
     return files
 
 
+def s_server(files: Files, *options: str) -> list[str]:
+    """openssl s_server, TLS 1.2 unless told otherwise, which wants a valid certificate and serves a page about it."""
+    command = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
+    return [*command.split(), "-verify_return_error", "-www", *with_version(options)]
+
+
+def gnutls_serv(files: Files, priority: str = GNUTLS_ONLY_12) -> list[str]:
+    """gnutls-serv, which wants a valid certificate, sends back what it gets and prints what was agreed on."""
+    command = (
+        f"gnutls-serv --echo --port {{port}} --x509certfile {files.server} --x509keyfile {files.server} "
+        f"--x509cafile {files.ca} --require-client-cert --verify-client-cert --priority {priority}"
+    )
+    return command.split()
+
+
+def s_client(files: Files, *options: str) -> list[str]:
+    """openssl s_client, TLS 1.2 unless told otherwise, with alice's certificate."""
+    command = f"openssl s_client -connect 127.0.0.1:{{port}} -servername {NAME} -CAfile {files.ca}"
+    return [*command.split(), "-verify_return_error", "-ign_eof", "-cert", str(files.client), *with_version(options)]
+
+
+def with_version(options: tuple[str, ...]) -> tuple[str, ...]:
+    """openssl takes one version at most."""
+    return options if "-tls1_3" in options else ("-tls1_2", *options)
+
+
+def gnutls_cli(files: Files, priority: str = GNUTLS_ONLY_12) -> list[str]:
+    """gnutls-cli with alice's certificate."""
+    command = (
+        f"gnutls-cli --port {{port}} --x509cafile {files.ca} --x509certfile {files.client} "
+        f"--x509keyfile {files.client} --priority {priority} localhost"
+    )
+    return command.split()
+
+
+def options_line(printed: str) -> str:
+    """What GnuTLS says about the extensions."""
+    return next((line for line in printed.splitlines() if line.startswith("- Options:")), "")
+
+
 @contextlib.contextmanager
 def serving(output: Path, *command: str) -> Iterator[int]:
     """Runs a server program, `{port}` in its call filled in, and gives its port once it takes connections."""
+    with commanding(output, *command) as (port, _):
+        yield port
+
+
+@contextlib.contextmanager
+def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str], None]]]:
+    """The same, with a function that types a line at the program."""
+
+    def say(line: str) -> None:
+        assert process.stdin
+        process.stdin.write(line.encode() + b"\n")
+        process.stdin.flush()
+
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     call = [program(command[0]), *(word.format(port=port) for word in command[1:])]
@@ -189,9 +251,10 @@ def serving(output: Path, *command: str) -> Iterator[int]:
         try:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not takes_connections(port):
+                assert process.poll() is None, output.read_text()
                 assert time.monotonic() < deadline, output.read_text()
                 time.sleep(0.01)
-            yield port
+            yield port, say
         finally:
             process.kill()
 
@@ -254,8 +317,18 @@ async def refusal(port: int, client: Client) -> Failed:
     raise AssertionError(f"the server let the client in: {answer!r}")
 
 
-async def answer_once(server: Server, *command: str, line: bytes) -> str:
-    """Runs a client program against `server`, which sends back what it gets; gives what the program printed.
+async def echo(stream: TlsStream, program_input: asyncio.StreamWriter) -> None:
+    """Sends back the first thing that comes."""
+    await stream.write(await stream.read())
+
+
+async def answer_once(
+    server: Server,
+    *command: str,
+    line: bytes,
+    answer: Callable[[TlsStream, asyncio.StreamWriter], Awaitable[None]] = echo,
+) -> str:
+    """Runs a client program against `server`, which answers as `answer` has it; gives what the program printed.
 
     `{port}` in the call is filled in; `line` is the program's standard input, which stays open until the end.
     """
@@ -265,12 +338,14 @@ async def answer_once(server: Server, *command: str, line: bytes) -> str:
         stream = TlsStream(server, reader, writer)
         try:
             await stream.handshake()
-            await stream.write(await stream.read())
+            assert process.stdin
+            await answer(stream, process.stdin)
         except ConnectionFailed:
             pass
         finally:
             await stream.close()
-            served.set_result(None)
+            if not served.done():
+                served.set_result(None)
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]

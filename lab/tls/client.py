@@ -120,7 +120,7 @@ class Client(Connection):
         self.send_message(self._hello)
 
     def update_keys(self, request: bool = False) -> None:
-        if not self._established or self._over or not isinstance(self._handshake, ClientHandshake13):
+        if not self._established or not self.may_write or not isinstance(self._handshake, ClientHandshake13):
             super().update_keys()
         else:
             self._handshake.keys.update(request)

@@ -92,7 +92,7 @@ class Server(Connection):
         self._handshake: Handshake | None = None
 
     def update_keys(self, request: bool = False) -> None:
-        if not self._established or self._over or not self._handshake:
+        if not self._established or not self.may_write or not self._handshake:
             super().update_keys()
         else:
             self._handshake.update_keys(request)

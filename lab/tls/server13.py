@@ -160,6 +160,7 @@ class ServerHandshake13:
             self._send_change_cipher_spec(hello)
         self._keys = Keys13(server, self._suite, shared_secret, hello.random)
         self._keys.write()
+        self._keys.read()
         server.send_message(EncryptedExtensions(()))
         if server.client_auth:
             server.send_message(CertificateRequest13.of(server.schemes, server.client_auth.authorities))
@@ -168,7 +169,6 @@ class ServerHandshake13:
         server.send_message(CertificateVerify(self._scheme.id, proof.sign(server.key, self._scheme, content)))
         finished = self._keys.verify_data("server", server.transcript.content())
         server.send_message(Finished(finished))
-        self._keys.read()
         self._keys.to_application()
         self._keys.write()
         self._state = State.CERTIFICATE if server.client_auth else State.FINISHED

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from lab.tls.engine import Closed, Data, Engine, Established, Failed
 from lab.tls.errors import TlsError
@@ -18,12 +19,19 @@ class ConnectionFailed(TlsError):
 
 
 class TlsStream:
-    """Application data over one TLS connection. Time limits are the caller's: wrap calls in `asyncio.timeout`."""
+    """Application data over one TLS connection. Time limits are the caller's: wrap calls in `asyncio.timeout`.
+
+    A TLS 1.3 client is established before the server has looked at its certificate (RFC 8446 section 4.4): a refusal
+    meets the first `read` or `write`, and must not get lost where the server hangs up right behind its alert. So one
+    read is always under way, and what a failed write leaves unread is read all the same.
+    """
 
     def __init__(self, engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.engine = engine
         self._reader = reader
         self._writer = writer
+        self._reading: asyncio.Task[bytes] | None = None
+        self._unread = b""
         self._data: deque[bytes] = deque()
         self._established = False
         self._ended = False
@@ -42,9 +50,15 @@ class TlsStream:
         return self._data.popleft() if self._data else b""
 
     async def write(self, data: bytes) -> None:
-        """Sends application data and waits while the peer is slow to take it."""
+        """Sends application data and waits while the peer is slow to take it; ConnectionFailed where it can't."""
+        if self._failure:
+            raise ConnectionFailed(self._failure)
         self.engine.send(data)
-        await self._flush()
+        try:
+            await self._flush()
+        except OSError:
+            while True:
+                await self._pump()
 
     async def close(self) -> None:
         """Says close_notify, if that is still possible, and closes the connection."""
@@ -55,6 +69,9 @@ class TlsStream:
         except OSError:
             pass
         finally:
+            if self._reading:
+                self._reading.cancel()
+                await asyncio.wait((self._reading,))
             self._writer.close()
             try:
                 await self._writer.wait_closed()
@@ -64,14 +81,45 @@ class TlsStream:
     async def _flush(self) -> None:
         if outgoing := self.engine.data_to_send():
             self._writer.write(outgoing)
+            if self._writer.is_closing():
+                self._unread += self._left_in_socket()
             await self._writer.drain()
+
+    def _left_in_socket(self) -> bytes:
+        """What came before the connection broke; asyncio drops it as soon as a write has failed."""
+        left = b""
+        with suppress(OSError), self._writer.get_extra_info("socket").dup() as connection:
+            while received := connection.recv(READ_SIZE):
+                left += received
+        return left
+
+    async def _receive(self) -> bytes:
+        """The next bytes, b"" at their end; OSError where the connection broke."""
+        reading = self._reading or self._read_on()
+        await asyncio.wait((reading,))
+        self._reading = None
+        try:
+            received = reading.result()
+        except OSError:
+            if not self._unread:
+                raise
+            received = b""
+        if received:
+            self._read_on()
+            return received
+        left, self._unread = self._unread, b""
+        return left
+
+    def _read_on(self) -> "asyncio.Task[bytes]":
+        self._reading = asyncio.ensure_future(self._reader.read(READ_SIZE))
+        return self._reading
 
     async def _pump(self) -> None:
         """One read from the connection, through the engine."""
         if self._failure:
             raise ConnectionFailed(self._failure)
         try:
-            received = await self._reader.read(READ_SIZE)
+            received = await self._receive()
         except OSError as error:
             received, broken = b"", str(error)
         else:

@@ -1,0 +1,168 @@
+"""TLS 1.3's own messages: parse and serialize are each other's inverse, whatever the bytes."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from lab.tls import extensions as ext
+from lab.tls import messages, messages13
+from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort, DecodeError
+from lab.tls.extensions import Extension
+from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello, UnknownMessage, serialize
+from lab.tls.messages13 import (
+    KNOWN13,
+    RETRY_RANDOM,
+    Certificate13,
+    CertificateEntry,
+    CertificateRequest13,
+    EncryptedExtensions,
+    KeyUpdate,
+    NewSessionTicket13,
+    is_retry,
+)
+from lab.tls.versions import TLS12, TLS13
+
+SIXTEEN, THIRTY_TWO = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
+SMALL, FILLED = st.binary(max_size=40), st.binary(min_size=1, max_size=40)
+RANDOM = st.binary(min_size=32, max_size=32)
+BLOCK = st.lists(st.builds(Extension, SIXTEEN, SMALL), max_size=5).map(tuple)
+NUMBERS = st.lists(SIXTEEN, max_size=9).map(tuple)
+KNOWN_TYPES = {kind.type for kind in KNOWN13}
+
+MESSAGES: dict[type, SearchStrategy[Message]] = {
+    ClientHello: st.builds(ClientHello, RANDOM, st.binary(max_size=32), NUMBERS, BLOCK),
+    ServerHello: st.builds(ServerHello, RANDOM, st.binary(max_size=32), SIXTEEN, BLOCK),
+    NewSessionTicket13: st.builds(NewSessionTicket13, THIRTY_TWO, THIRTY_TWO, SMALL, FILLED, BLOCK),
+    EncryptedExtensions: st.builds(EncryptedExtensions, BLOCK),
+    Certificate13: st.builds(
+        Certificate13, st.lists(st.builds(CertificateEntry, FILLED, BLOCK), max_size=3).map(tuple), SMALL
+    ),
+    CertificateRequest13: st.builds(CertificateRequest13, BLOCK, SMALL),
+    CertificateVerify: st.builds(CertificateVerify, SIXTEEN, SMALL),
+    Finished: st.builds(Finished, SMALL),
+    KeyUpdate: st.builds(KeyUpdate, st.booleans()),
+    UnknownMessage: st.builds(UnknownMessage, st.integers(0, 255).filter(lambda kind: kind not in KNOWN_TYPES), SMALL),
+}
+ANY_MESSAGE = st.one_of(*MESSAGES.values())
+
+
+def parse(raw: bytes) -> Message:
+    return messages13.parse(raw, TLS13)
+
+
+def test_every_message_that_is_read_is_tried_here() -> None:
+    assert set(MESSAGES) == {*KNOWN13, UnknownMessage}
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_a_message_is_read_back_as_it_was_written(kind: type, data: st.DataObject) -> None:
+    message = data.draw(MESSAGES[kind])
+    assert parse(serialize(message)) == message
+
+
+@given(st.sampled_from([*sorted(KNOWN_TYPES), 99]), st.binary(max_size=120))
+def test_any_body_is_a_message_that_writes_the_same_bytes_or_is_refused(kind: int, body: bytes) -> None:
+    raw = bytes([kind]) + len(body).to_bytes(3, "big") + body
+    try:
+        message = parse(raw)
+    except Abort:
+        return
+    assert serialize(message) == raw
+
+
+@given(ANY_MESSAGE, st.data())
+def test_a_message_with_one_byte_changed_is_read_exactly_or_is_refused(message: Message, data: st.DataObject) -> None:
+    raw = bytearray(serialize(message))
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        changed = parse(bytes(raw))
+    except Abort:
+        return
+    assert serialize(changed) == bytes(raw)
+
+
+@given(ANY_MESSAGE, st.data())
+def test_a_message_that_is_cut_off_is_a_decode_error(message: Message, data: st.DataObject) -> None:
+    raw = serialize(message)
+    with pytest.raises(DecodeError, match="cut off"):
+        parse(raw[: data.draw(st.integers(0, len(raw) - 1))])
+
+
+def test_what_a_message_is_depends_on_the_version() -> None:
+    ticket = NewSessionTicket13(7200, 1, b"nonce", b"ticket")
+    assert parse(serialize(ticket)) == ticket
+    done = messages.ServerHelloDone()
+    assert messages13.parse(serialize(done), TLS12) == done
+    assert parse(serialize(done)) == UnknownMessage(14, b"")
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"\x08\0\0\0", "the extensions are missing"),
+        (b"\x0d\0\0\x01\0", "the extensions are missing"),
+        (b"\x0b\0\0\x09\0\0\0\x05\0\0\0\0\0", "entry 1 has an empty cert_data"),
+        (b"\x0b\0\0\x08\0\0\0\x04\0\0\x01a", "Certificate: extensions's length at byte 4 is cut off"),
+        (b"\x04\0\0\x0d" + bytes(13), "the ticket is empty"),
+        (b"\x18\0\0\x02\0\0", "1 bytes too many"),
+    ],
+)
+def test_a_decode_error_says_what_is_wrong(raw: bytes, words: str) -> None:
+    with pytest.raises(DecodeError, match=words):
+        parse(raw)
+
+
+def test_a_key_update_asks_for_nothing_but_keys() -> None:
+    """RFC 8446 section 4.6.3."""
+    with pytest.raises(Abort) as caught:
+        parse(b"\x18\0\0\x01\x02")
+    assert caught.value.alert == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_a_retry_is_told_by_its_random() -> None:
+    assert RETRY_RANDOM.hex() == "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
+    assert is_retry(ServerHello(RETRY_RANDOM, b"", 0x1301, ()))
+    assert not is_retry(ServerHello(bytes(32), b"", 0x1301, ()))
+
+
+def test_a_request_says_what_it_asks_for_in_extensions() -> None:
+    request = CertificateRequest13.of((0x0403, 0x0804), (b"one", b"two"))
+    assert request.signature_schemes == (0x0403, 0x0804)
+    assert request.authorities == (b"one", b"two")
+    assert CertificateRequest13(()).signature_schemes == ()
+    assert CertificateRequest13(()).authorities == ()
+
+
+@given(st.lists(st.tuples(SIXTEEN, SMALL), max_size=4, unique_by=lambda share: share[0]))
+def test_key_shares_are_read_back(shares: list[tuple[int, bytes]]) -> None:
+    assert ext.read_key_shares((ext.key_shares(shares),)) == dict(shares)
+    for group, point in shares:
+        assert ext.read_key_share((ext.key_share(group, point),)) == (group, point)
+        assert ext.read_retry_group((ext.retry_group(group),)) == group
+
+
+READERS: list[Callable[[tuple[Extension, ...]], object]] = [
+    ext.read_key_share,
+    ext.read_key_shares,
+    ext.read_retry_group,
+    ext.read_versions,
+    ext.selected_version,
+    lambda block: CertificateRequest13(block).signature_schemes,
+    lambda block: CertificateRequest13(block).authorities,
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+@given(data=SMALL)
+def test_any_content_of_an_extension_is_read_or_refused(
+    reader: Callable[[tuple[Extension, ...]], object], data: bytes
+) -> None:
+    kinds = (ext.KEY_SHARE, ext.SUPPORTED_VERSIONS, ext.SIGNATURE_ALGORITHMS, ext.CERTIFICATE_AUTHORITIES)
+    with contextlib.suppress(Abort):
+        reader(tuple(Extension(kind, data) for kind in kinds))
