@@ -211,10 +211,13 @@ def _issued(
     now: datetime | None,
 ) -> Identity:
     issuer_key = authority.certificate.public_key()
+    # A server whose key receives premaster secrets has to say that it may (RFC 5246 section 7.4.2).
+    transport = purpose == ExtendedKeyUsageOID.SERVER_AUTH and isinstance(key, rsa.RSAPrivateKey)
+    usage = _key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False, key_encipherment=transport)
     builder = (
         _builder(subject, authority.certificate.subject, key, now or datetime.now(UTC))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False), critical=True)
+        .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
@@ -243,13 +246,15 @@ def _signed(builder: x509.CertificateBuilder, key: PrivateKey, issuer_key: Priva
     return Identity(builder.sign(issuer_key, algorithm), key)
 
 
-def _key_usage(*, digital_signature: bool, key_cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:
+def _key_usage(
+    *, digital_signature: bool, key_cert_sign: bool, crl_sign: bool, key_encipherment: bool = False
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         key_cert_sign=key_cert_sign,
         crl_sign=crl_sign,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,
