@@ -26,7 +26,7 @@ class Schedule:
 
     def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
         self._suite = suite
-        self._handshake = _extract(_before_handshake(suite.hash), shared_secret, suite.hash)
+        self._handshake = _extract(_before_handshake(type(suite.hash)), shared_secret, suite.hash)
         self._master = _extract(_derive(self._handshake, b"derived", b"", suite.hash), _zeros(suite.hash), suite.hash)
 
     def handshake_secrets(self, transcript: bytes) -> TrafficSecrets:
@@ -72,8 +72,9 @@ def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: 
 
 
 @cache
-def _before_handshake(hash_: hashes.HashAlgorithm) -> bytes:
+def _before_handshake(kind: type[hashes.HashAlgorithm]) -> bytes:
     """What the early secret leads to, always the same without a pre-shared key."""
+    hash_ = kind()
     return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", b"", hash_)
 
 
