@@ -289,16 +289,23 @@ def _issued(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key),  # type: ignore[arg-type]
         critical=False,
     )
-    return _signed(_for_end_entity(builder, names, purpose), key, authority.key)
+    # A server whose key receives premaster secrets has to say that it may (RFC 5246 section 7.4.2).
+    transport = purpose == ExtendedKeyUsageOID.SERVER_AUTH and isinstance(key, rsa.RSAPrivateKey)
+    return _signed(_for_end_entity(builder, names, purpose, key_encipherment=transport), key, authority.key)
 
 
 def _for_end_entity(
-    builder: x509.CertificateBuilder, names: list[x509.GeneralName], purpose: x509.ObjectIdentifier
+    builder: x509.CertificateBuilder,
+    names: list[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    *,
+    key_encipherment: bool = False,
 ) -> x509.CertificateBuilder:
     """What a certificate says that may issue nothing itself."""
+    usage = _key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False, key_encipherment=key_encipherment)
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False), critical=True)
+        .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
     )
@@ -322,13 +329,15 @@ def _signed(builder: x509.CertificateBuilder, key: PrivateKey, issuer_key: Priva
     return Identity(builder.sign(issuer_key, algorithm), key)
 
 
-def _key_usage(*, digital_signature: bool, key_cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:
+def _key_usage(
+    *, digital_signature: bool, key_cert_sign: bool, crl_sign: bool, key_encipherment: bool = False
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         key_cert_sign=key_cert_sign,
         crl_sign=crl_sign,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

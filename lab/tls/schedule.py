@@ -1,6 +1,7 @@
 """TLS 1.3's key schedule (RFC 8446 section 7)."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -25,10 +26,8 @@ class Schedule:
 
     def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
         self._suite = suite
-        nothing = bytes(suite.hash.digest_size)
-        early = _extract(nothing, nothing, suite.hash)
-        self._handshake = _extract(self._derive(early, b"derived", b""), shared_secret, suite.hash)
-        self._master = _extract(self._derive(self._handshake, b"derived", b""), nothing, suite.hash)
+        self._handshake = _extract(_before_handshake(type(suite.hash)), shared_secret, suite.hash)
+        self._master = _extract(_derive(self._handshake, b"derived", b"", suite.hash), _zeros(suite.hash), suite.hash)
 
     def handshake_secrets(self, transcript: bytes) -> TrafficSecrets:
         """`transcript` ends with ServerHello."""
@@ -39,13 +38,9 @@ class Schedule:
         return self._secrets(self._master, b"ap", transcript)
 
     def _secrets(self, secret: bytes, epoch: bytes, transcript: bytes) -> TrafficSecrets:
-        both = (self._derive(secret, b"%b %b traffic" % (party, epoch), transcript) for party in (b"c", b"s"))
-        return TrafficSecrets(*both)
-
-    def _derive(self, secret: bytes, label: bytes, transcript: bytes) -> bytes:
-        """Derive-Secret (RFC 8446 section 7.1)."""
         hash_ = self._suite.hash
-        return _expand_label(secret, label, digest(transcript, hash_), hash_.digest_size, hash_)
+        both = (_derive(secret, b"%b %b traffic" % (party, epoch), transcript, hash_) for party in (b"c", b"s"))
+        return TrafficSecrets(*both)
 
 
 def traffic_key(secret: bytes, suite: CipherSuite) -> TrafficKey:
@@ -74,6 +69,22 @@ def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: 
         ("SERVER_TRAFFIC_SECRET_0", application.server),
     )
     return "".join(f"{label} {client_random.hex()} {secret.hex()}\n" for label, secret in labelled)
+
+
+@cache
+def _before_handshake(kind: type[hashes.HashAlgorithm]) -> bytes:
+    """What the early secret leads to, always the same without a pre-shared key."""
+    hash_ = kind()
+    return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", b"", hash_)
+
+
+def _zeros(hash_: hashes.HashAlgorithm) -> bytes:
+    return bytes(hash_.digest_size)
+
+
+def _derive(secret: bytes, label: bytes, transcript: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    """Derive-Secret (RFC 8446 section 7.1)."""
+    return _expand_label(secret, label, digest(transcript, hash_), hash_.digest_size, hash_)
 
 
 def _expand_label(secret: bytes, label: bytes, context: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:

@@ -22,15 +22,14 @@ class TlsStream:
     """Application data over one TLS connection. Time limits are the caller's: wrap calls in `asyncio.timeout`.
 
     A TLS 1.3 client is established before the server has looked at its certificate (RFC 8446 section 4.4): a refusal
-    meets the first `read` or `write`, and must not get lost where the server hangs up right behind its alert. So one
-    read is always under way, and what a failed write leaves unread is read all the same.
+    meets the first `read` or `write`. It must not get lost where the server hangs up right behind its alert, so what
+    came before a connection broke is always read.
     """
 
     def __init__(self, engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.engine = engine
         self._reader = reader
         self._writer = writer
-        self._reading: asyncio.Task[bytes] | None = None
         self._unread = b""
         self._data: deque[bytes] = deque()
         self._established = False
@@ -69,9 +68,6 @@ class TlsStream:
         except OSError:
             pass
         finally:
-            if self._reading:
-                self._reading.cancel()
-                await asyncio.wait((self._reading,))
             self._writer.close()
             try:
                 await self._writer.wait_closed()
@@ -93,26 +89,25 @@ class TlsStream:
                 left += received
         return left
 
-    async def _receive(self) -> bytes:
-        """The next bytes, b"" at their end; OSError where the connection broke."""
-        reading = self._reading or self._read_on()
-        await asyncio.wait((reading,))
-        self._reading = None
-        try:
-            received = reading.result()
-        except OSError:
-            if not self._unread:
-                raise
-            received = b""
-        if received:
-            self._read_on()
-            return received
-        left, self._unread = self._unread, b""
+    def _left_in_reader(self) -> bytes:
+        """The same; a StreamReader keeps it, but once the connection is broken it says nothing else any more."""
+        buffer: bytearray = getattr(self._reader, "_buffer", bytearray())
+        left = bytes(buffer)
+        buffer.clear()
         return left
 
-    def _read_on(self) -> "asyncio.Task[bytes]":
-        self._reading = asyncio.ensure_future(self._reader.read(READ_SIZE))
-        return self._reading
+    async def _receive(self) -> bytes:
+        """The next bytes, b"" at their end; OSError where the connection broke and everything has been read."""
+        try:
+            if received := await self._reader.read(READ_SIZE):
+                return received
+        except OSError:
+            if not (left := self._left_in_reader() + self._unread):
+                raise
+        else:
+            left = self._unread
+        self._unread = b""
+        return left
 
     async def _pump(self) -> None:
         """One read from the connection, through the engine."""
