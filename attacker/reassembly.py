@@ -14,10 +14,16 @@ class StreamBroken(Exception):
 class Stream:
     """Puts segments in order. What comes twice counts once.
 
-    Without `begin` the first segment that is fed counts as the stream's beginning.
+    Without `begin` the first segment that is fed counts as the stream's beginning. `remember` is how many bytes of what
+    came out are kept at least, to tell whether what comes again is the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remember: int = 0) -> None:
+        self._remember = remember
+        self.recent = bytearray()
+        """The last bytes that came out, those of the last call among them, as far back as the last gap."""
+        self.contradictions = 0
+        """How often something was left out that isn't known to be the same bytes again."""
         self._next: int | None = None
         """The number of the byte that is wanted next, counted on where sequence numbers wrap around."""
         self._pending: dict[int, bytes] = {}
@@ -34,11 +40,15 @@ class Stream:
         """The bytes that are in order now; StreamBroken where what is missing will not come any more."""
         if self._next is None:
             self._next = sequence
+        if len(self.recent) > 2 * self._remember:
+            del self.recent[: -self._remember]
         if sequence == self._next % SEQUENCE_NUMBERS and not self._pending:
             self._next += len(payload)
+            self._recall(payload)
             return payload
         start = self._next + self._ahead(sequence)
         if start + len(payload) <= self._next:
+            self._check_again(start, payload)
             return b""
         self._keep(start, payload)
         ready = self._ready()
@@ -51,6 +61,7 @@ class Stream:
         if not self._pending:
             return b""
         self._next = self._starts[0]
+        self.recent.clear()
         return self._ready()
 
     def has_reached(self, sequence: int) -> bool:
@@ -62,6 +73,8 @@ class Stream:
         if known is None:
             heappush(self._starts, start)
             known = b""
+        common = min(len(known), len(payload))
+        self.contradictions += known[:common] != payload[:common]
         if len(known) < len(payload):
             self._pending[start] = known + payload[len(known) :]
             self.pending_octets += len(payload) - len(known)
@@ -73,10 +86,22 @@ class Stream:
             start = heappop(self._starts)
             data = self._pending.pop(start)
             self.pending_octets -= len(data)
+            self._check_again(start, data[: self._next - start])
             new = data[self._next - start :]
             ready += new
             self._next += len(new)
+            self._recall(new)
         return bytes(ready)
+
+    def _recall(self, data: bytes) -> None:
+        if self._remember:
+            self.recent += data
+
+    def _check_again(self, start: int, data: bytes) -> None:
+        """Bytes from `start` that are left out, as the stream is past them."""
+        assert self._next is not None
+        at = len(self.recent) - (self._next - start)
+        self.contradictions += at < 0 or self.recent[at : at + len(data)] != data
 
     def _ahead(self, sequence: int) -> int:
         """How far `sequence` lies ahead of what is wanted next, negative if behind."""

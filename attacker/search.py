@@ -1,133 +1,198 @@
-"""Searches everything in a capture for given bytes, wherever packets or records cut them."""
+"""Searches everything in a capture for given bytes: its streams, wherever packets cut them, and the file as it lies.
 
-from collections.abc import Mapping
+The streams join what packets, records and retransmissions cut. What is in no stream, or was left out of one, is still
+in the file, whole where one packet has it whole. Where neither is enough, it is counted.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from attacker.packets import ACK, SYN, Endpoint, Segment, segment
+from attacker.errors import CaptureFileError
+from attacker.packets import ACK, FIN, RST, SYN, Endpoint, Segment, segment
 from attacker.pcap import read_packets
 from attacker.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 
 MAX_STREAMS = 1 << 14
-MAX_PENDING_TOGETHER = 1 << 26
+MAX_HELD = 1 << 28
+"""So many bytes of all streams together are held; the oldest streams make way."""
+REMEMBERED = 1 << 16
+"""So many bytes of each stream are remembered at least, to tell the same bytes sent again from others."""
 MAX_HITS = 1000
 """So many hits of one needle are kept; one would do."""
+THE_FILE = "the file itself"
+
+_Way = tuple[Endpoint, Endpoint]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A needle was found: in whose stream, sent from where to where, and how many bytes in, gaps not counted."""
+    """A needle was found: in the stream from whom to whom or in the file, and how many bytes in, gaps not counted."""
 
     needle: str
-    sender: str
-    receiver: str
+    place: str
     offset: int
 
 
 @dataclass(frozen=True)
 class Found:
-    """How many connections and bytes were searched, and what was found.
+    """How many connections and bytes in them were searched, and what was found, at most MAX_HITS of each needle.
 
-    `gaps` are the places where bytes are missing in the capture, so that a needle across one cannot be found.
+    A hit in the file itself is told where no stream has that needle. What could be in the capture and was not found
+    is cut in two, and that where one of these counts says so: `gaps` are the places where a stream lacks bytes, begins
+    before the capture does, or came with different bytes; `cut` packets were not kept as a whole; `alone` are those
+    that belong to no stream (other protocols, IP fragments, link types that aren't read).
     """
 
     connections: int
     octets: int
     hits: tuple[Hit, ...]
     gaps: int = 0
+    cut: int = 0
+    alone: int = 0
 
 
-def find_in_streams(path: Path, needles: Mapping[str, bytes]) -> Found:
-    """Looks for each needle in both directions of every TCP connection of a capture file, TLS or not.
+def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
+    """Looks for each needle in both directions of every TCP connection, TLS or not, and in all of the file.
 
     CaptureFileError where the file cannot be read to its end.
     """
     search = _Search(needles)
-    for packet in read_packets(path):
-        seen = segment(packet.link_type, packet.data)
-        if seen is not None and (seen.payload or seen.flags & SYN):
+    for _, link_type, data, length in read_packets(path):
+        search.cut += len(data) < length
+        seen = segment(link_type, data)
+        if seen is None:
+            search.alone += 1
+        else:
             search.feed(seen)
-    return search.end()
+    search.end()
+    hits = search.hits
+    missing = {name: needle for name, needle in needles.items() if not hits[name]}
+    for name, at in _find_in_file(path, missing):
+        if len(hits[name]) < MAX_HITS:
+            hits[name].append(Hit(name, THE_FILE, at))
+    together = tuple(hit for found in hits.values() for hit in found)
+    return Found(search.connections, search.octets, together, search.gaps, search.cut, search.alone)
+
+
+def _find_in_file(path: Path, needles: Mapping[str, bytes]) -> Iterator[tuple[str, int]]:
+    """Each needle's name and offset, in the bytes from the file's first to its last."""
+    keep = max(map(len, needles.values()), default=1) - 1
+    window, passed = b"", 0
+    try:
+        with path.open("rb") as file:
+            while data := file.read(1 << 20):
+                tail = window[len(window) - min(keep, len(window)) :]
+                passed += len(window) - len(tail)
+                window = tail + data
+                for name, needle in needles.items():
+                    for at in _occurrences(needle, window, len(tail)):
+                        yield name, passed + at
+    except OSError as error:
+        raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
+
+
+def _occurrences(needle: bytes, window: bytes | bytearray, old: int) -> Iterator[int]:
+    """Where a needle is in a window, unless it was there when the window had its `old` first bytes only."""
+    at = window.find(needle, max(0, old - len(needle) + 1))
+    while at >= 0:
+        yield at
+        at = window.find(needle, at + 1)
 
 
 class _Search:
     """All directions of all connections, so many at once; the oldest make way."""
 
     def __init__(self, needles: Mapping[str, bytes]) -> None:
+        self.hits: dict[str, list[Hit]] = {name: [] for name in needles}
+        self.connections = self.octets = self.gaps = self.cut = self.alone = 0
         self._needles = needles
-        self._keep = max(map(len, needles.values()), default=1) - 1
-        self._directions: dict[tuple[Endpoint, Endpoint], _Direction] = {}
-        self._hits: dict[str, list[Hit]] = {name: [] for name in needles}
-        self._connections = self._octets = self._gaps = self._pending = 0
+        self._remember = max(REMEMBERED, *map(len, needles.values()))
+        self._directions: dict[_Way, _Direction] = {}
+        self._held = 0
 
     def feed(self, seen: Segment) -> None:
         """Takes one segment."""
         ways = (seen.source, seen.destination), (seen.destination, seen.source)
+        opens = bool(seen.flags & SYN)
         direction = self._directions.get(ways[0])
-        if direction and seen.flags & SYN and direction.opening != seen.sequence:
+        if direction is None and not (seen.payload or opens):
+            return
+        if direction and opens and direction.opening != seen.sequence:
             self._finish(ways[0])  # the ports are used again
             if not seen.flags & ACK:
                 self._finish(ways[1])
             direction = None
         if direction is None:
-            self._connections += ways[1] not in self._directions
-            direction = self._directions[ways[0]] = _Direction()
-        if seen.flags & SYN:
+            self.connections += ways[1] not in self._directions
+            direction = self._directions[ways[0]] = _Direction(self._remember)
+        if opens:
             direction.opening = seen.sequence
             direction.stream.begin(seen.sequence)
+        sequence = (seen.sequence + opens) % SEQUENCE_NUMBERS
+        if not direction.closed and (seen.payload or not seen.flags & RST):
+            direction.reached = (sequence + len(seen.payload)) % SEQUENCE_NUMBERS
+            direction.closed = bool(seen.flags & FIN)
         if seen.payload:
-            self._read(ways[0], direction, (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS, seen.payload)
-        while len(self._directions) > MAX_STREAMS:
+            self._read(ways[0], direction, sequence, seen.payload)
+        while len(self._directions) > MAX_STREAMS or self._held > MAX_HELD:
             self._finish(next(iter(self._directions)))
 
-    def end(self) -> Found:
+    def end(self) -> None:
         """Nothing more will come."""
         for way in list(self._directions):
             self._finish(way)
-        hits = tuple(hit for found in self._hits.values() for hit in found)
-        return Found(self._connections, self._octets, hits, self._gaps)
 
-    def _read(self, way: tuple[Endpoint, Endpoint], direction: "_Direction", sequence: int, payload: bytes) -> None:
-        self._pending -= direction.stream.pending_octets
+    def _read(self, way: _Way, direction: "_Direction", sequence: int, payload: bytes) -> None:
+        self._held -= direction.held
         try:
             self._look(way, direction, direction.stream.feed(sequence, payload))
         except StreamBroken:
             self._skip(way, direction)
-        if self._pending + direction.stream.pending_octets > MAX_PENDING_TOGETHER:
-            self._skip(way, direction)
-        self._pending += direction.stream.pending_octets
+        self._held += direction.held
 
-    def _finish(self, way: tuple[Endpoint, Endpoint]) -> None:
+    def _finish(self, way: _Way) -> None:
         direction = self._directions.pop(way, None)
         if direction:
-            self._pending -= direction.stream.pending_octets
+            self._held -= direction.held
             self._skip(way, direction)
+            self.gaps += direction.stream.contradictions
+            self.gaps += direction.opening is None
+            self.gaps += not direction.stream.has_reached(direction.reached)
 
-    def _skip(self, way: tuple[Endpoint, Endpoint], direction: "_Direction") -> None:
+    def _skip(self, way: _Way, direction: "_Direction") -> None:
         """Something is missing for good: what came is looked at nevertheless."""
         while data := direction.stream.skip():
-            self._gaps += 1
-            direction.tail = b""
+            self.gaps += 1
             self._look(way, direction, data)
 
-    def _look(self, way: tuple[Endpoint, Endpoint], direction: "_Direction", data: bytes) -> None:
-        window = direction.tail + data
-        start = direction.octets - len(direction.tail)
-        for name, needle in self._needles.items():
-            at = window.find(needle, max(0, len(direction.tail) - len(needle) + 1))
-            while at >= 0 and len(self._hits[name]) < MAX_HITS:
-                self._hits[name].append(Hit(name, str(way[0]), str(way[1]), start + at))
-                at = window.find(needle, at + 1)
+    def _look(self, way: _Way, direction: "_Direction", data: bytes) -> None:
+        """Takes bytes that came out of a direction's stream, and are the last that the stream remembers."""
+        if not data:
+            return
         direction.octets += len(data)
-        self._octets += len(data)
-        direction.tail = window[-self._keep :] if self._keep else b""
+        self.octets += len(data)
+        window = direction.stream.recent
+        old = len(window) - len(data)
+        for name, needle in self._needles.items():
+            for at in _occurrences(needle, window, old):
+                if len(self.hits[name]) == MAX_HITS:
+                    break
+                place = f"{way[0]} to {way[1]}"
+                self.hits[name].append(Hit(name, place, direction.octets - len(window) + at))
 
 
 class _Direction:
-    """One direction of a connection; keeps no more of it than a needle may still begin in."""
+    """One direction of a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, remember: int) -> None:
         self.opening: int | None = None
+        self.reached = 0
+        """The sequence number behind all that the sender had sent, as its last packet tells, or its FIN."""
+        self.closed = False
         self.octets = 0
-        self.stream = Stream()
-        self.tail = b""
+        self.stream = Stream(remember)
+
+    @property
+    def held(self) -> int:
+        return self.stream.pending_octets + len(self.stream.recent)

@@ -167,9 +167,13 @@ def capture(
         print(json.dumps([dataclasses.asdict(one) for one in seen], indent=2))
     else:
         console = story.new_console()
+        certificates: dict[str, list[sightings.Sighting]] = {}
         for one in seen:
-            console.out(story.printable(one.subject), highlight=False)
-            story.print_trimmed(console, Padding(story.facts(*_facts(one)), (0, 0, 1, 2)))
+            certificates.setdefault(one.sha256, []).append(one)
+        for first, *others in certificates.values():
+            console.out(story.printable(first.subject), highlight=False)
+            rows = [*_facts(first), *(row for one in (first, *others) for row in _handshake(one))]
+            story.print_trimmed(console, Padding(story.facts(*rows), (0, 0, 1, 2)))
     if pem and captures:
         for path in sightings.write_pem(pem, captures):
             print(f"wrote {path}", file=sys.stderr)
@@ -179,20 +183,23 @@ def capture(
         sys.exit(BAD_INPUT)
 
 
-def _facts(seen: sightings.Sighting) -> list[tuple[str, str]]:
-    return [
-        ("issuer", seen.issuer),
-        ("serial", seen.serial),
-        ("valid", f"{seen.not_before} to {seen.not_after}"),
-        ("sha256", seen.sha256),
-        ("names", ", ".join(seen.names) or "none but the subject's"),
-        (
-            "seen",
-            f"{seen.file}: TLS {seen.tls}, {seen.client} to {seen.server} ({seen.server_name or 'no name asked'})",
-        ),
-        ("proof", "CertificateVerify seen" if seen.proof else "none seen"),
-        *([("note", seen.note)] if seen.note else []),
-    ]
+def _facts(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
+    """What the certificate says."""
+    yield "issuer", seen.issuer
+    yield "serial", seen.serial
+    yield "valid", f"{seen.not_before} to {seen.not_after}"
+    yield "sha256", seen.sha256
+    for name in seen.identifies:
+        yield name.kind, name.value
+
+
+def _handshake(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
+    """Where the certificate was seen."""
+    proof = "with a proof" if seen.proof else "no proof seen"
+    yield "seen in", seen.file
+    yield "", f"{seen.client} to {seen.server} ({seen.server_name or 'no name asked'}), TLS {seen.tls}, {proof}"
+    if seen.note:
+        yield "note", seen.note
 
 
 @app.command()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from attacker.moves import STOLEN_KEY
 from attacker.plays import stolen_key
 from attacker.replay import Attempt, attempt
-from attacker.search import find_in_streams
+from attacker.search import find_in_capture
 from lab.events import CaptureSearched, MoveTried
 from lab.pki import CUSTOMER, SERVER_NAME
 from lab.tls.bundle import Bundle
@@ -44,19 +44,21 @@ async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
 
 
 def search_capture(capture: Path, bundle: Bundle, *others: Bundle) -> CaptureSearched:
-    """Looks for the certificate, which must be there, and for the keys, which must not, in every TCP stream.
+    """Looks for the certificate, which must be there, and for the keys, which must not, in all of the capture.
 
     `others` are further bundles whose keys must not be there.
     """
     forms = dict(key_forms(bundle.key))
     for number, other in enumerate(others, start=2):
         forms |= {f"key {number}, {name}": form for name, form in key_forms(other.key).items()}
-    found = find_in_streams(capture, {"certificate": bundle.chain[0], **forms})
-    places = [(hit.needle, f"{hit.sender} to {hit.receiver}, byte {hit.offset}") for hit in found.hits]
+    found = find_in_capture(capture, {"certificate": bundle.chain[0], **forms})
+    places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
     return CaptureSearched(
         connections=found.connections,
         octets=found.octets,
         gaps=found.gaps,
+        cut=found.cut,
+        alone=found.alone,
         certificate_at=tuple(place for needle, place in places if needle == "certificate"),
         key_forms=tuple(forms),
         key_at=tuple(f"{needle}: {place}" for needle, place in places if needle != "certificate"),

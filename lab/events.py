@@ -52,13 +52,17 @@ class BundleIssued:
 class CaptureSearched:
     """Everything that the attacker captured was searched for the certificate and for its private key.
 
-    `certificate_at` and `key_at` are the places where they were found; `key_forms` are the encodings of the key that
-    were looked for. `gaps` are places where the capture lacks bytes, so that something across one would not be found.
+    `certificate_at` and `key_at` are the places where they were found, so many at most; `key_forms` are the encodings
+    of the key that were looked for. Something cut in two would not be found at `gaps`, places where a connection lacks
+    bytes or has contradicting ones; in `cut` packets, which were not kept as a whole; across `alone` packets, which
+    belong to no TCP connection.
     """
 
     connections: int
     octets: int
     gaps: int
+    cut: int
+    alone: int
     certificate_at: tuple[str, ...]
     key_forms: tuple[str, ...]
     key_at: tuple[str, ...]

@@ -1,24 +1,88 @@
 """What a capture file gives away: every client certificate in it, and whom it identifies."""
 
-from collections.abc import Iterable
+import ssl
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
 
 from attacker.handshake import Capture
 from lab.run import RunError
 from lab.tls.versions import version_name
+
+T = TypeVar("T")
+
+UNREADABLE = "unreadable"
+
+_SUBJECT_KINDS = {
+    NameOID.COMMON_NAME: "CN",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.USER_ID: "UID",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.GIVEN_NAME: "givenName",
+    NameOID.SURNAME: "surname",
+    NameOID.INITIALS: "initials",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.PSEUDONYM: "pseudonym",
+    NameOID.TITLE: "title",
+    NameOID.DN_QUALIFIER: "dnQualifier",
+    NameOID.X500_UNIQUE_IDENTIFIER: "x500UniqueIdentifier",
+    NameOID.UNSTRUCTURED_NAME: "unstructuredName",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.POSTAL_ADDRESS: "postalAddress",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+}
+"""The attributes that identify a person or a device; those of its organisation and country are in the subject."""
+_ALTERNATIVE_KINDS: tuple[tuple[type[x509.GeneralName], str], ...] = (
+    (x509.RFC822Name, "e-mail"),
+    (x509.DNSName, "DNS"),
+    (x509.IPAddress, "IP"),
+    (x509.UniformResourceIdentifier, "URI"),
+    (x509.DirectoryName, "directory"),
+    (x509.RegisteredID, "registered ID"),
+)
+_OTHER_KINDS = {
+    "1.3.6.1.4.1.311.20.2.3": "UPN",
+    "1.3.6.1.5.5.7.8.5": "XMPP",
+    "1.3.6.1.5.5.7.8.7": "SRV",
+    "1.3.6.1.5.5.7.8.9": "e-mail",
+}
+"""The otherNames that are strings: Microsoft's user principal name, RFC 6120, RFC 4985, RFC 8398."""
+_STRINGS = {12: "utf-8", 19: "ascii", 20: "latin-1", 22: "ascii", 30: "utf-16-be"}
+"""ASN.1's string types, by their DER tags (ITU-T X.690)."""
+_BROKEN = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+"""What `cryptography` has to say about certificates that are wrong."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name or an address, and what it is one of: `CN`, `e-mail`, `UPN`."""
+
+    kind: str
+    value: str
 
 
 @dataclass(frozen=True)
 class Sighting:
     """One client certificate as it was seen in one handshake.
 
-    `names` are all names and addresses in it that identify a person or a device (RFC 5280 section 4.2.1.6); times are
-    ISO 8601 in UTC, `sha256` is the fingerprint in hex. `proof` says whether a CertificateVerify was seen.
+    `identifies` has all names and addresses in it that identify a person or a device, of the subject and of the
+    subjectAltName (RFC 5280 section 4.2.1.6); `names` are the latter alone, without their kinds. Times are ISO 8601 in
+    UTC, `sha256` is the fingerprint in hex. What cannot be read in the certificate says so. `proof` tells whether a
+    CertificateVerify was seen.
     """
 
     file: str
@@ -33,26 +97,43 @@ class Sighting:
     not_after: str
     sha256: str
     names: tuple[str, ...]
+    identifies: tuple[Name, ...]
     proof: bool
     note: str
 
 
 def sighting(file: Path, capture: Capture) -> Sighting:
-    """Reads the certificate; ValueError where it is none."""
-    certificate = x509.load_der_x509_certificate(capture.chain[0])
+    """Reads a captured certificate, which may be anything that its client sent."""
+    der = capture.chain[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not ours to better
+        with suppress(*_BROKEN):
+            return _sighting(file, capture, x509.load_der_x509_certificate(der))
+    return _sighting(file, capture, None)
+
+
+def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None) -> Sighting:
+    def read(what: Callable[[x509.Certificate], T], otherwise: T) -> T:
+        with suppress(*_BROKEN):
+            return what(certificate) if certificate else otherwise
+        return otherwise
+
+    no_names: tuple[Name, ...] = ()
+    alternative = read(lambda it: tuple(_alternative_names(it)), no_names)
     return Sighting(
         file=str(file),
         client=capture.client,
         server=capture.server,
         server_name=capture.server_name,
         tls=version_name(capture.version),
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        serial=f"{certificate.serial_number:x}",
-        not_before=certificate.not_valid_before_utc.isoformat(),
-        not_after=certificate.not_valid_after_utc.isoformat(),
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-        names=tuple(_names(certificate)),
+        subject=read(lambda it: it.subject.rfc4514_string(_SUBJECT_KINDS), UNREADABLE),
+        issuer=read(lambda it: it.issuer.rfc4514_string(_SUBJECT_KINDS), UNREADABLE),
+        serial=read(lambda it: _hex(it.serial_number), UNREADABLE),
+        not_before=read(lambda it: it.not_valid_before_utc.isoformat(), UNREADABLE),
+        not_after=read(lambda it: it.not_valid_after_utc.isoformat(), UNREADABLE),
+        sha256=sha256(capture.chain[0]).hexdigest(),
+        names=tuple(name.value for name in alternative),
+        identifies=read(lambda it: tuple(_subject_names(it)), no_names) + alternative,
         proof=capture.certificate_verify is not None,
         note=capture.note,
     )
@@ -64,19 +145,57 @@ def write_pem(folder: Path, captures: Iterable[Capture]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for chain in dict.fromkeys(capture.chain for capture in captures):
-            certificates = [x509.load_der_x509_certificate(der) for der in chain]
-            path = folder / f"{certificates[0].fingerprint(hashes.SHA256()).hex()}.pem"
-            path.write_bytes(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates))
+            path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
+            path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
             written.append(path)
     except OSError as error:
         raise RunError(f"{folder}: {error.strerror}; choose a folder that can be written") from None
     return written
 
 
-def _names(certificate: x509.Certificate) -> Iterable[str]:
+def _subject_names(certificate: x509.Certificate) -> Iterator[Name]:
+    for attribute in certificate.subject:
+        if kind := _SUBJECT_KINDS.get(attribute.oid):
+            value = attribute.value
+            yield Name(kind, value if isinstance(value, str) else value.hex())
+
+
+def _alternative_names(certificate: x509.Certificate) -> Iterator[Name]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return
     for name in extension.value:
-        yield name.value.rfc4514_string() if isinstance(name, x509.DirectoryName) else str(name.value)
+        if isinstance(name, x509.OtherName):
+            oid = name.type_id.dotted_string
+            text = _string(name.value)
+            yield Name(_OTHER_KINDS[oid], text) if oid in _OTHER_KINDS else Name("other name", f"{oid}: {text}")
+        else:
+            kind = next(kind for type_, kind in _ALTERNATIVE_KINDS if isinstance(name, type_))
+            yield Name(kind, _text(name.value))
+
+
+def _hex(number: int) -> str:
+    """Whole octets, as others show serial numbers."""
+    digits = f"{abs(number):x}"
+    return "-" * (number < 0) + "0" * (len(digits) % 2) + digits
+
+
+def _text(value: object) -> str:
+    if isinstance(value, x509.Name):
+        return value.rfc4514_string(_SUBJECT_KINDS)
+    return value.dotted_string if isinstance(value, x509.ObjectIdentifier) else str(value)
+
+
+def _string(der: bytes) -> str:
+    """The text in a DER string; hex where it is none."""
+    if len(der) < 2:
+        return der.hex()
+    tag, length, content = der[0], der[1], 2
+    if length > 0x80:
+        content += length - 0x80
+        length = int.from_bytes(der[2:content], "big")
+    if tag in _STRINGS and len(der) == content + length:
+        with suppress(UnicodeDecodeError):
+            return der[content:].decode(_STRINGS[tag])
+    return der.hex()

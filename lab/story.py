@@ -11,6 +11,7 @@ from rich.text import Text
 
 from attacker.moves import MOVES, STOLEN_KEY
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
+from attacker.search import MAX_HITS
 from lab.anatomy import Field, certificate_fields, proof_fields
 from lab.events import (
     BundleIssued,
@@ -255,19 +256,19 @@ def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     yield table
     searched = run.first(CaptureSearched)
     if searched:
-        octets = f"{searched.octets:,} bytes in {searched.connections} connections"
-        octets += f" with {searched.gaps} gaps" if searched.gaps else ""
         key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
-        yield Text(f"Everything that mallory captured, {octets}, was searched:")
+        octets = f"{searched.octets:,} bytes in {searched.connections} connections"
+        yield Text(f"Everything that mallory captured, {octets} and each packet on its own, was searched:")
         yield facts(
             (
                 "alice's certificate",
-                f"found {len(searched.certificate_at)} times, first in {searched.certificate_at[0]}",
+                f"found {_times(len(searched.certificate_at))}, first in {searched.certificate_at[0]}",
             )
             if searched.certificate_at
             else ("alice's certificate", "NOT FOUND"),
             ("the same, over TLS 1.3", _found_in_tls13(run, searched)),
             (f"her key, in {len(searched.key_forms)} encodings", key),
+            *_unsearched(searched),
         )
 
 
@@ -276,6 +277,21 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
     hidden = [f"{seen.client} to {seen.server}" for seen in run.all(HandshakeSeen) if seen.tls == "1.3"]
     found = [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
     return f"FOUND: {'; '.join(found)}" if found else "nowhere"
+
+
+def _times(hits: int) -> str:
+    return f"{hits:,} times" + (" or more" if hits >= MAX_HITS else "")
+
+
+def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
+    """What a search cannot see: something that is not whole in the capture, or not in one piece."""
+    counts = (
+        (searched.gaps, "gaps"),
+        (searched.cut, "packets cut short"),
+        (searched.alone, "packets of no connection"),
+    )
+    if places := ", ".join(f"{count:,} {what}" for count, what in counts if count):
+        yield "cut in two, if there", f"would not be found at {places}"
 
 
 def _verdicts(run: Run, judgement: Judgement | None) -> Lines | None:
@@ -341,7 +357,7 @@ def facts(*facts: tuple[str, str | Text]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, printable(value) if isinstance(value, str) else value)
+        table.add_row(name, Text(printable(value)) if isinstance(value, str) else value)
     return table
 
 

@@ -5,5 +5,7 @@ TLS13 = 0x0304
 
 
 def version_name(version: int | None) -> str:
-    """`1.2` for 0x0303; `unknown` for None."""
-    return "unknown" if version is None else f"1.{(version & 0xFF) - 1}"
+    """`1.2` for 0x0303; `unknown` for None, the number itself for what is no version of TLS."""
+    if version is None:
+        return "unknown"
+    return f"1.{version - 0x0301}" if 0x0301 <= version <= TLS13 else f"{version:#06x}"
