@@ -21,7 +21,7 @@ from typer.exceptions import TyperException
 from attacker.capture import read_file
 from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture
-from attacker.moves import MOVES, Move
+from attacker.moves import MOVES, STOLEN_KEY, Move
 from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
 from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
@@ -206,7 +206,13 @@ def _handshake(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
     rows = [{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES]
-    _show(rows, as_json)
+    control = {
+        "id": STOLEN_KEY,
+        "title": "Control: prove possession with the real key",
+        "sends": "alice's certificate and a CertificateVerify over this very handshake, made with her key",
+        "accepted": "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key",
+    }
+    _show([*rows, control], as_json)
 
 
 def _refusals(move: Move) -> Iterator[tuple[str, str]]:
