@@ -228,7 +228,7 @@ def test_both_sides_saw_the_same_handshake(alice: pki.Identity, bank: pki.Identi
         ({"without": (ext.SIGNATURE_ALGORITHMS,)}, AlertDescription.MISSING_EXTENSION),
         ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (24,)),)}, AlertDescription.ILLEGAL_PARAMETER),
         (
-            {"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (24,)), ext.key_shares([(24, b"point")]))},
+            {"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)), ext.key_shares([(25, b"point")]))},
             AlertDescription.HANDSHAKE_FAILURE,
         ),
         ({"replace": (ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0401,)),)}, AlertDescription.HANDSHAKE_FAILURE),
