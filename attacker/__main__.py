@@ -15,8 +15,9 @@ from attacker.guard import Guard, stand_guard
 from attacker.handshake import Capture, Contact
 from attacker.moves import MOVES
 from attacker.packets import host_port, segment
-from attacker.raid import Plan, Raid
+from attacker.raid import Raid
 from attacker.relay import Forward, Relay
+from attacker.tries import Plan
 from attacker.wire_file import ETHERNET, CaptureFile
 from lab.events import EventLog, PartStopped, PositionLeft, PositionTaken, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from attacker import plays
-from attacker.plays import Maker
+from attacker.plays import Maker, Spoil
 from lab.tls.alerts import AlertDescription
 from lab.tls.checks import Check
 
@@ -39,6 +39,8 @@ class Move:
     make: Maker
     impossible: Mapping[str, str] = field(default_factory=dict)
     in_header: bool = False
+    needs: frozenset[Spoil] = frozenset()
+    """What it is made of, besides the certificate."""
     as_herself: bool = False
     """Whether an honest server lets the attacker in: under her own name, which opens nothing of alice's."""
 
@@ -108,6 +110,7 @@ _WRONG_KEYS = _both(
     AlertDescription.BAD_RECORD_MAC,
     _DECRYPT,
 )
+_A_PROOF = frozenset({Spoil.PROOF})
 
 MOVES: tuple[Move, ...] = (
     Move(
@@ -147,6 +150,7 @@ MOVES: tuple[Move, ...] = (
         "the CertificateVerify that was captured, byte for byte",
         _NO_VALID_PROOF,
         plays.replay_proof,
+        needs=_A_PROOF,
     ),
     Move(
         "relabelled-proof",
@@ -157,6 +161,7 @@ MOVES: tuple[Move, ...] = (
             "1.3": _NO_VALID_PROOF["1.3"],
         },
         plays.relabelled_proof,
+        needs=_A_PROOF,
     ),
     Move(
         "flipped-proof",
@@ -164,6 +169,7 @@ MOVES: tuple[Move, ...] = (
         "the captured CertificateVerify, the last bit of its signature turned",
         _NO_VALID_PROOF,
         plays.flipped_proof,
+        needs=_A_PROOF,
     ),
     Move(
         "foreign-key",
@@ -216,6 +222,7 @@ MOVES: tuple[Move, ...] = (
         "the captured proof before ClientKeyExchange (1.2) or before Certificate (1.3)",
         _WRONG_ORDER,
         plays.early_proof,
+        needs=_A_PROOF,
     ),
     Move(
         "early-finished",
@@ -237,6 +244,7 @@ MOVES: tuple[Move, ...] = (
         "all bytes that alice sent on one connection, in order, whatever the server answers",
         {"1.2": _NO_VALID_PROOF["1.2"] + _WRONG_KEYS["1.2"], "1.3": _WRONG_KEYS["1.3"]},
         plays.replay_flight,
+        needs=frozenset({Spoil.RECORDING}),
         in_header=True,
     ),
     Move(
@@ -245,6 +253,7 @@ MOVES: tuple[Move, ...] = (
         "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
         {"1.2": _WRONG_KEYS["1.2"]},
         plays.resume_session,
+        needs=frozenset({Spoil.SESSION}),
         impossible={
             "1.3": "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
         },

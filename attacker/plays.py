@@ -6,6 +6,7 @@ A play says everything about one attempt and does nothing by itself; `attacker.r
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -34,13 +35,21 @@ from lab.tls.versions import TLS12, TLS13
 CLOCK_SKEW = timedelta(minutes=5)
 
 
+class Spoil(Enum):
+    """What may come into the attacker's hands with a certificate; the value is for people."""
+
+    PROOF = "proof that its owner once made"
+    SESSION = "session of hers"
+    RECORDING = "recording of a whole connection of hers"
+
+
 class NotApplicable(Exception):
     """A move that cannot be made; the text says why."""
 
 
 @dataclass(frozen=True)
 class Loot:
-    """What the wire gave away at one server: the certificates, the proof that their owner once made, and more.
+    """What was given away: the certificates, the proof that their owner once made, and more.
 
     `proof` is None where no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the
     wire shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole

@@ -58,6 +58,8 @@ class Attempt:
     victim: str
     """The customer whose account it is about."""
     transfer: Transfer | None = None
+    leak: str = ""
+    """How the certificate came into the attacker's hands, `attacker.leaks`; empty for the lab's control."""
     seen_at: str = ""
     """Where the certificate was seen: the server's address on the wire."""
     round: int = 1
@@ -122,6 +124,8 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
     pointless = _pointless(engine, play)
     outcome = NOT_APPLICABLE if pointless else _outcome(account, it.victim, failed)
     return MoveTried(
+        leak=it.leak,
+        customer=it.victim,
         server=host_port(it.target),
         local=local,
         seen_at=it.seen_at,
@@ -143,6 +147,8 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
 def not_tried(it: Attempt, reason: str) -> MoveTried:
     """The report of a move that cannot be made here."""
     return MoveTried(
+        leak=it.leak,
+        customer=it.victim,
         server=host_port(it.target),
         local="",
         seen_at=it.seen_at,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from attacker.raid import TRANSFER
+from attacker.tries import TRANSFER
 from lab import control, pki
 from lab.control import Target
 from lab.events import EventLog, MoveTried, PartStopped, RunStarted

@@ -34,6 +34,7 @@ class RunStarted:
     versions: tuple[str, ...]
     key_type: str
     rounds: int
+    leaks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,15 @@ class PositionLeft:
 
 @dataclass(frozen=True)
 class CertificateCaptured:
-    """A client's Certificate message was read off the wire.
+    """A client's certificate came into the attacker's hands.
 
-    `message` is the handshake message and `record` the five-byte header of the record it began in; `proof` is the
-    CertificateVerify that followed, None where there was none, and `transcript` has the messages that it signed, empty
-    where some were not seen. All hex.
+    `leak` is how (`attacker.leaks`); where no wire gave it away, what a wire would show is empty. `message` is the
+    handshake message and `record` the five-byte header of the record it began in; `proof` is the CertificateVerify that
+    followed, None where there was none, and `transcript` has the messages that it signed, empty where some were not
+    seen. All hex.
     """
 
+    leak: str
     client: str
     server: str
     tls: str
@@ -206,12 +209,15 @@ class MoveTried:
     """One attempt to get in with a certificate that is not one's own; a control reports its attempts the same way.
 
     `steps` is what crossed the wire, in order: sender, name and hex of each message, ChangeCipherSpec and alert; rounds
-    after the first go without. `alert` is the alert that ended the attempt, with `alert_by` (`server` or `client`);
+    after the first go without. `leak` is how the certificate came into the attacker's hands, empty for a control, and
+    `customer` whose it is. `alert` is the alert that ended the attempt, with `alert_by` (`server` or `client`);
     `status` and `body` are the HTTP answer where it got that far; `error` says what happened where it was neither let
     in nor refused, or why there was nothing to try. `local` is the attempt's own address, host:port, and `seen_at` the
     server at which the certificate was seen, as its CertificateCaptured has it.
     """
 
+    leak: str
+    customer: str
     server: str
     local: str
     seen_at: str

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from attacker.leaks import WIRE, Leak
 from attacker.moves import Move
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED
 from lab.tls.alerts import AlertDescription
@@ -28,12 +29,16 @@ HERSELF = (
 )
 
 
-def expectation(scheme: Scheme, version: str, move: Move) -> Expectation:
-    """What is expected of a scheme that is presented with a move; `version` is 1.2 or 1.3."""
+def expectation(scheme: Scheme, version: str, move: Move, leak: Leak = WIRE) -> Expectation:
+    """What is expected of a scheme in a version (1.2, 1.3) presented with a move made of what came by a leak."""
+    if scheme.trusts not in leak.certificates:
+        return Expectation(NOT_APPLICABLE, "no certificate that this server takes leaks this way")
     if version not in move.fails:
         return Expectation(NOT_APPLICABLE, move.impossible[version])
     if not scheme.asks_in_tls and not move.in_header:
         return Expectation(NOT_APPLICABLE, NOT_ASKED)
+    if lacking := move.needs - leak.gives:
+        return Expectation(NOT_APPLICABLE, f"this leak gives away no {min(spoil.value for spoil in lacking)}")
     if move.as_herself:
         return Expectation(REFUSED, HERSELF, statuses=(200,))
     for failure in move.fails[version]:

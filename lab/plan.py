@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from attacker.leaks import LEAKS, WIRE, Leak, find_leak
 from attacker.moves import MOVES
 from lab.pki import KEY_TYPES, KeyType
 from victim_server.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
@@ -16,7 +17,7 @@ class PlanError(Exception):
 class Plan:
     """One run's plan. `versions` are those in which the moves are tried; alice logs in with every one.
 
-    `rounds` is how often each move is tried everywhere.
+    `rounds` is how often each move is tried everywhere, and all of it once for each of the `leaks`.
     """
 
     schemes: tuple[str, ...]
@@ -24,6 +25,7 @@ class Plan:
     versions: tuple[str, ...]
     key_type: KeyType = "p256"
     rounds: int = 1
+    leaks: tuple[str, ...] = (WIRE.id,)
 
     def doors(self) -> Iterator[tuple[Scheme, str]]:
         """Each scheme in each version that is to be tried there."""
@@ -34,8 +36,13 @@ class Plan:
 
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
+        return sum(self.attempts(find_leak(leak)) for leak in self.leaks)
+
+    def attempts(self, leak: Leak) -> int:
+        """How many reports of attempts there will be with what comes by one leak."""
         moves = [move for move in MOVES if move.id in self.moves]
-        return self.rounds * sum(version in move.fails for _, version in self.doors() for move in moves)
+        doors = [version for scheme, version in self.doors() if scheme.trusts in leak.certificates]
+        return self.rounds * sum(version in move.fails for version in doors for move in moves)
 
 
 def short_story(key_type: KeyType = "p256") -> Plan:
@@ -49,6 +56,7 @@ def full_matrix(
     versions: Iterable[str] = (),
     key_type: KeyType = "p256",
     rounds: int = 1,
+    leaks: Iterable[str] = (WIRE.id,),
 ) -> Plan:
     """Everything, or what is chosen of it; PlanError for a choice that there isn't."""
     plan = Plan(
@@ -57,6 +65,7 @@ def full_matrix(
         _chosen("version", tuple(versions), VERSIONS),
         key_type,
         rounds,
+        _chosen("leak", tuple(leaks), tuple(leak.id for leak in LEAKS)),
     )
     chosen = [find_scheme(scheme) for scheme in plan.schemes]
     showing = [scheme.id for scheme in SCHEMES if scheme.asks_in_tls and scheme.trusts == "ca"]

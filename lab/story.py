@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
 from attacker.search import MAX_HITS
@@ -194,7 +195,7 @@ def _tell_tls13(run: Run, seen: HandshakeSeen) -> Lines:
 def _door(scheme: Scheme, version: str) -> Callable[[Run, Judgement | None], Lines | None]:
     def tell(run: Run, judgement: Judgement | None) -> Lines | None:
         docket = Docket(run)
-        there = scheme in docket.schemes.values() and not missing_verdicts(docket, scheme, version)
+        there = scheme in docket.schemes.values() and not missing_verdicts(docket, WIRE.id, scheme, version)
         return _tell_door(docket, scheme, version) if there else None
 
     return tell
@@ -203,7 +204,7 @@ def _door(scheme: Scheme, version: str) -> Callable[[Run, Judgement | None], Lin
 def _tell_door(docket: Docket, scheme: Scheme, version: str) -> Lines:
     yield facts(("asks for", scheme.asks_for), ("checks", scheme.verifies))
     titles = {move.id: move.title for move in MOVES}
-    for verdict in door_verdicts(docket, scheme, version):
+    for verdict in door_verdicts(docket, WIRE.id, scheme, version):
         yield Text.assemble((f"{verdict.move}: ", "bold"), f"{titles[verdict.move]}.")
         if verdict.outcome == NOT_APPLICABLE:
             yield facts(("  not applicable", verdict.evidence.reason))

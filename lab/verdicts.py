@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from attacker.leaks import WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
@@ -28,6 +29,7 @@ from lab.events import (
     RunStarted,
 )
 from lab.expectations import Expectation, expectation
+from lab.pki import CUSTOMER
 from lab.plan import Plan, short_story
 from lab.reasons import ProofReason, proof_reason
 from lab.run import Run
@@ -123,8 +125,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scheme did with a move."""
+    """What a scheme did with a move, made of what came by a leak."""
 
+    leak: str
     scheme: str
     tls: str
     move: str
@@ -161,8 +164,6 @@ class Judgement:
 
 
 Word = ClientRefused | ClientAuthenticated
-Door = tuple[str, str]
-"""A scheme's id and a version."""
 
 
 class Docket:
@@ -172,7 +173,7 @@ class Docket:
         self.run = run
         self.plan = plan_of(run)
         self.schemes = gateway_schemes(run)
-        self._attempts: dict[tuple[Door, str], list[MoveTried]] = defaultdict(list)
+        self._attempts: dict[tuple[str, str, str, str], list[MoveTried]] = defaultdict(list)
         self._words: dict[int, Word | None] = {}
         words: dict[tuple[str, str], list[tuple[datetime, Word]]] = defaultdict(list)
         for recorded in run.events:
@@ -182,13 +183,18 @@ class Docket:
             tried = recorded.event
             scheme = self.schemes.get(_port(tried.server)) if isinstance(tried, MoveTried) else None
             if scheme and isinstance(tried, MoveTried):
-                self._attempts[(scheme.id, tried.tls), tried.move].append(tried)
+                if tried.customer == CUSTOMER:
+                    self._attempts[tried.leak, scheme.id, tried.tls, tried.move].append(tried)
                 began = recorded.time - timedelta(milliseconds=tried.milliseconds + CLOCK_SLACK_MS)
                 self._words[id(tried)] = _first_since(began, tried.tls, words[scheme.id, tried.local])
 
-    def attempts(self, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
-        """The attempts at a door, in order."""
-        return self._attempts.get(((scheme.id, version), move), [])
+    def attempts(self, leak: str, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
+        """The attempts at a door to come in as alice, in order."""
+        return self._attempts.get((leak, scheme.id, version, move), [])
+
+    def controls(self, scheme: Scheme, version: str) -> list[MoveTried]:
+        """The attempts with the real key at a door."""
+        return self.attempts("", scheme, version, STOLEN_KEY)
 
     def word(self, tried: MoveTried) -> Word | None:
         """What the gateway itself reported of this very connection; None as long as it hasn't."""
@@ -218,15 +224,17 @@ def plan_of(run: Run) -> Plan:
     started = run.first(RunStarted)
     if not started:
         return short_story()
-    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds)
+    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=started.leaks)
 
 
 def missing(docket: Docket) -> list[str]:
     """What this run still lacks for its verdicts, a sentence each, with the last thing that was heard of it."""
     lacking: list[str] = []
-    if not captured(docket.run):
-        lacking.append("no client certificate was captured together with its proof")
-    if not has_seen_tls13(docket.run):
+    for leak in docket.plan.leaks:
+        if not captured(docket.run, leak):
+            what = "captured together with its proof" if leak == WIRE.id else f"had by the leak {leak}"
+            lacking.append(f"no client certificate was {what}")
+    if WIRE.id in docket.plan.leaks and not has_seen_tls13(docket.run):
         lacking.append("alice's login over TLS 1.3 was not seen")
     listening = {scheme.id for scheme in docket.schemes.values()}
     if not listening:
@@ -234,7 +242,8 @@ def missing(docket: Docket) -> list[str]:
     for scheme, version in docket.plan.doors():
         if scheme.id in listening:
             lacking += missing_controls(docket, scheme, version)
-            lacking += missing_verdicts(docket, scheme, version)
+            for leak in docket.plan.leaks:
+                lacking += missing_verdicts(docket, leak, scheme, version)
         elif listening:
             lacking.append(f"the gateway of {scheme.id} is not listening")
     return lacking
@@ -251,21 +260,23 @@ def missing_controls(docket: Docket, scheme: Scheme, version: str) -> list[str]:
             if (failure.scheme, failure.tls) == (scheme.id, version)
         ]
         lacking.append(f"control {CLIENT} at {door}: alice did not log in{_because(failures)}")
-    control = next(iter(docket.attempts(scheme, version, STOLEN_KEY)), None)
+    control = next(iter(docket.controls(scheme, version)), None)
     if control is None or control.outcome != ACCEPTED:
         why = "it was not run" if control is None else _what_came_back(control)
         lacking.append(f"control {STOLEN_KEY} at {door}: the real key did not get in: {why}")
     return lacking
 
 
-def missing_verdicts(docket: Docket, scheme: Scheme, version: str) -> list[str]:
+def missing_verdicts(docket: Docket, leak: str, scheme: Scheme, version: str) -> list[str]:
     """What keeps this door's moves from having verdicts."""
     lacking: list[str] = []
-    door = f"{scheme.id}, TLS {version}"
+    if scheme.trusts not in find_leak(leak).certificates:
+        return lacking
+    door = f"{scheme.id}, TLS {version}" + (f", leak {leak}" if leak != WIRE.id else "")
     for move in planned_moves(docket.plan):
         if version not in move.fails:
             continue
-        attempts = docket.attempts(scheme, version, move.id)
+        attempts = docket.attempts(leak, scheme, version, move.id)
         if len(attempts) < docket.plan.rounds:
             times = f" {docket.plan.rounds} times" if docket.plan.rounds > 1 else ""
             lacking.append(f"{move.id} at {door}: not tried{times}")
@@ -304,9 +315,10 @@ def _first_since(began: datetime, version: str, words: list[tuple[datetime, Word
 
 
 def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
-    seen = captured(docket.run)
+    seen = captured(docket.run, docket.plan.leaks[0])
     capture = Captured(seen.subject, seen.sha256, seen.tls, seen.source) if seen else None
-    verdicts = () if errors else tuple(v for door in docket.plan.doors() for v in door_verdicts(docket, *door))
+    doors = ((leak, *door) for leak in docket.plan.leaks for door in docket.plan.doors())
+    verdicts = () if errors else tuple(verdict for door in doors for verdict in door_verdicts(docket, *door))
     return Judgement(docket.run.name, capture or Captured("", "", "", ""), tuple(_controls(docket)), verdicts, errors)
 
 
@@ -315,22 +327,22 @@ def _controls(docket: Docket) -> Iterator[Control]:
     for scheme, version in docket.plan.doors():
         if (scheme.id, version) in logins:
             yield Control(scheme.id, version, CLIENT, ACCEPTED)
-        for attempt in docket.attempts(scheme, version, STOLEN_KEY)[:1]:
+        for attempt in docket.controls(scheme, version)[:1]:
             yield Control(scheme.id, version, STOLEN_KEY, attempt.outcome)
 
 
-def door_verdicts(docket: Docket, scheme: Scheme, version: str) -> Iterator[Verdict]:
+def door_verdicts(docket: Docket, leak: str, scheme: Scheme, version: str) -> Iterator[Verdict]:
     """The verdicts on all planned moves at one door; all of them must have been tried."""
     for move in planned_moves(docket.plan):
-        expected = expectation(scheme, version, move)
-        attempts = docket.attempts(scheme, version, move.id)
-        if not attempts:  # it does not exist in this version
-            yield Verdict(scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, _nothing(expected))
+        expected = expectation(scheme, version, move, find_leak(leak))
+        attempts = docket.attempts(leak, scheme, version, move.id)
+        if not attempts:  # there is no such thing here
+            yield Verdict(leak, scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, _nothing(expected))
             continue
         deviating = [tried for tried in attempts if not _is_as_expected(docket, tried, expected)]
         shown = (deviating or attempts)[0]
         evidence = _evidence(docket, shown, expected, len(attempts), len(deviating))
-        yield Verdict(scheme.id, version, move.id, expected.outcome, docket.outcome(shown), evidence)
+        yield Verdict(leak, scheme.id, version, move.id, expected.outcome, docket.outcome(shown), evidence)
 
 
 def _is_as_expected(docket: Docket, tried: MoveTried, expected: Expectation) -> bool:
@@ -382,7 +394,7 @@ def _nothing(expected: Expectation) -> Evidence:
 
 
 def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
-    seen = next((one for one in run.all(CertificateCaptured) if one.server == tried.seen_at and one.proof), None)
+    seen = next((one for one in run.all(CertificateCaptured) if one.proof and _is_of(one, tried)), None)
     return proof_reason(seen, tried) if seen else None
 
 
@@ -396,10 +408,15 @@ def _in_words(word: Word | None) -> str:
             return ""
 
 
-def captured(run: Run) -> CertificateCaptured | None:
-    """The certificate that the attacker worked with: the first one that came with its proof."""
+def _is_of(seen: CertificateCaptured, tried: MoveTried) -> bool:
+    return (seen.leak, seen.server) == (tried.leak, tried.seen_at)
+
+
+def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
+    """The certificate that the attacker worked with: the first one, from the wire the first with its proof."""
     issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    return next((c for c in run.all(CertificateCaptured) if c.proof and (c.sha256 in issued or not issued)), None)
+    sights = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
+    return next((seen for seen in sights if seen.sha256 in issued or not issued), None)
 
 
 def gateway_schemes(run: Run) -> dict[int, Scheme]:

@@ -134,7 +134,7 @@ def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
     assert verdicts["version"] == 1
     assert verdicts["run"] == finished.run.name
     assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
-    assert {"scheme", "tls", "move", "expected", "outcome", "evidence"} == set(verdicts["verdicts"][0])
+    assert {"leak", "scheme", "tls", "move", "expected", "outcome", "evidence"} == set(verdicts["verdicts"][0])
     assert {"scheme", "tls", "control", "outcome"} == set(verdicts["controls"][0])
 
 

@@ -72,7 +72,12 @@ def test_a_line_says_who_when_and_what() -> None:
     time = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
     line = json.loads(
         to_line(
-            Recorded("lab", 3, time, RunStarted("embedded", "runs/1", ("mtls",), ("omit-proof",), ("1.2",), "p256", 1))
+            Recorded(
+                "lab",
+                3,
+                time,
+                RunStarted("embedded", "runs/1", ("mtls",), ("omit-proof",), ("1.2",), "p256", 1, ("wire",)),
+            )
         )
     )
     assert line == {
@@ -88,6 +93,7 @@ def test_a_line_says_who_when_and_what() -> None:
         "versions": ["1.2"],
         "key_type": "p256",
         "rounds": 1,
+        "leaks": ["wire"],
     }
 
 
