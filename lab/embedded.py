@@ -110,7 +110,7 @@ def _parts(folders: Folders, issued: Issued, plan: Plan, ports: list[int]) -> li
         f"--host={HOST}",
         *(f"--port={scheme}={port}" for scheme, port in gateways.items()),
         f"--bundle={issued.server_pem}",
-        f"--issued={issued.issued_pem}",
+        f"--register={issued.register}",
         f"--opening-balance={max(1000, TRANSFER.amount * len(plan))}",
         ca,
     ]

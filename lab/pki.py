@@ -7,6 +7,8 @@ all are valid from an hour ago for 30 days.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -27,19 +29,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.events import BundleIssued
 from lab.tls.proof import PrivateKey
+from victim_server import register
 
 KeyType = Literal["p256", "rsa", "ed25519", "p384"]
 KEY_TYPES: tuple[KeyType, ...] = get_args(KeyType)
 
 CUSTOMER = "alice"
 ATTACKER = "mallory"
+OTHER_CUSTOMERS = ("bob", "carol")
+"""They have certificates that the server issued, and nothing to do here but to be in its register."""
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
 VALIDITY = timedelta(days=30)
 
 CA_FILE = "ca.pem"
 SERVER_PEM = "server.pem"
-ISSUED_PEM = "issued.pem"
+REGISTER = "customers.sqlite"
 SELF_SIGNED = f"{CUSTOMER}-self-signed"
 CLIENT_PEM = f"{CUSTOMER}.pem"
 CLIENT_P12 = f"{CUSTOMER}.p12"
@@ -149,9 +154,9 @@ class Bundles:
 class Issued:
     """Everything the lab hands out, and where it lies.
 
-    `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `issued_pem` is
-    the server's list of the self-signed certificates that it issued, without their keys. `mallory` is what the attacker
-    has as an ordinary customer, None where she is none.
+    `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
+    server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
+    the attacker has as an ordinary customer, None where she is none.
     """
 
     authority: Identity
@@ -161,7 +166,7 @@ class Issued:
     mallory: Bundles | None
     ca_pem: Path
     server_pem: Path
-    issued_pem: Path
+    register: Path
     client_pem: Path
     client_p12: Path
     client_p12_password: Path
@@ -188,7 +193,7 @@ def issue(
         mallory=_mallory(authority, attacker, key_type) if attacker else None,
         ca_pem=public / CA_FILE,
         server_pem=server / SERVER_PEM,
-        issued_pem=server / ISSUED_PEM,
+        register=server / REGISTER,
         client_pem=client / CLIENT_PEM,
         client_p12=client / CLIENT_P12,
         client_p12_password=client / CLIENT_P12_PASSWORD,
@@ -196,10 +201,14 @@ def issue(
         client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
         client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
     )
-    self_signed = [issued.client_self_signed, *([issued.mallory.self_signed] if issued.mallory else [])]
+    customers = {name: new_self_signed_client(name, key_type) for name in OTHER_CUSTOMERS}
+    customers |= {CUSTOMER: issued.client_self_signed}
+    customers |= {ATTACKER: issued.mallory.self_signed} if issued.mallory else {}
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
-    _write(issued.issued_pem, b"".join(identity.certificate_pem() for identity in self_signed), 0o644)
+    entries = [register.Entry(name, identity.der) for name, identity in sorted(customers.items())]
+    with _writing(issued.register):
+        register.create(issued.register, entries)
     password = os.urandom(12).hex()
     for identity, pem, p12, p12_password in (
         (issued.client, issued.client_pem, issued.client_p12, issued.client_p12_password),
@@ -244,10 +253,16 @@ def _key_words(key: object) -> str:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
+    with _writing(path), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Around the writing of a new file: makes its folder, and says in a PkiError what is wrong."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
+        yield
     except FileExistsError:
         raise PkiError(f"{path}: is already there and is not overwritten; remove it or choose another folder") from None
     except OSError as error:

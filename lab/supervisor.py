@@ -13,11 +13,15 @@ LAST_WORDS = 1 << 13
 
 @dataclass(frozen=True)
 class Part:
-    """A part's name in the run, its Python package and its arguments."""
+    """A part's name in the run, its Python package and its arguments.
+
+    It may end by itself with the exit statuses in `may_end`; all others, and any if there are none, are failures.
+    """
 
     name: str
     package: str
     arguments: tuple[str, ...]
+    may_end: tuple[int, ...] = ()
 
 
 class PartFailed(Exception):
@@ -38,6 +42,7 @@ class Supervisor:
     """
 
     def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._words: dict[str, asyncio.Task[list[str]]] = {}
 
@@ -63,32 +68,38 @@ class Supervisor:
             start_new_session=True,
             env=_environment(),
         )
+        self._parts[part.name] = part
         self._running[part.name] = process
         assert process.stderr
         self._words[part.name] = asyncio.create_task(_last_words(process.stderr))
 
     async def check(self) -> None:
-        """PartFailed if a part has ended."""
+        """PartFailed if a part has ended that should not have."""
         for name, process in self._running.items():
-            if process.returncode is not None:
+            if process.returncode is not None and process.returncode not in self._parts[name].may_end:
                 words = await self._words[name]
                 raise PartFailed(name, process.returncode, _what_happened(name, process.returncode, words))
 
-    async def stop(self) -> None:
-        """Ends all parts: asks them first, and kills what is still there after STOP_SECONDS."""
-        for process in self._running.values():
+    def has_ended(self, name: str) -> bool:
+        """Whether a part that was started, and not stopped, has ended by itself."""
+        return self._running[name].returncode is not None
+
+    async def stop(self, *names: str) -> None:
+        """Ends these parts, or all: asks them first, and kills what is still there after STOP_SECONDS."""
+        running = {name: process for name, process in self._running.items() if not names or name in names}
+        for process in running.values():
             if process.returncode is None:
                 process.terminate()
-        ends = [asyncio.create_task(process.wait()) for process in self._running.values()]
+        ends = [asyncio.create_task(process.wait()) for process in running.values()]
         if ends:
             _, late = await asyncio.wait(ends, timeout=STOP_SECONDS)
-            for process in self._running.values():
+            for process in running.values():
                 if late and process.returncode is None:
                     process.kill()
             await asyncio.gather(*ends)
-        for words in self._words.values():
-            words.cancel()
-        self._running.clear()
+        for name in running:
+            self._words.pop(name).cancel()
+            del self._running[name]
 
 
 async def _last_words(stream: asyncio.StreamReader) -> list[str]:

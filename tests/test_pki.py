@@ -13,6 +13,7 @@ from lab import pki
 from lab.pki import KEY_TYPES, KeyType
 from lab.tls.bundle import parse_bundle
 from programs import program
+from victim_server import register
 
 
 def openssl(*words: str | Path) -> str:
@@ -46,24 +47,25 @@ def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issu
     for trusted, certificate in (
         (it.ca_pem, it.client_pem),
         (it.ca_pem, it.server_pem),
-        (it.issued_pem, it.client_self_signed_pem),
+        (it.client_self_signed_pem, it.client_self_signed_pem),
     ):
         said = openssl("verify", "-x509_strict", "-CAfile", trusted, certificate)
         assert said.endswith(": OK\n"), said
 
 
 def test_openssl_takes_the_self_signed_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
-    trusted, certificate = issued_with.issued_pem, issued_with.client_self_signed_pem
+    trusted = certificate = issued_with.client_self_signed_pem
     assert openssl("verify", "-purpose", "sslclient", "-CAfile", trusted, certificate).endswith(": OK\n")
     refused = openssl("verify", "-purpose", "sslserver", "-CAfile", trusted, certificate)
     assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
 
 
-def test_nobody_vouches_for_a_self_signed_certificate_but_the_list(issued: pki.Issued) -> None:
+def test_nobody_vouches_for_a_self_signed_certificate_but_the_register(issued: pki.Issued) -> None:
     assert "error" in openssl("verify", "-CAfile", issued.ca_pem, issued.client_self_signed_pem)
-    listed = x509.load_pem_x509_certificates(issued.issued_pem.read_bytes())
-    assert listed == [issued.client_self_signed.certificate]
-    assert b"PRIVATE KEY" not in issued.issued_pem.read_bytes()
+    entries = register.read(issued.register)
+    assert [entry.customer for entry in entries] == ["alice", "bob", "carol"]
+    assert entries[0].certificate == issued.client_self_signed.der
+    assert b"PRIVATE KEY" not in issued.register.read_bytes()
 
 
 def test_the_two_bundles_have_nothing_in_common_but_the_customer(issued: pki.Issued) -> None:
@@ -82,7 +84,8 @@ def test_mallory_is_a_customer_like_any_other_and_gets_nothing_of_alices(tmp_pat
         for alices in (it.client, it.client_self_signed):
             assert alices.certificate_pem() not in path.read_bytes()
     assert openssl("verify", "-CAfile", it.ca_pem, it.mallory.pem).endswith(": OK\n")
-    assert openssl("verify", "-CAfile", it.issued_pem, it.mallory.self_signed_pem).endswith(": OK\n")
+    entries = {entry.customer: entry.certificate for entry in register.read(it.register)}
+    assert entries["mallory"] == it.mallory.self_signed.der
     assert "mallory" in it.mallory.identity.certificate.subject.rfc4514_string()
 
 
@@ -147,9 +150,9 @@ def test_only_the_owner_may_read_what_is_secret(tmp_path: Path, umask: int) -> N
         it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
     finally:
         os.umask(before)
-    for path in (it.server_pem, *it.client_pem.parent.iterdir()):
+    for path in (*it.server_pem.parent.iterdir(), *it.client_pem.parent.iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == stat.S_IMODE(it.issued_pem.stat().st_mode) == 0o644
+    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == 0o644
 
 
 def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
@@ -163,7 +166,7 @@ def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
     [
         "public/ca.pem",
         "server/server.pem",
-        "server/issued.pem",
+        "server/customers.sqlite",
         "client/alice.pem",
         "client/alice.p12",
         "client/alice-self-signed.pem",

@@ -137,7 +137,7 @@ def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = No
         ports=tuple((scheme, 0) for scheme in SCHEMES),
         bundle_file=issued.server_pem,
         ca_file=issued.ca_pem,
-        issued_file=issued.issued_pem,
+        register_file=issued.register,
         folder=folder,
         limits=limits or Limits(),
     )
@@ -147,7 +147,7 @@ def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = No
     async def running() -> AsyncIterator[None]:
         with contextlib.ExitStack() as opened:
             listeners = [opened.enter_context(service.listen("127.0.0.1", *row)) for row in settings.ports]
-            async with service.running(settings, files, listeners, victims.reports):
+            async with service.running(settings, files, (), listeners, victims.reports):
                 yield
 
     with in_a_loop(running):

@@ -96,6 +96,7 @@ def parser() -> ArgumentParser:
         metavar="SCHEME",
         help="there the certificate goes into the Client-Cert header, as from a proxy; may be repeated",
     )
+    it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
     it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
     it.add_argument(
         "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
@@ -135,7 +136,9 @@ async def main() -> int:
     stopped = stop_signal(arguments.tether)
     password = read_password(arguments.password_file) if arguments.password_file else None
     credentials = {
-        scheme: load_credentials(file, password, arguments.ca, forward=scheme in arguments.forward_certificate)
+        scheme: load_credentials(
+            file, password, arguments.ca, forward=scheme in arguments.forward_certificate, careless=arguments.careless
+        )
         for scheme, file in bundle_files(arguments.bundle, schemes).items()
     }
     log = EventLog(arguments.folder, PART)

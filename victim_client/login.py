@@ -74,11 +74,14 @@ def read_password(file: Path) -> str:
         raise BadInput(f"{file}: holds no password but binary data") from None
 
 
-def load_credentials(bundle_file: Path, password: str | None, ca_file: Path, forward: bool = False) -> Credentials:
+def load_credentials(
+    bundle_file: Path, password: str | None, ca_file: Path, forward: bool = False, careless: bool = False
+) -> Credentials:
     """Reads a bundle, PEM or PKCS#12, and the CA that the server's certificate must come from.
 
     With `forward` the certificate goes into the Client-Cert header of each request, as a proxy between alice and the
-    server would put it there (RFC 9440 section 2.2), and not into the handshake. BadInput says what is wrong with
+    server would put it there (RFC 9440 section 2.2), and not into the handshake. A `careless` client talks to any
+    server, whatever certificate that has. BadInput says what is wrong with
     either file; OSError where one cannot be read.
     """
     data = bundle_file.read_bytes()
@@ -87,7 +90,7 @@ def load_credentials(bundle_file: Path, password: str | None, ca_file: Path, for
     except BundleError as error:
         raise BadInput(str(error)) from None
     ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
-    contexts = {name: _new_context(version, ca_file) for name, version in VERSIONS.items()}
+    contexts = {name: _new_context(version, ca_file, careless) for name, version in VERSIONS.items()}
     if not forward:
         for context in contexts.values():
             _load_bundle(context, bundle_file, bundle, password, b"-----BEGIN" in data)
@@ -136,12 +139,15 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> Logge
         connection.close()
 
 
-def _new_context(version: ssl.TLSVersion, ca_file: Path) -> ssl.SSLContext:
+def _new_context(version: ssl.TLSVersion, ca_file: Path, careless: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
     context.minimum_version = context.maximum_version = version
+    if careless:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -34,12 +34,12 @@ def parser() -> ArgumentParser:
     it.add_argument("--port", action="append", metavar="SCHEME=PORT", help=f"a gateway; schemes: {ids}; 0 for any port")
     it.add_argument("--bundle", type=Path, metavar="FILE", help="the server's key and certificate, PEM")
     it.add_argument("--ca", type=Path, metavar="FILE", help="the CA that the clients' certificates come from, PEM")
-    it.add_argument("--issued", type=Path, metavar="FILE", help="for pinned schemes: the clients' certificates, PEM")
+    it.add_argument("--register", type=Path, metavar="FILE", help="for pinned schemes: the bank's customers, SQLite")
     it.add_argument(
         "--tls", action="append", choices=VERSIONS, help="a version to serve; may be repeated (default: all of them)"
     )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
-    it.add_argument("--opening-balance", type=int, default=1000, help="alice's (default: %(default)s)")
+    it.add_argument("--opening-balance", type=int, default=1000, help="each customer's (default: %(default)s)")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     it.add_argument(
         "--check",
@@ -82,7 +82,7 @@ async def main() -> int:
         bundle_file=arguments.bundle,
         ca_file=arguments.ca,
         folder=arguments.folder,
-        issued_file=arguments.issued,
+        register_file=arguments.register,
         versions=tuple(arguments.tls or VERSIONS),
         opening_balance=arguments.opening_balance,
     )

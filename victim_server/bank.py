@@ -12,7 +12,7 @@ import json
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,13 @@ class Refused(HTTPException):
 
 
 class Accounts:
-    """Who has how much: alice the opening balance, mallory nothing yet.
+    """Who has how much: mallory nothing yet, alice and everybody else the opening balance.
 
     Nothing here waits, so in one event loop each call happens as a whole.
     """
 
-    def __init__(self, opening_balance: int = OPENING_BALANCE) -> None:
-        self._balances = {CUSTOMER: opening_balance, OTHER_CUSTOMER: 0}
+    def __init__(self, opening_balance: int = OPENING_BALANCE, customers: Iterable[str] = ()) -> None:
+        self._balances = dict.fromkeys((CUSTOMER, *customers), opening_balance) | {OTHER_CUSTOMER: 0}
 
     def balance(self, customer: str) -> int:
         """Refused (401) for somebody who is no customer."""

@@ -5,7 +5,7 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from lab.events import EventLog, GatewayListening, PartStopped, Reporter, Troubl
 from lab.parts import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
-from victim_server import bank
+from victim_server import bank, register
 from victim_server.gateway import Gateway, Limits
 from victim_server.schemes import VERSIONS, GatewayFiles, Scheme
 
@@ -31,9 +31,9 @@ BACKLOG = 512
 class Settings:
     """What the part is called with.
 
-    `ports` pairs each scheme with the port of its gateway, 0 for any free one. `issued_file` holds the self-signed
-    client certificates that the server issued, which the pinned schemes need. `versions` are the versions of TLS that
-    the gateways serve, each as far as it can.
+    `ports` pairs each scheme with the port of its gateway, 0 for any free one. `register_file` is the bank's
+    register of the customers whose self-signed certificates it issued, which the pinned schemes need. `versions` are
+    the versions of TLS that the gateways serve, each as far as it can.
     """
 
     host: str
@@ -41,7 +41,7 @@ class Settings:
     bundle_file: Path
     ca_file: Path
     folder: Path
-    issued_file: Path | None = None
+    register_file: Path | None = None
     versions: tuple[str, ...] = VERSIONS
     opening_balance: int = bank.OPENING_BALANCE
     limits: Limits = field(default_factory=Limits)
@@ -53,13 +53,14 @@ async def serve(settings: Settings, tether: bool) -> int:
     _raise_file_limit()
     for scheme, _ in settings.ports:
         scheme.served(settings.versions)
-        if scheme.trusts == "pinned" and settings.issued_file is None:
-            raise BadInput(f"{scheme.id} needs --issued FILE, the client certificates that the server issued")
+        if scheme.trusts == "pinned" and settings.register_file is None:
+            raise BadInput(f"{scheme.id} needs --register FILE, the customers whose certificates the server issued")
+    entries = register.read(settings.register_file) if settings.register_file else ()
     files = GatewayFiles(
         bundle_file=settings.bundle_file,
         bundle=_read_bundle(settings.bundle_file),
         authorities=_read_certificates(settings.ca_file, "the CA's"),
-        issued=_read_certificates(settings.issued_file, "the clients'") if settings.issued_file else (),
+        issued=tuple(entry.certificate for entry in entries),
         key_log_file=settings.folder / KEY_LOG_NAME,
     )
     with contextlib.ExitStack() as opened:
@@ -67,7 +68,8 @@ async def serve(settings: Settings, tether: bool) -> int:
         log = EventLog(settings.folder, PART)
         opened.callback(log.close)
         asyncio.get_running_loop().set_exception_handler(lambda _, context: log.report(_trouble(context)))
-        async with running(settings, files, listeners, log):
+        customers = tuple(entry.customer for entry in entries)
+        async with running(settings, files, customers, listeners, log):
             await stopped.wait()
         log.report(PartStopped("told to stop"))
     return 0
@@ -75,13 +77,17 @@ async def serve(settings: Settings, tether: bool) -> int:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, files: GatewayFiles, listeners: list[socket.socket], reporter: Reporter
+    settings: Settings,
+    files: GatewayFiles,
+    customers: Iterable[str],
+    listeners: list[socket.socket],
+    reporter: Reporter,
 ) -> AsyncIterator[None]:
     """Bank and gateways, one a listener, as long as the block lasts."""
     key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     gateways: list[Gateway] = []
     try:
-        app = bank.create_app(bank.Accounts(settings.opening_balance), reporter)
+        app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:
             for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
                 versions = scheme.served(settings.versions)

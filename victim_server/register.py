@@ -1,0 +1,52 @@
+"""The bank's register of customers: whose self-signed certificates it issued, in an SQLite database.
+
+It holds no keys: those were handed out and forgotten. Whether its leak does any harm is up to the scheme.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab.parts import BadInput
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A customer's name and certificate, in DER."""
+
+    customer: str
+    certificate: bytes
+
+
+def create(path: Path, entries: Iterable[Entry]) -> None:
+    """Writes a new register, readable by its owner alone; FileExistsError where there is a file already, or OSError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE customers (name TEXT NOT NULL, certificate TEXT NOT NULL UNIQUE)")
+        rows = ((entry.customer, _pem(entry.certificate)) for entry in entries)
+        database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """All entries; BadInput for what is no such register, OSError where it cannot be read."""
+    path.open("rb").close()  # its error, unlike SQLite's, says what is wrong
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT name, certificate FROM customers ORDER BY rowid").fetchall()
+        return tuple(Entry(name, _der(certificate)) for name, certificate in rows)
+    except (sqlite3.Error, AttributeError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: is no register of customers: {error}; give the bank's SQLite database") from None
+
+
+def _pem(der: bytes) -> str:
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode()
+
+
+def _der(pem: str) -> bytes:
+    return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
