@@ -1,161 +1,86 @@
-"""`python -m attacker relay …` on loopback, `python -m attacker arp …` on the lab's network, until told to stop."""
+"""The attacker: `python -m attacker LEAK …`, until told to stop or, where a leak comes to an end, until then.
+
+The wire leaks by `relay` on loopback and by `arp` on the lab's network; the other leaks go by their own names.
+"""
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from attacker.capture import Tracker
+from attacker import files
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
-from attacker.handshake import Capture, Contact
+from attacker.haul import Haul, parse_door
+from attacker.leaks import DATABASE, LOG, find_leak
 from attacker.moves import MOVES
-from attacker.packets import host_port, segment
-from attacker.raid import Raid
-from attacker.relay import Forward, Relay
+from attacker.relay import Forward
 from attacker.tries import Plan
-from attacker.wire_file import ETHERNET, CaptureFile
-from lab.events import EventLog, PartStopped, PositionLeft, PositionTaken, Reporter, Trouble
+from attacker.wire import arp, as_seen, relay
+from lab.events import EventLog, PartStopped, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12, TLS13
 
-if TYPE_CHECKING:
-    from attacker.live import LiveLink
-
 PART = "attacker"
 VERSIONS = {"1.2": TLS12, "1.3": TLS13}
-CAPTURE_FILE = "capture.pcapng"
+RELAY, ARP = "relay", "arp"
+VICTIM = "alice"
+
+Collect = Callable[[argparse.Namespace, Haul, Reporter], Awaitable[None]]
+"""Lets a leak happen: brings what it gives into the haul, and returns when nothing more is to come."""
 
 
-class Eyes:
-    """Everything that the attacker sees: written to the capture file first, then read like any other capture."""
-
-    def __init__(self, file: CaptureFile, raid: Raid, reporter: Reporter) -> None:
-        self._file = file
-        self._raid = raid
-        self._reporter = reporter
-        self._tracker = Tracker()
-        self._writing = True
-
-    def see(self, time_ns: int, packet: bytes) -> None:
-        """One packet, with the time it was seen in ns since 1970."""
-        if self._writing:
-            self._writing = self._write(time_ns, packet)
-        seen = segment(ETHERNET, packet)
-        if seen:
-            self._tell(self._tracker.feed(time_ns, seen))
-
-    def close(self) -> None:
-        """Nothing more will be seen."""
-        self._tell(self._tracker.finish())
-
-    def _tell(self, found: Iterable[Capture | Contact]) -> None:
-        for one in found:
-            if isinstance(one, Capture):
-                self._raid.take(one)
-            else:
-                self._raid.meet(one)
-
-    def _write(self, time_ns: int, packet: bytes) -> bool:
-        """Whether there is room for more."""
-        try:
-            if self._file.write(time_ns, packet):
-                return True
-            reason = "is full"
-        except OSError as error:
-            reason = str(error.strerror)
-        self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; from here on nothing is written to it"))
-        return False
+async def _collect_from_file(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    files.collect(arguments.file, haul)
 
 
-async def relay(forwards: list[Forward], plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event) -> None:
-    """The position on loopback."""
-    relayed: dict[str, tuple[str, int]] = {}
-    raid = Raid(log, folder, "a TCP relay on loopback", relayed.__getitem__, plan)
-    file = CaptureFile(folder / CAPTURE_FILE)
-    eyes = Eyes(file, raid, log)
-    position = Relay(eyes.see)
-    try:
-        await position.start(forwards)
-        relayed |= {host_port(forward.listen): forward.target for forward in position.forwards}
-        log.report(PositionTaken("relay", position.describe()))
-        await stop.wait()
-    finally:
-        eyes.close()
-        await raid.close()
-        await position.close()
-        file.close()
-    log.report(PositionLeft("relay", ()))
-
-
-async def arp(
-    guard: Guard, client: str, server: str, plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event
-) -> None:
-    """The position on the lab's network."""
-    from attacker.arp import ArpPosition  # these two need scapy, and the relay need not wait for it
-    from attacker.live import LiveLink
-
-    position = ArpPosition(guard, client, server)
-    raid = Raid(log, folder, f"{position.interface}, after ARP spoofing", _as_seen, plan)
-    file = CaptureFile(folder / CAPTURE_FILE)
-    link = LiveLink(position.interface, position.bpf_filter())
-    eyes = Eyes(file, raid, log)
-    loop = asyncio.get_running_loop()
-    loop.add_reader(link, partial(_look, link, eyes))
-    try:
-        async with position:
-            log.report(PositionTaken("arp", position.describe()))
-            await position.hold(stop)
-    finally:
-        loop.remove_reader(link)
-        link.close()
-        eyes.close()
-        await raid.close()
-        file.close()
-    log.report(PositionLeft("arp", position.healed))
-
-
-def _look(link: "LiveLink", eyes: Eyes) -> None:
-    packet = link.receive()
-    if packet:
-        eyes.see(*packet)
-
-
-def _as_seen(server: str) -> tuple[str, int]:
-    """On the network the attacker reaches a server under the very address that the victim does."""
-    host, _, port = server.rpartition(":")
-    return host.strip("[]"), int(port)
+COLLECT: dict[str, Collect] = {DATABASE.id: _collect_from_file, LOG.id: _collect_from_file}
 
 
 def parser() -> ArgumentParser:
     """The command line."""
     it = ArgumentParser(prog="python -m attacker", description=__doc__)
-    moves = [move.id for move in MOVES]
-    all_moves = f"{', '.join(moves)} (all)"
-    positions = it.add_subparsers(dest="position", required=True, metavar="{relay,arp}")
-    on_loopback = positions.add_parser("relay", help="between a client and a server on loopback")
+    leaks = it.add_subparsers(dest="leak", required=True, metavar="LEAK")
+    on_loopback = leaks.add_parser(RELAY, help="between a client and a server on loopback")
     on_loopback.add_argument(
         "--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help="listen there, relay to there"
     )
-    on_network = positions.add_parser("arp", help="between two hosts on the lab's network")
+    on_network = leaks.add_parser(ARP, help="between two hosts on the lab's network")
     on_network.add_argument("--client", required=True, metavar="HOST")
     on_network.add_argument("--server", required=True, metavar="HOST")
-    for position in (on_loopback, on_network):
-        position.add_argument(
-            "--move", action="append", choices=moves, metavar="MOVE", help=f"what to try: {all_moves}"
+    for leak_id in COLLECT:
+        leak = leaks.add_parser(leak_id, help=find_leak(leak_id).how)
+        leak.add_argument(
+            "--door",
+            action="append",
+            required=True,
+            metavar="[self-signed=]HOST:PORT",
+            help="a gateway to try, and whether it takes the certificates that the bank's customers signed themselves",
         )
-        position.add_argument("--tls", action="append", choices=VERSIONS, help="a version to try it in (1.2)")
-        position.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
-        position.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
-        position.add_argument("--folder", type=Path, required=True, help="where everything goes")
-        position.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
+        leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
+        if leak_id in (DATABASE.id, LOG.id):
+            leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
+    for command in leaks.choices.values():
+        _add_common(command)
     return it
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    """What all leaks have in common: what to try with what they give."""
+    moves = [move.id for move in MOVES]
+    tell = f"what to try: {', '.join(moves)} (all)"
+    command.add_argument("--move", action="append", choices=moves, metavar="MOVE", help=tell)
+    command.add_argument("--tls", action="append", choices=VERSIONS, help="a version to try it in (1.2)")
+    command.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
+    command.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
+    command.add_argument("--folder", type=Path, required=True, help="where everything goes")
+    command.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
 
 
 def plan(arguments: argparse.Namespace) -> Plan:
@@ -178,7 +103,7 @@ def forward(text: str) -> Forward:
     """Reads `127.0.0.1:40001=127.0.0.1:8441`; BadInput for anything else."""
     try:
         listen, target = text.split("=")
-        return Forward(_as_seen(listen), _as_seen(target))
+        return Forward(as_seen(listen), as_seen(target))
     except ValueError:
         raise BadInput(f"{text!r} is not HOST:PORT=HOST:PORT") from None
 
@@ -190,10 +115,32 @@ async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
     with _events(folder) as log:
         if guard:
             await arp(guard, arguments.client, arguments.server, plan(arguments), log, folder, stop)
-        else:
+        elif arguments.leak == RELAY:
             await relay([forward(text) for text in arguments.forward], plan(arguments), log, folder, stop)
-        log.report(PartStopped("told to stop"))
+        else:
+            await until(stop, by_leak(arguments, log))
+        log.report(PartStopped("told to stop" if stop.is_set() else "done"))
     return 0
+
+
+async def by_leak(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    """Lets the leak happen, then tries at every door what it gave."""
+    leak = find_leak(arguments.leak)
+    doors = map(parse_door, arguments.door)
+    haul = Haul(reporter, arguments.folder, leak, plan(arguments), doors, arguments.victim)
+    await COLLECT[leak.id](arguments, haul, reporter)
+    await haul.use()
+
+
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Works to the end, or until told to stop."""
+    working, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not working.done():
+        working.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
 
 
 @contextmanager
@@ -220,7 +167,7 @@ def run() -> None:
         arguments = parser().parse_args()
     except BadInput:
         run_part(PART, bad_call)
-    guard = stand_guard() if arguments.position == "arp" else None
+    guard = stand_guard() if arguments.leak == ARP else None
     run_part(PART, partial(main, arguments, guard))
 
 

@@ -34,15 +34,14 @@ class _Item:
 class Haul:
     """Takes in what a leak gives, and tries it at the doors: every planned move with the victim's certificates.
 
-    Others' certificates, which some leaks give as well, are tried once a door and version, without a proof. `source`
-    says for people how the certificates came in.
+    Others' certificates, which some leaks give as well, are tried once a door and version, without a proof.
     """
 
     def __init__(
-        self, reporter: Reporter, folder: Path, leak: Leak, source: str, plan: Plan, doors: Iterable[Door], victim: str
+        self, reporter: Reporter, folder: Path, leak: Leak, plan: Plan, doors: Iterable[Door], victim: str
     ) -> None:
         self._reporter = reporter
-        self._stolen = Stolen(reporter, folder, leak.id, source)
+        self._stolen = Stolen(reporter, folder, leak.id, leak.how)
         self._tries = Tries(reporter, leak.id, plan)
         self._plan = plan
         self._doors = tuple(door for door in doors if door.takes in leak.certificates)
@@ -54,6 +53,8 @@ class Haul:
     def take(self, loot: Loot, sight: Sight) -> None:
         """Takes in a certificate, and whatever came with it; one that cannot be read is reported and left."""
         certificate = loot.chain[0]
+        if any(certificate == bundle.chain[0] for bundle in self._plan.own):
+            return
         try:
             self._stolen.report(certificate, sight)
             name, sort = common_name(certificate), SELF_SIGNED if is_self_signed(certificate) else FROM_CA
@@ -64,7 +65,7 @@ class Haul:
         item = _Item(loot, sight.server)
         if name == self._victim:
             self._of_victim.setdefault(sort, item)
-        elif len(self._of_others) < MAX_CERTIFICATES and not any(certificate == one.chain[0] for one in self._plan.own):
+        elif len(self._of_others) < MAX_CERTIFICATES:
             self._of_others.setdefault(certificate, item)
         if self._of_victim.keys() >= {door.takes for door in self._doors}:
             self._complete.set()

@@ -147,7 +147,8 @@ def stolen_leaf_first(loot: Loot, version: int) -> Play:
 
 
 def early_proof(loot: Loot, version: int) -> Play:
-    certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: _captured(loot))
+    captured = _captured(loot)
+    certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: captured)
     if version == TLS13:
         return Play((early, certificate, SendFinished()))
     return Play((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))

@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 from attacker.capture import read_file
 from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture
+from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
 from lab.expectations import HERSELF
@@ -70,13 +71,14 @@ def matrix(
     move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
     tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
+    leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
     runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """Try every move at every scheme, in TLS 1.2 and 1.3, and print what each did."""
     judgements = [
-        _run_matrix(full_matrix(scheme or (), move or (), tls or (), key, repeat), runs, as_json)
+        _run_matrix(full_matrix(scheme or (), move or (), tls or (), key, repeat, leak or (WIRE.id,)), runs, as_json)
         for key in key_types(key_type or ["p256"])
     ]
     if as_json:
@@ -121,16 +123,17 @@ def explain_command(
     move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
     scheme: Annotated[str, typer.Option(help="A scheme, as `certreplay schemes` lists them.")],
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
+    leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
     judgement = _judge(run)
-    found = [v for v in judgement.verdicts if (v.move, v.scheme, v.tls) == (move, scheme, tls)]
+    found = [v for v in judgement.verdicts if (v.leak, v.move, v.scheme, v.tls) == (leak, move, scheme, tls)]
     if not found:
-        doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts})
+        doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts if v.leak == leak})
         has = f"it has {', '.join(doors)}" if doors else "it has none at all; `certreplay verdicts` says why"
-        _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}; {has}")
+        _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {has}")
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))
         return

@@ -2,27 +2,27 @@
 
 import asyncio
 import dataclasses
-import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
-from attacker.tries import TRANSFER
-from lab import control, pki
+from attacker.leaks import WIRE, find_leak
+from lab import control, pki, stages
 from lab.control import Target
-from lab.events import EventLog, MoveTried, PartStopped, RunStarted
-from lab.pki import Issued
+from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
 from lab.plan import Plan
-from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Folders, Run, make_run_folder, new_run_name
-from lab.supervisor import Part, Supervisor
+from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Run, make_run_folder, new_run_name
+from lab.stages import HOST, Setting
+from lab.supervisor import Supervisor
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, TLS13
 from lab.verdicts import Judgement, gateway_schemes, has_seen_tls13, judge, judge_unfinished
 from victim_server.schemes import find_scheme
 
-HOST = "127.0.0.1"
-LOGIN_EVERY_SECONDS = 0.25
+T = TypeVar("T")
+
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
 POLL_SECONDS = 0.02
@@ -50,96 +50,98 @@ async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Wa
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
-        run = Run(folders.path)
+        ports = _ports(plan, first_port)
+        setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)))
         async with Supervisor() as parts:
-            for part in _parts(folders, issued, plan, _ports(plan, first_port)):
-                await parts.start(part)
-            judgement = await _follow(run, plan, parts, log, issued, watch)
+            lab = _Lab(setting, parts, Run(folders.path), watch)
+            try:
+                async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
+                    judgement = await lab.carry_out(ports[len(plan.schemes) :], log)
+            except TimeoutError:
+                judgement = judge_unfinished(lab.run)
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
-        run.update()
+        lab.run.update()
         folders.verdicts.write_text(judgement.to_json())
-        watch(run)
+        watch(lab.run)
         return judgement
 
 
-async def _follow(run: Run, plan: Plan, parts: Supervisor, log: EventLog, issued: Issued, watch: Watcher) -> Judgement:
-    """Watches until the verdicts are in or the time is up; runs the control after the moves, so that it frames them."""
-    controlled = False
-    try:
-        async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
-            while True:
-                await parts.check()
-                if run.update():
-                    watch(run)
-                    if not controlled and has_seen_tls13(run) and sum(1 for _ in run.all(MoveTried)) >= len(plan):
-                        controlled = True
-                        await _control(run, plan, log, issued)
-                    if controlled and (judgement := judge(run)):
-                        return judgement
-                else:
-                    await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError:
-        return judge_unfinished(run)
+@dataclasses.dataclass
+class _Lab:
+    """A run being carried out."""
 
+    setting: Setting
+    parts: Supervisor
+    run: Run
+    watch: Watcher
 
-async def _control(run: Run, plan: Plan, log: EventLog, issued: Issued) -> None:
-    ports = {scheme.id: port for port, scheme in gateway_schemes(run).items()}
-    bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
-    targets = [
-        Target((HOST, ports[scheme.id]), VERSION_NUMBERS[version], _bundle(bundles[scheme.trusts]))
-        for scheme, version in plan.doors()
-    ]
-    for tried in await control.try_stolen_key(targets):
-        log.report(tried)
-    log.report(control.search_capture(run.folders.capture, *map(_bundle, bundles.values())))
+    async def carry_out(self, relay_ports: list[int], log: EventLog) -> Judgement:
+        """Everything in order: alice's own logins, each leak with its moves, the controls; then the verdicts.
+
+        The controls with her key come after the moves and her logins before them, so that they frame them.
+        """
+        plan = self.setting.plan
+        await self.parts.start(stages.victim_server(self.setting))
+        if WIRE.id in plan.leaks:
+            wire = stages.wire(self.setting, relay_ports)
+            for part in (wire.attacker, *wire.clients):
+                await self.parts.start(part)
+            await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE.id))
+        else:
+            await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
+        doors = {(scheme.id, version) for scheme, version in plan.doors()}
+        await self._until(lambda: doors <= {(login.scheme, login.tls) for login in self.run.all(LoggedIn)})
+        later = [leak for leak in plan.leaks if leak != WIRE.id]
+        if later:
+            await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
+        for leak in later:
+            await self._let_happen(leak)
+        await self._control(log)
+        return await self._until(lambda: judge(self.run))
+
+    async def _let_happen(self, leak: str) -> None:
+        """One leak other than the wire's, to its end."""
+        stage = stages.LATER_STAGES[leak](self.setting)
+        await self.parts.start(stage.attacker)
+        if stage.clients:
+            await self._until(lambda: any(taken.kind == leak for taken in self.run.all(PositionTaken)))
+            for client in stage.clients:
+                await self.parts.start(client)
+        await self._until(lambda: self.parts.has_ended(ATTACKER))
+        await self.parts.stop(ATTACKER, *(client.name for client in stage.clients))
+
+    async def _until(self, condition: Callable[[], T | None]) -> T:
+        """Watches the run until the condition is something true; PartFailed where a part ends that should not."""
+        while True:
+            await self.parts.check()
+            news = self.run.update()
+            if news:
+                self.watch(self.run)
+            if met := condition():
+                return met
+            if not news:
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _tried(self, leak: str) -> bool:
+        tried = sum(1 for one in self.run.all(MoveTried) if one.leak == leak)
+        return tried >= self.setting.plan.attempts(find_leak(leak))
+
+    async def _control(self, log: EventLog) -> None:
+        ports = {scheme.id: port for port, scheme in gateway_schemes(self.run).items()}
+        issued = self.setting.issued
+        bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
+        targets = [
+            Target((HOST, ports[scheme.id]), VERSION_NUMBERS[version], _bundle(bundles[scheme.trusts]))
+            for scheme, version in self.setting.plan.doors()
+        ]
+        for tried in await control.try_stolen_key(targets):
+            log.report(tried)
+        if self.run.folders.capture.exists():
+            log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
 
 
 def _bundle(identity: pki.Identity) -> Bundle:
     return Bundle((identity.der,), identity.key)
-
-
-def _parts(folders: Folders, issued: Issued, plan: Plan, ports: list[int]) -> list[Part]:
-    """The three parts. Alice's connections go to the relay, as if her network had sent them there."""
-    mallory = issued.mallory
-    assert mallory
-    schemes = [find_scheme(scheme) for scheme in plan.schemes]
-    gateways = dict(zip(plan.schemes, ports[: len(schemes)], strict=True))
-    relays = dict(zip(plan.schemes, ports[len(schemes) :], strict=True))
-    ca = f"--ca={issued.ca_pem}"
-    server = [
-        f"--host={HOST}",
-        *(f"--port={scheme}={port}" for scheme, port in gateways.items()),
-        f"--bundle={issued.server_pem}",
-        f"--register={issued.register}",
-        f"--opening-balance={max(1000, TRANSFER.amount * len(plan))}",
-        ca,
-    ]
-    attacker = [
-        "relay",
-        *(f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in gateways.items()),
-        *(f"--move={move}" for move in plan.moves),
-        *(f"--tls={version}" for version in plan.versions),
-        f"--rounds={plan.rounds}",
-        *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
-        f"--folder={folders.part(ATTACKER)}",
-    ]
-    client = [
-        *(f"--gateway={scheme}=https://localhost:{port}" for scheme, port in relays.items()),
-        f"--bundle={issued.client_pem}",
-        *(f"--bundle={scheme.id}={issued.client_self_signed_pem}" for scheme in schemes if scheme.trusts == "pinned"),
-        *(f"--forward-certificate={scheme.id}" for scheme in schemes if not scheme.asks_in_tls),
-        ca,
-        f"--every={LOGIN_EVERY_SECONDS}",
-    ]
-    return [
-        _part(folders, VICTIM_SERVER, server),
-        Part(ATTACKER, "attacker", tuple(attacker)),
-        _part(folders, VICTIM_CLIENT, client),
-    ]
-
-
-def _part(folders: Folders, name: str, arguments: list[str]) -> Part:
-    return Part(name, name.replace("-", "_"), (*arguments, f"--folder={folders.part(name)}"))
 
 
 def port_count(plan: Plan) -> int:
@@ -150,10 +152,4 @@ def port_count(plan: Plan) -> int:
 def _ports(plan: Plan, first: int | None) -> list[int]:
     """A port for each gateway and for each relay in front of it."""
     count = port_count(plan)
-    if first is not None:
-        return list(range(first, first + count))
-    with ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in free:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in free]
+    return stages.free_ports(count) if first is None else list(range(first, first + count))

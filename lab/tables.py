@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from attacker.leaks import LEAKS, WIRE, find_leak
 from attacker.moves import MOVES
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab.events import MoveTried
@@ -26,13 +27,18 @@ _WORDS = {ACCEPTED: "ACCEPTED", NOT_APPLICABLE: "n/a"}
 
 
 def matrix_tables(judgement: Judgement) -> list[tuple[str, Table]]:
-    """A heading and a table for each version that was tried."""
-    versions = sorted({verdict.tls for verdict in judgement.verdicts})
-    return [(f"TLS {version}", _matrix(judgement, version)) for version in versions]
+    """A heading and a table for each leak and version that was tried."""
+    tried = dict.fromkeys((verdict.leak, verdict.tls) for verdict in judgement.verdicts)
+    order = sorted(tried, key=lambda one: ([leak.id for leak in LEAKS].index(one[0]), one[1]))
+    return [(_heading(*one), _matrix(judgement, *one)) for one in order]
 
 
-def _matrix(judgement: Judgement, version: str) -> Table:
-    cells = {(v.move, v.scheme): v for v in judgement.verdicts if v.tls == version}
+def _heading(leak: str, version: str) -> str:
+    return f"TLS {version}" if leak == WIRE.id else f"{find_leak(leak).title}, TLS {version}"
+
+
+def _matrix(judgement: Judgement, leak: str, version: str) -> Table:
+    cells = {(v.move, v.scheme): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
     schemes = [scheme.id for scheme in SCHEMES if any(scheme.id == of for _, of in cells)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("move", no_wrap=True)
@@ -54,11 +60,16 @@ def _cell(verdict: Verdict) -> Text:
 def findings(judgement: Judgement) -> list[str]:
     """What did not go as theory has it, a line each."""
     return [
-        f"{v.move} at {v.scheme}, TLS {v.tls}: {v.outcome} ({came_back(v)}; {v.evidence.reason}); expected {due(v)}"
+        f"{v.move} at {_door(v)}: {v.outcome} ({came_back(v)}; {v.evidence.reason}); expected {due(v)}"
         + (f"; {v.evidence.deviations} of {v.evidence.attempts} attempts" if v.evidence.attempts > 1 else "")
         for v in judgement.verdicts
         if not v.as_expected
     ]
+
+
+def _door(verdict: Verdict) -> str:
+    leak = "" if verdict.leak == WIRE.id else f", by the leak {verdict.leak}"
+    return f"{verdict.scheme}, TLS {verdict.tls}{leak}"
 
 
 class MatrixProgress:

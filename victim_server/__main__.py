@@ -39,6 +39,7 @@ def parser() -> ArgumentParser:
         "--tls", action="append", choices=VERSIONS, help="a version to serve; may be repeated (default: all of them)"
     )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
+    it.add_argument("--access-log", action="store_true", help="keep one, access.log, with the clients' certificates")
     it.add_argument("--opening-balance", type=int, default=1000, help="each customer's (default: %(default)s)")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     it.add_argument(
@@ -83,6 +84,7 @@ async def main() -> int:
         ca_file=arguments.ca,
         folder=arguments.folder,
         register_file=arguments.register,
+        access_log=arguments.access_log,
         versions=tuple(arguments.tls or VERSIONS),
         opening_balance=arguments.opening_balance,
     )

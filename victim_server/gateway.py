@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
 from lab.tls.errors import CertificateError, TlsError
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
 from lab.tls.versions import version_name
+from victim_server.access_log import AccessLog
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 
@@ -60,6 +62,7 @@ class Gateway:
         reporter: Reporter,
         key_log: int,
         limits: Limits | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._scheme = scheme
         self._authentication = authentication
@@ -67,6 +70,7 @@ class Gateway:
         self._reporter = reporter
         self._key_log = key_log
         self._limits = limits or Limits()
+        self._access_log = access_log
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -105,7 +109,10 @@ class Gateway:
             stream = TlsStream(engine, reader, writer)
             if await self._shake_hands(stream, engine, reader, peer):
                 identify = self._identify(engine, peer)
-                await Conversation(stream, identify, self._bank, self._reporter, self._limits).run()
+                conversation = Conversation(stream, identify, self._bank, self._reporter, self._limits)
+                if self._access_log:
+                    conversation.log = partial(self._access_log.write, peer)
+                await conversation.run()
             await self._say_goodbye(engine, reader, writer)
         except (TlsError, OSError, TimeoutError):
             pass  # the client is gone, or takes nothing more
@@ -248,6 +255,8 @@ class Conversation:
         self._bank = bank
         self._reporter = reporter
         self._limits = limits
+        self.log: Callable[[str, int, bytes], object] | None = None
+        """Told of each request that the bank answered: method and target, status, the client's certificate."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self._method = b""
 
@@ -318,7 +327,10 @@ class Conversation:
         certificate = self._identify(request)
         try:
             async with asyncio.timeout(self._limits.bank_seconds):
-                return await ask_bank(self._bank, request, body, certificate)
+                answer = await ask_bank(self._bank, request, body, certificate)
+            if self.log:
+                self.log(f"{request.method.decode()} {request.target.decode('latin-1')}", answer.status, certificate)
+            return answer
         except TimeoutError:
             problem = f"the bank did not answer within {self._limits.bank_seconds:g} s"
         except BankFailed as error:

@@ -1,0 +1,128 @@
+"""The stages of an embedded run: which parts take part in which leak, and how they are called."""
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from attacker.leaks import DATABASE, LOG, SELF_SIGNED
+from attacker.tries import TRANSFER
+from lab.pki import Issued
+from lab.plan import Plan
+from lab.run import ATTACKER, VICTIM_CLIENT, VICTIM_SERVER, Folders
+from lab.supervisor import Part
+from victim_server.schemes import find_scheme
+from victim_server.service import ACCESS_LOG_NAME
+
+HOST = "127.0.0.1"
+LOGIN_EVERY_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the stages have in common: the run's plan and folders, what was issued, each scheme's gateway's port."""
+
+    plan: Plan
+    folders: Folders
+    issued: Issued
+    gateways: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One leak: the attacker, and the clients that are started once she is in her place.
+
+    A leak other than the wire ends when the attacker does.
+    """
+
+    attacker: Part
+    clients: tuple[Part, ...] = ()
+
+
+def victim_server(setting: Setting) -> Part:
+    """The bank and its gateways, there all the time."""
+    issued = setting.issued
+    return _part(
+        setting,
+        VICTIM_SERVER,
+        f"--host={HOST}",
+        *(f"--port={scheme}={port}" for scheme, port in setting.gateways.items()),
+        f"--bundle={issued.server_pem}",
+        f"--register={issued.register}",
+        f"--opening-balance={max(1000, TRANSFER.amount * len(setting.plan))}",
+        f"--ca={issued.ca_pem}",
+        *(["--access-log"] if LOG.id in setting.plan.leaks else []),
+    )
+
+
+def victim_client(setting: Setting, ports: Mapping[str, int]) -> Part:
+    """Alice, who logs in again and again at these ports, each of which leads to a scheme's gateway."""
+    schemes = [find_scheme(scheme) for scheme in ports]
+    issued = setting.issued
+    return _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={scheme}=https://localhost:{port}" for scheme, port in ports.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={scheme.id}={issued.client_self_signed_pem}" for scheme in schemes if scheme.trusts == "pinned"),
+        *(f"--forward-certificate={scheme.id}" for scheme in schemes if not scheme.asks_in_tls),
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+    )
+
+
+def wire(setting: Setting, ports: list[int]) -> Stage:
+    """The attacker's relay takes alice's connections, as if her network had sent them there."""
+    relays = dict(zip(setting.gateways, ports, strict=True))
+    forwards = (f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in setting.gateways.items())
+    return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
+
+
+def database(setting: Setting) -> Stage:
+    """The bank's register gets out."""
+    return Stage(_attacker(setting, DATABASE.id, *doors(setting), f"--file={setting.issued.register}"))
+
+
+def log(setting: Setting) -> Stage:
+    """The gateways' access log gets out."""
+    file = setting.folders.part(VICTIM_SERVER) / ACCESS_LOG_NAME
+    return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
+
+
+LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {DATABASE.id: database, LOG.id: log}
+"""The stages of the leaks other than the wire's, each of which ends when the attacker is done."""
+
+
+def doors(setting: Setting) -> list[str]:
+    """The gateways, as the attacker takes them on her command line."""
+    sorts = {scheme: "self-signed=" if find_scheme(scheme).trusts == SELF_SIGNED else "" for scheme in setting.gateways}
+    return [f"--door={sorts[scheme]}{HOST}:{port}" for scheme, port in setting.gateways.items()]
+
+
+def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
+    mallory = setting.issued.mallory
+    assert mallory
+    return _part(
+        setting,
+        ATTACKER,
+        command,
+        *arguments,
+        *(f"--move={move}" for move in setting.plan.moves),
+        *(f"--tls={version}" for version in setting.plan.versions),
+        f"--rounds={setting.plan.rounds}",
+        *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
+        may_end=() if command == "relay" else (0,),
+    )
+
+
+def _part(setting: Setting, name: str, *arguments: str, may_end: tuple[int, ...] = ()) -> Part:
+    return Part(name, name.replace("-", "_"), (*arguments, f"--folder={setting.folders.part(name)}"), may_end)
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports that nothing listens on."""
+    with ExitStack() as stack:
+        free = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in free:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in free]

@@ -1,0 +1,49 @@
+"""The access log that a gateway can keep: one line a request, with the client's certificate in it, as real ones can.
+
+The certificate is PEM, percent-encoded, as nginx writes its $ssl_client_escaped_cert: handy for whoever has to find out
+who did what, and for whoever else gets to read the log.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+MAX_OCTETS = 1 << 26
+
+
+class AccessLog:
+    """Appends to a file that only its owner can read; stops at MAX_OCTETS. OSError where it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._left = MAX_OCTETS - os.fstat(self._file).st_size
+
+    def write(self, peer: str, request: str, status: int, certificate: bytes) -> None:
+        """One request, `GET /account`, from `peer`, host:port, with the client's certificate in DER."""
+        parsed = x509.load_der_x509_certificate(certificate)
+        pem = quote(parsed.public_bytes(Encoding.PEM), safe="")
+        subject = parsed.subject.rfc4514_string()
+        fields = (
+            peer,
+            f"[{datetime.now(UTC):%d/%b/%Y:%H:%M:%S %z}]",
+            _quoted(request),
+            str(status),
+            _quoted(subject),
+            pem,
+        )
+        line = f"{' '.join(fields)}\n".encode()
+        if len(line) <= self._left:
+            self._left -= os.write(self._file, line)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _quoted(text: str) -> str:
+    """In quotes, on one line whatever is in it."""
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return f'"{printable.replace(chr(34), "?")}"'
