@@ -24,9 +24,11 @@ from attacker.handshake import Capture
 from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
+from lab.claims import CLAIMS, Verdict, settle, show
+from lab.claims.record import Record
 from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
-from lab.plan import Plan, PlanError, full_matrix, key_types, short_story
+from lab.plan import Plan, PlanError, everything, full_matrix, key_types, short_story
 from lab.run import Run, RunError, open_run
 from lab.supervisor import PartFailed
 from lab.tls.errors import BundleError
@@ -104,6 +106,29 @@ def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> verdicts.Judgement:
         console.print(f"\n{tables.NOTE_ON_TLS13}")
     console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
     return judgement
+
+
+@app.command()
+def claims(
+    run: Annotated[Path | None, typer.Argument(help="A run's directory; a new run of everything if not given.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where a new run's own directory is made.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Settle each claim of the discussion by what happened in a run."""
+    if run is None:
+        plan = everything()
+        with tables.MatrixProgress(len(plan)) as progress:
+            run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
+    settled = settle(CLAIMS, Record(open_run(run)))
+    if as_json:
+        print(json.dumps(show.as_json(run.name, settled), indent=2))
+    else:
+        console = story.new_console()
+        for line in show.lines(settled):
+            story.print_trimmed(console, line)
+        print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
+    lacking = any(one.verdict is Verdict.NO_EVIDENCE for _, one in settled)
+    sys.exit(NOT_AS_EXPECTED if lacking else AS_EXPECTED)
 
 
 @app.command(name="verdicts")
