@@ -11,8 +11,8 @@ from lab.pki import Issued
 from lab.plan import Plan
 from lab.run import ATTACKER, VICTIM_CLIENT, VICTIM_SERVER, Folders
 from lab.supervisor import Part
+from victim_server import access_log
 from victim_server.schemes import find_scheme
-from victim_server.service import ACCESS_LOG_NAME
 
 HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.25
@@ -85,7 +85,7 @@ def database(setting: Setting) -> Stage:
 
 def log(setting: Setting) -> Stage:
     """The gateways' access log gets out."""
-    file = setting.folders.part(VICTIM_SERVER) / ACCESS_LOG_NAME
+    file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
     return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
 
 
