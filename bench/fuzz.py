@@ -6,6 +6,7 @@ target may raise one family of errors and no other. Everything follows from the 
 """
 
 import argparse
+import base64
 import random
 import ssl
 import struct
@@ -25,10 +26,12 @@ from attacker.errors import AttackerError
 from attacker.handshake import Capture
 from attacker.packets import segment
 from attacker.search import find_in_capture
+from attacker.stolen import Sight, Stolen
 from attacker.synthetic import Conversation
+from attacker.tries import common_name, is_self_signed
 from attacker.wire_file import ETHERNET, CaptureFile
 from lab import pki
-from lab.events import Recorded, Trouble, from_line, to_line
+from lab.events import Event, Recorded, Trouble, from_line, to_line
 from lab.sightings import sighting
 from lab.tls import keys, messages, messages13, proof, records
 from lab.tls.client import Client
@@ -37,6 +40,7 @@ from lab.tls.errors import Abort
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.versions import TLS12, TLS13
+from victim_server.forwarding import CLIENT_CERT, read_client_cert
 
 RANDOM_SHARE = 0.1
 MAX_RANDOM = 300
@@ -245,6 +249,8 @@ def targets(folder: Path) -> tuple[Target, ...]:
         Target("search", captures, _reading(scratch, _search), (AttackerError,), 1),
         Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
         Target("certificates", certificates, _sighting_of(seen), (), 1),
+        Target("stolen certificates", certificates, _steal(folder), (ValueError,), 1),
+        Target("Client-Cert", certificates, _forward, (ValueError,), 1),
         Target("events", _lines(), lambda data: from_line(data.decode("utf-8", "replace")), (ValueError,), 5),
         *(_engine(f"server, {name}", talk.from_client, talk.new_server) for name, talk in _named(talks)),
         *(_engine(f"client, {name}", talk.from_server, talk.new_client) for name, talk in _named(talks)),
@@ -343,6 +349,27 @@ def _certificates(path: Path) -> object:
 
 def _sighting_of(capture: Capture) -> Callable[[bytes], object]:
     return lambda data: sighting(Path("fuzz"), replace(capture, chain=(data,)))
+
+
+def _forward(data: bytes) -> object:
+    return read_client_cert([(CLIENT_CERT, b":" + base64.b64encode(data) + b":")])
+
+
+class _Nobody:
+    """A Reporter that nobody reads."""
+
+    def report(self, event: Event) -> None:
+        pass
+
+
+def _steal(folder: Path) -> Callable[[bytes], object]:
+    def take(data: bytes) -> None:
+        stolen = Stolen(_Nobody(), folder, "wire", "fuzzing")
+        stolen.report(data, Sight("127.0.0.1:1", "127.0.0.1:2", "1.2"))
+        is_self_signed(data)
+        common_name(data)
+
+    return take
 
 
 def _first_record(data: bytes) -> tuple[bytes, bytes]:

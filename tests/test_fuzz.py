@@ -27,6 +27,8 @@ NAMES = (
     "search",
     "leaked files",
     "certificates",
+    "stolen certificates",
+    "Client-Cert",
     "events",
     "server, TLS 1.2",
     "server, TLS 1.3",
