@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attacker.capture import Tracker
 from attacker.errors import AttackerError
@@ -23,9 +22,6 @@ from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12, TLS13
-
-if TYPE_CHECKING:
-    from attacker.live import LiveLink
 
 PART = "attacker"
 VERSIONS = {"1.2": TLS12, "1.3": TLS13}
@@ -105,25 +101,21 @@ async def arp(
     file = CaptureFile(folder / CAPTURE_FILE)
     link = LiveLink(position.interface, position.bpf_filter())
     eyes = Eyes(file, raid, log)
-    loop = asyncio.get_running_loop()
-    loop.add_reader(link, partial(_look, link, eyes))
+    link.watch(eyes.see)
     try:
         async with position:
             log.report(PositionTaken("arp", position.describe()))
             await position.hold(stop)
     finally:
-        loop.remove_reader(link)
         link.close()
+        if link.lost:
+            log.report(
+                Trouble(f"{link.lost} of {link.packets} packets were lost: they came faster than they were read")
+            )
         eyes.close()
         await raid.close()
         file.close()
     log.report(PositionLeft("arp", position.healed))
-
-
-def _look(link: "LiveLink", eyes: Eyes) -> None:
-    packet = link.receive()
-    if packet:
-        eyes.see(*packet)
 
 
 def _as_seen(server: str) -> tuple[str, int]:
