@@ -1,5 +1,6 @@
 """Reads client certificates off the wire: packets in, captures out. A live link and a file go the same way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,30 @@ class Reading:
 
 def read_file(path: Path) -> Reading:
     """Every client certificate in a pcap or pcapng file."""
+    found: list[Capture | Contact] = []
+    tally, problem = scan_file(path, found.append)
+    captures = tuple(one for one in found if isinstance(one, Capture))
+    contacts = tuple(one for one in found if isinstance(one, Contact))
+    return Reading(captures, contacts, tally, problem)
+
+
+def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[Tally, CaptureFileError | None]:
+    """Hands everything in a pcap or pcapng file to `take`, as `read_file` has it, and keeps nothing of it.
+
+    So memory does not grow with the file. Comes back with what was seen and, as in a Reading, the problem.
+    """
     tracker = Tracker()
     tally = tracker.tally
-    found: list[Capture | Contact] = []
+    captures = 0
     problem: CaptureFileError | None = None
     link_type = 0
+
+    def tell(found: list[Capture | Contact]) -> None:
+        nonlocal captures
+        for one in found:
+            captures += isinstance(one, Capture)
+            take(one)
+
     try:
         for time_ns, link_type, data, length in read_packets(path):
             tally.packets += 1
@@ -69,17 +89,15 @@ def read_file(path: Path) -> Reading:
                 continue
             seen = segment(link_type, data)
             if seen:
-                found += tracker.feed(time_ns, seen)
+                tell(tracker.feed(time_ns, seen))
             elif link_type not in LINK_TYPES:
                 tally.unread += 1
     except CaptureFileError as error:
         problem = error
-    found += tracker.finish()
-    captures = tuple(one for one in found if isinstance(one, Capture))
-    contacts = tuple(one for one in found if isinstance(one, Contact))
+    tell(tracker.finish())
     if problem is None and not captures:
         problem = CaptureFileError(f"{path}: {_why_nothing(tally, link_type)}")
-    return Reading(captures, contacts, tally, problem)
+    return tally, problem
 
 
 def _why_nothing(tally: Tally, link_type: int) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -18,9 +19,9 @@ import typer
 from rich.padding import Padding
 from typer.exceptions import TyperException
 
-from attacker.capture import read_file
+from attacker.capture import scan_file
 from attacker.errors import AttackerError, CaptureFileError
-from attacker.handshake import Capture
+from attacker.handshake import Capture, Contact
 from attacker.moves import MOVES, Move
 from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
 from lab.expectations import HERSELF
@@ -155,32 +156,54 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
-    seen: list[sightings.Sighting] = []
-    captures: list[Capture] = []
+    chains: dict[tuple[bytes, ...], None] = {}
+    certificates: dict[str, list[sightings.Sighting]] = {}
+    printed = _JsonArray()
     problems: list[CaptureFileError] = []
     for file in files:
-        reading = read_file(file)
-        captures += reading.captures
-        seen += [sightings.sighting(file, one) for one in reading.captures]
-        problems += [reading.problem] if reading.problem else []
+
+        def take(one: Capture | Contact, file: Path = file) -> None:
+            if not isinstance(one, Capture):
+                return
+            seen = sightings.sighting(file, one)
+            if pem:
+                chains[one.chain] = None
+            if as_json:
+                printed.add(dataclasses.asdict(seen))
+            else:
+                certificates.setdefault(seen.sha256, []).append(seen)
+
+        _, problem = scan_file(file, take)
+        problems += [problem] if problem else []
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in seen], indent=2))
+        printed.end()
     else:
         console = story.new_console()
-        certificates: dict[str, list[sightings.Sighting]] = {}
-        for one in seen:
-            certificates.setdefault(one.sha256, []).append(one)
         for first, *others in certificates.values():
             console.out(story.printable(first.subject), highlight=False)
             rows = [*_facts(first), *(row for one in (first, *others) for row in _handshake(one))]
             story.print_trimmed(console, Padding(story.facts(*rows), (0, 0, 1, 2)))
-    if pem and captures:
-        for path in sightings.write_pem(pem, captures):
+    if pem and chains:
+        for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
     for problem in problems:
         print(f"certreplay: {problem}", file=sys.stderr)
     if problems:
         sys.exit(BAD_INPUT)
+
+
+class _JsonArray:
+    """Prints a JSON array item by item, so that a long one need not be kept."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, item: dict[str, Any]) -> None:
+        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
+        self._before = ","
+
+    def end(self) -> None:
+        print("[]" if self._before == "[" else "\n]")
 
 
 def _facts(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
