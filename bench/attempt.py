@@ -169,6 +169,7 @@ def _scapy(files: Files, tls: int, port: int) -> Contender:
             data=[REQUEST, b"quit"],
         )
         client.run()
+        client.stop()
         client.destroy()
         _check(any(ACCOUNT.decode() in line for line in client.said), SCAPY, client.said)
 

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def openssl_server(files: Files, *prefix: str, host: str = HOST) -> Iterator[int
             found = next(filter(None, lines), None)
             if found is None:
                 raise RuntimeError("openssl s_server did not start")
+            threading.Thread(target=server.stdout.read, daemon=True).start()  # it says something of each client
             yield int(found[1])
         finally:
             server.kill()
