@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,9 @@ import typer
 from rich.padding import Padding
 from typer.exceptions import TyperException
 
-from attacker.capture import read_file
+from attacker.capture import scan_file
 from attacker.errors import AttackerError, CaptureFileError
-from attacker.handshake import Capture
+from attacker.handshake import Capture, Contact
 from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from lab import bundles, classroom, embedded, explain, parts, profiles, sightings, story, tables, verdicts
@@ -187,24 +188,35 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
+    chains: dict[tuple[bytes, ...], None] = {}
     seen: list[sightings.Sighting] = []
-    captures: list[Capture] = []
+    printed = _JsonArray()
     problems: list[CaptureFileError] = []
     for file in files:
-        reading = read_file(file)
-        captures += reading.captures
-        seen += [sightings.sighting(file, one) for one in reading.captures]
-        problems += [reading.problem] if reading.problem else []
+
+        def take(one: Capture | Contact, file: Path = file) -> None:
+            if not isinstance(one, Capture):
+                return
+            this = sightings.sighting(file, one)
+            if pem:
+                chains[one.chain] = None
+            if as_json and not profile:
+                printed.add(dataclasses.asdict(this))
+            else:
+                seen.append(this)
+
+        _, problem = scan_file(file, take)
+        problems += [problem] if problem else []
     if profile:
         _show_profiles(profiles.profiles(seen), as_json)
     elif as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in seen], indent=2))
+        printed.end()
     else:
         console = story.new_console()
         for line in sightings.lines(seen):
             story.print_trimmed(console, line)
-    if pem and captures:
-        for path in sightings.write_pem(pem, captures):
+    if pem and chains:
+        for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
     for problem in problems:
         print(f"certreplay: {problem}", file=sys.stderr)
@@ -219,6 +231,20 @@ def _show_profiles(found: list[profiles.Profile], as_json: bool) -> None:
     console = story.new_console()
     for line in profiles.lines(found):
         story.print_trimmed(console, line)
+
+
+class _JsonArray:
+    """Prints a JSON array item by item, so that a long one need not be kept."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, item: dict[str, Any]) -> None:
+        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
+        self._before = ","
+
+    def end(self) -> None:
+        print("[]" if self._before == "[" else "\n]")
 
 
 @app.command()

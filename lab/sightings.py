@@ -146,12 +146,12 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
     )
 
 
-def write_pem(folder: Path, captures: Iterable[Capture]) -> list[Path]:
-    """Each certificate once, as `<sha256>.pem` with its chain; RunError where the folder cannot be written."""
+def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
+    """Each chain in DER once, as `<sha256>.pem` of its first; RunError where the folder cannot be written."""
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for chain in dict.fromkeys(capture.chain for capture in captures):
+        for chain in dict.fromkeys(chains):
             path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
             path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
             written.append(path)
