@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leaks import WIRE, find_leak
+from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
 from lab import control, pki, stages
 from lab.control import Target
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
@@ -46,7 +46,11 @@ async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Wa
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
         log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
         folder = keys / VICTIM_CLIENT
-        issued = pki.issue(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type, attacker=keys / ATTACKER)
+        issued = pki.issue(
+            *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
+            attacker=keys / ATTACKER,
+            shop=ROGUE_SERVER.id in plan.leaks,
+        )
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))

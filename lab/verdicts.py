@@ -31,7 +31,7 @@ from lab.events import (
 from lab.expectations import Expectation, expectation
 from lab.pki import CUSTOMER
 from lab.plan import Plan, short_story
-from lab.reasons import ProofReason, proof_reason
+from lab.reasons import ProofReason, presented, proof_reason
 from lab.run import Run
 from lab.tls.alerts import alert_name
 from victim_server.schemes import Scheme, find_scheme
@@ -394,7 +394,10 @@ def _nothing(expected: Expectation) -> Evidence:
 
 
 def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
-    seen = next((one for one in run.all(CertificateCaptured) if one.proof and _is_of(one, tried)), None)
+    """Held against the sight that the attempt was made of: of the same certificate, rather in the same version."""
+    sights = [seen for seen in run.all(CertificateCaptured) if seen.proof and _is_of(seen, tried)]
+    shown = presented(tried)
+    seen = max(sights, key=lambda seen: (seen.sha256 in shown, seen.tls == tried.tls), default=None)
     return proof_reason(seen, tried) if seen else None
 
 
