@@ -50,8 +50,8 @@ async def keep_a_shop(listen: tuple[str, int], bundle: Bundle, haul: Haul, repor
     shop = Shop(bundle, haul, reporter)
     address = await shop.open(*listen)
     try:
-        names = f"{common_name(bundle.chain[0])}, a shop at {host_port(address)}"
-        reporter.report(PositionTaken(KIND, (names, "it asks for a certificate, takes any, and checks the proof")))
+        where = f"{common_name(bundle.chain[0])}, a shop at {host_port(address)}"
+        reporter.report(PositionTaken(KIND, (f"{where}, which takes any certificate and checks its proof",)))
         await haul.complete()
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):

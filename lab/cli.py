@@ -102,7 +102,7 @@ def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> verdicts.Judgement:
         console.print(error, style="yellow", markup=False)
     for finding in tables.findings(judgement):
         console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
-    if "1.3" in plan.versions:
+    if "1.3" in plan.versions and WIRE.id in plan.leaks:
         console.print(f"\n{tables.NOTE_ON_TLS13}")
     console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
     return judgement
