@@ -157,7 +157,9 @@ def explain_command(
     found = [v for v in judgement.verdicts if (v.leak, v.move, v.scheme, v.tls) == (leak, move, scheme, tls)]
     if not found:
         doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts if v.leak == leak})
+        leaks = ", ".join(dict.fromkeys(v.leak for v in judgement.verdicts))
         has = f"it has {', '.join(doors)}" if doors else "it has none at all; `certreplay verdicts` says why"
+        has = f"give --leak: it has {leaks}" if leaks and not doors else has
         _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {has}")
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
+SETTLE_SECONDS = 5.0
+"""How long the parts' last reports may take once everything has been tried."""
 POLL_SECONDS = 0.02
 VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 
@@ -101,7 +103,8 @@ class _Lab:
         for leak in later:
             await self._let_happen(leak)
         await self._control(log)
-        return await self._until(lambda: judge(self.run))
+        async with asyncio.timeout(SETTLE_SECONDS):
+            return await self._until(lambda: judge(self.run))
 
     async def _let_happen(self, leak: str) -> None:
         """One leak other than the wire's, to its end."""
