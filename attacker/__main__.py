@@ -16,14 +16,15 @@ from attacker import files
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, LOG, find_leak
+from attacker.leaks import DATABASE, LOG, ROGUE_SERVER, find_leak
 from attacker.moves import MOVES
 from attacker.relay import Forward
+from attacker.rogue_server import keep_a_shop
 from attacker.tries import Plan
 from attacker.wire import arp, as_seen, relay
 from lab.events import EventLog, PartStopped, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
-from lab.tls.bundle import parse_bundle
+from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12, TLS13
 
@@ -40,7 +41,15 @@ async def _collect_from_file(arguments: argparse.Namespace, haul: Haul, reporter
     files.collect(arguments.file, haul)
 
 
-COLLECT: dict[str, Collect] = {DATABASE.id: _collect_from_file, LOG.id: _collect_from_file}
+async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    await keep_a_shop(as_seen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
+
+
+COLLECT: dict[str, Collect] = {
+    ROGUE_SERVER.id: _collect_in_a_shop,
+    DATABASE.id: _collect_from_file,
+    LOG.id: _collect_from_file,
+}
 
 
 def parser() -> ArgumentParser:
@@ -66,6 +75,9 @@ def parser() -> ArgumentParser:
         leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
         if leak_id in (DATABASE.id, LOG.id):
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
+        if leak_id == ROGUE_SERVER.id:
+            leak.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
+            leak.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")
     for command in leaks.choices.values():
         _add_common(command)
     return it
@@ -85,18 +97,20 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def plan(arguments: argparse.Namespace) -> Plan:
     """What the attacker is told to do; BadInput for a bundle that can't be used."""
-    own = []
-    for file in arguments.bundle:
-        try:
-            own.append(parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC)))
-        except BundleError as error:
-            raise BadInput(str(error)) from None
     return Plan(
         moves=tuple(move for move in MOVES if not arguments.move or move.id in arguments.move),
         versions=tuple(number for name, number in VERSIONS.items() if name in (arguments.tls or ["1.2"])),
         rounds=arguments.rounds,
-        own=tuple(own),
+        own=tuple(map(bundle, arguments.bundle)),
     )
+
+
+def bundle(file: Path) -> Bundle:
+    """One of mallory's own bundles; BadInput where it can't be used."""
+    try:
+        return parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC))
+    except BundleError as error:
+        raise BadInput(str(error)) from None
 
 
 def forward(text: str) -> Forward:

@@ -106,7 +106,7 @@ def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> verdicts.Judgement:
         console.print(error, style="yellow", markup=False)
     for finding in tables.findings(judgement):
         console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
-    if "1.3" in plan.versions:
+    if "1.3" in plan.versions and WIRE.id in plan.leaks:
         console.print(f"\n{tables.NOTE_ON_TLS13}")
     console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
     return judgement
@@ -161,7 +161,9 @@ def explain_command(
     found = [v for v in judgement.verdicts if (v.leak, v.move, v.scheme, v.tls) == (leak, move, scheme, tls)]
     if not found:
         doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts if v.leak == leak})
+        leaks = ", ".join(dict.fromkeys(v.leak for v in judgement.verdicts))
         has = f"it has {', '.join(doors)}" if doors else "it has none at all; `certreplay verdicts` says why"
+        has = f"give --leak: it has {leaks}" if leaks and not doors else has
         _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {has}")
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leaks import WIRE, find_leak
+from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
 from lab import control, pki, stages
 from lab.control import Target
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
+SETTLE_SECONDS = 5.0
+"""How long the parts' last reports may take once everything has been tried."""
 POLL_SECONDS = 0.02
 VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 
@@ -49,7 +51,11 @@ async def run_embedded(
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
         log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
         folder = keys / VICTIM_CLIENT
-        issued = pki.issue(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type, attacker=keys / ATTACKER)
+        issued = pki.issue(
+            *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
+            attacker=keys / ATTACKER,
+            shop=ROGUE_SERVER.id in plan.leaks,
+        )
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
@@ -104,7 +110,8 @@ class _Lab:
         for leak in later:
             await self._let_happen(leak)
         await self._control(log)
-        return await self._until(lambda: judge(self.run))
+        async with asyncio.timeout(SETTLE_SECONDS):
+            return await self._until(lambda: judge(self.run))
 
     async def _let_happen(self, leak: str) -> None:
         """One leak other than the wire's, to its end."""
