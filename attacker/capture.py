@@ -81,7 +81,7 @@ def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[
             take(one)
 
     try:
-        for time_ns, link_type, data, length in read_packets(path):
+        for time_ns, link_type, data, length, _ in read_packets(path):
             tally.packets += 1
             if len(data) < length:
                 tally.cut += 1

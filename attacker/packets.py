@@ -87,6 +87,17 @@ def segment(link_type: int, data: bytes) -> Segment | None:
     return None
 
 
+def payload_offset(seen: Segment, data: bytes) -> int:
+    """Where in its packet a segment's payload begins; -1 where the segment is not of this packet."""
+    header = data.find(struct.pack("!HHI", seen.source.port, seen.destination.port, seen.sequence))
+    while 0 <= header <= len(data) - 20:
+        payload = header + (data[header + 12] >> 4) * 4
+        if data.startswith(seen.payload, payload):
+            return payload
+        header = data.find(data[header : header + 8], header + 1)
+    return -1
+
+
 def _network_layer(link_type: int, data: bytes) -> int | None:
     """Where the IP header begins; None where there is none."""
     if link_type == _ETHERNET:

@@ -38,13 +38,15 @@ _TIME_RESOLUTION, _TIME_OFFSET = 9, 14
 class Packet(NamedTuple):
     """One packet as captured: `time_ns` since 1970, the link type's registered number, and the packet's own `length`.
 
-    `data` is shorter than that where the capture was told to keep only the beginnings of packets.
+    `data` is shorter than that where the capture was told to keep only the beginnings of packets. `at` is where it
+    begins in the file.
     """
 
     time_ns: int
     link_type: int
     data: bytes
     length: int
+    at: int
 
 
 def read_packets(path: Path) -> Iterator[Packet]:
@@ -78,13 +80,14 @@ class _Reader:
     def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self._path = path
-        self._passed = 0
+        self.passed = 0
+        """Where in the file the window begins."""
         self.window = b""
         self.packets = 0
 
     def more(self, at: int, count: int) -> bytes:
         """Moves the window on by `at` bytes; it then has at least `count` bytes, fewer at the file's end."""
-        self._passed += at
+        self.passed += at
         parts = [self.window[at:]]
         missing = count - len(parts[0])
         while missing > 0:
@@ -102,13 +105,13 @@ class _Reader:
     def cut_off(self) -> CaptureFileError:
         """The file ends with the window, and should not."""
         where = f"in the middle of packet {self.packets + 1}" if self.packets else "before its first packet is complete"
-        return self._error(f"breaks off at byte {self._passed + len(self.window)}, {where}", "copy it again")
+        return self._error(f"breaks off at byte {self.passed + len(self.window)}, {where}", "copy it again")
 
     def damaged(self, what: str, at: int) -> CaptureFileError:
         """Something makes no sense, `at` bytes into the window."""
         where = f"behind packet {self.packets}" if self.packets else "before its first packet"
         return self._error(
-            f"{what} at byte {self._passed + at}, {where}", "the file is damaged, copy or capture it again"
+            f"{what} at byte {self.passed + at}, {where}", "the file is damaged, copy or capture it again"
         )
 
     def _error(self, what: str, remedy: str) -> CaptureFileError:
@@ -139,7 +142,8 @@ def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet
             if end > len(window):
                 raise reader.cut_off()
         reader.packets += 1
-        yield Packet(seconds * _NANOSECONDS + fraction * nanoseconds, link_type, window[at:end], length)
+        time_ns = seconds * _NANOSECONDS + fraction * nanoseconds
+        yield Packet(time_ns, link_type, window[at:end], length, reader.passed + at)
         at = end
 
 
@@ -226,7 +230,7 @@ def _packet(kind: int, at: int, end: int, section: _Section, reader: _Reader) ->
         raise reader.damaged(f"claims a packet of {captured} bytes, longer than its block,", at)
     if not 0 <= time_ns <= LATEST_NS:
         time_ns = 0 if time_ns < 0 else LATEST_NS
-    return Packet(time_ns, interface.link_type, window[start : start + captured], length)
+    return Packet(time_ns, interface.link_type, window[start : start + captured], length, reader.passed + start)
 
 
 def _interface(at: int, end: int, section: _Section, reader: _Reader) -> _Interface:

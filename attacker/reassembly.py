@@ -64,6 +64,15 @@ class Stream:
         self.recent.clear()
         return self._ready()
 
+    @property
+    def end(self) -> int:
+        """The position behind everything that is out."""
+        return self._next or 0
+
+    def position(self, sequence: int) -> int:
+        """The position that a sequence number stands for, counted on where sequence numbers wrap around."""
+        return sequence if self._next is None else self._next + self._ahead(sequence)
+
     def has_reached(self, sequence: int) -> bool:
         """Whether everything before a sequence number is out, as far as one knows where the stream began."""
         return self._next is None or self._ahead(sequence) <= 0

@@ -5,11 +5,12 @@ in the file, whole where one packet has it whole. Where neither is enough, it is
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from attacker.errors import CaptureFileError
-from attacker.packets import ACK, FIN, RST, SYN, Endpoint, Segment, segment
+from attacker.packets import ACK, FIN, RST, SYN, Endpoint, Segment, payload_offset, segment
 from attacker.pcap import read_packets
 from attacker.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 
@@ -21,17 +22,38 @@ REMEMBERED = 1 << 16
 MAX_HITS = 1000
 """So many hits of one needle are kept; one would do."""
 THE_FILE = "the file itself"
+MAX_SOURCES = 1 << 14
+"""Of about so many segments of a stream it is remembered where in the file they are, of half as many at least."""
+_SOURCE_OVERHEAD = 128
+"""About how many bytes that takes."""
 
 _Way = tuple[Endpoint, Endpoint]
 
 
 @dataclass(frozen=True)
+class Piece:
+    """So many consecutive bytes of a hit in one packet, counted from 1, from this byte of the file on.
+
+    `packet` is None where it is not known.
+    """
+
+    packet: int | None
+    at: int
+    octets: int
+
+
+@dataclass(frozen=True)
 class Hit:
-    """A needle was found: in the stream from whom to whom or in the file, and how many bytes in, gaps not counted."""
+    """A needle was found: in the stream from whom to whom or in the file, and how many bytes in, gaps not counted.
+
+    `pieces` are where the file has it: what packets cut comes in several. They are of the packets that had it first,
+    and empty where that is not known.
+    """
 
     needle: str
     place: str
     offset: int
+    pieces: tuple[Piece, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,20 +79,25 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
 
     CaptureFileError where the file cannot be read to its end.
     """
-    search = _Search(needles)
-    for _, link_type, data, length in read_packets(path):
-        search.cut += len(data) < length
-        seen = segment(link_type, data)
-        if seen is None:
-            search.alone += 1
-        else:
-            search.feed(seen)
-    search.end()
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
+    with file:
+        search = _Search(needles, file)
+        for number, (_, link_type, data, length, at) in enumerate(read_packets(path), start=1):
+            search.cut += len(data) < length
+            seen = segment(link_type, data)
+            if seen is None:
+                search.alone += 1
+            else:
+                search.feed(seen, number, at + payload_offset(seen, data) if seen.payload else at)
+        search.end()
     hits = search.hits
     missing = {name: needle for name, needle in needles.items() if not hits[name]}
     for name, at in _find_in_file(path, missing):
         if len(hits[name]) < MAX_HITS:
-            hits[name].append(Hit(name, THE_FILE, at))
+            hits[name].append(Hit(name, THE_FILE, at, (Piece(None, at, len(needles[name])),)))
     together = tuple(hit for found in hits.values() for hit in found)
     return Found(search.connections, search.octets, together, search.gaps, search.cut, search.alone)
 
@@ -103,16 +130,17 @@ def _occurrences(needle: bytes, window: bytes | bytearray, old: int) -> Iterator
 class _Search:
     """All directions of all connections, so many at once; the oldest make way."""
 
-    def __init__(self, needles: Mapping[str, bytes]) -> None:
+    def __init__(self, needles: Mapping[str, bytes], file: BinaryIO) -> None:
         self.hits: dict[str, list[Hit]] = {name: [] for name in needles}
         self.connections = self.octets = self.gaps = self.cut = self.alone = 0
         self._needles = needles
+        self._file = file
         self._remember = max(REMEMBERED, *map(len, needles.values()))
         self._directions: dict[_Way, _Direction] = {}
         self._held = 0
 
-    def feed(self, seen: Segment) -> None:
-        """Takes one segment."""
+    def feed(self, seen: Segment, packet: int, at: int) -> None:
+        """Takes one segment, of this packet, its payload at this byte of the file."""
         ways = (seen.source, seen.destination), (seen.destination, seen.source)
         opens = bool(seen.flags & SYN)
         direction = self._directions.get(ways[0])
@@ -134,7 +162,7 @@ class _Search:
             direction.reached = (sequence + len(seen.payload)) % SEQUENCE_NUMBERS
             direction.closed = bool(seen.flags & FIN)
         if seen.payload:
-            self._read(ways[0], direction, sequence, seen.payload)
+            self._read(ways[0], direction, sequence, seen.payload, packet, at)
         while len(self._directions) > MAX_STREAMS or self._held > MAX_HELD:
             self._finish(next(iter(self._directions)))
 
@@ -143,8 +171,9 @@ class _Search:
         for way in list(self._directions):
             self._finish(way)
 
-    def _read(self, way: _Way, direction: "_Direction", sequence: int, payload: bytes) -> None:
+    def _read(self, way: _Way, direction: "_Direction", sequence: int, payload: bytes, packet: int, at: int) -> None:
         self._held -= direction.held
+        direction.remember_source(_Source(direction.stream.position(sequence), len(payload), packet, at))
         try:
             self._look(way, direction, direction.stream.feed(sequence, payload))
         except StreamBroken:
@@ -179,7 +208,43 @@ class _Search:
                 if len(self.hits[name]) == MAX_HITS:
                     break
                 place = f"{way[0]} to {way[1]}"
-                self.hits[name].append(Hit(name, place, direction.octets - len(window) + at))
+                pieces = self._pieces(direction, direction.stream.end - len(window) + at, needle)
+                self.hits[name].append(Hit(name, place, direction.octets - len(window) + at, pieces))
+
+    def _pieces(self, direction: "_Direction", start: int, needle: bytes) -> tuple[Piece, ...]:
+        """Where the file has a needle that stands at a position of a stream."""
+        pieces: list[Piece] = []
+        done = 0
+        while done < len(needle):
+            piece = self._piece(direction, start + done, needle[done:])
+            if piece is None:
+                return ()
+            pieces.append(piece)
+            done += piece.octets
+        return tuple(pieces)
+
+    def _piece(self, direction: "_Direction", position: int, wanted: bytes) -> Piece | None:
+        """The first packet that has what is wanted at a position, as much of it as it has.
+
+        Other bytes may have been sent with the same sequence numbers, so the file is asked.
+        """
+        for source in direction.sources:
+            behind = position - source.position
+            if 0 <= behind < source.octets:
+                octets = min(source.octets - behind, len(wanted))
+                self._file.seek(source.at + behind)
+                if self._file.read(octets) == wanted[:octets]:
+                    return Piece(source.packet, source.at + behind, octets)
+        return None
+
+
+class _Source(NamedTuple):
+    """So many bytes of a stream from a position on, and where in the file they came from."""
+
+    position: int
+    octets: int
+    packet: int
+    at: int
 
 
 class _Direction:
@@ -192,7 +257,20 @@ class _Direction:
         self.closed = False
         self.octets = 0
         self.stream = Stream(remember)
+        self.sources: list[_Source] = []
+        """In the order of the file."""
+        self._enough = 64
+
+    def remember_source(self, source: _Source) -> None:
+        """Remembers where bytes came from, as long as they are remembered themselves."""
+        if len(self.sources) >= self._enough:
+            oldest = self.stream.end - len(self.stream.recent)
+            self.sources = [one for one in self.sources if one.position + one.octets > oldest]
+            if len(self.sources) > MAX_SOURCES // 2:
+                del self.sources[: -MAX_SOURCES // 2]
+            self._enough = 2 * len(self.sources) + 64
+        self.sources.append(source)
 
     @property
     def held(self) -> int:
-        return self.stream.pending_octets + len(self.stream.recent)
+        return self.stream.pending_octets + len(self.stream.recent) + len(self.sources) * _SOURCE_OVERHEAD

@@ -16,7 +16,7 @@ from scapy.layers.inet6 import (
 )
 
 import wirecraft
-from attacker.packets import ACK, LINK_TYPES, SYN, Endpoint, Segment, flow, is_of_flows, segment
+from attacker.packets import ACK, LINK_TYPES, SYN, Endpoint, Segment, flow, is_of_flows, payload_offset, segment
 from wirecraft import LINKS, Link
 
 RAW_IP = 101
@@ -31,7 +31,9 @@ def tcp() -> Any:
 @pytest.mark.parametrize("sent", [V4, V6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
 def test_a_segment_is_read_under_every_link_layer(link: Link, sent: Segment) -> None:
-    assert segment(link.number, link.wrap(wirecraft.packet(sent))) == sent
+    packet = link.wrap(wirecraft.packet(sent))
+    assert segment(link.number, packet) == sent
+    assert packet[payload_offset(sent, packet) :].startswith(sent.payload)
 
 
 @pytest.mark.parametrize("link_type", [101, 12, 14, 228])

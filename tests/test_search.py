@@ -1,5 +1,6 @@
 """A needle is found wherever packets cut it; what is missing in a capture does not hide what is there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def find(path: Path, segments: list[Segment]) -> Found:
-    return find_in_capture(wirecraft.write(path, segments), NEEDLES)
+    """What is found; whatever is, is where it says in the file."""
+    found = find_in_capture(wirecraft.write(path, segments), NEEDLES)
+    content = path.read_bytes()
+    for hit in found.hits:
+        assert b"".join(content[one.at : one.at + one.octets] for one in hit.pieces) == NEEDLES[hit.needle]
+    return found
 
 
 def find_in_packets(path: Path, packets: list[bytes], link: int = ETHERNET.number, keep: int = 1 << 18) -> Found:
@@ -269,3 +275,35 @@ def test_many_hits_in_the_file_are_not_all_kept(path: Path) -> None:
 def test_any_cut_and_order_gives_the_same_hit(path: Path, data: st.DataObject) -> None:
     opening, *rest = sent(HIDDEN, data.draw(st.integers(1, 12)))
     assert find(path, [opening, *data.draw(st.permutations(rest))]).hits == (HIT,)
+
+
+def test_a_hit_tells_in_which_packets_it_is_and_where(path: Path) -> None:
+    (hit,) = find(path, sent(HIDDEN, 10)).hits
+    assert [(one.packet, one.octets) for one in hit.pieces] == [(3, 5), (4, 10), (5, 10), (6, 2)]
+
+
+def test_a_hit_is_where_it_came_first(path: Path) -> None:
+    opening, answer, *data = sent(HIDDEN, 10)
+    (hit,) = find(path, [opening, answer, data[1], *data]).hits
+    assert [one.packet for one in hit.pieces] == [4, 3, 6, 7]
+
+
+def test_other_bytes_with_the_same_sequence_numbers_are_not_taken_for_a_hit(path: Path) -> None:
+    opening, answer, data, *rest = sent(HIDDEN)
+    first, second = data._replace(payload=HIDDEN[:9]), data._replace(sequence=data.sequence + 9, payload=HIDDEN[9:])
+    (hit,) = find(path, [opening, answer, first, first._replace(payload=b"x" * 9), second, *rest]).hits
+    assert [one.packet for one in hit.pieces] == [3, 5]
+
+
+def test_where_a_hit_is_is_told_of_long_streams_too(path: Path) -> None:
+    flights = [Flight(True, b"0123456789" * 40_000), Flight(True, HIDDEN), Flight(True, bytes(300_000))]
+    (hit,) = find(path, wirecraft.alice_to_bank(flights)).hits
+    (piece,) = hit.pieces
+    assert path.read_bytes().index(NEEDLE) == piece.at
+
+
+def test_so_many_segments_that_not_all_are_remembered_hide_no_hit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_SOURCES", 3)
+    found = find_in_capture(wirecraft.write(path, sent(b"x" * 45 + HIDDEN, 1)), NEEDLES)
+    assert found.hits == (replace(HIT, offset=50),)
+    assert found.hits[0].pieces == ()
