@@ -1,61 +1,54 @@
 """What lies in a bundle, and what of it ever crosses the wire: the question's premise, and where it breaks."""
 
 import dataclasses
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.console import ConsoleRenderable
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from attacker.capture import read_file
 from attacker.pcap import read_packets
-from attacker.search import find_in_capture
+from attacker.search import MAX_HITS, Hit, Piece, find_in_capture
 from lab.control import key_forms
-from lab.story import facts
-from lab.tls.bundle import Bundle
+from lab.der import layout
+from lab.lines import facts
+from lab.run import VICTIM_CLIENT, Folders
+from lab.sightings import UNREADABLE, alternative_names
+from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
 
-HEAD = 24
-"""So many bytes of a part are enough to say where it begins; what packets cut is not in the file in one piece."""
-WITH_SERIAL = 64
-"""So many bytes of a certificate have its serial number in them (RFC 5280 section 4.1.2.2)."""
+LEAF = "certificate"
+THE_BUNDLE = "the bundle's file as it lies"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a certificate: what it is called, what it says, and its bytes in the certificate."""
+    """A part of a certificate: what it is called, what it says, its bytes, and where in the certificate they begin."""
 
     name: str
     says: str
     octets: bytes
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a part was seen first: its first byte's offset in the capture file, and the packet, counted from 1.
-
-    `whole` says whether all of it is in that packet.
-    """
-
-    offset: int
-    packet: int
-    whole: bool
+    at: int
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A part of the certificate, and its place on the wire, None where it is nowhere; `times` counts whole ones in the
-    connections."""
+    """A part of a bundle's certificates on the wire: how often, at most MAX_HITS times, and where it was seen first.
+
+    `places` has more than one piece where packets cut it, and none where it is nowhere or the place isn't known.
+    """
 
     part: Part
-    place: Place | None
+    places: tuple[Piece, ...]
     times: int
 
 
@@ -63,12 +56,16 @@ class Seen:
 class Crossed:
     """What of a bundle is in a capture file.
 
-    `key_forms` are the encodings of the private key that were looked for, `key_at` where any was found; `octets` in so
-    many `connections` were searched, and each packet on its own. Something cut in two might hide at `blind` places.
+    `why_not` says why the certificate is not in there, empty where it is. `key_forms` are the encodings of the private
+    key that were looked for, `key_at` where any was found; `octets` in so many `connections` were searched, and each
+    packet on its own. Something cut in two might hide at `blind` places. `first` says from whom to whom the certificate
+    was sent first.
     """
 
     capture: str
     seen: tuple[Seen, ...]
+    first: str
+    why_not: str
     key_forms: tuple[str, ...]
     key_at: tuple[str, ...]
     connections: int
@@ -76,45 +73,99 @@ class Crossed:
     blind: int
 
 
+def read_bundle(file: Path, password_file: Path | None) -> tuple[Bundle, bytes]:
+    """A bundle, expired or not, and its file's content; the password may lie beside it, in FILE.password.
+
+    BundleError and OSError say what is wrong with either file.
+    """
+    content = file.read_bytes()
+    beside = file.with_name(f"{file.name}.password")
+    if password_file is None and beside.is_file():
+        password_file = beside
+    try:
+        password = password_file.read_text("utf-8").rstrip("\r\n") if password_file else None
+    except UnicodeDecodeError:
+        raise BundleError(f"{password_file}: holds no password but binary data") from None
+    try:
+        return parse_bundle(content, password, str(file), None), content
+    except BundleError as error:
+        hint = "" if password_file or "password" not in str(error) else " (--password-file)"
+        raise BundleError(f"{error}{hint}") from None
+
+
+def wire_of(file: Path, capture: Path | None) -> Path | None:
+    """The capture file to look into: that of the run that is meant, or else of the run that the bundle lies in."""
+    if capture:
+        return Folders(capture).capture if capture.is_dir() else capture
+    folder = file.absolute().parent
+    own = Folders(folder.parent).capture
+    return Path(os.path.relpath(own)) if folder.name == VICTIM_CLIENT and own.is_file() else None
+
+
 def certificate_parts(der: bytes) -> Iterator[Part]:
-    """The parts of a certificate (RFC 5280 section 4.1) that have bytes of their own."""
+    """The parts of a certificate (RFC 5280 section 4.1), in their order; the whole comes first."""
     certificate = x509.load_der_x509_certificate(der)
-    yield Part("certificate", "all of it", der)
-    serial = certificate.serial_number
-    yield Part("serial number", f"{serial:x}", serial.to_bytes((serial.bit_length() + 8) // 8, "big"))
-    yield Part("issuer", certificate.issuer.rfc4514_string(), certificate.issuer.public_bytes())
-    yield Part("subject", certificate.subject.rfc4514_string(), certificate.subject.public_bytes())
-    key = certificate.public_key()
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    yield Part("public key", f"{len(spki)} bytes, for anybody to check signatures with", spki)
-    for extension in certificate.extensions:
-        if isinstance(extension.value, x509.SubjectAlternativeName):
-            names = ", ".join(str(name.value) for name in extension.value)
-            yield Part("alternative names", names, extension.value.public_bytes())
-    yield Part("issuer's signature", f"{len(certificate.signature)} bytes", certificate.signature)
+    lies = layout(der)
+    valid = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z to {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z"
+
+    def part(name: str, says: str, where: slice) -> Part:
+        return Part(name, says, der[where], where.start)
+
+    yield Part(LEAF, "all of it", der, 0)
+    yield part("serial number", der[lies.serial].hex(), lies.serial)
+    yield part("issuer", certificate.issuer.rfc4514_string(), lies.issuer)
+    yield part("validity", valid, lies.validity)
+    yield part("subject", certificate.subject.rfc4514_string(), lies.subject)
+    yield part("public key", "for anybody to check signatures with", lies.public_key)
+    if lies.alternative_names:
+        names = ", ".join(name.value for name in alternative_names(certificate))
+        yield part("alternative names", names or UNREADABLE, lies.alternative_names)
+    yield part("issuer's signature", "over all of the above", lies.signature)
+
+
+def _further(bundle: Bundle) -> Iterator[Part]:
+    for number, der in enumerate(bundle.chain[1:], start=2):
+        yield Part(f"{LEAF} {number}", x509.load_der_x509_certificate(der).subject.rfc4514_string(), der, 0)
 
 
 def key_parts(key: PrivateKey) -> Iterator[str]:
     """What a private key consists of, in words; its numbers are nobody's business."""
     match key:
         case ec.EllipticCurvePrivateKey():
-            yield f"the secret scalar, {key.key_size} bits, on {key.curve.name}"
+            yield f"private scalar on {key.curve.name}, {(key.key_size + 7) // 8} bytes"
         case rsa.RSAPrivateKey():
-            yield f"the secret exponent and the two primes of a modulus of {key.key_size} bits"
+            size = key.key_size // 8
+            yield f"private exponent, {size} bytes"
+            yield f"two primes, {size // 2} bytes each"
+            yield f"two exponents and a coefficient that speed it up, {size // 2} bytes each"
         case _:
-            yield "the secret seed, 256 bits"
+            yield "secret seed, 32 bytes"
 
 
-def crossed(capture: Path, bundle: Bundle) -> Crossed:
-    """Looks for every part of a bundle in a capture file. CaptureFileError where that cannot be read to its end."""
-    parts = tuple(certificate_parts(bundle.chain[0]))
-    forms = dict(key_forms(bundle.key))
-    found = find_in_capture(capture, {part.name: part.octets for part in parts} | forms)
-    places = _places(capture, parts)
-    times = {part.name: sum(1 for hit in found.hits if hit.needle == part.name) for part in parts}
+def crossed(capture: Path, bundle: Bundle, file: bytes = b"") -> Crossed:
+    """Looks for every part of a bundle in a capture file. CaptureFileError where that cannot be read to its end.
+
+    `file` is the bundle as it lies, to be looked for too.
+    """
+    certificates = {LEAF: bundle.chain[0]} | {part.name: part.octets for part in _further(bundle)}
+    forms = dict(key_forms(bundle.key)) | ({THE_BUNDLE: file} if file else {})
+    found = find_in_capture(capture, certificates | forms)
+    hits = {name: [hit for hit in found.hits if hit.needle == name] for name in certificates}
+    first = {name: _first(capture, hits[name]) for name in certificates}
+    leaf = first[LEAF]
+    pieces = leaf.pieces if leaf else ()
+    seen = [
+        Seen(part, tuple(_within(pieces, part.at, len(part.octets))), len(hits[LEAF]))
+        for part in certificate_parts(bundle.chain[0])
+    ]
+    for part in _further(bundle):
+        hit = first[part.name]
+        seen.append(Seen(part, hit.pieces if hit else (), len(hits[part.name])))
     return Crossed(
         capture=str(capture),
-        seen=tuple(Seen(part, places.get(part.name), times[part.name]) for part in parts),
+        seen=tuple(seen),
+        first=leaf.place if leaf else "",
+        why_not="" if hits[LEAF] else _why_not(capture),
         key_forms=tuple(forms),
         key_at=tuple(f"{hit.needle}: {hit.place}, byte {hit.offset}" for hit in found.hits if hit.needle in forms),
         connections=found.connections,
@@ -123,97 +174,117 @@ def crossed(capture: Path, bundle: Bundle) -> Crossed:
     )
 
 
-def _places(capture: Path, parts: tuple[Part, ...]) -> dict[str, Place]:
-    """Where each part begins in the file.
+def _first(capture: Path, hits: list[Hit]) -> Hit | None:
+    """The hit that comes first in the file, of those whose place is known; any, where that is none."""
+    known = [hit for hit in hits if hit.pieces]
+    if not known:
+        return hits[0] if hits else None
+    hit = min(known, key=lambda hit: hit.pieces[0].at)
+    return dataclasses.replace(hit, pieces=tuple(_with_packet(capture, piece) for piece in hit.pieces))
 
-    Other certificates begin alike, and their issuer may be the same: the parts are looked for behind the beginning of
-    the whole, which has the serial number in it.
-    """
-    with capture.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        begins = content.find(parts[0].octets[:WITH_SERIAL])
-        if begins < 0:
-            return {}
-        offsets = {part: _first(content, part.octets, begins) for part in parts}
-        places: dict[str, Place] = {}
-        at = 0
+
+def _with_packet(capture: Path, piece: Piece) -> Piece:
+    """In which packet a piece is that was found in the file only."""
+    if piece.packet is None:
         for number, packet in enumerate(read_packets(capture), start=1):
-            start = content.find(packet.data, at)
-            at = start + len(packet.data)
-            for part, offset in offsets.items():
-                if start <= offset < at:
-                    places[part.name] = Place(offset, number, offset + len(part.octets) <= at)
-            if len(places) == len(parts):
-                break
-        return places
+            if packet.at <= piece.at < packet.at + len(packet.data):
+                return dataclasses.replace(piece, packet=number)
+    return piece
 
 
-def _first(content: mmap, octets: bytes, begins: int) -> int:
-    """Where these bytes are; where they begin, if packets cut them; -1 for nowhere."""
-    at = content.find(octets, begins)
-    return at if at >= 0 else content.find(octets[:HEAD], begins)
+def _within(pieces: Iterable[Piece], at: int, octets: int) -> Iterator[Piece]:
+    """Where so many bytes are, from one on, of something that is in these pieces."""
+    begins = 0
+    for piece in pieces:
+        start, end = max(at, begins), min(at + octets, begins + piece.octets)
+        if start < end:
+            yield Piece(piece.packet, piece.at + start - begins, end - start)
+        begins += piece.octets
+
+
+def _why_not(capture: Path) -> str:
+    """What the capture has instead of the certificate."""
+    reading = read_file(capture)
+    others = len({one.chain[0] for one in reading.captures})
+    if others:
+        return f"it has {others} other client certificate{'s' if others > 1 else ''}; `certreplay capture` lists them"
+    return str(reading.problem).removeprefix(f"{capture}: ")
 
 
 def lines(bundle: Bundle, what: Crossed | None) -> Iterator[ConsoleRenderable]:
     """All of it for people; without a capture only what lies in the bundle."""
     yield Text("In the bundle", "bold")
-    yield Padding(facts(*((part.name, part.says) for part in certificate_parts(bundle.chain[0]))), (0, 0, 0, 2))
-    for der in bundle.chain[1:]:
-        subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
-        yield Padding(facts(("further certificate", subject)), (0, 0, 0, 2))
-    yield Padding(facts(*(("private key", Text(part, "bold")) for part in key_parts(bundle.key))), (0, 0, 0, 2))
-    if what:
-        yield Text(f"\nOn the wire, in {what.capture}", "bold")
+    rows: list[tuple[str, str | Text]] = [
+        (part.name, f"{len(part.octets)} bytes: {part.says}")
+        for part in (*certificate_parts(bundle.chain[0]), *_further(bundle))
+    ]
+    rows += [("private key", Text(part, "bold")) for part in key_parts(bundle.key)]
+    yield Padding(facts(*rows), (0, 0, 0, 2))
+    if not what:
+        return
+    yield Text(f"\nOn the wire, in {what.capture}", "bold")
+    if what.why_not:
+        yield Padding(Text(f"This certificate is nowhere in there, so nothing follows: {what.why_not}"), (0, 0, 0, 2))
+    else:
         yield Padding(_on_the_wire(what), (0, 0, 0, 2))
-        yield Text(f"\nNever on the wire: {_never(what)}", "bold")
+        yield Padding(Text(f"First from {what.first}. {_look(what)}"), (0, 0, 0, 2))
+    if what.key_at:
+        yield Text(f"\nFINDING: the private key is on the wire: {'; '.join(what.key_at)}", "bold yellow")
+    elif not what.why_not:
+        yield Text("\nNever on the wire: the private key", "bold")
+    yield Padding(Text(_searched(what)), (0, 0, 0, 2))
 
 
 def _on_the_wire(what: Crossed) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("", "bytes", "first at offset", "in packet", "times"):
-        table.add_column(heading)
+    table.add_column("", no_wrap=True)
+    for heading in ("bytes", "first at byte", "in packet", "times"):
+        table.add_column(heading, justify="right")
     for seen in what.seen:
-        if seen.place:
-            in_packet = f"{seen.place.packet}{'' if seen.place.whole else ' and on'}"
-            where = (f"{seen.place.offset:#x}", in_packet, str(seen.times))
-        else:
-            where = ("NOWHERE", "", "0")
-        table.add_row(seen.part.name, str(len(seen.part.octets)), *where)
+        times = f"{seen.times:,}{' or more' if seen.times >= MAX_HITS else ''}"
+        if not seen.places:
+            table.add_row(seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "nowhere")
+        for number, place in enumerate(seen.places):
+            name, times = ("  and on", "") if number else (seen.part.name, times)
+            table.add_row(name, str(place.octets), str(place.at), str(place.packet or ""), times)
     return table
 
 
-def _never(what: Crossed) -> str:
+def _look(what: Crossed) -> str:
+    """How to see it for oneself."""
+    of = next((seen for seen in what.seen if seen.part.name == "subject" and seen.places), None)
+    return f"`xxd -s {of.places[0].at} -l {of.places[0].octets}` shows its subject in that file." if of else ""
+
+
+def _searched(what: Crossed) -> str:
     searched = f"{what.octets:,} bytes in {what.connections} connections and each packet on its own"
-    if what.key_at:
-        return f"FINDING: the private key was found: {'; '.join(what.key_at)}"
-    blind = f"; something cut in two might hide at {what.blind} places" if what.blind else ""
-    return f"the private key. {len(what.key_forms)} encodings of it were looked for in {searched}{blind}."
+    blind = f" Something cut in two might hide at {what.blind} places." if what.blind else ""
+    found = "" if what.key_at else ": none is there"
+    return f"{len(what.key_forms)} encodings of it were looked for in {searched}{found}.{blind}"
 
 
 def as_json(bundle: Bundle, what: Crossed | None) -> dict[str, Any]:
-    """The same as data; bytes in hex."""
+    """The same as data; bytes in hex, `offset` and `packet` are where the first of a part's places is."""
+    wire: dict[str, Any] | None = None
+    if what:
+        wire = dataclasses.asdict(what)
+        wire["seen"] = [
+            {
+                "name": seen.part.name,
+                "times": seen.times,
+                "offset": seen.places[0].at if seen.places else None,
+                "packet": seen.places[0].packet if seen.places else None,
+                "whole": len(seen.places) == 1,
+                "places": [dataclasses.asdict(place) for place in seen.places],
+            }
+            for seen in what.seen
+        ]
     return {
         "certificates": [x509.load_der_x509_certificate(der).subject.rfc4514_string() for der in bundle.chain],
         "parts": [
             {"name": part.name, "says": part.says, "octets": part.octets.hex()}
-            for part in certificate_parts(bundle.chain[0])
+            for part in (*certificate_parts(bundle.chain[0]), *_further(bundle))
         ],
         "private_key": list(key_parts(bundle.key)),
-        "wire": None
-        if what is None
-        else {
-            "capture": what.capture,
-            "seen": [
-                {
-                    "name": seen.part.name,
-                    "times": seen.times,
-                    **(dataclasses.asdict(seen.place) if seen.place else {"offset": None}),
-                }
-                for seen in what.seen
-            ],
-            "key_forms": list(what.key_forms),
-            "key_at": list(what.key_at),
-            "connections": what.connections,
-            "octets": what.octets,
-            "blind": what.blind,
-        },
+        "wire": wire,
     }

@@ -12,7 +12,6 @@ import signal
 import sys
 import textwrap
 from collections.abc import Coroutine, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -25,15 +24,14 @@ from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture, Contact
 from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
-from lab import bundles, classroom, embedded, explain, parts, profiles, sightings, story, tables, verdicts
+from lab import bundles, classroom, embedded, explain, parts, pki, profiles, sightings, story, tables, verdicts
 from lab.claims import CLAIMS, Verdict, settle, show
 from lab.claims.record import Record
 from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
 from lab.plan import Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.run import Folders, Run, RunError, open_run
+from lab.run import VICTIM_CLIENT, Run, RunError, open_run
 from lab.supervisor import PartFailed
-from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from victim_server.schemes import SCHEMES, VERSIONS
 
@@ -68,6 +66,8 @@ def demo(
     teller.update(run, judgement)
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
+        if keep_bundle:
+            print(f"Alice's bundle is kept: certreplay bundle {run.folders.part(VICTIM_CLIENT) / pki.CLIENT_P12}")
     _end(judgement, as_json)
 
 
@@ -252,22 +252,26 @@ class _JsonArray:
 @app.command()
 def bundle(
     file: Annotated[Path, typer.Argument(help="A bundle, PEM or PKCS#12.")],
-    password_file: Annotated[Path | None, typer.Option(help="Holds the bundle's password.")] = None,
-    capture: Annotated[Path | None, typer.Option(help="The capture file to look into, or a run's directory.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="Holds the bundle's password; FILE.password if there is such a file.")
+    ] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option(help="A capture file or a run's directory to look into; the bundle's own run, if it lies in one."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
-    password = password_file.read_text().rstrip("\r\n") if password_file else None
-    it = parse_bundle(file.read_bytes(), password, str(file), datetime.now(UTC))
-    wire = Folders(capture).capture if capture and capture.is_dir() else capture
-    what = bundles.crossed(wire, it) if wire else None
+    it, content = bundles.read_bundle(file, password_file)
+    wire = bundles.wire_of(file, capture)
+    what = bundles.crossed(wire, it, content) if wire else None
     if as_json:
         print(json.dumps(bundles.as_json(it, what), indent=2))
     else:
         console = story.new_console()
         for line in bundles.lines(it, what):
             story.print_trimmed(console, line)
-    if what and (what.key_at or not any(seen.place for seen in what.seen)):
+    if what and (what.key_at or what.why_not):
         sys.exit(NOT_AS_EXPECTED)
 
 

@@ -125,7 +125,7 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
         return otherwise
 
     no_names: tuple[Name, ...] = ()
-    alternative = read(lambda it: tuple(_alternative_names(it)), no_names)
+    alternative = alternative_names(certificate) if certificate else no_names
     return Sighting(
         time=datetime.fromtimestamp(capture.time_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         file=str(file),
@@ -144,6 +144,13 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
         proof=capture.certificate_verify is not None,
         note=capture.note,
     )
+
+
+def alternative_names(certificate: x509.Certificate) -> tuple[Name, ...]:
+    """The names in its subjectAltName, none where that is missing or cannot be read."""
+    with suppress(*_BROKEN):
+        return tuple(_alternative_names(certificate))
+    return ()
 
 
 def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:

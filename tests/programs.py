@@ -17,6 +17,7 @@ PACKAGES = {
     "ip": "iproute2",
     "openssl": "openssl",
     "tshark": "tshark",
+    "xxd": "xxd",
 }
 """Each with the Debian package that it is in."""
 

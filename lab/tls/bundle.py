@@ -21,11 +21,12 @@ class Bundle:
     key: PrivateKey
 
 
-def parse_bundle(data: bytes, password: str | None, where: str, now: datetime) -> Bundle:
+def parse_bundle(data: bytes, password: str | None, where: str, now: datetime | None) -> Bundle:
     """Reads PEM or PKCS#12 (RFC 7468, RFC 7292), whichever `data` is.
 
     BundleError, which begins with `where`, for: neither of them, a missing or wrong password, no key, no certificate,
-    a key that does not belong to the first certificate, a certificate that is not valid at `now` (UTC, aware).
+    a key that does not belong to the first certificate, a certificate that is not valid at `now` (UTC, aware; None asks
+    for no validity).
     """
     secret = password.encode() if password is not None else None
     try:
@@ -34,7 +35,7 @@ def parse_bundle(data: bytes, password: str | None, where: str, now: datetime) -
         raise BundleError(f"{where}: {_why_unreadable(error)}") from None
 
 
-def _parse(data: bytes, secret: bytes | None, where: str, now: datetime) -> Bundle:
+def _parse(data: bytes, secret: bytes | None, where: str, now: datetime | None) -> Bundle:
     if b"-----BEGIN" in data:
         key: Any = _pem_key(data, secret, where)
         certificates = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
@@ -49,9 +50,9 @@ def _parse(data: bytes, secret: bytes | None, where: str, now: datetime) -> Bund
     leaf = certificates[0]
     if _spki(key.public_key()) != _spki(leaf.public_key()):
         raise BundleError(f"{where}: the key does not belong to the certificate ({_subject(leaf)})")
-    if now > leaf.not_valid_after_utc:
+    if now and now > leaf.not_valid_after_utc:
         raise BundleError(f"{where}: the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; issue a new one")
-    if now < leaf.not_valid_before_utc:
+    if now and now < leaf.not_valid_before_utc:
         raise BundleError(f"{where}: the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}Z")
     return Bundle(tuple(c.public_bytes(Encoding.DER) for c in certificates), key)
 
