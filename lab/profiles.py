@@ -1,5 +1,6 @@
 """What leaked certificates give away about a person, though nobody can log in with them: who it is, where, and when."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -15,8 +16,11 @@ from lab.story import facts, printable
 
 T = TypeVar("T")
 
-PERSONAL = ("e-mail", "emailAddress", "UPN", "UID", "XMPP", "serialNumber", "URI", "x500UniqueIdentifier")
-"""Names that nobody else has: certificates that share one are the same person's, or the same device's."""
+MAILS = ("e-mail", "emailAddress", "UPN", "XMPP")
+"""Names that look alike and that nobody else has: certificates that share one are the same person's, whatever kind."""
+PERSONAL = ("UID", "serialNumber", "URI", "x500UniqueIdentifier")
+"""Names that nobody else has of all that the same issuer names."""
+SAME_KEY = "the same public key"
 NETWORK_BITS = {4: 24, 6: 64}
 """How much of an address stands for where somebody is: what a household, an office or a cell has in common."""
 
@@ -25,8 +29,8 @@ NETWORK_BITS = {4: 24, 6: 64}
 class Profile:
     """Everything that the captures tell of one person or device.
 
-    `certificates` are fingerprints in hex, `sightings` are in the order of their time, `networks` in that of the first
-    sighting there; `linked_by` are the names by which several certificates are known to be the same person's.
+    `certificates` are fingerprints in hex, `sightings` are in the order of their time, each handshake once, `networks`
+    in that of the first sighting there; `linked_by` is what several certificates are known by to be the same person's.
     """
 
     identifies: tuple[Name, ...]
@@ -42,7 +46,7 @@ class Profile:
         """In one sentence."""
         times, first, last = len(self.sightings), self.sightings[0].time, self.sightings[-1].time
         seen = f"seen {times} times" if times > 1 else "seen once"
-        when = f"between {_short(first)} and {_short(last)}" if times > 1 else f"on {_short(first)}"
+        when = f"between {_short(first)} and {_short(last)} UTC" if times > 1 else f"at {_short(first)} UTC"
         return f"{seen}, {when}, on {_list('network', self.networks)}, at {_list('server', self.servers)}"
 
 
@@ -56,34 +60,56 @@ def profiles(sightings: Iterable[Sighting]) -> list[Profile]:
             mark = other
         return mark
 
-    seen = sorted(sightings, key=lambda sighting: sighting.time)
+    seen = _once(sorted(sightings, key=lambda sighting: sighting.time))
     for one in seen:
-        for name in _personal(one):
-            same_as[person(name)] = person(one.sha256)
+        for mark in _marks(one):
+            same_as[person(mark)] = person(one.sha256)
     groups: dict[str, list[Sighting]] = {}
     for one in seen:
         groups.setdefault(person(one.sha256), []).append(one)
     return list(map(_profile, groups.values()))
 
 
-def _personal(one: Sighting) -> set[str]:
-    return {name.value.lower() for name in one.identifies if name.kind in PERSONAL}
+def _once(seen: Iterable[Sighting]) -> list[Sighting]:
+    """Without those that several captures have of the same handshake."""
+    handshakes: dict[object, Sighting] = {}
+    for one in seen:
+        handshakes.setdefault((one.client_random, one.client, one.server) if one.client_random else id(one), one)
+    return list(handshakes.values())
+
+
+def _marks(one: Sighting) -> dict[str, str]:
+    """What tells whose a certificate is, each with the words for it."""
+    marks = {f"public key {one.public_key}": SAME_KEY} if one.public_key else {}
+    for name in one.identifies:
+        value = name.value.lower()
+        if value and name.kind in MAILS:
+            marks[f"mail {value}"] = value
+        elif value and name.kind in PERSONAL:
+            marks[f"{name.kind} {value} by {one.issuer}"] = value
+    return marks
 
 
 def _profile(group: list[Sighting]) -> Profile:
-    certificates = dict.fromkeys(one.sha256 for one in group)
-    of = {sha256: next(one for one in group if one.sha256 == sha256) for sha256 in certificates}
-    personal = _unique(name for one in of.values() for name in sorted(_personal(one)))
-    linked_by = [name for name in personal if sum(name in _personal(one) for one in of.values()) > 1]
+    of: dict[str, Sighting] = {}
+    for one in group:
+        of.setdefault(one.sha256, one)
+    marks = [mark for one in of.values() for mark in _marks(one).items()]
+    times = Counter(marks)
     return Profile(
         identifies=_unique(name for one in of.values() for name in one.identifies),
         subjects=_unique(one.subject for one in of.values()),
-        certificates=tuple(certificates),
-        linked_by=tuple(linked_by),
+        certificates=tuple(of),
+        linked_by=_unique(mark[1] for mark in marks if times[mark] > 1),
         networks=_unique(network_of(one.client) for one in group),
-        servers=_unique(one.server_name or one.server for one in group),
+        servers=_unique(_server(one) for one in group),
         sightings=tuple(group),
     )
+
+
+def _server(one: Sighting) -> str:
+    """Under the name that was asked for, if one was; a host may have several, each with a port of its own."""
+    return f"{one.server_name}:{one.server.rpartition(':')[2]}" if one.server_name else one.server
 
 
 def network_of(client: str) -> str:
@@ -100,22 +126,23 @@ def lines(found: list[Profile]) -> Iterator[ConsoleRenderable]:
         rows = [(name.kind, printable(name.value)) for name in profile.identifies]
         rows += [("certificate", sha256) for sha256 in profile.certificates]
         if profile.linked_by:
-            linked = f"{len(profile.certificates)} certificates name {' and '.join(map(printable, profile.linked_by))}"
-            rows.append(("the same person", linked))
+            linked = f"{len(profile.certificates)} certificates have {' and '.join(map(printable, profile.linked_by))}"
+            rows.append(("same person", linked))
         rows.append(("all in all", profile.summary))
         yield Padding(facts(*rows), (0, 0, 0, 2))
         yield Padding(_timeline(profile, files), (0, 0, 1, 2))
-    yield facts(*((f"capture {number}", printable(file)) for number, file in enumerate(files, start=1)))
+    yield facts(*((f"file {number}", printable(file)) for number, file in enumerate(files, start=1)))
 
 
 def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("time, UTC", "network", "from", "to", "TLS", "capture"):
+    table.add_column("time, UTC", no_wrap=True)
+    for heading in ("from", "to", "TLS", "file"):
         table.add_column(heading, overflow="fold")
     for one in profile.sightings:
         server = f"{printable(one.server_name)} ({one.server})" if one.server_name else one.server
         number = str(files.index(one.file) + 1)
-        table.add_row(_short(one.time), network_of(one.client), one.client, server, one.tls, number)
+        table.add_row(_short(one.time), one.client, server, one.tls, number)
     return table
 
 

@@ -18,6 +18,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from attacker.handshake import Capture
+from lab.der import layout
 from lab.run import RunError
 from lab.story import facts, printable
 from lab.tls.versions import version_name
@@ -87,7 +88,8 @@ class Sighting:
     `identifies` has all names and addresses in it that identify a person or a device, of the subject and of the
     subjectAltName (RFC 5280 section 4.2.1.6); `names` are the latter alone, without their kinds. Times are ISO 8601 in
     UTC, `sha256` is the fingerprint in hex. What cannot be read in the certificate says so. `proof` tells whether a
-    CertificateVerify was seen.
+    CertificateVerify was seen. `public_key` is the SHA-256 of the SubjectPublicKeyInfo, `client_random` tells one
+    handshake from all others; both are in hex, and empty where they cannot be read.
     """
 
     time: str
@@ -102,6 +104,8 @@ class Sighting:
     not_before: str
     not_after: str
     sha256: str
+    public_key: str
+    client_random: str
     names: tuple[str, ...]
     identifies: tuple[Name, ...]
     proof: bool
@@ -124,6 +128,7 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
             return what(certificate) if certificate else otherwise
         return otherwise
 
+    der = capture.chain[0]
     no_names: tuple[Name, ...] = ()
     alternative = alternative_names(certificate) if certificate else no_names
     return Sighting(
@@ -138,7 +143,9 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
         serial=read(lambda it: _hex(it.serial_number), UNREADABLE),
         not_before=read(lambda it: it.not_valid_before_utc.isoformat(), UNREADABLE),
         not_after=read(lambda it: it.not_valid_after_utc.isoformat(), UNREADABLE),
-        sha256=sha256(capture.chain[0]).hexdigest(),
+        sha256=sha256(der).hexdigest(),
+        public_key=read(lambda it: sha256(der[layout(der).public_key]).hexdigest(), ""),
+        client_random=(capture.client_random or b"").hex(),
         names=tuple(name.value for name in alternative),
         identifies=read(lambda it: tuple(_subject_names(it)), no_names) + alternative,
         proof=capture.certificate_verify is not None,

@@ -12,6 +12,7 @@ import pytest
 PACKAGES = {
     "capinfos": "wireshark-common",
     "curl": "curl",
+    "editcap": "wireshark-common",
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
     "ip": "iproute2",
