@@ -336,9 +336,8 @@ def verdict_table(judgement: Judgement) -> Table:
     for heading in (*(["leak"] if several else []), "scheme", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
-        leak = [verdict.leak] if several else []
-        row = (*leak, verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict))
-        table.add_row(*row)
+        row = verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict)
+        table.add_row(*([verdict.leak] if several else []), *row)
     return table
 
 
