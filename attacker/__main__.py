@@ -16,7 +16,8 @@ from attacker import files
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, LOG, find_leak
+from attacker.leaks import DATABASE, LIVE_RELAY, LOG, find_leak
+from attacker.live_relay import relay_live
 from attacker.moves import MOVES
 from attacker.relay import Forward
 from attacker.tries import Plan
@@ -40,7 +41,16 @@ async def _collect_from_file(arguments: argparse.Namespace, haul: Haul, reporter
     files.collect(arguments.file, haul)
 
 
-COLLECT: dict[str, Collect] = {DATABASE.id: _collect_from_file, LOG.id: _collect_from_file}
+async def _collect_live(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    forwards = [forward(text) for text in arguments.forward]
+    await relay_live(forwards, arguments.relays, arguments.victim, haul, reporter)
+
+
+COLLECT: dict[str, Collect] = {
+    DATABASE.id: _collect_from_file,
+    LOG.id: _collect_from_file,
+    LIVE_RELAY.id: _collect_live,
+}
 
 
 def parser() -> ArgumentParser:
@@ -66,6 +76,10 @@ def parser() -> ArgumentParser:
         leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
         if leak_id in (DATABASE.id, LOG.id):
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
+        if leak_id == LIVE_RELAY.id:
+            tell = "listen there as if it were the server there; may be repeated"
+            leak.add_argument("--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
+            leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
     for command in leaks.choices.values():
         _add_common(command)
     return it

@@ -44,6 +44,7 @@ VALIDITY = timedelta(days=30)
 
 CA_FILE = "ca.pem"
 SERVER_PEM = "server.pem"
+SERVER_RSA_PEM = "server-rsa.pem"
 REGISTER = "customers.sqlite"
 SELF_SIGNED = f"{CUSTOMER}-self-signed"
 CLIENT_PEM = f"{CUSTOMER}.pem"
@@ -226,6 +227,18 @@ def issue(
         _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
         _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
     return issued
+
+
+def issue_rsa_server(issued: Issued) -> Path:
+    """A bundle of the server's with an RSA key, for RSA key transport: its own, or another one that is issued for this.
+
+    PkiError where that cannot be written.
+    """
+    if isinstance(issued.server.key, rsa.RSAPrivateKey):
+        return issued.server_pem
+    path = issued.server_pem.with_name(SERVER_RSA_PEM)
+    _write(path, new_server(issued.authority, "rsa").bundle_pem(), 0o600)
+    return path
 
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
