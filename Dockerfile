@@ -7,7 +7,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/certreplay
 # The packages are empty while dependencies are installed, so that a change of code doesn't install them anew.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN python3 -m venv /opt/venv && mkdir -p lab/tls attacker victim_client victim_server
+RUN python3 -m venv /opt/venv && mkdir -p lab/claims lab/tls attacker victim_client victim_server
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \

@@ -16,15 +16,16 @@ from attacker import files
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, LIVE_RELAY, LOG, find_leak
+from attacker.leaks import DATABASE, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
 from attacker.live_relay import relay_live
 from attacker.moves import MOVES
 from attacker.relay import Forward
+from attacker.rogue_server import keep_a_shop
 from attacker.tries import Plan
 from attacker.wire import arp, as_seen, relay
 from lab.events import EventLog, PartStopped, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
-from lab.tls.bundle import parse_bundle
+from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12, TLS13
 
@@ -46,10 +47,15 @@ async def _collect_live(arguments: argparse.Namespace, haul: Haul, reporter: Rep
     await relay_live(forwards, arguments.relays, arguments.victim, haul, reporter)
 
 
+async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    await keep_a_shop(as_seen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
+
+
 COLLECT: dict[str, Collect] = {
+    LIVE_RELAY.id: _collect_live,
+    ROGUE_SERVER.id: _collect_in_a_shop,
     DATABASE.id: _collect_from_file,
     LOG.id: _collect_from_file,
-    LIVE_RELAY.id: _collect_live,
 }
 
 
@@ -80,6 +86,9 @@ def parser() -> ArgumentParser:
             tell = "listen there as if it were the server there; may be repeated"
             leak.add_argument("--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
             leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
+        if leak_id == ROGUE_SERVER.id:
+            leak.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
+            leak.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")
     for command in leaks.choices.values():
         _add_common(command)
     return it
@@ -99,18 +108,20 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def plan(arguments: argparse.Namespace) -> Plan:
     """What the attacker is told to do; BadInput for a bundle that can't be used."""
-    own = []
-    for file in arguments.bundle:
-        try:
-            own.append(parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC)))
-        except BundleError as error:
-            raise BadInput(str(error)) from None
     return Plan(
         moves=tuple(move for move in MOVES if not arguments.move or move.id in arguments.move),
         versions=tuple(number for name, number in VERSIONS.items() if name in (arguments.tls or ["1.2"])),
         rounds=arguments.rounds,
-        own=tuple(own),
+        own=tuple(map(bundle, arguments.bundle)),
     )
+
+
+def bundle(file: Path) -> Bundle:
+    """One of mallory's own bundles; BadInput where it can't be used."""
+    try:
+        return parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC))
+    except BundleError as error:
+        raise BadInput(str(error)) from None
 
 
 def forward(text: str) -> Forward:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attacker.errors import AttackerError
@@ -12,6 +12,7 @@ from attacker.plays import Loot
 from attacker.stolen import Sight, Stolen
 from attacker.tries import Plan, Target, Tries, common_name, is_self_signed
 from lab.events import Reporter, Trouble
+from lab.tls.versions import version_name
 
 MAX_CERTIFICATES = 1000
 
@@ -46,9 +47,10 @@ class Haul:
         self._plan = plan
         self._doors = tuple(door for door in doors if door.takes in leak.certificates)
         self._victim = victim
-        self._of_victim: dict[str, _Item] = {}
+        self._of_victim: dict[tuple[str, str], _Item] = {}
+        """By sort, and by the version in which it was seen, empty where it was none."""
         self._of_others: dict[bytes, _Item] = {}
-        self._complete = asyncio.Event()
+        self._complete, self._complete_in_every_version = asyncio.Event(), asyncio.Event()
 
     def take(self, loot: Loot, sight: Sight) -> None:
         """Takes in a certificate, and whatever came with it; one that cannot be read is reported and left."""
@@ -64,15 +66,20 @@ class Haul:
         self._stolen.keep(certificate)
         item = _Item(loot, sight.server)
         if name == self._victim:
-            self._of_victim.setdefault(sort, item)
+            self._of_victim.setdefault((sort, sight.tls), item)
         elif len(self._of_others) < MAX_CERTIFICATES:
             self._of_others.setdefault(certificate, item)
-        if self._of_victim.keys() >= {door.takes for door in self._doors}:
+        sorts = {door.takes for door in self._doors}
+        if {sort for sort, _ in self._of_victim} >= sorts:
             self._complete.set()
+        if self._of_victim.keys() >= {
+            (sort, version_name(version)) for sort in sorts for version in self._plan.versions
+        }:
+            self._complete_in_every_version.set()
 
-    async def complete(self) -> None:
-        """Waits until there is something of the victim's for every door."""
-        await self._complete.wait()
+    async def complete(self, *, in_every_version: bool = False) -> None:
+        """Waits until there is something of the victim's for every door, or even for every door in every version."""
+        await (self._complete_in_every_version if in_every_version else self._complete).wait()
 
     async def use(self) -> None:
         """Tries everything at every door."""
@@ -82,14 +89,19 @@ class Haul:
         omit_proof = find_move("omit-proof")
         assert omit_proof
         for version in self._plan.versions:
-            if item := self._of_victim.get(door.takes):
+            if item := self._best(door.takes, version):
                 target = Target(door.address, door.name, item.seen_at)
                 own = self._plan.own_like(item.loot.chain[0])
-                await self._tries.everything(target, version, Loot(item.loot.chain, item.loot.proof, own=own))
+                await self._tries.everything(target, version, replace(item.loot, own=own))
             for certificate, item in self._of_others.items():
                 if is_self_signed(certificate) == (door.takes == SELF_SIGNED):
                     target = Target(door.address, door.name, item.seen_at)
                     await self._tries.one(target, version, item.loot, omit_proof)
+
+    def _best(self, sort: str, version: int) -> _Item | None:
+        """What there is of the victim's, rather seen in the same version: a proof is made for one."""
+        of_sort = {tls: item for (found, tls), item in self._of_victim.items() if found == sort}
+        return of_sort.get(version_name(version)) or next(iter(of_sort.values()), None)
 
 
 def parse_door(text: str) -> Door:

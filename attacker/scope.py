@@ -65,6 +65,13 @@ def check_loopback(host: str, port: int) -> tuple[str, int]:
     return address, port
 
 
+def check_listen(host: str, port: int) -> tuple[str, int]:
+    """`check_target`, for an address that the attacker is to be a server at: on loopback or, in the lab's container,
+    there. Port 0 stands for any free port."""
+    address, _ = check_target(host, port or 1)
+    return address, port
+
+
 def check_victim(host: str) -> tuple[str, str]:
     """The numeric address of a host on the lab's network, and the interface that leads to it; OutOfScope otherwise."""
     address, _ = check_target(host, 1)

@@ -87,13 +87,21 @@ class Tries:
             self._reporter.report(await attempt(it, play))
 
 
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate that may be anything; ValueError, and nothing else, for what is none."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+
+
 def common_name(certificate: bytes) -> str:
-    """The common name of a certificate in DER; empty where it has none."""
-    names = x509.load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    """The common name of a certificate in DER, empty where it has none; ValueError for what is no certificate."""
+    names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def is_self_signed(certificate: bytes) -> bool:
-    """Whether a certificate in DER names its own subject as its issuer."""
-    parsed = x509.load_der_x509_certificate(certificate)
+    """Whether a certificate in DER names its own subject as its issuer; ValueError for what is no certificate."""
+    parsed = read_certificate(certificate)
     return parsed.issuer == parsed.subject

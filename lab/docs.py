@@ -1,14 +1,24 @@
-"""The tables in docs/matrix.md, generated from the tables that the lab runs on: `python -m lab.docs` writes them."""
+"""Generated documents: `python -m lab.docs` writes docs/matrix.md, from the tables that the lab runs on, and with
+`--claims` docs/claims.md, from a run of everything."""
 
+import asyncio
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
+from lab.claims import CLAIMS, settle, show
+from lab.claims.record import Record
+from lab.embedded import run_embedded
 from lab.expectations import HERSELF, expectation
+from lab.plan import everything
+from lab.run import open_run
 from victim_server.schemes import SCHEMES, VERSIONS
 
 FILE = Path(__file__).parent.parent / "docs" / "matrix.md"
+CLAIMS_FILE = FILE.with_name("claims.md")
 
 _WORDS = {ACCEPTED: "**accepted**", NOT_APPLICABLE: "n/a"}
 
@@ -72,6 +82,17 @@ def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
 
+def claims_text() -> str:
+    """docs/claims.md, out of a fresh run of everything."""
+    with tempfile.TemporaryDirectory() as runs:
+        judgement = asyncio.run(run_embedded(Path(runs), everything(), None, lambda run: None))
+        run = open_run(Path(runs) / judgement.run)
+        return show.document(judgement.run, settle(CLAIMS, Record(run)))
+
+
 if __name__ == "__main__":
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(text())
+    if "--claims" in sys.argv:
+        CLAIMS_FILE.write_text(claims_text())
+    else:
+        FILE.write_text(text())

@@ -2,13 +2,14 @@
 
 import asyncio
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leaks import WIRE, find_leak
+from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
 from lab import control, pki, stages
 from lab.control import Target
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
+SETTLE_SECONDS = 5.0
+"""How long the parts' last reports may take once everything has been tried."""
 POLL_SECONDS = 0.02
 VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 
@@ -32,8 +35,10 @@ Watcher = Callable[[Run], object]
 """Called whenever something new has happened in the run."""
 
 
-async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Watcher) -> Judgement:
-    """One whole run, from issuing to verdicts; writes verdicts.json.
+async def run_embedded(
+    runs: Path, plan: Plan, first_port: int | None, watch: Watcher, keep_bundle: bool = False
+) -> Judgement:
+    """One whole run, from issuing to verdicts; writes verdicts.json. With `keep_bundle` alice's stays in her folder.
 
     `first_port` and the ports after it are the gateways' and then the relay's; None takes free ones. Raises RunError,
     PkiError, or PartFailed when a part ends before its time, with its words.
@@ -46,10 +51,18 @@ async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Wa
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
         log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
         folder = keys / VICTIM_CLIENT
-        issued = pki.issue(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type, attacker=keys / ATTACKER)
+        issued = pki.issue(
+            *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
+            attacker=keys / ATTACKER,
+            shop=ROGUE_SERVER.id in plan.leaks,
+        )
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
+        if keep_bundle:
+            for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
+                folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
+                shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
         ports = _ports(plan, first_port)
         setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)))
         async with Supervisor() as parts:
@@ -97,7 +110,8 @@ class _Lab:
         for leak in later:
             await self._let_happen(leak)
         await self._control(log)
-        return await self._until(lambda: judge(self.run))
+        async with asyncio.timeout(SETTLE_SECONDS):
+            return await self._until(lambda: judge(self.run))
 
     async def _let_happen(self, leak: str) -> None:
         """One leak other than the wire's, to its end."""

@@ -16,6 +16,10 @@ from victim_server.schemes import find_scheme
 
 OCTETS_A_LINE = 24
 SHOWN_LINES = 3
+NOT_HER_HELLO = (
+    "Her own ClientHello would not help: in TLS 1.3 all that follows is under keys that depend on its key share, whose "
+    "secret never left her."
+)
 
 
 def explain(verdict: Verdict, all_bytes: bool) -> Iterator[ConsoleRenderable]:
@@ -49,6 +53,8 @@ def explain(verdict: Verdict, all_bytes: bool) -> Iterator[ConsoleRenderable]:
     if evidence.proof:
         yield Text("\nWhy the proof does not fit:", "bold")
         yield from _reason(evidence.proof)
+        if verdict.tls == "1.3" and evidence.proof.difference and evidence.proof.difference.message == "ClientHello":
+            yield Text(NOT_HER_HELLO)
 
 
 def _messages(messages: tuple[Sent, ...], all_bytes: bool) -> Iterator[ConsoleRenderable]:

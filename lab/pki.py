@@ -40,6 +40,8 @@ OTHER_CUSTOMERS = ("bob", "carol")
 """They have certificates that the server issued, and nothing to do here but to be in its register."""
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
+SHOP_NAME = "shop.example"
+SHOP_NAMES = (SHOP_NAME, "rogue-server", "localhost")
 VALIDITY = timedelta(days=30)
 
 CA_FILE = "ca.pem"
@@ -55,6 +57,7 @@ CLIENT_SELF_SIGNED_P12 = f"{SELF_SIGNED}.p12"
 CLIENT_SELF_SIGNED_P12_PASSWORD = f"{CLIENT_SELF_SIGNED_P12}.password"
 ATTACKER_PEM = f"{ATTACKER}.pem"
 ATTACKER_SELF_SIGNED_PEM = f"{ATTACKER}-self-signed.pem"
+SHOP_PEM = "shop.pem"
 
 
 class PkiError(Exception):
@@ -119,11 +122,20 @@ def new_authority(name: str = "certreplay lab authority", now: datetime | None =
 
 def new_server(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
     """The bank's certificate, for its name, its container's name and loopback."""
+    return _new_server(authority, SERVER_NAMES, key_type, now)
+
+
+def new_shop(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+    """The certificate of a shop that alice uses, too, for its name, its container's name and loopback."""
+    return _new_server(authority, SHOP_NAMES, key_type, now)
+
+
+def _new_server(authority: Identity, names: tuple[str, ...], key_type: KeyType, now: datetime | None) -> Identity:
     key = new_key(key_type)
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in SERVER_NAMES]
-    names += [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
-    return _issued(authority, subject, key, names, ExtendedKeyUsageOID.SERVER_AUTH, now)
+    alternative: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternative += [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    return _issued(authority, subject, key, alternative, ExtendedKeyUsageOID.SERVER_AUTH, now)
 
 
 def new_client(
@@ -157,7 +169,7 @@ class Issued:
 
     `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
     server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
-    the attacker has as an ordinary customer, None where she is none.
+    the attacker has as an ordinary customer, None where she is none, and `shop_pem` what she has as a shop's owner.
     """
 
     authority: Identity
@@ -165,6 +177,7 @@ class Issued:
     client: Identity
     client_self_signed: Identity
     mallory: Bundles | None
+    shop_pem: Path | None
     ca_pem: Path
     server_pem: Path
     register: Path
@@ -177,13 +190,20 @@ class Issued:
 
 
 def issue(
-    public: Path, server: Path, client: Path, key_type: KeyType = "p256", *, attacker: Path | None = None
+    public: Path,
+    server: Path,
+    client: Path,
+    key_type: KeyType = "p256",
+    *,
+    attacker: Path | None = None,
+    shop: bool = False,
 ) -> Issued:
     """Issues everything into these folders, which are made where they are missing.
 
-    Without a folder `attacker` mallory is no customer and gets nothing. Files with a private key or a password are
-    readable by their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError
-    where a file is already there, or cannot be written. The authority's key is not kept.
+    Without a folder `attacker` mallory is no customer and gets nothing; with `shop` she has a shop as well. Files with
+    a private key or a password are readable by their owner alone; one password opens both of alice's PKCS#12 files.
+    Nothing is overwritten: PkiError where a file is already there, or cannot be written. The authority's key is not
+    kept.
     """
     authority = new_authority()
     issued = Issued(
@@ -192,6 +212,7 @@ def issue(
         client=new_client(authority, CUSTOMER, key_type),
         client_self_signed=new_self_signed_client(CUSTOMER, key_type),
         mallory=_mallory(authority, attacker, key_type) if attacker else None,
+        shop_pem=attacker / SHOP_PEM if attacker and shop else None,
         ca_pem=public / CA_FILE,
         server_pem=server / SERVER_PEM,
         register=server / REGISTER,
@@ -226,6 +247,8 @@ def issue(
     if issued.mallory:
         _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
         _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
+    if issued.shop_pem:
+        _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
     return issued
 
 

@@ -78,6 +78,11 @@ def full_matrix(
     return plan
 
 
+def everything(key_type: KeyType = "p256") -> Plan:
+    """Every move, everywhere, with what comes by every leak."""
+    return full_matrix(key_type=key_type, leaks=())
+
+
 def key_types(wanted: Iterable[str]) -> tuple[KeyType, ...]:
     """The kinds of keys of these names; PlanError for one that there isn't."""
     chosen = _chosen("key type", tuple(wanted), KEY_TYPES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from lab.events import CertificateCaptured, MoveTried
 from lab.tls import keys, proof
 from lab.tls.errors import Abort
-from lab.tls.messages import CertificateVerify, Message, ServerHello
+from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
 from lab.tls.messages13 import is_retry, parse
 from lab.tls.proof import Challenge, PublicKey
 from lab.tls.transcript import Transcript
@@ -50,8 +51,9 @@ class ProofReason:
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
     """What became of the proof in an attempt; None where none was sent or the captured transcript isn't whole."""
-    version = TLS13 if tried.tls == "1.3" else TLS12
+    version, seen_in = _version(tried.tls), _version(captured.tls)
     sent = _messages(tried)
+    made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
     at = next(
         (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
     )
@@ -59,9 +61,8 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
         return None
     answer = parse(sent[at][1], version)
     assert isinstance(answer, CertificateVerify)
-    key = proof.public_key(_first_certificate(captured))
-    then = proof.challenge12(b"".join(map(bytes.fromhex, captured.transcript)), proof.SCHEME_IDS)
-    now = _server_challenge(sent[:at], version)
+    key = proof.public_key(_chain(bytes.fromhex(captured.message), seen_in)[0])
+    then, now = _challenge(made_over, seen_in), _challenge(sent[:at], version)
     hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
     return ProofReason(
         scheme=proof.scheme_name(answer.scheme),
@@ -69,7 +70,7 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
         hash=hash_.name,
         captured_hash=keys.digest(then.content, hash_).hex(),
         server_hash=keys.digest(now.content, hash_).hex(),
-        difference=_difference(captured, sent[:at], version),
+        difference=_difference(_parsed(made_over, seen_in), _parsed(sent[:at], version)),
         fits_captured=_fits(key, then, answer),
         fits_server=_fits(key, now, answer),
     )
@@ -80,7 +81,8 @@ def _messages(tried: MoveTried) -> list[tuple[str, bytes]]:
     return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
 
 
-def _server_challenge(sent: list[tuple[str, bytes]], version: int) -> Challenge:
+def _challenge(sent: list[tuple[str, bytes]], version: int) -> Challenge:
+    """What a proof has to sign after these messages."""
     if version == TLS12:
         return proof.challenge12(b"".join(raw for _, raw in sent), proof.SCHEME_IDS)
     transcript, suite = Transcript(), keys.TLS13_SUITES[0]
@@ -102,15 +104,28 @@ def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bo
     return True
 
 
-def _first_certificate(captured: CertificateCaptured) -> bytes:
-    message: Any = parse(bytes.fromhex(captured.message), TLS12)
-    certificate: bytes = message.chain[0]
-    return certificate
+def presented(tried: MoveTried) -> frozenset[str]:
+    """The fingerprints of the certificates that an attempt sent, in hex."""
+    version = _version(tried.tls)
+    own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
+    return frozenset(sha256(der).hexdigest() for raw in own for der in _chain(raw, version))
 
 
-def _difference(captured: CertificateCaptured, sent: list[tuple[str, bytes]], version: int) -> Difference | None:
-    then = [parse(bytes.fromhex(raw), TLS12) for raw in captured.transcript]
-    now = [parse(raw, version) for _, raw in sent]
+def _chain(certificate_message: bytes, version: int) -> tuple[bytes, ...]:
+    message: Any = parse(certificate_message, version)
+    chain: tuple[bytes, ...] = message.chain
+    return chain
+
+
+def _version(name: str) -> int:
+    return TLS13 if name == "1.3" else TLS12
+
+
+def _parsed(messages: list[tuple[str, bytes]], version: int) -> list[Message]:
+    return [parse(raw, version) for _, raw in messages]
+
+
+def _difference(then: list[Message], now: list[Message]) -> Difference | None:
     for ours, theirs in zip(then, now, strict=False):
         if type(ours) is not type(theirs):
             return Difference(theirs.name, "the message itself", ours.name, theirs.name)

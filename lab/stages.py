@@ -5,17 +5,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from attacker.leaks import DATABASE, LOG, SELF_SIGNED
+from attacker.leaks import DATABASE, LOG, ROGUE_SERVER, SELF_SIGNED
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
 from lab.run import ATTACKER, VICTIM_CLIENT, VICTIM_SERVER, Folders
 from lab.supervisor import Part
+from victim_server import access_log
 from victim_server.schemes import find_scheme
-from victim_server.service import ACCESS_LOG_NAME
 
 HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.25
+SHOP_LOGINS = ("shop", "shop, self-signed")
+"""What alice calls her logins at the shop, with one bundle and the other."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,26 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
     return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
 
 
+def rogue_server(setting: Setting) -> Stage:
+    """Alice logs in once at a shop, too, with each of her bundles; the shop is mallory's."""
+    issued = setting.issued
+    (port,) = free_ports(1)
+    url = f"https://localhost:{port}"
+    alice = _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={login}={url}" for login in SHOP_LOGINS),
+        f"--bundle={SHOP_LOGINS[0]}={issued.client_pem}",
+        f"--bundle={SHOP_LOGINS[1]}={issued.client_self_signed_pem}",
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        may_end=(0, 1),
+    )
+    shop = (f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}")
+    return Stage(_attacker(setting, ROGUE_SERVER.id, *doors(setting), *shop), (alice,))
+
+
 def database(setting: Setting) -> Stage:
     """The bank's register gets out."""
     return Stage(_attacker(setting, DATABASE.id, *doors(setting), f"--file={setting.issued.register}"))
@@ -85,11 +107,15 @@ def database(setting: Setting) -> Stage:
 
 def log(setting: Setting) -> Stage:
     """The gateways' access log gets out."""
-    file = setting.folders.part(VICTIM_SERVER) / ACCESS_LOG_NAME
+    file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
     return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
 
 
-LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {DATABASE.id: database, LOG.id: log}
+LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
+    ROGUE_SERVER.id: rogue_server,
+    DATABASE.id: database,
+    LOG.id: log,
+}
 """The stages of the leaks other than the wire's, each of which ends when the attacker is done."""
 
 

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attacker.leaks import WIRE
+from attacker.leaks import WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
 from attacker.search import MAX_HITS
@@ -24,6 +24,11 @@ from lab.events import (
     RunStarted,
     UnknownEvent,
 )
+from lab.leak_story import tell_leak
+from lab.lines import Lines
+from lab.lines import facts as facts
+from lab.lines import printable as printable
+from lab.pki import CUSTOMER
 from lab.plan import Plan
 from lab.run import ATTACKER, Run
 from lab.verdicts import (
@@ -47,7 +52,7 @@ QUESTION = (
     "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the certificate enough?"
 )
 
-Lines: TypeAlias = Iterator[ConsoleRenderable]
+Tell: TypeAlias = Callable[[Run, Judgement | None], Lines | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Act:
     """A part of the story: its heading, and what is told, None as long as the run hasn't got there."""
 
     title: str
-    tell: Callable[[Run, Judgement | None], Lines | None]
+    tell: Tell
 
 
 class Teller:
@@ -123,17 +128,20 @@ def _tell_issued(issued: BundleIssued) -> Lines:
     )
 
 
+_BETWEEN = {
+    "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
+    "arp": "Mallory tells each victim by ARP that she is the other; her kernel forwards what they send.",
+}
+"""The positions on the wire; other leaks have acts of their own."""
+
+
 def _position(run: Run, judgement: Judgement | None) -> Lines | None:
-    position = run.first(PositionTaken)
+    position = next((taken for taken in run.all(PositionTaken) if taken.kind in _BETWEEN), None)
     return _tell_position(position) if position else None
 
 
 def _tell_position(position: PositionTaken) -> Lines:
-    how = {
-        "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
-        "arp": "Mallory tells each victim by ARP that she is the other; her kernel forwards what they send.",
-    }
-    yield Text(how.get(position.kind, position.kind))
+    yield Text(_BETWEEN[position.kind])
     for line in position.detail:
         yield Text(f"  {line}")
 
@@ -192,7 +200,7 @@ def _tell_tls13(run: Run, seen: HandshakeSeen) -> Lines:
     )
 
 
-def _door(scheme: Scheme, version: str) -> Callable[[Run, Judgement | None], Lines | None]:
+def _door(scheme: Scheme, version: str) -> Tell:
     def tell(run: Run, judgement: Judgement | None) -> Lines | None:
         docket = Docket(run)
         there = scheme in docket.schemes.values() and not missing_verdicts(docket, WIRE.id, scheme, version)
@@ -242,6 +250,10 @@ def due(verdict: Verdict) -> str:
     by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]
     by += [f"HTTP {status}" for status in verdict.evidence.expected_statuses]
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
+
+
+def _leak(leak_id: str) -> Tell:
+    return lambda run, judgement: tell_leak(run, find_leak(leak_id))
 
 
 def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
@@ -306,7 +318,7 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
             yield Text(f"  {error}")
         return
     yield verdict_table(judgement)
-    moved = list(run.all(MoneyMoved))
+    moved = [transfer for transfer in run.all(MoneyMoved) if transfer.customer == CUSTOMER]
     if moved:
         lost = sum(transfer.amount for transfer in moved)
         yield Text(f"Alice's account at the bank: {moved[0].balance + moved[0].amount} before, {lost} gone.")
@@ -345,26 +357,14 @@ def _answer(judgement: Judgement) -> str:
         return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
     opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
     held = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
+    on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
+    crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: the one that crossed the wire opened "
-        f"{', '.join(sorted(opened))}, and the {len(held)} refusals at {', '.join(sorted({v.scheme for v in held}))} "
-        f"rest on the one thing that never crossed it, alice's key, which must sign every handshake anew."
+        f"So why isn't the certificate enough? Because it isn't a secret: the one that {crossed} opened "
+        f"{', '.join(sorted(opened)) or 'nothing here'}, and the {len(held)} refusals at "
+        f"{', '.join(sorted({v.scheme for v in held})) or 'none'} "
+        f"rest on the one thing that never {never}, alice's key, which must sign every handshake anew."
     )
-
-
-def facts(*facts: tuple[str, str | Text]) -> Table:
-    """Aligned names and values."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(name, Text(printable(value)) if isinstance(value, str) else value)
-    return table
-
-
-def printable(text: str) -> str:
-    """Without control characters: names in certificates are whatever their issuer wrote, terminal commands too."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _dump(fields: Iterator[Field]) -> Padding:
@@ -383,14 +383,15 @@ def _dump(fields: Iterator[Field]) -> Padding:
 
 def acts(plan: Plan) -> tuple[Act, ...]:
     """The acts of a run with this plan, numbered; the doors that ask for less come first."""
-    doors = sorted(plan.doors(), key=lambda door: door[0].checks_proof)
-    told: list[tuple[str, Callable[[Run, Judgement | None], Lines | None]]] = [
-        ("Issued", _issued),
-        ("In between", _position),
-        ("On the wire", _wire),
-        *((f"At the door `{scheme.id}`, TLS {version}", _door(scheme, version)) for scheme, version in doors),
-        ("Over TLS 1.3", _tls13),
-        ("Controls", _controls),
-        ("Verdicts", _verdicts),
-    ]
+    told: list[tuple[str, Tell]] = [("Issued", _issued)]
+    if WIRE.id in plan.leaks:
+        doors = sorted(plan.doors(), key=lambda door: door[0].checks_proof)
+        told += [
+            ("In between", _position),
+            ("On the wire", _wire),
+            *((f"At the door `{scheme.id}`, TLS {version}", _door(scheme, version)) for scheme, version in doors),
+            ("Over TLS 1.3", _tls13),
+        ]
+    told += [(find_leak(leak).title, _leak(leak)) for leak in plan.leaks if leak != WIRE.id]
+    told += [("Controls", _controls), ("Verdicts", _verdicts)]
     return tuple(Act(f"{number}. {title}", tell) for number, (title, tell) in enumerate(told, start=1))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from attacker.leaks import WIRE, find_leak
+from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
@@ -31,7 +31,7 @@ from lab.events import (
 from lab.expectations import Expectation, expectation
 from lab.pki import CUSTOMER
 from lab.plan import Plan, short_story
-from lab.reasons import ProofReason, proof_reason
+from lab.reasons import ProofReason, presented, proof_reason
 from lab.run import Run
 from lab.tls.alerts import alert_name
 from victim_server.schemes import Scheme, find_scheme
@@ -233,7 +233,8 @@ def missing(docket: Docket) -> list[str]:
     for leak in docket.plan.leaks:
         if not captured(docket.run, leak):
             what = "captured together with its proof" if leak == WIRE.id else f"had by the leak {leak}"
-            lacking.append(f"no client certificate was {what}")
+            failures = _failures_elsewhere(docket) if leak == ROGUE_SERVER.id else []
+            lacking.append(f"no client certificate was {what}{_because(failures)}")
     if WIRE.id in docket.plan.leaks and not has_seen_tls13(docket.run):
         lacking.append("alice's login over TLS 1.3 was not seen")
     listening = {scheme.id for scheme in docket.schemes.values()}
@@ -247,6 +248,14 @@ def missing(docket: Docket) -> list[str]:
         elif listening:
             lacking.append(f"the gateway of {scheme.id} is not listening")
     return lacking
+
+
+def _failures_elsewhere(docket: Docket) -> list[str]:
+    """Why alice did not get in at a server that is none of the bank's."""
+    schemes = {scheme.id for scheme in docket.schemes.values()}
+    return [
+        f"{failure.url}: {failure.reason}" for failure in docket.run.all(LoginFailed) if failure.scheme not in schemes
+    ]
 
 
 def missing_controls(docket: Docket, scheme: Scheme, version: str) -> list[str]:
@@ -394,7 +403,10 @@ def _nothing(expected: Expectation) -> Evidence:
 
 
 def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
-    seen = next((one for one in run.all(CertificateCaptured) if one.proof and _is_of(one, tried)), None)
+    """Held against the sight that the attempt was made of: of the same certificate, rather in the same version."""
+    sights = [seen for seen in run.all(CertificateCaptured) if seen.proof and _is_of(seen, tried)]
+    shown = presented(tried)
+    seen = max(sights, key=lambda seen: (seen.sha256 in shown, seen.tls == tried.tls), default=None)
     return proof_reason(seen, tried) if seen else None
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+FILE_NAME = "access.log"
 MAX_OCTETS = 1 << 26
 
 

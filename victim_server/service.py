@@ -19,14 +19,12 @@ from lab.events import EventLog, GatewayListening, PartStopped, Reporter, Troubl
 from lab.parts import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
-from victim_server import bank, register
-from victim_server.access_log import AccessLog
+from victim_server import access_log, bank, register
 from victim_server.gateway import Gateway, Limits
 from victim_server.schemes import VERSIONS, GatewayFiles, Scheme
 
 PART = "victim-server"
 KEY_LOG_NAME = "keys.log"
-ACCESS_LOG_NAME = "access.log"
 BACKLOG = 512
 
 
@@ -94,14 +92,14 @@ async def running(
     """Bank and gateways, one a listener, as long as the block lasts."""
     key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     gateways: list[Gateway] = []
-    access_log = AccessLog(settings.folder / ACCESS_LOG_NAME) if settings.access_log else None
+    requests_log = access_log.AccessLog(settings.folder / access_log.FILE_NAME) if settings.access_log else None
     try:
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:
             for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
                 versions = scheme.served(settings.versions)
                 authentication = scheme.authentication(replace(files, versions=versions))
-                gateway = Gateway(scheme, authentication, bank_socket, reporter, key_log, settings.limits, access_log)
+                gateway = Gateway(scheme, authentication, bank_socket, reporter, key_log, settings.limits, requests_log)
                 gateways.append(gateway)
                 await gateway.open(listener)
                 host, port = listener.getsockname()[:2]
@@ -112,8 +110,8 @@ async def running(
                 await asyncio.gather(*(gateway.close() for gateway in gateways))
     finally:
         os.close(key_log)
-        if access_log:
-            access_log.close()
+        if requests_log:
+            requests_log.close()
 
 
 def _rsa_bundle(path: Path | None) -> Path | None:

@@ -1,0 +1,250 @@
+"""The claims, and for each the query on a run that settles it."""
+
+from attacker.leaks import DATABASE, ROGUE_SERVER, WIRE
+from lab.claims.claim import Claim, Settled, Verdict, numbers
+from lab.claims.record import Found, Record, Tried
+from lab.events import CaptureSearched, CertificateCaptured, HandshakeSeen, LoggedIn
+from lab.pki import CUSTOMER
+from lab.run import VICTIM_CLIENT
+
+QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
+
+_CHECKING = ("mtls", "pinned-mtls")
+"""The schemes that check the proof, as the RFCs have it."""
+_BLIND = ("certificate-only", "pinned-certificate-only")
+"""The schemes that ask for the certificate only."""
+
+
+def _in_the_clear(record: Record, tls: str) -> list[Found[CertificateCaptured]]:
+    """Alice's own certificates, read off the wire in a version."""
+    return record.all(
+        CertificateCaptured,
+        lambda seen: (seen.leak, seen.tls) == (WIRE.id, tls) and bool(seen.message) and seen.sha256 in record.issued,
+    )
+
+
+def _logins(record: Record, *, tls: str = "", scheme: str = "") -> list[Found[LoggedIn]]:
+    """Alice's own logins; she verifies the server each time."""
+    return record.all(
+        LoggedIn, lambda login: tls in ("", login.tls) and scheme in ("", login.scheme), part=VICTIM_CLIENT
+    )
+
+
+def _at(record: Record, schemes: tuple[str, ...], leak: str = "", tls: str = "", move: str = "") -> list[Tried]:
+    return [tried for one in schemes for tried in record.attempts(leak=leak, scheme=one, tls=tls, move=move)]
+
+
+def _accepted(tried: list[Tried]) -> list[Tried]:
+    return [one for one in tried if one.accepted]
+
+
+def _refused(tried: list[Tried]) -> list[Tried]:
+    return [one for one in tried if not one.accepted]
+
+
+def _count(tried: list[Tried]) -> str:
+    return f"{len(_accepted(tried))} of {len(tried)} attempts got in"
+
+
+def certificate_in_the_clear(record: Record) -> Settled | None:
+    logins = _logins(record, tls="1.2")
+    if not logins:
+        return None
+    seen = _in_the_clear(record, "1.2")
+    if not seen:
+        return Settled(Verdict.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(logins))
+    because = f"a passive listener read {len(seen)} Certificate messages with alice's certificates in plaintext"
+    return Settled(Verdict.HOLDS, because, numbers(seen, logins))
+
+
+def server_tls_protects(record: Record) -> Settled | None:
+    logins, seen = _logins(record, tls="1.2"), _in_the_clear(record, "1.2")
+    if not logins:
+        return None
+    if not seen:
+        return Settled(Verdict.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))
+    used = _accepted(_at(record, _BLIND, leak=WIRE.id))
+    because = "alice verified the server and was let in, and yet her certificate was read on the way"
+    because += f" and opened {_schemes(used)}" if used else ""
+    return Settled(Verdict.FAILS, because, numbers(seen, logins, used))
+
+
+def checking_adds_nothing(record: Record) -> Settled | None:
+    checked, unchecked = _at(record, _CHECKING, leak=WIRE.id), _at(record, _BLIND, leak=WIRE.id)
+    searched = record.all(CaptureSearched)
+    controls = [control for scheme in _CHECKING for control in record.controls(scheme)]
+    if not (checked and unchecked and searched and controls):
+        return None
+    in_sight = [one for one in searched if one.event.key_at]
+    if _accepted(checked) or in_sight or not _accepted(unchecked):
+        because = f"with the check {_count(checked)}, without it {_count(unchecked)}"
+        because += "; the key itself was in the capture" if in_sight else ""
+        return Settled(Verdict.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
+    because = (
+        "stored together, they don't travel together: the certificate crossed the wire and the key did not; with the "
+        f"check {_count(checked)}, without it {_count(unchecked)}"
+    )
+    return Settled(Verdict.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
+
+
+def only_the_issuer_is_fooled(record: Record) -> Settled | None:
+    pinned = _at(record, ("pinned-certificate-only",), leak=ROGUE_SERVER.id)
+    others = _at(record, ("certificate-only",), leak=ROGUE_SERVER.id)
+    if not (pinned and others):
+        return None
+    fooled, issuer = _accepted(others), _accepted(pinned)
+    if not fooled:
+        return Settled(Verdict.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
+    because = (
+        "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued and alone takes "
+        f"fooled nobody but the bank ({_count(pinned)} there)"
+    )
+    condition = "the certificate is worth something at its issuer's only; and its issuer is whom it should not fool"
+    return Settled(Verdict.CONDITIONAL, because, numbers(fooled, issuer), condition)
+
+
+def whoever_saw_it_is_her(record: Record) -> Settled | None:
+    blind, checking = (_at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (_BLIND, _CHECKING))
+    if not (blind and checking):
+        return None
+    because = f"where no proof is asked for {_count(blind)}, where it is checked {_count(checking)}"
+    evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking))
+    if _accepted(blind) and _accepted(checking):
+        return Settled(Verdict.HOLDS, because, evidence)
+    if _accepted(blind):
+        return Settled(Verdict.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
+    return Settled(Verdict.FAILS, because, evidence)
+
+
+def privacy_but_not_identity(record: Record) -> Settled | None:
+    checking, blind = _at(record, _CHECKING), _at(record, _BLIND)
+    seen = record.all(CertificateCaptured, lambda seen: seen.sha256 in record.issued and CUSTOMER in seen.subject)
+    if not (checking and blind and seen):
+        return None
+    leaks = sorted({one.event.leak for one in checking})
+    because = (
+        f"it names {seen[0].event.subject} to whoever reads it; by the leaks {', '.join(leaks)} "
+        f"{_count(checking)} where the proof is checked, and {_count(blind)} where it isn't"
+    )
+    evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
+    if _accepted(checking):
+        return Settled(Verdict.FAILS, because, evidence)
+    if _accepted(blind):
+        return Settled(Verdict.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
+    return Settled(Verdict.HOLDS, because, evidence)
+
+
+def database_is_a_liability(record: Record) -> Settled | None:
+    names = sorted({seen.event.subject for seen in record.all(CertificateCaptured, lambda s: s.leak == DATABASE.id)})
+    blind = record.attempts(leak=DATABASE.id, scheme="pinned-certificate-only", move="omit-proof", customer="")
+    checking = record.attempts(leak=DATABASE.id, scheme="pinned-mtls", customer="")
+    if not (names and blind and checking):
+        return None
+    fallen = {one.event.customer for one in _accepted(blind)}
+    because = (
+        f"of {len(names)} customers in the leaked register {len(fallen)} fell at once where their certificates are "
+        f"passwords; with the same register {_count(checking)} where the proof is checked"
+    )
+    evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking), each=4)
+    return Settled(Verdict.HOLDS if fallen and not _accepted(checking) else Verdict.FAILS, because, evidence)
+
+
+def tls13_encrypts(record: Record) -> Settled | None:
+    logins = _logins(record, tls="1.3")
+    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
+    searched = record.all(CaptureSearched)
+    if not (logins and handshakes and searched):
+        return None
+    places = {f"{one.event.client} to {one.event.server}" for one in handshakes}
+    in_sight = [one for one in searched if one.event.certificate_at and _within(one.event.certificate_at, places)]
+    read = _in_the_clear(record, "1.3")
+    if read or in_sight:
+        return Settled(Verdict.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
+    because = f"alice logged in {len(logins)} times over TLS 1.3; her certificate was nowhere in what the wire showed"
+    return Settled(Verdict.HOLDS, because, numbers(handshakes, logins, searched))
+
+
+def self_signed_is_useless(record: Record) -> Settled | None:
+    logins, tried = _logins(record, scheme="pinned-mtls"), _at(record, ("pinned-mtls",))
+    controls = record.controls("pinned-mtls")
+    if not (logins and tried and controls):
+        return None
+    if got_in := _accepted(tried):
+        return Settled(Verdict.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
+    because = f"the server knows the certificates that it issued: alice is let in, and {_count(tried)} without her key"
+    return Settled(Verdict.FAILS, because, numbers(logins, _refused(tried), controls))
+
+
+def _within(found: tuple[str, ...], connections: set[str]) -> bool:
+    return any(place.startswith(tuple(connections)) for place in found)
+
+
+def _schemes(tried: list[Tried]) -> str:
+    return " and ".join(dict.fromkeys(one.scheme.id for one in tried))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "certificate-in-the-clear",
+        ANSWER,
+        "In TLS 1.2 the client's Certificate message is not encrypted.",
+        "A passive listener on alice's way to the bank reads what she sends.",
+        certificate_in_the_clear,
+    ),
+    Claim(
+        "server-tls-protects",
+        QUESTIONER,
+        "The server authenticates itself by TLS, so a man in the middle never gets to see the client's certificate.",
+        "Alice verifies the bank in every login; does the listener have her certificate nevertheless?",
+        server_tls_protects,
+    ),
+    Claim(
+        "checking-adds-nothing",
+        QUESTIONER,
+        "Key and certificate are stored together; whoever has one has the other, so checking the key adds nothing.",
+        "Is the key anywhere in the capture that has the certificate? What opens with the certificate alone?",
+        checking_adds_nothing,
+    ),
+    Claim(
+        "only-the-issuer-is-fooled",
+        COMMENT,
+        "Nobody but the server that issued the certificate could be fooled with it.",
+        "A shop keeps what alice shows it, and tries that at doors that trust an authority and at the issuer's own.",
+        only_the_issuer_is_fooled,
+    ),
+    Claim(
+        "whoever-saw-it-is-her",
+        ANSWER,
+        "Whoever was ever shown the certificate could pass for its owner.",
+        "A shop that alice properly verified keeps what she showed and tries it at the bank.",
+        whoever_saw_it_is_her,
+    ),
+    Claim(
+        "privacy-but-not-identity",
+        ANSWER,
+        "A leaked certificate costs its owner privacy, but not her identity.",
+        "Every leak and every move, where the proof is checked and where it isn't.",
+        privacy_but_not_identity,
+    ),
+    Claim(
+        "database-is-a-liability",
+        ANSWER,
+        "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
+        "The bank's register leaks; everybody in it is tried where the certificate is enough and where it isn't.",
+        database_is_a_liability,
+    ),
+    Claim(
+        "tls13-encrypts",
+        COMMENT,
+        "TLS 1.3 encrypts the client's Certificate.",
+        "The same client over TLS 1.3, and a search of the whole capture for her certificate.",
+        tls13_encrypts,
+    ),
+    Claim(
+        "self-signed-is-useless",
+        COMMENT,
+        "Authenticating clients with self-signed certificates is useless, as nobody vouches for them.",
+        "The bank knows the self-signed certificates that it issued, and checks the proof.",
+        self_signed_is_useless,
+    ),
+)

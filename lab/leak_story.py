@@ -1,0 +1,79 @@
+"""The story's acts about the leaks other than the wire's: how it got out, what mallory has, what that opens."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from attacker.leaks import Leak
+from attacker.replay import ACCEPTED, NOT_APPLICABLE
+from lab.events import CertificateCaptured, LoggedIn, MoveTried, PositionTaken
+from lab.lines import Lines, facts
+from lab.pki import CUSTOMER
+from lab.run import Run
+from lab.verdicts import Docket, door_verdicts, missing_verdicts
+from victim_server.schemes import Scheme
+
+MAX_NAMES = 10
+
+
+def tell_leak(run: Run, leak: Leak) -> Lines | None:
+    """The act about one leak; None as long as it isn't over."""
+    docket = Docket(run)
+    seen = [one for one in run.all(CertificateCaptured) if one.leak == leak.id]
+    doors = [(scheme, version) for scheme, version in docket.plan.doors() if scheme.trusts in leak.certificates]
+    over = docket.schemes and not any(missing_verdicts(docket, leak.id, *door) for door in doors)
+    return _tell(docket, leak, seen, doors) if seen and over else None
+
+
+def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: list[tuple[Scheme, str]]) -> Lines:
+    yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
+    taken = [one for one in docket.run.all(PositionTaken) if one.kind == leak.id]
+    yield facts(
+        *(("mallory is", line) for one in taken for line in one.detail), *_logins(docket.run, seen), *_had(seen)
+    )
+    yield Text("What that opens:")
+    yield facts(*((f"  {door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
+    if others := _others(docket, leak):
+        yield Text(f"And not alice's account alone, but those of {', '.join(others)} as well.", "bold red")
+
+
+def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
+    """Where alice logged in and was seen by the one whom she logged in at."""
+    ports = {one.server.rpartition(":")[2] for one in seen if one.client}
+    logins = [login for login in run.all(LoggedIn) if login.url.rpartition(":")[2] in ports]
+    for url in dict.fromkeys(login.url for login in logins):
+        versions = sorted({login.tls for login in logins if login.url == url})
+        yield "alice sees", f"{url}: its certificate is right, and she is logged in (TLS {' and '.join(versions)})"
+
+
+def _had(seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
+    """Each certificate once, and what came with it."""
+    versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
+    for one in seen:
+        versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
+    for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
+        sort = "self-signed" if issuer == subject else f"from {issuer}"
+        what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else "no proof"
+        yield "mallory has", f"the certificate of {subject}, {sort}; {what}; no key"
+    if len(versions) > MAX_NAMES:
+        yield "", f"and {len(versions) - MAX_NAMES} more"
+
+
+def _opened(docket: Docket, leak: Leak, scheme: Scheme, version: str) -> Text:
+    tried = [one for one in door_verdicts(docket, leak.id, scheme, version) if one.outcome != NOT_APPLICABLE]
+    opened = [one.move for one in tried if one.outcome == ACCEPTED]
+    text = Text(f"opened by {', '.join(opened)}", "red") if opened else Text(f"nothing: {len(tried)} refusals", "green")
+    odd = [one.move for one in tried if not one.as_expected]
+    return text.append(f"  FINDING: {', '.join(odd)}", "bold yellow") if odd else text
+
+
+def _others(docket: Docket, leak: Leak) -> list[str]:
+    """Other customers whose accounts were opened too."""
+    return sorted(
+        {
+            tried.customer
+            for tried in docket.run.all(MoveTried)
+            if tried.leak == leak.id and tried.outcome == ACCEPTED and tried.customer != CUSTOMER
+        }
+    )
