@@ -170,6 +170,7 @@ class Issued:
     `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
     server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
     the attacker has as an ordinary customer, None where she is none, and `shop_pem` what she has as a shop's owner.
+    `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
     """
 
     authority: Identity
@@ -180,6 +181,7 @@ class Issued:
     shop_pem: Path | None
     ca_pem: Path
     server_pem: Path
+    server_rsa_pem: Path | None
     register: Path
     client_pem: Path
     client_p12: Path
@@ -197,15 +199,17 @@ def issue(
     *,
     attacker: Path | None = None,
     shop: bool = False,
+    rsa_transport: bool = False,
 ) -> Issued:
     """Issues everything into these folders, which are made where they are missing.
 
-    Without a folder `attacker` mallory is no customer and gets nothing; with `shop` she has a shop as well. Files with
-    a private key or a password are readable by their owner alone; one password opens both of alice's PKCS#12 files.
-    Nothing is overwritten: PkiError where a file is already there, or cannot be written. The authority's key is not
-    kept.
+    Without a folder `attacker` mallory is no customer and gets nothing; with `shop` she has a shop as well. With
+    `rsa_transport` the server has a bundle with an RSA key, too. Files with a private key or a password are readable by
+    their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError where a file
+    is already there, or cannot be written. The authority's key is not kept.
     """
     authority = new_authority()
+    more_server_keys = rsa_transport and key_type != "rsa"
     issued = Issued(
         authority=authority,
         server=new_server(authority, key_type),
@@ -215,6 +219,7 @@ def issue(
         shop_pem=attacker / SHOP_PEM if attacker and shop else None,
         ca_pem=public / CA_FILE,
         server_pem=server / SERVER_PEM,
+        server_rsa_pem=server / (SERVER_RSA_PEM if more_server_keys else SERVER_PEM) if rsa_transport else None,
         register=server / REGISTER,
         client_pem=client / CLIENT_PEM,
         client_p12=client / CLIENT_P12,
@@ -247,21 +252,11 @@ def issue(
     if issued.mallory:
         _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
         _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
+    if issued.server_rsa_pem and more_server_keys:
+        _write(issued.server_rsa_pem, new_server(authority, "rsa").bundle_pem(), 0o600)
     if issued.shop_pem:
         _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
     return issued
-
-
-def issue_rsa_server(issued: Issued) -> Path:
-    """A bundle of the server's with an RSA key, for RSA key transport: its own, or another one that is issued for this.
-
-    PkiError where that cannot be written.
-    """
-    if isinstance(issued.server.key, rsa.RSAPrivateKey):
-        return issued.server_pem
-    path = issued.server_pem.with_name(SERVER_RSA_PEM)
-    _write(path, new_server(issued.authority, "rsa").bundle_pem(), 0o600)
-    return path
 
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:

@@ -18,6 +18,7 @@ LAB = "lab"
 ATTACKER = "attacker"
 VICTIM_CLIENT = "victim-client"
 VICTIM_SERVER = "victim-server"
+CARELESS_CLIENT = "careless-client"
 CONTROL = "control"
 
 VERDICTS_FILE = "verdicts.json"
