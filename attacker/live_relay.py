@@ -65,7 +65,7 @@ class Craft:
 def look_alike(chain: tuple[bytes, ...]) -> Bundle:
     """A certificate that says all that the real one says, for a key of her own."""
     key = fresh_key(chain[0])
-    return Bundle((look_alike_certificate(chain[0], key),), key)
+    return Bundle((look_alike_certificate(chain[0], key), *chain[1:]), key)
 
 
 def as_it_is(captured: CertificateVerify) -> Prover:

@@ -71,7 +71,7 @@ _FORCED: dict[tuple[str, str], dict[str, Why]] = {
         "": Why(SERVERS_KEY, "the server's own proof: made by the certificate's key over this very transcript"),
     },
     ("Finished", ""): {
-        "": Why(SERVERS_KEY, "it comes from the connection's keys and from all the messages before it"),
+        "": Why(SERVERS_SHARE, "it comes from the connection's keys and from all the messages before it"),
     },
 }
 """By message and field, any field where that is empty; then by version and key exchange, any where that is empty."""
@@ -193,14 +193,15 @@ def tell_relay(relay: Relay, all_bytes: bool = False) -> Lines:
         table.add_column(heading, overflow="fold")
     for one in relay.mismatches:
         where = f"{one.message}, {one.field}\nfrom byte {one.signed_at} / {one.checked_at}"
-        table.add_row(where, _octets(one.signed, all_bytes), _octets(one.checked, all_bytes))
+        start = 0 if all_bytes else _first_difference(one.signed, one.checked)
+        table.add_row(where, *(_octets(value, start, all_bytes) for value in (one.signed, one.checked)))
     table.add_row(reason.hash, reason.captured_hash, reason.server_hash)
     fits = {True: Text("fits", "bold"), False: Text("does not fit", "bold")}
     table.add_row(f"this signature\n({reason.scheme})", fits[reason.fits_captured], fits[reason.fits_server])
     yield table
     for one in relay.mismatches:
-        must = f"must differ without {one.why.takes}" if one.why.takes else "mallory's choice"
-        yield Text(f"{one.message}, {one.field}: {must}: {one.why.reason}.")
+        takes = f" The same would take {one.why.takes}." if one.why.takes else ""
+        yield Text(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
 
 
 def _evidence(relay: Relay) -> str:
@@ -211,13 +212,22 @@ def _evidence(relay: Relay) -> str:
     return relay.event.error or ""
 
 
-def _octets(content: str | None, all_bytes: bool) -> str:
+def _first_difference(signed: str | None, checked: str | None) -> int:
+    """The first byte in which two values in hex differ."""
+    one, other = (bytes.fromhex(value or "") for value in (signed, checked))
+    return next((at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), 0)
+
+
+def _octets(content: str | None, start: int, all_bytes: bool) -> str:
+    """The bytes from `start` on, all of them or as many as a reader likes to see."""
     if not content:
         return "not there" if content is None else "empty"
     octets = bytes.fromhex(content)
-    if all_bytes or len(octets) <= SHOWN_OCTETS:
-        return octets.hex()
-    return f"{octets[:SHOWN_OCTETS].hex()}... ({len(octets)} bytes)"
+    shown = octets[start:] if all_bytes else octets[start : start + SHOWN_OCTETS]
+    if len(shown) == len(octets):
+        return shown.hex()
+    before = f"after {start} bytes alike: " if start else ""
+    return f"{before}{shown.hex()}... ({len(octets)} bytes)"
 
 
 def _relay(run: Run, event: ProofRelayed, scheme: Scheme) -> Relay:
