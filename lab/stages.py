@@ -120,6 +120,7 @@ def _careless_client(setting: Setting, name: str, ports: Mapping[str, int], *opt
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
         "--times=1",
+        f"--part={name}",
         *options,
         package="victim_client",
         may_end=(0, 1),

@@ -104,6 +104,7 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
     )
+    it.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
     it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     return it
@@ -151,7 +152,7 @@ async def main() -> int:
         )
         for scheme, file in bundle_files(arguments.bundle, schemes).items()
     }
-    log = EventLog(arguments.folder, PART)
+    log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_NAME)
     habit = Habit(arguments.every, arguments.times, tuple(arguments.tls or VERSIONS))
