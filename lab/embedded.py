@@ -54,7 +54,7 @@ async def run_embedded(
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
             attacker=keys / ATTACKER,
-            shop=ROGUE_SERVER.id in plan.leaks,
+            shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
         )
         log.report(pki.issued_event(folder))
