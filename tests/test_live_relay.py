@@ -36,7 +36,8 @@ from lab.events import (
     Trouble,
 )
 from lab.plan import full_matrix
-from lab.relayed import SERVERS_KEY, Relay, relays, tell_relays
+from lab.relayed import tell_relays
+from lab.relays import SERVERS_KEY, Relay, relays
 from lab.run import CARELESS_CLIENT, VICTIM_CLIENT, open_run
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
