@@ -248,7 +248,7 @@ def _compare(
         present = ours or theirs
         assert present
         if left is not None and right is not None and signed[left] == checked[right]:
-            alike.append(present.name)
+            alike.append(_whose(present, signed, left))
             continue
         one, other = (parts(message) if message else {} for message in (ours, theirs))
         places = _start(signed, left), _start(checked, right)
@@ -257,6 +257,14 @@ def _compare(
                 why = _why(present.name, field, event)
                 mismatches.append(Mismatch(present.name, field, one.get(field), other.get(field), *places, why))
     return tuple(alike), tuple(mismatches)
+
+
+def _whose(message: Message, raws: list[bytes], at: int) -> str:
+    """Its name, and of the two Certificate messages whose it is: the server's comes first."""
+    if message.type != Certificate.type:
+        return message.name
+    first = next(place for place, raw in enumerate(raws) if raw[0] == Certificate.type)
+    return f"the {'server' if at == first else 'client'}'s {message.name}"
 
 
 def _pairs(signed: list[bytes], checked: list[bytes]) -> Iterator[tuple[int | None, int | None]]:

@@ -203,6 +203,8 @@ def test_nothing_differs_but_what_takes_a_key(bank: Victims, tmp_path: Path, kin
     chosen = {one.field for one in relay.mismatches if not one.why.takes}
     assert chosen <= {"extended_master_secret"}
     assert SERVERS_KEY in relay.takes
+    assert {"CertificateRequest", "the client's Certificate"} <= set(relay.alike)
+    assert "the server's Certificate" not in relay.alike
     for one in relay.mismatches:
         assert one.signed != one.checked
         assert one.why.reason
@@ -323,7 +325,7 @@ def test_one_extension_left_out_is_enough_for_a_refusal(bank: Victims, tmp_path:
 def test_where_keys_are_ephemeral_the_servers_key_is_not_enough(bank: Victims, tmp_path: Path, kind: str) -> None:
     (found,) = shown(bank, tmp_path, relay_at(bank, "mtls", kind, with_servers_key(bank)))
     assert (found.outcome, found.alert) == (REFUSED, DECRYPT_ERROR)
-    assert "Certificate" in found.alike
+    assert "the server's Certificate" in found.alike
     assert {(one.message, one.field) for one in found.mismatches} == DIFFERING[kind] - {
         ("Certificate", "certificate 1")
     }
