@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
+from attacker.leaks import LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from lab import control, pki, stages
 from lab.control import Target
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
@@ -55,6 +55,7 @@ async def run_embedded(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
             attacker=keys / ATTACKER,
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
+            rsa_transport=LIVE_RELAY.id in plan.leaks,
         )
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):

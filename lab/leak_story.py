@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from attacker.leaks import Leak
+from attacker.leaks import LIVE_RELAY, Leak
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab.events import CertificateCaptured, LoggedIn, MoveTried, PositionTaken
 from lab.lines import Lines, facts
 from lab.pki import CUSTOMER
+from lab.relayed import tell_relays
 from lab.run import Run
 from lab.verdicts import Docket, door_verdicts, missing_verdicts
 from victim_server.schemes import Scheme
@@ -32,6 +33,9 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
     yield facts(
         *(("mallory is", line) for one in taken for line in one.detail), *_logins(docket.run, seen), *_had(seen)
     )
+    if leak == LIVE_RELAY:
+        yield Text("What became of her proofs, passed on while they were fresh:")
+        yield from tell_relays(docket.run, only_strongest=True)
     yield Text("What that opens:")
     yield facts(*((f"  {door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
     if others := _others(docket, leak):
