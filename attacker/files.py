@@ -38,7 +38,7 @@ def certificates_in(path: Path) -> Iterator[bytes]:
         for pem in _pems(text):
             try:
                 der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-            except ValueError:
+            except (ValueError, x509.InvalidVersion):
                 continue
             if der not in seen:
                 seen.add(der)

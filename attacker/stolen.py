@@ -50,7 +50,11 @@ class Stolen:
 
     def report(self, certificate: bytes, sight: Sight) -> None:
         """Reports the first sight of a certificate, in DER, at a server in a version; ValueError if it is none."""
-        parsed = x509.load_der_x509_certificate(certificate)
+        try:
+            parsed = x509.load_der_x509_certificate(certificate)
+            subject, issuer = parsed.subject.rfc4514_string(), parsed.issuer.rfc4514_string()
+        except Exception as error:  # the parser's own errors are of many types
+            raise ValueError(str(error)) from None
         sha256 = parsed.fingerprint(hashes.SHA256()).hex()
         if not self.is_new(sha256, sight.server, sight.tls):
             return
@@ -60,8 +64,8 @@ class Stolen:
                 client=sight.client,
                 server=sight.server,
                 tls=sight.tls,
-                subject=parsed.subject.rfc4514_string(),
-                issuer=parsed.issuer.rfc4514_string(),
+                subject=subject,
+                issuer=issuer,
                 sha256=sha256,
                 record=sight.record.hex(),
                 message=sight.message.hex(),

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from attacker.moves import MOVES, Move
-from attacker.plays import Loot, NotApplicable
+from attacker.plays import Loot
 from attacker.replay import Attempt, Transfer, attempt, not_tried
 from lab.events import Reporter
 from lab.tls.bundle import Bundle
@@ -80,7 +80,7 @@ class Tries:
         )
         try:
             play = move.make(loot, version)
-        except NotApplicable as reason:
+        except Exception as reason:  # NotApplicable, or what a parser says of a certificate that is hardly one
             self._reporter.report(not_tried(it, str(reason)))
             return
         async with self._turns:
