@@ -21,7 +21,7 @@ from attacker.files import certificates_in
 from lab import pki
 from lab.events import GatewayListening
 from programs import program
-from tls_peers import takes_connections
+from tls_peers import read_until, takes_connections
 from victim_server import access_log
 from victim_server.access_log import AccessLog
 from victims import run_curl, start_part, wait_for_event
@@ -90,7 +90,7 @@ def test_a_line_is_nginxs_own(issued: pki.Issued, tmp_path: Path) -> None:
     certificate = ("--cacert", str(issued.ca_pem), "--cert", str(issued.client_pem))
     with nginx(tmp_path / "nginx", issued) as port:
         assert run_curl(f"https://localhost:{port}/account", *certificate).status == 200
-    theirs = (tmp_path / "nginx" / "as_ours.log").read_text().splitlines()[-1]
+        (theirs,) = read_until(tmp_path / "nginx" / "as_ours.log", "\n").splitlines()
     gateway = start_part(
         "victim_server",
         *("--port=mtls=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", "--access-log"),
@@ -121,6 +121,7 @@ def test_whatever_nginx_is_told_to_log_the_certificate_is_found(issued: pki.Issu
     certificate = ("--cacert", str(issued.ca_pem), "--cert", str(issued.client_pem))
     with nginx(tmp_path / "nginx", issued) as port:
         assert run_curl(f"https://localhost:{port}/account", *certificate).status == 200
+        read_until(tmp_path / "nginx" / f"{log}.log", "\n")
     assert list(certificates_in(tmp_path / "nginx" / f"{log}.log")) == [issued.client.der]
 
 
