@@ -11,7 +11,7 @@ RUN python3 -m venv /opt/venv && mkdir -p lab/claims lab/tls attacker victim_cli
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
-    && install -d -o lab -g lab /public /keys /keys/server /keys/client /data \
+    && install -d -o lab -g lab /public /keys /keys/server /keys/client /keys/shop /data \
     && install -d /runs /parts
 
 FROM base AS victim-client
@@ -30,17 +30,21 @@ COPY victim_server victim_server
 RUN python -m compileall -q .
 USER lab
 
-# NET_RAW counts for root only, and root has nothing else here.
-FROM base AS attacker
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libpcap0.8t64 \
-    && rm -rf /var/lib/apt/lists/* \
-    && chown root:root /data
+FROM base AS rogue-server
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[attacker]'
 COPY lab/__init__.py lab/events.py lab/parts.py lab/
 COPY lab/tls lab/tls
 COPY attacker attacker
 RUN python -m compileall -q .
+USER lab
+
+# NET_RAW counts for root only, and root has nothing else here.
+FROM rogue-server AS attacker
+USER root
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libpcap0.8t64 \
+    && rm -rf /var/lib/apt/lists/* \
+    && chown root:root /data
 
 FROM base AS lab
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[lab]'

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/all ## set up, run the embedded lab, tell the story, print the verdicts
@@ -13,6 +13,9 @@ test: $(VENV)/dev ## set up, run every test
 
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
+	@$(BIN)/python -m bench --write
 
 clean: ## remove what `make` has set up; runs/ stays
 	rm -rf $(VENV)

@@ -1,11 +1,12 @@
 """Reads client certificates off the wire: packets in, captures out. A live link and a file go the same way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from attacker.errors import CaptureFileError
 from attacker.handshake import Capture, Contact, Handshake
-from attacker.packets import FIN, LINK_TYPES, RST, SYN, Endpoint, Segment, segment
+from attacker.packets import FIN, LINK_TYPES, RST, SYN, Endpoint, Segment, flow, is_of_flows, segment
 from attacker.pcap import read_packets
 from lab.tls.messages import Certificate, CertificateRequest
 from lab.tls.versions import TLS13
@@ -55,29 +56,48 @@ class Reading:
 
 def read_file(path: Path) -> Reading:
     """Every client certificate in a pcap or pcapng file."""
+    found: list[Capture | Contact] = []
+    tally, problem = scan_file(path, found.append)
+    captures = tuple(one for one in found if isinstance(one, Capture))
+    contacts = tuple(one for one in found if isinstance(one, Contact))
+    return Reading(captures, contacts, tally, problem)
+
+
+def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[Tally, CaptureFileError | None]:
+    """Hands everything in a pcap or pcapng file to `take`, as `read_file` has it, and keeps nothing of it.
+
+    So memory does not grow with the file. Comes back with what was seen and, as in a Reading, the problem.
+    """
     tracker = Tracker()
     tally = tracker.tally
-    found: list[Capture | Contact] = []
+    captures = 0
     problem: CaptureFileError | None = None
     link_type = 0
+
+    def tell(found: list[Capture | Contact]) -> None:
+        nonlocal captures
+        for one in found:
+            captures += isinstance(one, Capture)
+            take(one)
+
     try:
         for time_ns, link_type, data, length in read_packets(path):
             tally.packets += 1
             if len(data) < length:
                 tally.cut += 1
+            if tracker.passes_over(link_type, data):
+                continue
             seen = segment(link_type, data)
             if seen:
-                found += tracker.feed(time_ns, seen)
+                tell(tracker.feed(time_ns, seen))
             elif link_type not in LINK_TYPES:
                 tally.unread += 1
     except CaptureFileError as error:
         problem = error
-    found += tracker.finish()
-    captures = tuple(one for one in found if isinstance(one, Capture))
-    contacts = tuple(one for one in found if isinstance(one, Contact))
+    tell(tracker.finish())
     if problem is None and not captures:
         problem = CaptureFileError(f"{path}: {_why_nothing(tally, link_type)}")
-    return Reading(captures, contacts, tally, problem)
+    return tally, problem
 
 
 def _why_nothing(tally: Tally, link_type: int) -> str:
@@ -121,7 +141,13 @@ class Tracker:
         self.tally = Tally()
         self._open: dict[_Ends, Handshake] = {}
         self._over: dict[_Ends, _Openings] = {}
+        self._flows_over: set[bytes] = set()
+        """Both directions of each connection in `_over`."""
         self._octets = 0
+
+    def passes_over(self, link_type: int, data: bytes) -> bool:
+        """Whether there is no need to read a packet and feed it: it is of a connection whose handshake is over."""
+        return is_of_flows(self._flows_over, link_type, data)
 
     def feed(self, time_ns: int, seen: Segment) -> list[Capture | Contact]:
         """Takes one segment; the captures and contacts that are complete with it."""
@@ -158,7 +184,7 @@ class Tracker:
         return [capture for ends in list(self._open) for capture in self._end(ends)]
 
     def _begin(self, ends: _Ends, first: Segment, time_ns: int) -> Handshake:
-        self._over.pop(ends, None)
+        self._forget(ends)
         connection = self._open[ends] = Handshake(first, time_ns)
         return connection
 
@@ -166,11 +192,17 @@ class Tracker:
         connection = self._open.pop(ends)
         self._octets -= connection.octets
         self._over[ends] = connection.openings
+        self._flows_over |= _flows(ends)
         if len(self._over) > MAX_OVER:
-            del self._over[next(iter(self._over))]
+            self._forget(next(iter(self._over)))
         captured = connection.end()
         self._count(connection)
         return [captured] if captured else []
+
+    def _forget(self, ends: _Ends) -> None:
+        """What was known of a connection that is over, if anything."""
+        if self._over.pop(ends, None) is not None:
+            self._flows_over -= _flows(ends)
 
     def _count(self, connection: Handshake) -> None:
         """Adds a connection that is over to the tally."""
@@ -186,3 +218,8 @@ class Tracker:
         self.tally.server_certificates += server.sent(Certificate)
         self.tally.empty_certificates += presented is not None and not presented[0].chain
         self.tally.resumed += connection.resumed
+
+
+def _flows(ends: _Ends) -> set[bytes]:
+    one, other = ends
+    return {flow(one, other), flow(other, one)}

@@ -144,6 +144,8 @@ class Side:
         """Whether nothing more can be read from this side."""
         self.closing = False
         """Whether its FIN was seen, though perhaps not yet all that it sent before."""
+        self._firsts: dict[type[Message], tuple[Message, bytes, bytes]] = {}
+        """What `first` has found."""
         self._first: int | None = None
         self._end = 0
         self._stream = Stream()
@@ -204,6 +206,10 @@ class Side:
 
     def first(self, kind: type[M]) -> tuple[M, bytes, bytes] | None:
         """The first readable message of a type, with its bytes and the header of its record."""
+        if kind in self._firsts:
+            message, raw, header = self._firsts[kind]
+            assert isinstance(message, kind)
+            return message, raw, header
         for header, raw in self.messages:
             if raw[0] == kind.type:  # type: ignore[comparison-overlap]
                 try:
@@ -211,6 +217,7 @@ class Side:
                 except Abort:
                     continue
                 if isinstance(message, kind):
+                    self._firsts[kind] = message, raw, header
                     return message, raw, header
         return None
 

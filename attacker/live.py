@@ -1,15 +1,31 @@
-"""The live link: packets of a network interface, as they come, through scapy's packet socket and a BPF filter."""
+"""The live link: packets of a network interface, as they come, through scapy's packet socket and a BPF filter.
 
+A packet socket has room for little, and what comes while it is full is lost. So it is emptied before anything is done
+with a packet, and after every few.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+import scapy.layers.l2  # noqa: F401  with it comes what `conf` must know of packet sockets and of Ethernet
 from scapy.config import conf
 from scapy.error import Scapy_Exception
 
 from attacker.errors import AttackerError
 
+RECEIVE_BUFFER_BYTES = 4 << 20
+"""What is asked for; the system gives as much as it gives to anybody (net.core.rmem_max)."""
+MAX_WAITING = 1 << 16
+_AT_A_TIME = 8
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6  # packet(7)
+
 
 class LiveLink:
-    """An open interface. Readable, by `fileno`, when there is a packet. Needs CAP_NET_RAW; not promiscuous."""
+    """An open interface, not promiscuous. Needs CAP_NET_RAW."""
 
     def __init__(self, interface: str, bpf_filter: str) -> None:
         try:
@@ -20,17 +36,54 @@ class LiveLink:
             raise AttackerError(f"{interface}: {error.strerror or error}") from None
         except (ValueError, Scapy_Exception) as error:  # no such interface; no libpcap to compile the filter with
             raise AttackerError(f"{interface}: {error}") from None
+        self._socket.ins.setblocking(False)
+        self._socket.ins.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._see: Callable[[int, bytes], object] = _overlook
+        self.packets = 0
+        self.lost = 0
+        """How many packets there were, and how many of them were lost: known once the link is closed."""
 
-    def fileno(self) -> int:
-        return int(self._socket.fileno())
-
-    def receive(self) -> tuple[int, bytes] | None:
-        """A packet that is there, with its time in ns since 1970; None if it went after all, or the link went down."""
-        try:
-            _, data, seconds = self._socket.recv_raw()
-        except OSError:
-            return None
-        return (int(seconds * 10**9), data) if data else None
+    def watch(self, see: Callable[[int, bytes], object]) -> None:
+        """Hands each packet, with its time in ns since 1970, to `see`, from the running loop, until it is closed."""
+        self._loop = asyncio.get_running_loop()
+        self._see = see
+        self._loop.add_reader(self._socket.ins, self._take_in)
 
     def close(self) -> None:
+        """Hands on what there still is."""
+        if self._see is not _overlook:
+            self._loop.remove_reader(self._socket.ins)
+        self._receive()
+        self._hand_on(len(self._waiting))
+        statistics = self._socket.ins.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        self.packets, self.lost = struct.unpack("II", statistics)
         self._socket.close()
+
+    def _take_in(self) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._go_on)
+        self._receive()
+
+    def _go_on(self) -> None:
+        self._hand_on(_AT_A_TIME)
+        if self._waiting:
+            self._loop.call_soon(self._go_on)
+
+    def _hand_on(self, count: int) -> None:
+        for _ in range(min(count, len(self._waiting))):
+            self._see(*self._waiting.popleft())
+
+    def _receive(self) -> None:
+        """Takes in all that is there, as far as there is room."""
+        while len(self._waiting) < MAX_WAITING:
+            try:
+                _, data, seconds = self._socket.recv_raw()
+            except OSError:  # nothing more, or the link is down
+                return
+            if data:
+                self._waiting.append((int(seconds * 10**9), data))
+
+
+def _overlook(time_ns: int, packet: bytes) -> None:
+    """Nobody is watching."""

@@ -4,6 +4,7 @@ Link types are the registry's (tcpdump.org, LINKTYPE_*). Arbitrary bytes give a 
 """
 
 import struct
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -50,6 +51,23 @@ class Segment(NamedTuple):
     sequence: int
     flags: int
     payload: bytes
+
+
+def flow(source: Endpoint, destination: Endpoint) -> bytes:
+    """Addresses and ports as they stand in a packet."""
+    return source.host + destination.host + source.port.to_bytes(2, "big") + destination.port.to_bytes(2, "big")
+
+
+def is_of_flows(flows: Container[bytes], link_type: int, data: bytes) -> bool:
+    """Whether a packet surely is of one of these flows and no SYN: a look at those that most packets are like, Ethernet
+    with IPv4 and no options, which costs a fraction of reading them."""
+    return (
+        data[26:38] in flows
+        and link_type == _ETHERNET
+        and data[12:15] == b"\x08\x00\x45"
+        and len(data) > 47
+        and not data[47] & SYN
+    )
 
 
 def segment(link_type: int, data: bytes) -> Segment | None:

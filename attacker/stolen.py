@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attacker.tries import common_name
+from attacker.tries import common_name, read_certificate
 from lab.events import CertificateCaptured, Reporter
 from lab.tls.messages import CertificateVerify, serialize
 
@@ -50,11 +49,7 @@ class Stolen:
 
     def report(self, certificate: bytes, sight: Sight) -> None:
         """Reports the first sight of a certificate, in DER, at a server in a version; ValueError if it is none."""
-        try:
-            parsed = x509.load_der_x509_certificate(certificate)
-            subject, issuer = parsed.subject.rfc4514_string(), parsed.issuer.rfc4514_string()
-        except Exception as error:  # the parser's own errors are of many types
-            raise ValueError(str(error)) from None
+        parsed = read_certificate(certificate)
         sha256 = parsed.fingerprint(hashes.SHA256()).hex()
         if not self.is_new(sha256, sight.server, sight.tls):
             return
@@ -64,8 +59,8 @@ class Stolen:
                 client=sight.client,
                 server=sight.server,
                 tls=sight.tls,
-                subject=subject,
-                issuer=issuer,
+                subject=parsed.subject.rfc4514_string(),
+                issuer=parsed.issuer.rfc4514_string(),
                 sha256=sha256,
                 record=sight.record.hex(),
                 message=sight.message.hex(),
@@ -86,9 +81,12 @@ class Stolen:
         return len(self._seen) > known
 
     def keep(self, certificate: bytes) -> None:
-        """Writes a certificate, in DER, to a file named after its subject, each further one with a number."""
+        """Writes a certificate, in DER, to a file named after its subject, each further one with a number.
+
+        ValueError if it is none.
+        """
         name = re.sub(r"[^A-Za-z0-9._-]", "_", common_name(certificate)) or "certificate"
-        pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+        pem = read_certificate(certificate).public_bytes(Encoding.PEM)
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in _names(self._folder, name):
             if not path.exists():

@@ -87,13 +87,24 @@ class Tries:
             self._reporter.report(await attempt(it, play))
 
 
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate that may be anything; ValueError, and nothing else, for what is none or has unreadable names."""
+    try:
+        parsed = x509.load_der_x509_certificate(der)
+        for name in (parsed.subject, parsed.issuer):  # which are read when they are asked for
+            name.rfc4514_string()
+    except Exception as error:  # the parser's own are of many types: InvalidVersion, TypeError
+        raise ValueError(str(error)) from None
+    return parsed
+
+
 def common_name(certificate: bytes) -> str:
-    """The common name of a certificate in DER; empty where it has none."""
-    names = x509.load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    """The common name of a certificate in DER, empty where it has none; ValueError for what is no certificate."""
+    names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def is_self_signed(certificate: bytes) -> bool:
-    """Whether a certificate in DER names its own subject as its issuer."""
-    parsed = x509.load_der_x509_certificate(certificate)
+    """Whether a certificate in DER names its own subject as its issuer; ValueError for what is no certificate."""
+    parsed = read_certificate(certificate)
     return parsed.issuer == parsed.subject

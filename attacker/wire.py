@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attacker.capture import Tracker
 from attacker.guard import Guard
@@ -15,9 +13,6 @@ from attacker.relay import Forward, Relay
 from attacker.tries import Plan
 from attacker.wire_file import ETHERNET, CaptureFile
 from lab.events import EventLog, PositionLeft, PositionTaken, Reporter, Trouble
-
-if TYPE_CHECKING:
-    from attacker.live import LiveLink
 
 CAPTURE_FILE = "capture.pcapng"
 
@@ -95,25 +90,20 @@ async def arp(
     file = CaptureFile(folder / CAPTURE_FILE)
     link = LiveLink(position.interface, position.bpf_filter())
     eyes = Eyes(file, raid, log)
-    loop = asyncio.get_running_loop()
-    loop.add_reader(link, partial(_look, link, eyes))
+    link.watch(eyes.see)
     try:
         async with position:
             log.report(PositionTaken("arp", position.describe()))
             await position.hold(stop)
     finally:
-        loop.remove_reader(link)
         link.close()
+        if link.lost:
+            lost = f"{link.lost} of {link.packets} packets were lost: they came faster than they were read"
+            log.report(Trouble(lost))
         eyes.close()
         await raid.close()
         file.close()
     log.report(PositionLeft("arp", position.healed))
-
-
-def _look(link: "LiveLink", eyes: Eyes) -> None:
-    packet = link.receive()
-    if packet:
-        eyes.see(*packet)
 
 
 def as_seen(server: str) -> tuple[str, int]:

@@ -53,12 +53,12 @@ Watcher = Callable[[Run, Judgement | None], None]
 def start_run(key_type: KeyType) -> None:
     """Names the run and issues everything, unless what an earlier run issued is still good."""
     _check_container()
-    folders = (PUBLIC, KEYS / "server", KEYS / "client")
+    folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop")
     if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
         for path in (path for folder in folders for path in folder.iterdir()):
             path.unlink()
     if not (PUBLIC / pki.CA_FILE).exists():
-        pki.issue(*folders, key_type)
+        pki.issue(*folders[:3], key_type, shop=folders[3])
     name = new_run_name()
     log = EventLog(DATA / name, AUTHORITY)
     log.report(RunStarted("classroom", name, **dataclasses.asdict(short_story(key_type))))

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -18,19 +20,20 @@ import typer
 from rich.padding import Padding
 from typer.exceptions import TyperException
 
-from attacker.capture import read_file
+from attacker.capture import scan_file
 from attacker.errors import AttackerError, CaptureFileError
-from attacker.handshake import Capture
+from attacker.handshake import Capture, Contact
 from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
-from lab import classroom, embedded, explain, parts, sightings, story, tables, verdicts
+from lab import bundles, classroom, embedded, explain, parts, profiles, sightings, story, tables, verdicts
 from lab.claims import CLAIMS, Verdict, settle, show
 from lab.claims.record import Record
 from lab.expectations import HERSELF
 from lab.pki import KeyType, PkiError
 from lab.plan import Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.run import Run, RunError, open_run
+from lab.run import Folders, Run, RunError, open_run
 from lab.supervisor import PartFailed
+from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from victim_server.schemes import SCHEMES, VERSIONS
 
@@ -53,13 +56,14 @@ def demo(
     runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
     port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
+    keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
     console = story.new_console(quiet=as_json)
     teller = story.Teller(console)
     plan = short_story(key_type)
-    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), teller.update))
+    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), teller.update, keep_bundle))
     run = open_run(runs / judgement.run)
     teller.update(run, judgement)
     if not as_json:
@@ -182,30 +186,39 @@ def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")
 def capture(
     files: Annotated[list[Path], typer.Argument(help="Capture files, pcap or pcapng.", metavar="FILE...")],
     pem: Annotated[Path | None, typer.Option(help="Also write the certificates there, as PEM.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Sum up who was seen, where and when.")] = False,
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
+    chains: dict[tuple[bytes, ...], None] = {}
     seen: list[sightings.Sighting] = []
-    captures: list[Capture] = []
+    printed = _JsonArray()
     problems: list[CaptureFileError] = []
     for file in files:
-        reading = read_file(file)
-        captures += reading.captures
-        seen += [sightings.sighting(file, one) for one in reading.captures]
-        problems += [reading.problem] if reading.problem else []
-    if as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in seen], indent=2))
+
+        def take(one: Capture | Contact, file: Path = file) -> None:
+            if not isinstance(one, Capture):
+                return
+            this = sightings.sighting(file, one)
+            if pem:
+                chains[one.chain] = None
+            if as_json and not profile:
+                printed.add(dataclasses.asdict(this))
+            else:
+                seen.append(this)
+
+        _, problem = scan_file(file, take)
+        problems += [problem] if problem else []
+    if profile:
+        _show_profiles(profiles.profiles(seen), as_json)
+    elif as_json:
+        printed.end()
     else:
         console = story.new_console()
-        certificates: dict[str, list[sightings.Sighting]] = {}
-        for one in seen:
-            certificates.setdefault(one.sha256, []).append(one)
-        for first, *others in certificates.values():
-            console.out(story.printable(first.subject), highlight=False)
-            rows = [*_facts(first), *(row for one in (first, *others) for row in _handshake(one))]
-            story.print_trimmed(console, Padding(story.facts(*rows), (0, 0, 1, 2)))
-    if pem and captures:
-        for path in sightings.write_pem(pem, captures):
+        for line in sightings.lines(seen):
+            story.print_trimmed(console, line)
+    if pem and chains:
+        for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
     for problem in problems:
         print(f"certreplay: {problem}", file=sys.stderr)
@@ -213,23 +226,49 @@ def capture(
         sys.exit(BAD_INPUT)
 
 
-def _facts(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
-    """What the certificate says."""
-    yield "issuer", seen.issuer
-    yield "serial", seen.serial
-    yield "valid", f"{seen.not_before} to {seen.not_after}"
-    yield "sha256", seen.sha256
-    for name in seen.identifies:
-        yield name.kind, name.value
+def _show_profiles(found: list[profiles.Profile], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) | {"summary": one.summary} for one in found], indent=2))
+        return
+    console = story.new_console()
+    for line in profiles.lines(found):
+        story.print_trimmed(console, line)
 
 
-def _handshake(seen: sightings.Sighting) -> Iterator[tuple[str, str]]:
-    """Where the certificate was seen."""
-    proof = "with a proof" if seen.proof else "no proof seen"
-    yield "seen in", seen.file
-    yield "", f"{seen.client} to {seen.server} ({seen.server_name or 'no name asked'}), TLS {seen.tls}, {proof}"
-    if seen.note:
-        yield "note", seen.note
+class _JsonArray:
+    """Prints a JSON array item by item, so that a long one need not be kept."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, item: dict[str, Any]) -> None:
+        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
+        self._before = ","
+
+    def end(self) -> None:
+        print("[]" if self._before == "[" else "\n]")
+
+
+@app.command()
+def bundle(
+    file: Annotated[Path, typer.Argument(help="A bundle, PEM or PKCS#12.")],
+    password_file: Annotated[Path | None, typer.Option(help="Holds the bundle's password.")] = None,
+    capture: Annotated[Path | None, typer.Option(help="The capture file to look into, or a run's directory.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
+    password = password_file.read_text().rstrip("\r\n") if password_file else None
+    it = parse_bundle(file.read_bytes(), password, str(file), datetime.now(UTC))
+    wire = Folders(capture).capture if capture and capture.is_dir() else capture
+    what = bundles.crossed(wire, it) if wire else None
+    if as_json:
+        print(json.dumps(bundles.as_json(it, what), indent=2))
+    else:
+        console = story.new_console()
+        for line in bundles.lines(it, what):
+            story.print_trimmed(console, line)
+    if what and (what.key_at or not any(seen.place for seen in what.seen)):
+        sys.exit(NOT_AS_EXPECTED)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -34,8 +35,10 @@ Watcher = Callable[[Run], object]
 """Called whenever something new has happened in the run."""
 
 
-async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Watcher) -> Judgement:
-    """One whole run, from issuing to verdicts; writes verdicts.json.
+async def run_embedded(
+    runs: Path, plan: Plan, first_port: int | None, watch: Watcher, keep_bundle: bool = False
+) -> Judgement:
+    """One whole run, from issuing to verdicts; writes verdicts.json. With `keep_bundle` alice's stays in her folder.
 
     `first_port` and the ports after it are the gateways' and then the relay's; None takes free ones. Raises RunError,
     PkiError, or PartFailed when a part ends before its time, with its words.
@@ -51,11 +54,15 @@ async def run_embedded(runs: Path, plan: Plan, first_port: int | None, watch: Wa
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
             attacker=keys / ATTACKER,
-            shop=ROGUE_SERVER.id in plan.leaks,
+            shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
         )
         log.report(pki.issued_event(folder))
         if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
+        if keep_bundle:
+            for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
+                folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
+                shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
         ports = _ports(plan, first_port)
         setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)))
         async with Supervisor() as parts:

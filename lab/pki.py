@@ -195,11 +195,11 @@ def issue(
     key_type: KeyType = "p256",
     *,
     attacker: Path | None = None,
-    shop: bool = False,
+    shop: Path | None = None,
 ) -> Issued:
     """Issues everything into these folders, which are made where they are missing.
 
-    Without a folder `attacker` mallory is no customer and gets nothing; with `shop` she has a shop as well. Files with
+    Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. Files with
     a private key or a password are readable by their owner alone; one password opens both of alice's PKCS#12 files.
     Nothing is overwritten: PkiError where a file is already there, or cannot be written. The authority's key is not
     kept.
@@ -211,7 +211,7 @@ def issue(
         client=new_client(authority, CUSTOMER, key_type),
         client_self_signed=new_self_signed_client(CUSTOMER, key_type),
         mallory=_mallory(authority, attacker, key_type) if attacker else None,
-        shop_pem=attacker / SHOP_PEM if attacker and shop else None,
+        shop_pem=shop / SHOP_PEM if shop else None,
         ca_pem=public / CA_FILE,
         server_pem=server / SERVER_PEM,
         register=server / REGISTER,

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -12,9 +13,13 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
+from rich.console import ConsoleRenderable
+from rich.padding import Padding
+from rich.text import Text
 
 from attacker.handshake import Capture
 from lab.run import RunError
+from lab.story import facts, printable
 from lab.tls.versions import version_name
 
 T = TypeVar("T")
@@ -77,7 +82,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One client certificate as it was seen in one handshake.
+    """One client certificate as it was seen in one handshake; `time` is when its connection was first seen.
 
     `identifies` has all names and addresses in it that identify a person or a device, of the subject and of the
     subjectAltName (RFC 5280 section 4.2.1.6); `names` are the latter alone, without their kinds. Times are ISO 8601 in
@@ -85,6 +90,7 @@ class Sighting:
     CertificateVerify was seen.
     """
 
+    time: str
     file: str
     client: str
     server: str
@@ -121,6 +127,7 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
     no_names: tuple[Name, ...] = ()
     alternative = read(lambda it: tuple(_alternative_names(it)), no_names)
     return Sighting(
+        time=datetime.fromtimestamp(capture.time_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         file=str(file),
         client=capture.client,
         server=capture.server,
@@ -139,18 +146,48 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
     )
 
 
-def write_pem(folder: Path, captures: Iterable[Capture]) -> list[Path]:
-    """Each certificate once, as `<sha256>.pem` with its chain; RunError where the folder cannot be written."""
+def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
+    """Each chain in DER once, as `<sha256>.pem` of its first; RunError where the folder cannot be written."""
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for chain in dict.fromkeys(capture.chain for capture in captures):
+        for chain in dict.fromkeys(chains):
             path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
             path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
             written.append(path)
     except OSError as error:
         raise RunError(f"{folder}: {error.strerror}; choose a folder that can be written") from None
     return written
+
+
+def lines(seen: Iterable[Sighting]) -> Iterator[ConsoleRenderable]:
+    """Each certificate once, with every place where it was seen, for people."""
+    certificates: dict[str, list[Sighting]] = {}
+    for one in seen:
+        certificates.setdefault(one.sha256, []).append(one)
+    for first, *others in certificates.values():
+        yield Text(printable(first.subject))
+        rows = [*_facts(first), *(row for one in (first, *others) for row in _handshake(one))]
+        yield Padding(facts(*rows), (0, 0, 1, 2))
+
+
+def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:
+    """What the certificate says."""
+    yield "issuer", seen.issuer
+    yield "serial", seen.serial
+    yield "valid", f"{seen.not_before} to {seen.not_after}"
+    yield "sha256", seen.sha256
+    for name in seen.identifies:
+        yield name.kind, name.value
+
+
+def _handshake(seen: Sighting) -> Iterator[tuple[str, str]]:
+    """Where the certificate was seen."""
+    proof = "with a proof" if seen.proof else "no proof seen"
+    yield "seen in", seen.file
+    yield "", f"{seen.client} to {seen.server} ({seen.server_name or 'no name asked'}), TLS {seen.tls}, {proof}"
+    if seen.note:
+        yield "note", seen.note
 
 
 def _subject_names(certificate: x509.Certificate) -> Iterator[Name]:

@@ -330,12 +330,14 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
 
 
 def verdict_table(judgement: Judgement) -> Table:
-    """The moves by the schemes."""
+    """The moves by the schemes; and by the leaks, where there were several."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for heading in ("scheme", "move", "expected", "outcome", "evidence"):
+    several = len({verdict.leak for verdict in judgement.verdicts}) > 1
+    for heading in (*(["leak"] if several else []), "scheme", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
-        table.add_row(verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict))
+        row = verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict)
+        table.add_row(*([verdict.leak] if several else []), *row)
     return table
 
 

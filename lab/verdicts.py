@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from attacker.leaks import ROGUE_SERVER, WIRE, find_leak
+from attacker.leaks import LEAKS, ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
@@ -26,6 +26,7 @@ from lab.events import (
     LoggedIn,
     LoginFailed,
     MoveTried,
+    PositionTaken,
     RunStarted,
 )
 from lab.expectations import Expectation, expectation
@@ -220,11 +221,13 @@ def judge_unfinished(run: Run) -> Judgement:
 
 
 def plan_of(run: Run) -> Plan:
-    """What the run set out to do; the short story where it doesn't say."""
+    """What the run set out to do, the short story where it doesn't say; and the leaks that joined it since."""
     started = run.first(RunStarted)
     if not started:
         return short_story()
-    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=started.leaks)
+    joined = {taken.kind for taken in run.all(PositionTaken)}
+    leaks = tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined)
+    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=leaks)
 
 
 def missing(docket: Docket) -> list[str]:

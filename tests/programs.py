@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -17,6 +20,12 @@ PACKAGES = {
     "tshark": "tshark",
 }
 """Each with the Debian package that it is in."""
+
+
+def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Our own command, as a user calls it."""
+    command = Path(sys.executable).with_name("certreplay")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def program(name: str) -> str:

@@ -15,7 +15,8 @@ from scapy.layers.inet import IP
 
 import wirecraft
 from attacker import capture as capture_module
-from attacker.capture import Reading, Tracker, read_file
+from attacker import packets
+from attacker.capture import Reading, Tracker, read_file, scan_file
 from attacker.errors import AttackerError
 from attacker.handshake import BEGAN_EARLIER, GARBLED_PROOF, NO_PROOF, NO_PROOF_YET, NO_SERVER, OLD_PROOF, Capture
 from attacker.live import LiveLink
@@ -586,6 +587,40 @@ def test_what_two_captures_hold_makes_two(authority: pki.Identity, alice: Login,
     assert [found.chain[0] for found in read_file(path).captures] == [alice.certificate, second.certificate]
 
 
+def test_after_the_handshake_packets_need_not_be_read_until_the_ports_are_used_again(alice: Login) -> None:
+    tracker = Tracker()
+    login = alice_to_bank(alice.flights)
+    packets = on_ethernet(login)
+    for segment in login:
+        tracker.feed(7, segment)
+    assert [tracker.passes_over(1, packet) for packet in packets] == [not segment.flags & SYN for segment in login]
+    for segment in alice_to_bank(alice.flights, starts=(5, 6))[:1]:
+        tracker.feed(7, segment)
+    assert not any(tracker.passes_over(1, packet) for packet in packets)
+
+
+def test_a_file_in_which_ports_are_used_again_gives_every_capture(alice: Login, path: Path) -> None:
+    logins = [alice_to_bank(alice.flights, starts=(start, start)) for start in (100_000, 200_000, 300_000)]
+    segments = [segment for login in logins for segment in login]
+    assert len(read_file(wirecraft.write(path, segments)).captures) == 3
+
+
+def test_a_scan_hands_on_each_capture_as_soon_as_it_is_complete(
+    alice: Login, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wirecraft.write(path, [*alice_to_bank(alice.flights), *alice_to_bank(alice.flights, client=("10.9.0.3", 1))])
+    order: list[object] = []
+
+    def reading(link_type: int, data: bytes) -> Segment | None:
+        order.append("segment")
+        return packets.segment(link_type, data)
+
+    monkeypatch.setattr("attacker.capture.segment", reading)
+    scan_file(path, order.append)
+    captures = [number for number, one in enumerate(order) if isinstance(one, Capture)]
+    assert captures[0] < len(order) // 2 < captures[1]
+
+
 def test_only_so_many_connections_are_kept_open(monkeypatch: pytest.MonkeyPatch, alice: Login) -> None:
     monkeypatch.setattr(capture_module, "MAX_OPEN", 3)
     tracker = Tracker()
@@ -609,6 +644,7 @@ def test_only_so_many_ended_connections_are_remembered(monkeypatch: pytest.Monke
         for segment in alice_to_bank(alice.flights, client=("10.9.0.3", port)):
             tracker.feed(7, segment)
     assert len(tracker._over) == 3
+    assert len(tracker._flows_over) == 6
 
 
 def test_all_connections_together_take_up_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,25 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(
         assert classroom.container("lab").status == "running"
 
 
+def test_a_shop_tries_at_the_bank_what_alice_showed_it(engine: docker.DockerClient, tmp_path: Path) -> None:
+    for it in in_class(engine, "rogue", tmp_path, CERTREPLAY_ONCE="1", COMPOSE_PROFILES="rogue"):
+        ended = it.compose("up", "--build", "--exit-code-from", "lab")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        verdicts = [verdict for verdict in it.verdicts()["verdicts"] if verdict["leak"] == "rogue-server"]
+        assert {(verdict["scheme"], verdict["outcome"]) for verdict in verdicts} == {
+            ("mtls", "refused"),
+            ("certificate-only", "accepted"),
+        }
+        (run,) = tmp_path.iterdir()
+        assert (run / "rogue-server" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+        shop = it.container("rogue-server").attrs
+        assert shop["HostConfig"]["CapDrop"] == ["ALL"]
+        assert not shop["HostConfig"]["CapAdd"]
+        assert shop["HostConfig"]["ReadonlyRootfs"] is True
+        assert shop["Config"]["User"] == "lab"
+        assert {mount["Destination"] for mount in shop["Mounts"]} == {"/data", "/public", "/keys/shop"}
+
+
 def test_killing_the_attacker_outright_heals_both_tables(classroom: Class) -> None:
     _, client = classroom.address("victim-client")
     _, server = classroom.address("victim-server")

@@ -10,13 +10,7 @@ import pytest
 
 import wirecraft
 from lab import pki
-from programs import program
-
-CERTREPLAY = Path(sys.executable).parent / "certreplay"
-
-
-def certreplay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=60, check=False)
+from programs import certreplay, program
 
 
 def assert_bad_input(done: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -16,7 +16,7 @@ from scapy.layers.inet6 import (
 )
 
 import wirecraft
-from attacker.packets import ACK, LINK_TYPES, Endpoint, Segment, segment
+from attacker.packets import ACK, LINK_TYPES, SYN, Endpoint, Segment, flow, is_of_flows, segment
 from wirecraft import LINKS, Link
 
 RAW_IP = 101
@@ -118,6 +118,37 @@ def test_damaged_packets_give_a_segment_or_nothing(link: Link, sent: Segment, da
     for at, value in damage:
         packet[at % len(packet)] = value
     segment(link.number, bytes(packet))
+
+
+def test_a_packet_is_known_by_its_flow_without_being_read() -> None:
+    packet = wirecraft.ETHERNET.wrap(wirecraft.packet(V4))
+    assert is_of_flows({flow(V4.source, V4.destination)}, 1, packet)
+    assert not is_of_flows({flow(V4.destination, V4.source)}, 1, packet)
+    assert not is_of_flows(set(), 1, packet)
+
+
+def test_a_syn_is_never_taken_for_a_packet_of_a_known_flow() -> None:
+    packet = wirecraft.ETHERNET.wrap(wirecraft.packet(V4._replace(flags=SYN)))
+    assert not is_of_flows({flow(V4.source, V4.destination)}, 1, packet)
+
+
+@given(
+    st.sampled_from(LINKS),
+    st.sampled_from([V4, V6]),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=4),
+    st.integers(0, 100),
+)
+def test_what_is_known_by_its_flow_would_be_read_as_of_it_or_not_at_all(
+    link: Link, sent: Segment, damage: list[tuple[int, int]], length: int
+) -> None:
+    packet = bytearray(link.wrap(wirecraft.packet(sent)))
+    for at, value in damage:
+        packet[at % len(packet)] = value
+    data = bytes(packet[:length])
+    known = data[26:38]
+    if is_of_flows({known}, link.number, data):
+        found = segment(link.number, data)
+        assert found is None or (flow(found.source, found.destination) == known and not found.flags & SYN)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Open:
 @pytest.fixture
 def handed_out(tmp_path: Path) -> pki.Issued:
     folders = (tmp_path / "public", tmp_path / "server", tmp_path / "client")
-    return pki.issue(*folders, attacker=tmp_path / "attacker", shop=True)
+    return pki.issue(*folders, attacker=tmp_path / "attacker", shop=tmp_path / "shop")
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 def test_certificates_are_written_once_each_with_their_chains(tmp_path: Path, path: Path) -> None:
     one, other = certificate([(NameOID.COMMON_NAME, "alice")]), certificate([(NameOID.COMMON_NAME, "bob")])
     captures = read_file(presented(path, (one, other), (b"junk",), (one, other))).captures
-    written = write_pem(tmp_path / "pem", captures)
+    written = write_pem(tmp_path / "pem", (capture.chain for capture in captures))
     assert len(written) == 2
     text = subprocess.run(
         [program("openssl"), "x509", "-in", str(written[0]), "-noout", "-subject"],

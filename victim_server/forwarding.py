@@ -85,7 +85,7 @@ def read_client_cert(headers: Headers) -> x509.Certificate | None:
         raise ValueError("Client-Cert is not one byte sequence (RFC 9440)")
     try:
         return x509.load_der_x509_certificate(base64.b64decode(sequence[1], validate=True))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ValueError("Client-Cert holds no certificate") from None
 
 

@@ -1,0 +1,181 @@
+"""Reading captures: certreplay beside tshark and scapy on the same file, and how much memory its length takes.
+
+Every contender is a command of its own and lists the client certificates in the file, which are then compared with
+those that were issued. Its rate leaves out what the command takes for a file with a single handshake: its start.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.forge import SERVER, forge
+from bench.report import Aim, Section, Table, machine, program_version
+from bench.timing import Timing
+
+FULL, QUICK = (1500, 5, 60.0), (150, 1, 5.0)
+"""Handshakes in the file, rounds, and the seconds that scapy is given."""
+LONGER = 4
+"""A file so many times as long is read too, for the memory that it takes."""
+TIMES_TSHARK, MAX_MB = 10, 150
+CERTREPLAY, TSHARK = "certreplay capture", "tshark"
+
+_FILTER = f"tls.handshake.type == 11 && tcp.dstport == {SERVER[1]}"
+_MB = 10**6
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One command's run: how long it took, its peak memory, and the certificates that it found."""
+
+    seconds: float
+    peak_mb: float
+    found: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Forged:
+    """A capture file of so many bytes, and the certificates in it."""
+
+    path: Path
+    octets: int
+    issued: set[str]
+
+
+Reader = Callable[[Path], Reading]
+
+
+def run(quick: bool) -> Section:
+    """The bench."""
+    handshakes, rounds, scapy_seconds = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        counts = (1, handshakes // 10, handshakes, handshakes * LONGER)
+        single, short, file, long = (_forged(Path(folder) / f"{count}.pcapng", count) for count in counts)
+        readers = {CERTREPLAY: _certreplay} | ({TSHARK: _tshark} if shutil.which("tshark") else {})
+        starts, readings = _side_by_side(readers, (single.path, file.path), rounds)
+        lengths = [(of, _certreplay(of.path)) for of in (short, file, long)]
+        rows = [_row(name, file, starts[name], readings[name]) for name in readers]
+        rows.append(_scapy(file, scapy_seconds))
+    heads = ("reader", "whole command, s", "spread, s", "its start, s", "MB/s", "handshakes/s", "found", "peak, MB")
+    of_lengths = ("certreplay, file of", "handshakes", "found", "peak, MB")
+    memory = [
+        (f"{of.octets / _MB:.0f} MB", f"{len(of.issued):,}", _share(it.found, of.issued), f"{it.peak_mb:.0f}")
+        for of, it in lengths
+    ]
+    aims = [_completeness(lengths), _bounded(lengths)]
+    if TSHARK in readers:
+        aims.insert(0, _faster(starts, readings))
+    programs = (program_version("tshark", "--version"), f"scapy {version('scapy')}")
+    conditions = (
+        f"{file.octets / _MB:.0f} MB in frames of up to 1,514 bytes, {handshakes:,} mutual handshakes in TLS 1.2, each "
+        f"with a certificate of its own; {rounds} rounds. {machine(*filter(None, programs))}"
+    )
+    return Section(conditions, (Table(heads, tuple(rows)), Table(of_lengths, tuple(memory))), tuple(aims))
+
+
+def _forged(path: Path, handshakes: int) -> Forged:
+    issued = forge(path, handshakes)
+    return Forged(path, path.stat().st_size, issued)
+
+
+def _side_by_side(
+    readers: Mapping[str, Reader], files: tuple[Path, ...], rounds: int
+) -> list[dict[str, list[Reading]]]:
+    """Every reader on every file, round by round; for each file what each reader did."""
+    measured: list[dict[str, list[Reading]]] = [{name: [] for name in readers} for _ in files]
+    for _ in range(rounds):
+        for of, file in zip(measured, files, strict=True):
+            for name, read in readers.items():
+                of[name].append(read(file))
+    return measured
+
+
+def _row(name: str, file: Forged, starts: list[Reading], readings: list[Reading]) -> tuple[str, ...]:
+    whole, start = _timing(readings), _timing(starts)
+    seconds = whole.median - start.median
+    return (
+        name,
+        f"{whole.median:.2f}",
+        "{:.2f} to {:.2f}".format(*whole.spread),
+        f"{start.median:.2f}",
+        f"{file.octets / _MB / seconds:.0f}",
+        f"{len(file.issued) / seconds:.0f}",
+        _share(readings[0].found, file.issued),
+        f"{max(it.peak_mb for it in readings):.0f}",
+    )
+
+
+def _timing(readings: list[Reading]) -> Timing:
+    return Timing(tuple(it.seconds for it in readings))
+
+
+def _share(found: frozenset[str], issued: set[str]) -> str:
+    return f"{len(found & issued):,} of {len(issued):,}"
+
+
+def _faster(starts: dict[str, list[Reading]], readings: dict[str, list[Reading]]) -> Aim:
+    whole = {name: _timing(of).median for name, of in readings.items()}
+    reading = {name: seconds - _timing(starts[name]).median for name, seconds in whole.items()}
+    times = reading[TSHARK] / reading[CERTREPLAY]
+    measured = f"{times:.1f} times ({whole[TSHARK] / whole[CERTREPLAY]:.1f} times with both commands' start)"
+    return Aim(f"at least {TIMES_TSHARK} times as fast as tshark", measured, times >= TIMES_TSHARK)
+
+
+def _completeness(lengths: list[tuple[Forged, Reading]]) -> Aim:
+    missed = sum(len(of.issued - it.found) for of, it in lengths)
+    invented = sum(len(it.found - of.issued) for of, it in lengths)
+    measured = f"{missed} missed, {invented} that were not issued"
+    return Aim("every certificate found", measured, not missed and not invented)
+
+
+def _bounded(lengths: list[tuple[Forged, Reading]]) -> Aim:
+    (short, least), *_, (long, most) = lengths
+    times = long.octets / short.octets
+    measured = f"{least.peak_mb:.0f} MB, and {most.peak_mb:.0f} MB for a file {times:.0f} times as long"
+    return Aim(f"memory under {MAX_MB} MB for any length", measured, most.peak_mb < MAX_MB)
+
+
+def _command(*command: str) -> tuple[float, float, str]:
+    """Runs a command to its end: seconds, peak memory in MB, and what it printed."""
+    with tempfile.TemporaryFile() as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"{command[0]} ended with {process.returncode}")
+        output.seek(0)
+        kilobyte = 1024 if sys.platform == "linux" else 1
+        return seconds, used.ru_maxrss * kilobyte / _MB, output.read().decode()
+
+
+def _certreplay(file: Path) -> Reading:
+    command = str(Path(sys.executable).parent / "certreplay")
+    seconds, peak_mb, printed = _command(command, "capture", "--json", str(file))
+    return Reading(seconds, peak_mb, frozenset(seen["sha256"] for seen in json.loads(printed)))
+
+
+def _tshark(file: Path) -> Reading:
+    fields = ("-Y", _FILTER, "-T", "fields", "-e", "tls.handshake.certificate")
+    seconds, peak_mb, printed = _command("tshark", "-n", "-r", str(file), *fields)
+    leaves = (line.split(",")[0].replace(":", "") for line in printed.splitlines())
+    return Reading(seconds, peak_mb, frozenset(hashlib.sha256(bytes.fromhex(leaf)).hexdigest() for leaf in leaves))
+
+
+def _scapy(file: Forged, limit_seconds: float) -> tuple[str, ...]:
+    """scapy's row: it reads the same file, as far as it comes in so many seconds."""
+    _, peak_mb, printed = _command(sys.executable, "-m", "bench.scapy_reader", str(file.path), str(limit_seconds))
+    told = json.loads(printed)
+    seconds, octets, found = told["seconds"], told["octets"], frozenset(told["found"])
+    name = "scapy" if octets == file.octets else f"scapy, stopped at {octets / file.octets * 100:.0f} % of the file"
+    rates = f"{octets / _MB / seconds:.2f}", f"{len(found) / seconds:.1f}"
+    return name, f"{seconds:.1f}", "", "", *rates, _share(found, file.issued), f"{peak_mb:.0f}"

@@ -1,0 +1,110 @@
+"""Makes the capture file: real OpenSSL handshakes, each client with a certificate of its own, and bulk data between."""
+
+import os
+import random
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from attacker.synthetic import Conversation
+from attacker.wire_file import CaptureFile
+from lab import pki
+
+BULK_BYTES = 98_000
+"""What the server sends behind each handshake."""
+AT_ONCE = 20
+SERVER = ("10.9.0.4", 8443)
+
+_PIECE = 1 << 14
+_NOON_NS, _PACKET_NS = 1_767_268_800 * 10**9, 20_000
+_CLIENTS_A_HOST = 1000
+_SEED = 8446
+
+
+def forge(path: Path, handshakes: int) -> set[str]:
+    """Writes a pcapng file with so many mutual handshakes in TLS 1.2; the SHA-256 of every client's certificate.
+
+    About 100 kB a handshake. Several connections are open at any time, and take turns at random.
+    """
+    authority = pki.new_authority()
+    server = _context(ssl.PROTOCOL_TLS_SERVER, pki.new_server(authority))
+    server.load_verify_locations(cadata=authority.certificate_pem().decode())
+    server.verify_mode = ssl.CERT_REQUIRED
+    file = CaptureFile(path, limit_bytes=1 << 40)
+    times = count(_NOON_NS, _PACKET_NS)
+    issued: set[str] = set()
+
+    def emit(packet: bytes) -> None:
+        file.write(next(times), packet)
+
+    def connections() -> Iterator[Iterator[None]]:
+        for number in range(handshakes):
+            identity = pki.new_client(authority, f"client {number}")
+            issued.add(identity.sha256)
+            host, port = divmod(number, _CLIENTS_A_HOST)
+            client = (f"10.9.1.{host + 1}", 20_000 + port)
+            conversation = Conversation(client, SERVER, emit)
+            yield _connection(conversation, server, _context(ssl.PROTOCOL_TLS_CLIENT, identity))
+
+    try:
+        _take_turns(connections())
+    finally:
+        file.close()
+    return issued
+
+
+def _take_turns(connections: Iterator[Iterator[None]]) -> None:
+    turns = random.Random(_SEED)
+    going = list(islice(connections, AT_ONCE))
+    while going:
+        chosen = turns.randrange(len(going))
+        if next(going[chosen], going) is going:  # this one is over
+            going[chosen : chosen + 1] = [one for one in [next(connections, None)] if one]
+
+
+def _context(side: int, identity: pki.Identity) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if side == ssl.PROTOCOL_TLS_CLIENT:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with tempfile.NamedTemporaryFile() as bundle:
+        bundle.write(identity.bundle_pem())
+        bundle.flush()
+        context.load_cert_chain(bundle.name)
+    return context
+
+
+class _End:
+    """One end of a TLS connection without a network."""
+
+    def __init__(self, context: ssl.SSLContext, **how: Any) -> None:
+        self.incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self._outgoing, **how)
+
+    def sent_by(self, step: Callable[[], object]) -> bytes:
+        """What a step has this end send."""
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            pass
+        return self._outgoing.read()
+
+
+def _connection(conversation: Conversation, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
+    """One connection from SYN to FIN, a flight or a piece of the bulk data at a time."""
+    alice, bank = _End(client, server_hostname=pki.SERVER_NAME), _End(server, server_side=True)
+    conversation.open()
+    for sender, receiver in ((alice, bank), (bank, alice)) * 2:
+        flight = sender.sent_by(sender.tls.do_handshake)
+        receiver.incoming.write(flight)
+        conversation.data(sender is alice, flight)
+        yield
+    for at in range(0, BULK_BYTES, _PIECE):
+        piece = os.urandom(min(_PIECE, BULK_BYTES - at))
+        conversation.data(False, bank.sent_by(lambda piece=piece: bank.tls.write(piece)))  # type: ignore[misc]
+        yield
+    conversation.end(from_client=True)
+    conversation.end(from_client=False)
