@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attacker import files
+from attacker import files, interception
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, LOG, ROGUE_SERVER, find_leak
+from attacker.leaks import DATABASE, INTERCEPTION, LOG, ROGUE_SERVER, find_leak
 from attacker.moves import MOVES
 from attacker.relay import Forward
 from attacker.rogue_server import keep_a_shop
@@ -45,7 +45,18 @@ async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter
     await keep_a_shop(listen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
 
 
+async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    doors = {door.address: door for door in map(parse_door, arguments.door)}
+    fronts = []
+    for listen, address in map(interception.parse_front, arguments.front):
+        if address not in doors:
+            raise BadInput(f"--front …={address[0]}:{address[1]}: is none of the doors")
+        fronts.append(interception.Front(listen, doors[address]))
+    await interception.intercept_on_loopback(fronts, haul, reporter, arguments.folder)
+
+
 COLLECT: dict[str, Collect] = {
+    INTERCEPTION.id: _collect_between,
     ROGUE_SERVER.id: _collect_in_a_shop,
     DATABASE.id: _collect_from_file,
     LOG.id: _collect_from_file,
@@ -75,6 +86,9 @@ def parser() -> ArgumentParser:
         leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
         if leak_id in (DATABASE.id, LOG.id):
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
+        if leak_id == INTERCEPTION.id:
+            tell = "listen there, on loopback, in the place of the door there"
+            leak.add_argument("--front", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
         if leak_id == ROGUE_SERVER.id:
             leak.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
             leak.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")

@@ -17,6 +17,7 @@ AUTHORITY = "authority"
 LAB = "lab"
 ATTACKER = "attacker"
 VICTIM_CLIENT = "victim-client"
+CARELESS_CLIENT = "careless-client"
 VICTIM_SERVER = "victim-server"
 CONTROL = "control"
 

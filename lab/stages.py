@@ -3,13 +3,13 @@
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from attacker.leaks import DATABASE, LOG, ROGUE_SERVER, SELF_SIGNED
+from attacker.leaks import DATABASE, INTERCEPTION, LOG, ROGUE_SERVER, SELF_SIGNED
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
-from lab.run import ATTACKER, VICTIM_CLIENT, VICTIM_SERVER, Folders
+from lab.run import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER, Folders
 from lab.supervisor import Part
 from victim_server import access_log
 from victim_server.schemes import find_scheme
@@ -80,6 +80,18 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
     return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
 
 
+def interception(setting: Setting) -> Stage:
+    """mitmproxy stands in for the gateways; a careful client comes, and a careless one."""
+    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    ports = dict(zip(asking, free_ports(len(asking)), strict=True))
+    fronts = (f"--front={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    careful = replace(victim_client(setting, ports), may_end=(0, 1))
+    careful = replace(careful, arguments=(*careful.arguments, "--times=1"))
+    folder = f"--folder={setting.folders.part(CARELESS_CLIENT)}"
+    careless = replace(careful, name=CARELESS_CLIENT, arguments=(*careful.arguments, "--careless", folder))
+    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *fronts), (careful, careless))
+
+
 def rogue_server(setting: Setting) -> Stage:
     """Alice logs in once at a shop, too, with each of her bundles; the shop is mallory's."""
     issued = setting.issued
@@ -112,6 +124,7 @@ def log(setting: Setting) -> Stage:
 
 
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
+    INTERCEPTION.id: interception,
     ROGUE_SERVER.id: rogue_server,
     DATABASE.id: database,
     LOG.id: log,
