@@ -132,6 +132,14 @@ def test_what_leak_to_explain_has_to_be_said(finished: Finished) -> None:
     assert f"give --leak: it has {finished.leak}" in told.stderr
 
 
+def test_what_nobody_listened_to_settles_no_claim_about_the_wire(finished: Finished) -> None:
+    told = certreplay("claims", finished.run.folders.path, "--json")
+    settled = {claim["id"]: claim["verdict"] for claim in json.loads(told.stdout)["claims"]}
+    wire = ("certificate-in-the-clear", "server-tls-protects", "checking-adds-nothing", "tls13-encrypts")
+    assert {settled[claim] for claim in wire} == {"no evidence in this run"}
+    assert told.stderr == ""
+
+
 def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
     finished = matrix(tmp_path, "database")
     ports = {port: scheme.id for port, scheme in Docket(finished.run).schemes.items()}
