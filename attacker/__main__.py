@@ -48,7 +48,7 @@ async def _collect_live(arguments: argparse.Namespace, haul: Haul, reporter: Rep
 
 
 async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
-    await keep_a_shop(as_seen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
+    await keep_a_shop(listen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
 
 
 async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
@@ -138,6 +138,14 @@ def forward(text: str) -> Forward:
         return Forward(as_seen(listen), as_seen(target))
     except ValueError:
         raise BadInput(f"{text!r} is not HOST:PORT=HOST:PORT") from None
+
+
+def listen(text: str) -> tuple[str, int]:
+    """Reads `127.0.0.1:8443`; BadInput for anything else."""
+    try:
+        return as_seen(text)
+    except ValueError:
+        raise BadInput(f"--listen {text}: give HOST:PORT") from None
 
 
 async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
