@@ -8,6 +8,7 @@ network it is a transparent proxy for the connections that ARP spoofing leads he
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -87,7 +88,7 @@ def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Re
     """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
     what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
     if what == "server":
-        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], told["error"]))
+        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], _plain(told["error"])))
     elif what == "client":
         server = servers.get(local[1], host_port(local))
         chain = tuple(map(bytes.fromhex, told["chain"]))
@@ -95,6 +96,12 @@ def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Re
         reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
         if chain:
             haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
+
+
+def _plain(error: str) -> str:
+    """OpenSSL's own words, where mitmproxy passes on its list of errors as it stands."""
+    words = re.findall(r"'([^']*)'\)", error)
+    return "; ".join(words) if words else error
 
 
 class Mitmproxy:
@@ -177,7 +184,7 @@ def find_program() -> str:
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: `make .venv/mitmproxy` installs mitmproxy for the lab")
+        raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
     return found
 
 
