@@ -236,6 +236,47 @@ class MoveTried:
 
 
 @dataclass(frozen=True)
+class Intercepted:
+    """An interceptor answered a client in a server's place, under the address that the client knows as `server`.
+
+    `sha256` is of the certificate that the client handed over, empty where it sent none; `reason` says why it broke off
+    where it did, in the interceptor's words. `tls` is empty where the handshake came to nothing.
+    """
+
+    client: str
+    server: str
+    tls: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WentOn:
+    """An interceptor tried to go on to the real server, from its own address `local`; `reason` says why it could not,
+    in its own words. The server's are in its ClientRefused with this `local` as the peer.
+    """
+
+    server: str
+    local: str
+    tls: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class HandshakeDecrypted:
+    """The lab looked into a handshake with the victims' session keys, which the attacker doesn't have.
+
+    `messages` are the sender and the name of each handshake message and alert, in the order in which they crossed the
+    wire.
+    """
+
+    client: str
+    server: str
+    tls: str
+    messages: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class ProofRelayed:
     """A client's fresh Certificate and CertificateVerify were passed on, while she waited, into the attacker's own
     handshake with the real server.
@@ -310,6 +351,9 @@ Event: TypeAlias = (
     | CertificateCaptured
     | HandshakeSeen
     | MoveTried
+    | Intercepted
+    | WentOn
+    | HandshakeDecrypted
     | ProofRelayed
     | Trouble
     | PartStopped

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from attacker.leaks import DATABASE, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
+from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
@@ -87,33 +87,45 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
     return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
 
 
+def interception(setting: Setting) -> Stage:
+    """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
+    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    ports = dict(zip(asking, free_ports(len(asking)), strict=True))
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    clients = (
+        _passing_client(setting, VICTIM_CLIENT, ports),
+        _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
+    )
+    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards), clients)
+
+
 def live_relay(setting: Setting) -> Stage:
     """A careless alice logs in once at each gateway in each version, and once more with RSA key transport, and takes
     mallory for the bank each time."""
     versions = setting.plan.versions
     asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
     ports = dict(zip(asking, free_ports(len(asking)), strict=True))
-    clients = [_careless_client(setting, CARELESS_CLIENT, ports, *(f"--tls={version}" for version in versions))]
+    options = ("--careless", *(f"--tls={version}" for version in versions))
+    clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
     relays = sum(scheme.asks_in_tls for scheme, _ in setting.plan.doors())
     transporting = {scheme: port for scheme, port in ports.items() if scheme in TRANSPORTING}
     if transporting and "1.2" in versions:
-        name = f"{CARELESS_CLIENT}-rsa"
-        clients.append(_careless_client(setting, name, transporting, "--tls=1.2", f"--ciphers={RSA_TRANSPORT}"))
+        options = ("--careless", "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
+        clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
         relays += len(transporting)
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
     attacker = _attacker(setting, LIVE_RELAY.id, *doors(setting), *forwards, f"--relays={relays}")
     return Stage(attacker, tuple(clients))
 
 
-def _careless_client(setting: Setting, name: str, ports: Mapping[str, int], *options: str) -> Part:
-    """Alice, who for once does not verify whom she logs in at. Her logins go by names that are no gateway's."""
+def _passing_client(setting: Setting, name: str, ports: Mapping[str, int], *options: str) -> Part:
+    """Alice, who comes by where mallory is: one login each. They go by names that are no gateway's."""
     issued = setting.issued
-    logins = {f"{scheme}, carelessly": scheme for scheme in ports}
+    logins = {f"{scheme}, by way of mallory": scheme for scheme in ports}
     pinned = (login for login, scheme in logins.items() if find_scheme(scheme).trusts == SELF_SIGNED)
     return _part(
         setting,
         name,
-        "--careless",
         *(f"--gateway={login}=https://localhost:{ports[scheme]}" for login, scheme in logins.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
@@ -159,6 +171,7 @@ def log(setting: Setting) -> Stage:
 
 
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
+    INTERCEPTION.id: interception,
     LIVE_RELAY.id: live_relay,
     ROGUE_SERVER.id: rogue_server,
     DATABASE.id: database,

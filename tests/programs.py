@@ -15,6 +15,7 @@ PACKAGES = {
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
     "ip": "iproute2",
+    "nginx": "nginx",
     "openssl": "openssl",
     "tshark": "tshark",
 }

@@ -3,7 +3,7 @@
 from attacker.leaks import DATABASE, ROGUE_SERVER, WIRE
 from lab.claims.claim import Claim, Settled, Verdict, numbers
 from lab.claims.record import Found, Record, Tried
-from lab.events import CaptureSearched, CertificateCaptured, HandshakeSeen, LoggedIn
+from lab.events import CaptureSearched, CertificateCaptured, HandshakeSeen, LoggedIn, PositionTaken
 from lab.pki import CUSTOMER
 from lab.run import VICTIM_CLIENT
 
@@ -46,9 +46,14 @@ def _count(tried: list[Tried]) -> str:
     return f"{len(_accepted(tried))} of {len(tried)} attempts got in"
 
 
+def _listened(record: Record) -> bool:
+    """Whether anybody was on the wire: where nobody was, that nothing was read says nothing."""
+    return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
+
+
 def certificate_in_the_clear(record: Record) -> Settled | None:
     logins = _logins(record, tls="1.2")
-    if not logins:
+    if not (logins and _listened(record)):
         return None
     seen = _in_the_clear(record, "1.2")
     if not seen:
@@ -59,7 +64,7 @@ def certificate_in_the_clear(record: Record) -> Settled | None:
 
 def server_tls_protects(record: Record) -> Settled | None:
     logins, seen = _logins(record, tls="1.2"), _in_the_clear(record, "1.2")
-    if not logins:
+    if not (logins and _listened(record)):
         return None
     if not seen:
         return Settled(Verdict.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))

