@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/all ## set up, run the embedded lab, tell the story, print the verdicts
 	@$(BIN)/certreplay demo
 
-test: $(VENV)/dev ## set up, run every test
+test: $(VENV)/dev $(VENV)/mitmproxy ## set up, run every test
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/dev ## style and types
@@ -27,4 +27,13 @@ $(VENV)/%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) ($*), once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# mitmproxy is a program of its own here: it needs older versions of some packages than the lab uses.
+$(VENV)/mitmproxy: $(VENV)/mitmproxy/ready ;
+
+$(VENV)/mitmproxy/ready: attacker/mitmproxy-constraints.txt
+	@test -x $(VENV)/mitmproxy/bin/python || $(PYTHON) -m venv $(VENV)/mitmproxy
+	@echo "setting up mitmproxy, once"
+	@$(VENV)/mitmproxy/bin/python -m pip install --quiet --disable-pip-version-check -c $< mitmproxy
 	@touch $@
