@@ -16,7 +16,8 @@ from attacker import files, interception
 from attacker.errors import AttackerError
 from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, INTERCEPTION, LOG, ROGUE_SERVER, find_leak
+from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
+from attacker.live_relay import relay_live
 from attacker.moves import MOVES
 from attacker.relay import Forward
 from attacker.rogue_server import keep_a_shop
@@ -41,22 +42,23 @@ async def _collect_from_file(arguments: argparse.Namespace, haul: Haul, reporter
     files.collect(arguments.file, haul)
 
 
+async def _collect_live(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    forwards = [forward(text) for text in arguments.forward]
+    await relay_live(forwards, arguments.relays, arguments.victim, haul, reporter)
+
+
 async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
-    await keep_a_shop(as_seen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
+    await keep_a_shop(listen(arguments.listen), bundle(arguments.shop_bundle), haul, reporter)
 
 
 async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
-    doors = {door.address: door for door in map(parse_door, arguments.door)}
-    fronts = []
-    for listen, address in map(interception.parse_front, arguments.front):
-        if address not in doors:
-            raise BadInput(f"--front …={address[0]}:{address[1]}: is none of the doors")
-        fronts.append(interception.Front(listen, doors[address]))
-    await interception.intercept_on_loopback(fronts, haul, reporter, arguments.folder)
+    forwards = [forward(text) for text in arguments.forward]
+    await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder)
 
 
 COLLECT: dict[str, Collect] = {
     INTERCEPTION.id: _collect_between,
+    LIVE_RELAY.id: _collect_live,
     ROGUE_SERVER.id: _collect_in_a_shop,
     DATABASE.id: _collect_from_file,
     LOG.id: _collect_from_file,
@@ -86,9 +88,11 @@ def parser() -> ArgumentParser:
         leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
         if leak_id in (DATABASE.id, LOG.id):
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
-        if leak_id == INTERCEPTION.id:
-            tell = "listen there, on loopback, in the place of the door there"
-            leak.add_argument("--front", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
+        if leak_id in (INTERCEPTION.id, LIVE_RELAY.id):
+            tell = "listen there as if it were the server there; may be repeated"
+            leak.add_argument("--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
+        if leak_id == LIVE_RELAY.id:
+            leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
         if leak_id == ROGUE_SERVER.id:
             leak.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
             leak.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")
@@ -134,6 +138,14 @@ def forward(text: str) -> Forward:
         return Forward(as_seen(listen), as_seen(target))
     except ValueError:
         raise BadInput(f"{text!r} is not HOST:PORT=HOST:PORT") from None
+
+
+def listen(text: str) -> tuple[str, int]:
+    """Reads `127.0.0.1:8443`; BadInput for anything else."""
+    try:
+        return as_seen(text)
+    except ValueError:
+        raise BadInput(f"--listen {text}: give HOST:PORT") from None
 
 
 async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:

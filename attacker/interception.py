@@ -8,19 +8,19 @@ network it is a transparent proxy for the connections that ARP spoofing leads he
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from attacker.errors import AttackerError
-from attacker.haul import Door, Haul
+from attacker.haul import Haul
 from attacker.leaks import INTERCEPTION
 from attacker.packets import host_port
 from attacker.plays import Loot
@@ -40,21 +40,13 @@ QUIET_SECONDS = 1.0
 MAX_LINE = 1 << 20
 
 
-@dataclass(frozen=True)
-class Front:
-    """Where clients come to on loopback, in the place of a door."""
+async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path) -> None:
+    """Answers in the servers' place until there is something for every door and nobody comes any more.
 
-    listen: tuple[str, int]
-    door: Door
-
-
-async def intercept_on_loopback(fronts: Sequence[Front], haul: Haul, reporter: Reporter, folder: Path) -> None:
-    """Answers in the doors' place until there is something for every door and nobody comes any more.
-
-    AttackerError where mitmproxy is missing or cannot start; OutOfScope for a door that is not the lab's.
+    AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
-    targets = [check_target(*front.door.address) for front in fronts]
-    ports = _free_ports(len(fronts))
+    targets = [check_target(*one.target) for one in forwards]
+    ports = _free_ports(len(forwards))
     modes = [
         f"--mode=reverse:https://{host_port(target)}@127.0.0.1:{port}"
         for target, port in zip(targets, ports, strict=True)
@@ -62,11 +54,11 @@ async def intercept_on_loopback(fronts: Sequence[Front], haul: Haul, reporter: R
     file = CaptureFile(folder / CAPTURE_FILE)
     relay = Relay(file.write)
     try:
-        await relay.start(Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(fronts, ports, strict=True))
+        await relay.start(Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True))
         async with running_mitmproxy(modes) as mitmproxy:
-            detail = (f"{host_port(one.listen)} in the place of {host_port(one.door.address)}" for one in fronts)
+            detail = (f"{host_port(one.listen)} in the place of {host_port(one.target)}" for one in forwards)
             reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-            servers = {port: host_port(front.listen) for front, port in zip(fronts, ports, strict=True)}
+            servers = {port: host_port(one.listen) for one, port in zip(forwards, ports, strict=True)}
             await _listen(mitmproxy, servers, haul, reporter)
     finally:
         await relay.close()
@@ -96,7 +88,7 @@ def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Re
     """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
     what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
     if what == "server":
-        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], told["error"]))
+        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], _plain(told["error"])))
     elif what == "client":
         server = servers.get(local[1], host_port(local))
         chain = tuple(map(bytes.fromhex, told["chain"]))
@@ -104,6 +96,12 @@ def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Re
         reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
         if chain:
             haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
+
+
+def _plain(error: str) -> str:
+    """OpenSSL's own words, where mitmproxy passes on its list of errors as it stands."""
+    words = re.findall(r"'([^']*)'\)", error)
+    return "; ".join(words) if words else error
 
 
 class Mitmproxy:
@@ -186,7 +184,7 @@ def find_program() -> str:
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: `make .venv/mitmproxy` installs mitmproxy for the lab")
+        raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
     return found
 
 
@@ -204,17 +202,3 @@ def _free_ports(count: int) -> list[int]:
         for one in free:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in free]
-
-
-def parse_front(text: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Reads `127.0.0.1:40001=127.0.0.1:8441`: where to listen, in whose place; AttackerError for anything else."""
-    listen, _, door = text.partition("=")
-    try:
-        return _address(listen), _address(door)
-    except ValueError:
-        raise AttackerError(f"--front {text}: give HOST:PORT=HOST:PORT") from None
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)

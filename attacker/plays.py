@@ -108,7 +108,7 @@ def flipped_proof(loot: Loot, version: int) -> Play:
 
 
 def foreign_key(loot: Loot, version: int) -> Play:
-    return Play(honest_flight(version, loot.chain, proof.prove_with(_fresh_key(loot))))
+    return Play(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
 
 
 def empty_proof(loot: Loot, version: int) -> Play:
@@ -130,7 +130,7 @@ def zero_proof(loot: Loot, version: int) -> Play:
 
 
 def look_alike(loot: Loot, version: int) -> Play:
-    key = _fresh_key(loot)
+    key = fresh_key(loot.chain[0])
     certificate = look_alike_certificate(loot.chain[0], key)
     return Play(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
 
@@ -244,9 +244,9 @@ def _own(loot: Loot) -> Bundle:
     return loot.own
 
 
-def _fresh_key(loot: Loot) -> PrivateKey:
+def fresh_key(certificate: bytes) -> PrivateKey:
     """A key of mallory's own, like the certificate's, so that its signatures are well-formed for it."""
-    key = proof.public_key(loot.chain[0])
+    key = proof.public_key(certificate)
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _new_key("ECDSA", key.curve.name)
     return _new_key(proof.key_kind(key), "")

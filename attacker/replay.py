@@ -104,11 +104,8 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
             try:
                 await stream.handshake()
                 if not _pointless(engine, play):
-                    http = _Http(stream, it.server_name, play.header if _unasked(engine) else None)
-                    account = await http.request("GET", "/account")
-                    if account.customer == it.victim and it.transfer:
-                        order = json.dumps({"to": it.transfer.to, "amount": it.transfer.amount})
-                        moved = await http.request("POST", "/transfer", order)
+                    header = play.header if _unasked(engine) else None
+                    account, moved = await use_account(stream, it.server_name, it.victim, it.transfer, header)
             except ConnectionFailed as error:
                 failed = error.failed
             except h11.ProtocolError as error:
@@ -122,7 +119,7 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
     milliseconds = (time.perf_counter() - began) * 1000
 
     pointless = _pointless(engine, play)
-    outcome = NOT_APPLICABLE if pointless else _outcome(account, it.victim, failed)
+    outcome = NOT_APPLICABLE if pointless else what_became(account, it.victim, failed)
     return MoveTried(
         leak=it.leak,
         customer=it.victim,
@@ -142,6 +139,22 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
         error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
         milliseconds=round(milliseconds, 2),
     )
+
+
+async def use_account(
+    stream: TlsStream, host: str, victim: str, transfer: Transfer | None, certificate: bytes | None = None
+) -> tuple[Answer, Answer | None]:
+    """The bank's answers to whoever asks for the account, and if that is the victim's, to the transfer.
+
+    With `certificate` that goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError where there is no
+    answer.
+    """
+    http = _Http(stream, host, certificate)
+    account = await http.request("GET", "/account")
+    if account.customer != victim or not transfer:
+        return account, None
+    order = json.dumps({"to": transfer.to, "amount": transfer.amount})
+    return account, await http.request("POST", "/transfer", order)
 
 
 def not_tried(it: Attempt, reason: str) -> MoveTried:
@@ -194,7 +207,7 @@ def _pointless(engine: Client | Playback, play: Play) -> str:
     return NOT_ASKED if engine.request is None and play.header is None else ""
 
 
-def _outcome(account: Answer | None, victim: str, failed: Failed) -> str:
+def what_became(account: Answer | None, victim: str, failed: Failed) -> str:
     """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
     that is somebody else's."""
     if account is None:

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from attacker.moves import MOVES, Move
-from attacker.plays import Loot, NotApplicable
+from attacker.plays import Loot
 from attacker.replay import Attempt, Transfer, attempt, not_tried
 from lab.events import Reporter
 from lab.tls.bundle import Bundle
@@ -80,7 +80,7 @@ class Tries:
         )
         try:
             play = move.make(loot, version)
-        except NotApplicable as reason:
+        except Exception as reason:  # NotApplicable, or what a parser says of a certificate that is hardly one
             self._reporter.report(not_tried(it, str(reason)))
             return
         async with self._turns:
@@ -88,11 +88,14 @@ class Tries:
 
 
 def read_certificate(der: bytes) -> x509.Certificate:
-    """A certificate that may be anything; ValueError, and nothing else, for what is none."""
+    """A certificate that may be anything; ValueError, and nothing else, for what is none or has unreadable names."""
     try:
-        return x509.load_der_x509_certificate(der)
-    except x509.InvalidVersion as error:
+        parsed = x509.load_der_x509_certificate(der)
+        for name in (parsed.subject, parsed.issuer):  # which are read when they are asked for
+            name.rfc4514_string()
+    except Exception as error:  # the parser's own are of many types: InvalidVersion, TypeError
         raise ValueError(str(error)) from None
+    return parsed
 
 
 def common_name(certificate: bytes) -> str:

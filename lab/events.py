@@ -276,6 +276,41 @@ class HandshakeDecrypted:
     messages: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class ProofRelayed:
+    """A client's fresh Certificate and CertificateVerify were passed on, while she waited, into the attacker's own
+    handshake with the real server.
+
+    `client` is who took the attacker for the server at `listening`, and `local` the attacker's own address towards the
+    real `server`, host:port all. `key_exchange` is ECDHE or RSA (key transport); `same_keys` says whether both
+    connections came to have the same secrets, so that `client_random` stands in both ends' key logs with the same.
+    `signed` has the messages that the client made her `proof` over and `checked` those that the real server checks it
+    against, as far as each handshake got before the CertificateVerify; all hex. The outcome and what follows it is as
+    `MoveTried` has it.
+    """
+
+    client: str
+    listening: str
+    local: str
+    server: str
+    tls: str
+    key_exchange: str
+    customer: str
+    client_random: str
+    same_keys: bool
+    signed: tuple[str, ...]
+    checked: tuple[str, ...]
+    proof: str
+    outcome: str
+    alert: int | None
+    alert_by: str | None
+    status: int | None
+    body: str | None
+    stolen: int
+    error: str | None
+    milliseconds: float
+
+
 # --- every part ---
 
 
@@ -319,6 +354,7 @@ Event: TypeAlias = (
     | Intercepted
     | WentOn
     | HandshakeDecrypted
+    | ProofRelayed
     | Trouble
     | PartStopped
     | UnknownEvent

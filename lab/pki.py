@@ -46,6 +46,7 @@ VALIDITY = timedelta(days=30)
 
 CA_FILE = "ca.pem"
 SERVER_PEM = "server.pem"
+SERVER_RSA_PEM = "server-rsa.pem"
 REGISTER = "customers.sqlite"
 SELF_SIGNED = f"{CUSTOMER}-self-signed"
 CLIENT_PEM = f"{CUSTOMER}.pem"
@@ -169,6 +170,7 @@ class Issued:
     `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
     server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
     the attacker has as an ordinary customer, None where she is none, and `shop_pem` what she has as a shop's owner.
+    `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
     """
 
     authority: Identity
@@ -179,6 +181,7 @@ class Issued:
     shop_pem: Path | None
     ca_pem: Path
     server_pem: Path
+    server_rsa_pem: Path | None
     register: Path
     client_pem: Path
     client_p12: Path
@@ -196,15 +199,17 @@ def issue(
     *,
     attacker: Path | None = None,
     shop: Path | None = None,
+    rsa_transport: bool = False,
 ) -> Issued:
     """Issues everything into these folders, which are made where they are missing.
 
-    Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. Files with
-    a private key or a password are readable by their owner alone; one password opens both of alice's PKCS#12 files.
-    Nothing is overwritten: PkiError where a file is already there, or cannot be written. The authority's key is not
-    kept.
+    Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
+    `rsa_transport` the server has a bundle with an RSA key, too. Files with a private key or a password are readable by
+    their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError where a file
+    is already there, or cannot be written. The authority's key is not kept.
     """
     authority = new_authority()
+    more_server_keys = rsa_transport and key_type != "rsa"
     issued = Issued(
         authority=authority,
         server=new_server(authority, key_type),
@@ -214,6 +219,7 @@ def issue(
         shop_pem=shop / SHOP_PEM if shop else None,
         ca_pem=public / CA_FILE,
         server_pem=server / SERVER_PEM,
+        server_rsa_pem=server / (SERVER_RSA_PEM if more_server_keys else SERVER_PEM) if rsa_transport else None,
         register=server / REGISTER,
         client_pem=client / CLIENT_PEM,
         client_p12=client / CLIENT_P12,
@@ -246,6 +252,8 @@ def issue(
     if issued.mallory:
         _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
         _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
+    if issued.server_rsa_pem and more_server_keys:
+        _write(issued.server_rsa_pem, new_server(authority, "rsa").bundle_pem(), 0o600)
     if issued.shop_pem:
         _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
     return issued

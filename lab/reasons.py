@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 from cryptography.hazmat.primitives import hashes
 
@@ -13,8 +13,11 @@ from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
 from lab.tls.messages13 import is_retry, parse
 from lab.tls.proof import Challenge, PublicKey
-from lab.tls.transcript import Transcript
+from lab.tls.transcript import MESSAGE_HASH, Transcript
 from lab.tls.versions import TLS12, TLS13
+
+Messages: TypeAlias = list[tuple[str, bytes]]
+"""Who sent each message, which may be empty, and the message."""
 
 _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
 
@@ -51,7 +54,7 @@ class ProofReason:
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
     """What became of the proof in an attempt; None where none was sent or the captured transcript isn't whole."""
-    version, seen_in = _version(tried.tls), _version(captured.tls)
+    version, seen_in = version_number(tried.tls), version_number(captured.tls)
     sent = _messages(tried)
     made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
     at = next(
@@ -59,10 +62,18 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
     )
     if at is None or not captured.transcript:
         return None
-    answer = parse(sent[at][1], version)
+    key = proof.public_key(chain_in(bytes.fromhex(captured.message), seen_in)[0])
+    return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
+
+
+def held_against(
+    key: PublicKey, verify: bytes, signed: tuple[Messages, int], checked: tuple[Messages, int]
+) -> ProofReason:
+    """A CertificateVerify, as it came in the second of two handshakes, held against both: each the messages before it,
+    and the version."""
+    answer = parse(verify, checked[1])
     assert isinstance(answer, CertificateVerify)
-    key = proof.public_key(_chain(bytes.fromhex(captured.message), seen_in)[0])
-    then, now = _challenge(made_over, seen_in), _challenge(sent[:at], version)
+    then, now = _challenge(*signed), _challenge(*checked)
     hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
     return ProofReason(
         scheme=proof.scheme_name(answer.scheme),
@@ -70,19 +81,19 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
         hash=hash_.name,
         captured_hash=keys.digest(then.content, hash_).hex(),
         server_hash=keys.digest(now.content, hash_).hex(),
-        difference=_difference(_parsed(made_over, seen_in), _parsed(sent[:at], version)),
+        difference=_difference(_parsed(*signed), _parsed(*checked)),
         fits_captured=_fits(key, then, answer),
         fits_server=_fits(key, now, answer),
     )
 
 
-def _messages(tried: MoveTried) -> list[tuple[str, bytes]]:
+def _messages(tried: MoveTried) -> Messages:
     """The attempt's handshake messages, with who sent them."""
     return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
 
 
-def _challenge(sent: list[tuple[str, bytes]], version: int) -> Challenge:
-    """What a proof has to sign after these messages."""
+def _challenge(sent: Messages, version: int) -> Challenge:
+    """What a proof has to sign after these messages, of which the first may be hashed already (RFC 8446, 4.4.1)."""
     if version == TLS12:
         return proof.challenge12(b"".join(raw for _, raw in sent), proof.SCHEME_IDS)
     transcript, suite = Transcript(), keys.TLS13_SUITES[0]
@@ -90,7 +101,7 @@ def _challenge(sent: list[tuple[str, bytes]], version: int) -> Challenge:
         message = parse(raw, version)
         if isinstance(message, ServerHello):
             suite = next(one for one in keys.TLS13_SUITES if one.id == message.cipher_suite)
-            if is_retry(message):
+            if is_retry(message) and transcript.entries[0].raw[0] != MESSAGE_HASH:
                 transcript.hash_first(suite.hash)
         transcript.add("client" if sender == "client" else "server", raw)
     return proof.challenge13(transcript.content(), proof.SCHEME_IDS, suite.hash)
@@ -106,22 +117,24 @@ def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bo
 
 def presented(tried: MoveTried) -> frozenset[str]:
     """The fingerprints of the certificates that an attempt sent, in hex."""
-    version = _version(tried.tls)
+    version = version_number(tried.tls)
     own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
-    return frozenset(sha256(der).hexdigest() for raw in own for der in _chain(raw, version))
+    return frozenset(sha256(der).hexdigest() for raw in own for der in chain_in(raw, version))
 
 
-def _chain(certificate_message: bytes, version: int) -> tuple[bytes, ...]:
+def chain_in(certificate_message: bytes, version: int) -> tuple[bytes, ...]:
+    """The certificates in a Certificate message, in DER."""
     message: Any = parse(certificate_message, version)
     chain: tuple[bytes, ...] = message.chain
     return chain
 
 
-def _version(name: str) -> int:
+def version_number(name: str) -> int:
+    """The number of the version that events call 1.2 or 1.3."""
     return TLS13 if name == "1.3" else TLS12
 
 
-def _parsed(messages: list[tuple[str, bytes]], version: int) -> list[Message]:
+def _parsed(messages: Messages, version: int) -> list[Message]:
     return [parse(raw, version) for _, raw in messages]
 
 

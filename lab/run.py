@@ -19,6 +19,7 @@ ATTACKER = "attacker"
 VICTIM_CLIENT = "victim-client"
 CARELESS_CLIENT = "careless-client"
 VICTIM_SERVER = "victim-server"
+CARELESS_CLIENT = "careless-client"
 CONTROL = "control"
 
 VERDICTS_FILE = "verdicts.json"

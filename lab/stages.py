@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from attacker.leaks import DATABASE, INTERCEPTION, LOG, ROGUE_SERVER, SELF_SIGNED
+from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
@@ -18,6 +18,12 @@ HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
 """What alice calls her logins at the shop, with one bundle and the other."""
+
+
+RSA_TRANSPORT = "kRSA+AESGCM"
+"""RSA key transport, in OpenSSL's notation for cipher suites."""
+TRANSPORTING = ("mtls", "pinned-mtls")
+"""The schemes whose gateways run OpenSSL, which does RSA key transport if it is told to."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ def victim_server(setting: Setting) -> Part:
         *(f"--port={scheme}={port}" for scheme, port in setting.gateways.items()),
         f"--bundle={issued.server_pem}",
         f"--register={issued.register}",
-        f"--opening-balance={max(1000, TRANSFER.amount * len(setting.plan))}",
+        f"--opening-balance={max(1000, TRANSFER.amount * (len(setting.plan) + len(list(setting.plan.doors()))))}",
         f"--ca={issued.ca_pem}",
+        *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
         *(["--access-log"] if LOG.id in setting.plan.leaks else []),
     )
 
@@ -81,15 +88,55 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
 
 
 def interception(setting: Setting) -> Stage:
-    """mitmproxy stands in for the gateways; a careful client comes, and a careless one."""
+    """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
     asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
     ports = dict(zip(asking, free_ports(len(asking)), strict=True))
-    fronts = (f"--front={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
-    careful = replace(victim_client(setting, ports), may_end=(0, 1))
-    careful = replace(careful, arguments=(*careful.arguments, "--times=1"))
-    folder = f"--folder={setting.folders.part(CARELESS_CLIENT)}"
-    careless = replace(careful, name=CARELESS_CLIENT, arguments=(*careful.arguments, "--careless", folder))
-    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *fronts), (careful, careless))
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    clients = (
+        _passing_client(setting, VICTIM_CLIENT, ports),
+        _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
+    )
+    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards), clients)
+
+
+def live_relay(setting: Setting) -> Stage:
+    """A careless alice logs in once at each gateway in each version, and once more with RSA key transport, and takes
+    mallory for the bank each time."""
+    versions = setting.plan.versions
+    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    ports = dict(zip(asking, free_ports(len(asking)), strict=True))
+    options = ("--careless", *(f"--tls={version}" for version in versions))
+    clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
+    relays = sum(scheme.asks_in_tls for scheme, _ in setting.plan.doors())
+    transporting = {scheme: port for scheme, port in ports.items() if scheme in TRANSPORTING}
+    if transporting and "1.2" in versions:
+        options = ("--careless", "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
+        clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
+        relays += len(transporting)
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    attacker = _attacker(setting, LIVE_RELAY.id, *doors(setting), *forwards, f"--relays={relays}")
+    return Stage(attacker, tuple(clients))
+
+
+def _passing_client(setting: Setting, name: str, ports: Mapping[str, int], *options: str) -> Part:
+    """Alice, who comes by where mallory is: one login each. They go by names that are no gateway's."""
+    issued = setting.issued
+    logins = {f"{scheme}, by way of mallory": scheme for scheme in ports}
+    pinned = (login for login, scheme in logins.items() if find_scheme(scheme).trusts == SELF_SIGNED)
+    return _part(
+        setting,
+        name,
+        *(f"--gateway={login}=https://localhost:{ports[scheme]}" for login, scheme in logins.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        f"--part={name}",
+        *options,
+        package="victim_client",
+        may_end=(0, 1),
+    )
 
 
 def rogue_server(setting: Setting) -> Stage:
@@ -125,6 +172,7 @@ def log(setting: Setting) -> Stage:
 
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
     INTERCEPTION.id: interception,
+    LIVE_RELAY.id: live_relay,
     ROGUE_SERVER.id: rogue_server,
     DATABASE.id: database,
     LOG.id: log,
@@ -154,8 +202,10 @@ def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
     )
 
 
-def _part(setting: Setting, name: str, *arguments: str, may_end: tuple[int, ...] = ()) -> Part:
-    return Part(name, name.replace("-", "_"), (*arguments, f"--folder={setting.folders.part(name)}"), may_end)
+def _part(setting: Setting, name: str, *arguments: str, package: str = "", may_end: tuple[int, ...] = ()) -> Part:
+    return Part(
+        name, package or name.replace("-", "_"), (*arguments, f"--folder={setting.folders.part(name)}"), may_end
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -64,6 +64,11 @@ def findings(judgement: Judgement) -> list[str]:
         + (f"; {v.evidence.deviations} of {v.evidence.attempts} attempts" if v.evidence.attempts > 1 else "")
         for v in judgement.verdicts
         if not v.as_expected
+    ] + [
+        f"a fresh proof relayed to {v.scheme}, TLS {v.tls}, {v.key_exchange}: {v.outcome} ({v.reason}); "
+        f"expected {v.expected}"
+        for v in judgement.relays
+        if not v.as_expected
     ]
 
 

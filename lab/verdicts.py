@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from attacker.leaks import LEAKS, ROGUE_SERVER, WIRE, find_leak
+from attacker.leaks import LEAKS, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
@@ -33,6 +33,7 @@ from lab.expectations import Expectation, expectation
 from lab.pki import CUSTOMER
 from lab.plan import Plan, short_story
 from lab.reasons import ProofReason, presented, proof_reason
+from lab.relays import RelayVerdict, missing_relays, relay_verdicts
 from lab.run import Run
 from lab.tls.alerts import alert_name
 from victim_server.schemes import Scheme, find_scheme
@@ -151,16 +152,20 @@ class Judgement:
     controls: tuple[Control, ...]
     verdicts: tuple[Verdict, ...]
     errors: tuple[str, ...] = ()
+    relays: tuple[RelayVerdict, ...] = ()
+    """The proofs that were passed on while they were fresh, where that was tried."""
 
     @property
     def as_expected(self) -> bool:
-        return not self.errors and all(verdict.as_expected for verdict in self.verdicts)
+        moves = all(verdict.as_expected for verdict in self.verdicts)
+        return not self.errors and moves and all(relay.as_expected for relay in self.relays)
 
     def to_json(self) -> str:
         """The content of verdicts.json."""
         fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
-        if not self.errors:
-            del fields["errors"]
+        for name in ("errors", "relays"):
+            if not fields[name]:
+                del fields[name]
         return json.dumps(fields, indent=2) + "\n"
 
 
@@ -248,6 +253,8 @@ def missing(docket: Docket) -> list[str]:
             lacking += missing_controls(docket, scheme, version)
             for leak in docket.plan.leaks:
                 lacking += missing_verdicts(docket, leak, scheme, version)
+            if LIVE_RELAY.id in docket.plan.leaks:
+                lacking += missing_relays(docket.run, scheme, version)
         elif listening:
             lacking.append(f"the gateway of {scheme.id} is not listening")
     return lacking
@@ -331,7 +338,8 @@ def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
     capture = Captured(seen.subject, seen.sha256, seen.tls, seen.source) if seen else None
     doors = ((leak, *door) for leak in docket.plan.leaks for door in docket.plan.doors())
     verdicts = () if errors else tuple(verdict for door in doors for verdict in door_verdicts(docket, *door))
-    return Judgement(docket.run.name, capture or Captured("", "", "", ""), tuple(_controls(docket)), verdicts, errors)
+    controls, relays = tuple(_controls(docket)), () if errors else relay_verdicts(docket.run)
+    return Judgement(docket.run.name, capture or Captured("", "", "", ""), controls, verdicts, errors, relays)
 
 
 def _controls(docket: Docket) -> Iterator[Control]:

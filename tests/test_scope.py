@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attacker import scope
-from attacker.scope import OutOfScope, check_loopback, check_target, check_victim
+from attacker.scope import OutOfScope, check_listen, check_loopback, check_target, check_victim
 
 LAB = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -143,6 +143,26 @@ def test_the_container_may_go_to_hosts_on_its_own_network(host: str) -> None:
 def test_the_container_may_go_nowhere_else(host: str, why: str) -> None:
     with pytest.raises(OutOfScope, match=why):
         check_target(host, 443)
+
+
+@pytest.mark.parametrize("host", ["10.77.0.9", "mallory", "127.0.0.1"])
+@pytest.mark.usefixtures("in_container")
+def test_the_container_may_be_a_server_on_its_own_network(host: str) -> None:
+    assert check_listen(host, 0) in (("10.77.0.9", 0), ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.77.0.1", "192.168.1.2", "faraway"])
+@pytest.mark.usefixtures("in_container")
+def test_the_container_is_a_server_nowhere_else(host: str) -> None:
+    with pytest.raises(OutOfScope):
+        check_listen(host, 8443)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.77.0.9", "mallory"])
+def test_outside_the_container_it_is_a_server_on_loopback_only(host: str) -> None:
+    assert check_listen("localhost", 8443) == ("127.0.0.1", 8443)
+    with pytest.raises(OutOfScope):
+        check_listen(host, 8443)
 
 
 def test_a_router_is_not_the_labs(in_container: Path) -> None:

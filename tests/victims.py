@@ -27,6 +27,7 @@ from lab.tls.engine import EngineEvent, Failed
 from lab.tls.proof import Prover
 from programs import program
 from victim_server import service
+from victim_server.bank import OPENING_BALANCE
 from victim_server.gateway import Limits
 from victim_server.schemes import SCHEMES, GatewayFiles, find_scheme
 
@@ -128,7 +129,9 @@ def in_a_loop(manager: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator
 
 
 @contextlib.contextmanager
-def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = None) -> Iterator[Victims]:
+def running_victims(
+    issued: pki.Issued, folder: Path, limits: Limits | None = None, balance: int = OPENING_BALANCE
+) -> Iterator[Victims]:
     """The bank behind a gateway of every scheme, on free ports."""
     folder.mkdir(exist_ok=True)
     victims = Victims(issued, folder)
@@ -140,6 +143,7 @@ def running_victims(issued: pki.Issued, folder: Path, limits: Limits | None = No
         register_file=issued.register,
         folder=folder,
         limits=limits or Limits(),
+        opening_balance=balance,
     )
     files = gateway_files(issued, folder)
 
@@ -162,6 +166,7 @@ def gateway_files(issued: pki.Issued, folder: Path) -> GatewayFiles:
         authorities=(issued.authority.der,),
         issued=tuple(identity.der for identity in on_the_list),
         key_log_file=folder / service.KEY_LOG_NAME,
+        rsa_transport_file=issued.server_rsa_pem,
     )
 
 

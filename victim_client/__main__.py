@@ -97,10 +97,14 @@ def parser() -> ArgumentParser:
         help="there the certificate goes into the Client-Cert header, as from a proxy; may be repeated",
     )
     it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
+    it.add_argument(
+        "--ciphers", metavar="LIST", help="with --careless: the TLS 1.2 cipher suites to offer, in OpenSSL's notation"
+    )
     it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
     it.add_argument(
         "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
     )
+    it.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
     it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     return it
@@ -133,15 +137,22 @@ async def main() -> int:
     schemes = [gateway.scheme for gateway in gateways]
     if strangers := set(arguments.forward_certificate) - set(schemes):
         raise BadInput(f"--forward-certificate {min(strangers)}: there is no --gateway of that name")
+    if arguments.ciphers and not arguments.careless:
+        raise BadInput("--ciphers is for --careless clients only; all others offer what their TLS library does")
     stopped = stop_signal(arguments.tether)
     password = read_password(arguments.password_file) if arguments.password_file else None
     credentials = {
         scheme: load_credentials(
-            file, password, arguments.ca, forward=scheme in arguments.forward_certificate, careless=arguments.careless
+            file,
+            password,
+            arguments.ca,
+            forward=scheme in arguments.forward_certificate,
+            careless=arguments.careless,
+            ciphers=arguments.ciphers,
         )
         for scheme, file in bundle_files(arguments.bundle, schemes).items()
     }
-    log = EventLog(arguments.folder, PART)
+    log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_NAME)
     habit = Habit(arguments.every, arguments.times, tuple(arguments.tls or VERSIONS))

@@ -75,14 +75,19 @@ def read_password(file: Path) -> str:
 
 
 def load_credentials(
-    bundle_file: Path, password: str | None, ca_file: Path, forward: bool = False, careless: bool = False
+    bundle_file: Path,
+    password: str | None,
+    ca_file: Path,
+    forward: bool = False,
+    careless: bool = False,
+    ciphers: str | None = None,
 ) -> Credentials:
     """Reads a bundle, PEM or PKCS#12, and the CA that the server's certificate must come from.
 
     With `forward` the certificate goes into the Client-Cert header of each request, as a proxy between alice and the
     server would put it there (RFC 9440 section 2.2), and not into the handshake. A `careless` client talks to any
-    server, whatever certificate that has. BadInput says what is wrong with
-    either file; OSError where one cannot be read.
+    server, whatever certificate that has; `ciphers` are the TLS 1.2 suites that it offers, in OpenSSL's notation.
+    BadInput says what is wrong with either file, or with these; OSError where a file cannot be read.
     """
     data = bundle_file.read_bytes()
     try:
@@ -90,7 +95,7 @@ def load_credentials(
     except BundleError as error:
         raise BadInput(str(error)) from None
     ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
-    contexts = {name: _new_context(version, ca_file, careless) for name, version in VERSIONS.items()}
+    contexts = {name: _new_context(version, ca_file, careless, ciphers) for name, version in VERSIONS.items()}
     if not forward:
         for context in contexts.values():
             _load_bundle(context, bundle_file, bundle, password, b"-----BEGIN" in data)
@@ -139,7 +144,7 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> Logge
         connection.close()
 
 
-def _new_context(version: ssl.TLSVersion, ca_file: Path, careless: bool) -> ssl.SSLContext:
+def _new_context(version: ssl.TLSVersion, ca_file: Path, careless: bool, ciphers: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
@@ -148,6 +153,11 @@ def _new_context(version: ssl.TLSVersion, ca_file: Path, careless: bool) -> ssl.
     if careless:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if ciphers:
+        try:
+            context.set_ciphers(ciphers)
+        except ssl.SSLError:
+            raise BadInput(f"--ciphers {ciphers}: OpenSSL knows no such suites") from None
     return context
 
 

@@ -38,6 +38,9 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--tls", action="append", choices=VERSIONS, help="a version to serve; may be repeated (default: all of them)"
     )
+    it.add_argument(
+        "--rsa-transport", type=Path, metavar="FILE", help="do RSA key transport too, with this second bundle, PEM"
+    )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", action="store_true", help="keep one, access.log, with the clients' certificates")
     it.add_argument("--opening-balance", type=int, default=1000, help="each customer's (default: %(default)s)")
@@ -87,6 +90,7 @@ async def main() -> int:
         access_log=arguments.access_log,
         versions=tuple(arguments.tls or VERSIONS),
         opening_balance=arguments.opening_balance,
+        rsa_transport_file=arguments.rsa_transport,
     )
     return await serve(settings, arguments.tether)
 

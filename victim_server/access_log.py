@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 FILE_NAME = "access.log"
 MAX_OCTETS = 1 << 26
+_PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
 
 
 class AccessLog:
@@ -45,6 +46,6 @@ class AccessLog:
 
 
 def _quoted(text: str) -> str:
-    """In quotes, on one line whatever is in it."""
-    printable = "".join(character if character.isprintable() else "?" for character in text)
-    return f'"{printable.replace(chr(34), "?")}"'
+    """In quotes, on one line whatever is in it: escaped as nginx does by default."""
+    octets = text.encode("utf-8", "replace")
+    return '"' + "".join(chr(o) if o in _PLAIN else f"\\x{o:02X}" for o in octets) + '"'

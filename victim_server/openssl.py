@@ -15,6 +15,9 @@ READ_SIZE = 1 << 16
 ALERT, HANDSHAKE = 21, 22  # RFC 8446 section 5.1
 SERVER_HELLO = 2  # RFC 8446 section 4
 
+RSA_TRANSPORT = "kRSA+AESGCM"
+"""OpenSSL's name for the suites in question; Python's `ssl` leaves them out by default."""
+
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -29,6 +32,10 @@ def server_context(files: GatewayFiles) -> ssl.SSLContext:
     context.maximum_version = max(VERSIONS[version] for version in files.versions)
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(files.bundle_file)
+    if files.rsa_transport_file:
+        context.load_cert_chain(files.rsa_transport_file)
+        usual = (suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3")
+        context.set_ciphers(":".join((*usual, RSA_TRANSPORT)))
     context.keylog_filename = str(files.key_log_file)
     context.sslobject_class = _Watched
     # Private, but in every CPython since 3.8, and the only way to see an alert before it is protected.

@@ -28,7 +28,8 @@ class GatewayFiles:
     `bundle_file` is the server's own key and chain in PEM and `bundle` the same, read and checked; `authorities` are
     the CA certificates, in DER, whose client certificates count, and `issued` the self-signed client certificates that
     the server itself issued; `key_log_file` takes the session keys (SSLKEYLOGFILE format); `versions` are the versions
-    of TLS to serve, out of VERSIONS.
+    of TLS to serve, out of VERSIONS. With `rsa_transport_file`, a bundle with an RSA key, gateways that run OpenSSL
+    also take RSA key transport (RFC 5246 section 7.4.7.1), which has been out of favour since.
     """
 
     bundle_file: Path
@@ -37,6 +38,7 @@ class GatewayFiles:
     issued: tuple[bytes, ...]
     key_log_file: Path
     versions: tuple[str, ...] = VERSIONS
+    rsa_transport_file: Path | None = None
 
 
 class GatewayEngine(Engine, Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.events import EventLog, GatewayListening, PartStopped, Reporter, Trouble
@@ -33,7 +34,8 @@ class Settings:
 
     `ports` pairs each scheme with the port of its gateway, 0 for any free one. `register_file` is the bank's
     register of the customers whose self-signed certificates it issued, which the pinned schemes need. `versions` are
-    the versions of TLS that the gateways serve, each as far as it can. With `access_log` they keep one in `folder`,
+    the versions of TLS that the gateways serve, each as far as it can; with `rsa_transport_file`, a bundle with an RSA
+    key, those that run OpenSSL do RSA key transport too. With `access_log` they keep one in `folder`,
     the clients' certificates and all.
     """
 
@@ -46,6 +48,7 @@ class Settings:
     access_log: bool = False
     versions: tuple[str, ...] = VERSIONS
     opening_balance: int = bank.OPENING_BALANCE
+    rsa_transport_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -64,6 +67,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         authorities=_read_certificates(settings.ca_file, "the CA's"),
         issued=tuple(entry.certificate for entry in entries),
         key_log_file=settings.folder / KEY_LOG_NAME,
+        rsa_transport_file=_rsa_bundle(settings.rsa_transport_file),
     )
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listen(settings.host, scheme, port)) for scheme, port in settings.ports]
@@ -108,6 +112,13 @@ async def running(
         os.close(key_log)
         if requests_log:
             requests_log.close()
+
+
+def _rsa_bundle(path: Path | None) -> Path | None:
+    """The same path, of a bundle that will do for RSA key transport."""
+    if path and not isinstance(_read_bundle(path).key, rsa.RSAPrivateKey):
+        raise BadInput(f"{path}: RSA key transport takes a bundle with an RSA key")
+    return path
 
 
 def _read_bundle(path: Path) -> Bundle:

@@ -15,7 +15,8 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.client12 import ClientHandshake12
 from lab.tls.client13 import ClientHandshake13
 from lab.tls.connection import ChangeCipherSpec, Connection, unexpected
-from lab.tls.errors import Abort
+from lab.tls.engine import EngineEvent
+from lab.tls.errors import Abort, TlsError
 from lab.tls.flight import Flight, honest_flight
 from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello
 from lab.tls.messages13 import CertificateRequest13, NewSessionTicket13, is_retry
@@ -48,6 +49,10 @@ class Handshake(Protocol):
         """See `Connection._advance`."""
         ...
 
+    def speak(self, flight: Flight) -> None:
+        """Sends the flight; it is the client's turn."""
+        ...
+
 
 class Client(Connection):
     """A TLS client (`lab.tls.engine.Engine`) for the `versions` it is given, the most preferred first.
@@ -56,8 +61,11 @@ class Client(Connection):
     None for either means: none sent. A `flight` takes the place of that order of things, for one version. The server's
     chain is shown to `check_chain`, which may raise CertificateError; without it every chain will do. That the server
     possesses its own key is always checked. With `resume` a TLS 1.2 session is offered to go on with, `tickets` asks
-    for one. Key shares are sent for `shares`, the first of `groups` if not given. A TLS 1.2 `hello`, somebody's
-    as it was captured, takes the place of the client's own.
+    for one. Key shares are sent for `shares`, the first of `groups` if not given. A `hello`, somebody's as it was
+    captured, takes the place of the client's own; but the key shares of TLS 1.3 have to be its own all the same.
+
+    A `patient` client does not speak when it is its turn, but waits to be told its flight (`go_on`): words of somebody
+    else's, perhaps, which aren't there yet.
     """
 
     role = "client"
@@ -80,8 +88,11 @@ class Client(Connection):
         resume: Session | None = None,
         tickets: bool = False,
         hello: ClientHello | None = None,
+        patient: bool = False,
     ) -> None:
         super().__init__()
+        self.is_its_turn = False
+        """Whether the server has had its say, and the client's flight is due or has been sent."""
         self.request: CertificateRequest | CertificateRequest13 | None = None
         """The server's CertificateRequest, once it came."""
         self.challenge: Challenge | None = None
@@ -96,6 +107,7 @@ class Client(Connection):
         self._handshake: Handshake | None = None
         self._retried_with: keys.CipherSuite | None = None
         self._flight = flight
+        self._patient = patient
         self._chain, self._prove = chain, prove
         offered_suites = tuple(suite for suite in suites if suite.version in versions)
         if hello:
@@ -114,9 +126,11 @@ class Client(Connection):
         )
         self.random = self._offer.random
         host = server_name if server_name and not _is_address(server_name) else None
-        self._hello = hello or ClientHello(
-            self._offer.random, self._session_id(), tuple(self._offer.suites), tuple(self._extensions(host, tickets))
-        )
+        if hello:
+            self._hello = replace(hello, extensions=self._with_own_shares(hello.extensions))
+        else:
+            extensions = tuple(self._extensions(host, tickets))
+            self._hello = ClientHello(self._offer.random, self._session_id(), tuple(self._offer.suites), extensions)
         self.send_message(self._hello)
 
     def update_keys(self, request: bool = False) -> None:
@@ -124,6 +138,24 @@ class Client(Connection):
             super().update_keys()
         else:
             self._handshake.keys.update(request)
+
+    def go_on(self, flight: Flight) -> list[EngineEvent]:
+        """The flight of a client that has waited with it, and the events that it caused; TlsError where it isn't its
+        turn."""
+        if not self.is_its_turn:
+            raise TlsError("it is not the client's turn yet")
+        return self._react(lambda: self._speak(flight))
+
+    def take_turn(self) -> None:
+        """The server has had its say."""
+        self.is_its_turn = True
+        if not self._patient:
+            assert self.version
+            self._speak(self._flight or honest_flight(self.version, self._chain, self._prove))
+
+    def _speak(self, flight: Flight) -> None:
+        assert self._handshake
+        self._handshake.speak(flight)
 
     @property
     def _may13(self) -> bool:
@@ -136,6 +168,11 @@ class Client(Connection):
         if resume and resume.id:
             return resume.id
         return self._offer.entropy(32) if self._may13 or resume else b""
+
+    def _with_own_shares(self, extensions: ext.Extensions | None) -> ext.Extensions | None:
+        """Somebody's extensions, with key shares whose private halves this client has."""
+        own = ext.key_shares((share.group, share.public) for share in self._offer.shares)
+        return extensions and tuple(own if one.type == ext.KEY_SHARE else one for one in extensions)
 
     def _extensions(self, host: str | None, tickets: bool) -> list[ext.Extension]:
         offer = self._offer
@@ -179,11 +216,10 @@ class Client(Connection):
         suite = self._chosen_suite(hello, version, _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12)
         if self._retried_with not in (None, suite):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server changed its mind about the cipher suite")
-        flight = self._flight or honest_flight(version, self._chain, self._prove)
         if version == TLS13:
-            self._handshake = ClientHandshake13(self, self._offer, flight, suite, self._hello, hello)
+            self._handshake = ClientHandshake13(self, self._offer, suite, self._hello, hello)
         else:
-            self._handshake = ClientHandshake12(self, self._offer, flight, suite, self._hello, hello)
+            self._handshake = ClientHandshake12(self, self._offer, suite, self._hello, hello)
 
     def _chosen_version(self, hello: ServerHello) -> int:
         selected = ext.selected_version(hello.extensions) if self._may13 else None

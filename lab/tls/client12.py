@@ -50,14 +50,12 @@ class ClientHandshake12:
         self,
         client: "Client",
         offer: Offer,
-        flight: Flight,
         suite: keys.CipherSuite,
         client_hello: ClientHello,
         hello: ServerHello,
     ) -> None:
         self._client = client
         self._offer = offer
-        self._flight = flight
         self._suite = suite
         self._hello = hello
         self._secrets: Secrets12 | None = None
@@ -91,8 +89,7 @@ class ClientHandshake12:
 
             case ((State.REQUEST_OR_DONE | State.SERVER_HELLO_DONE), ServerHelloDone()):  # RFC 5246 section 7.4.5
                 self._state = self._before_change_cipher_spec()
-                for step in self._flight:
-                    self._send(step)
+                self._client.take_turn()
 
             case State.TICKET, NewSessionTicket():  # RFC 5077 section 3.3
                 self._ticket = message.ticket
@@ -110,6 +107,11 @@ class ClientHandshake12:
 
             case _:
                 raise unexpected(message, self._state.value)
+
+    def speak(self, flight: Flight) -> None:
+        """The client's flight."""
+        for step in flight:
+            self._send(step)
 
     # --- what the server says ---
 
@@ -158,7 +160,7 @@ class ClientHandshake12:
                 if client.request is not None:
                     client.send_message(Certificate(chain))  # RFC 5246 section 7.4.6
             case SendKeyExchange():
-                message, premaster = self._key_exchange()
+                message, premaster = self._key_exchange(step)
                 client.send_message(message)  # RFC 5246 section 7.4.7
                 self._derive_keys(premaster)
             case SendProof(prove):
@@ -175,13 +177,14 @@ class ClientHandshake12:
                 handshake = client.transcript.content()
                 client.send_message(Finished(self._keys().verify_data("client", handshake)))  # RFC 5246 section 7.4.9
 
-    def _key_exchange(self) -> tuple[ClientKeyExchange, bytes]:
+    def _key_exchange(self, step: SendKeyExchange) -> tuple[ClientKeyExchange, bytes]:
         """The message and the premaster secret."""
         if self._server_share:
             share = keys.new_key_share(self._server_share.group, self._offer.entropy)
             return ClientKeyExchange.ecdhe(share.public), share.shared_secret(self._server_share.point)
-        premaster = keys.new_rsa_premaster(self._offer.entropy)
-        return ClientKeyExchange.rsa(keys.encrypt_premaster(self._server_key, premaster)), premaster
+        premaster = step.premaster or keys.new_rsa_premaster(self._offer.entropy)
+        encrypted = step.encrypted or keys.encrypt_premaster(self._server_key, premaster)
+        return ClientKeyExchange.rsa(encrypted), premaster
 
     def _derive_keys(self, premaster: bytes) -> None:
         randoms = self._offer.random, self._hello.random

@@ -45,14 +45,12 @@ class ClientHandshake13:
         self,
         client: "Client",
         offer: Offer,
-        flight: Flight,
         suite: CipherSuite,
         client_hello: ClientHello,
         hello: ServerHello,
     ) -> None:
         self._client = client
         self._offer = offer
-        self._flight = flight
         self._suite = suite
         self._offered = {extension.type for extension in client_hello.extensions or ()}
         if hello.session_id != client_hello.session_id:
@@ -93,6 +91,13 @@ class ClientHandshake13:
 
             case _:
                 raise unexpected(message, self._state.value)
+
+    def speak(self, flight: Flight) -> None:
+        """The client's flight, which completes the handshake as far as the client can tell."""
+        for step in flight:
+            self._send(step)
+        self.keys.write()
+        self._client.establish()
 
     # --- what the server says ---
 
@@ -143,10 +148,7 @@ class ClientHandshake13:
             self._client.send_change_cipher_spec()  # RFC 8446 appendix D.4
         self.keys.to_application()
         self.keys.read()
-        for step in self._flight:
-            self._send(step)
-        self.keys.write()
-        self._client.establish()
+        self._client.take_turn()
 
     # --- what the client says ---
 

@@ -6,6 +6,7 @@ peer does; it answers with an alert and a `Failed` event.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.tls import records
@@ -78,19 +79,7 @@ class Connection(ABC):
 
     def receive(self, data: bytes) -> list[EngineEvent]:
         """See `Engine.receive`."""
-        if self._over:
-            return []
-        try:
-            for record in self._reader.feed(data):
-                self._on_record(record)
-                if self._over:
-                    break
-        except Abort as error:
-            self._fail(error.alert, str(error))
-        except TlsError as error:
-            self._fail(AlertDescription.INTERNAL_ERROR, str(error))
-        events, self._events = self._events, []
-        return events
+        return self._react(lambda: self._read_records(data))
 
     def data_to_send(self) -> bytes:
         """See `Engine.data_to_send`."""
@@ -172,7 +161,26 @@ class Connection(ABC):
         if len(self.steps) < MAX_STEPS or name.startswith("alert"):
             self.steps.append(Step(sender, name, raw))
 
+    def _react(self, act: Callable[[], None]) -> list[EngineEvent]:
+        """Does something, unless the connection is over, and gives the events that it caused."""
+        if self._over:
+            return []
+        try:
+            act()
+        except Abort as error:
+            self._fail(error.alert, str(error))
+        except TlsError as error:
+            self._fail(AlertDescription.INTERNAL_ERROR, str(error))
+        events, self._events = self._events, []
+        return events
+
     # --- records ---
+
+    def _read_records(self, data: bytes) -> None:
+        for record in self._reader.feed(data):
+            self._on_record(record)
+            if self._over:
+                break
 
     def _write_record(self, kind: int, fragment: bytes) -> None:
         if self._write:

@@ -20,7 +20,14 @@ class SendCertificate:
 
 @dataclass(frozen=True)
 class SendKeyExchange:
-    """ClientKeyExchange, and the keys that follow from it. TLS 1.2 only."""
+    """ClientKeyExchange, and the keys that follow from it. TLS 1.2 only.
+
+    With RSA key transport `premaster` takes the place of a fresh premaster secret, and `encrypted`, where that is given
+    too, is sent for it as it is.
+    """
+
+    premaster: bytes | None = None
+    encrypted: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.connection import ChangeCipherSpec, Connection, unexpected
 from lab.tls.errors import Abort, ProofError
 from lab.tls.messages import CertificateVerify, ClientHello, Message
+from lab.tls.model import Model
 from lab.tls.proof import Challenge, PrivateKey
 from lab.tls.server12 import ServerHandshake12
 from lab.tls.server13 import ServerHandshake13
@@ -55,7 +56,8 @@ class Server(Connection):
     """A TLS server (`lab.tls.engine.Engine`) with the certificates `chain` (DER, own first) and their `key`.
 
     Takes the first of `versions` that the client offers. Without `client_auth` it doesn't ask the client for a
-    certificate; without `sessions` every handshake is a full one.
+    certificate; without `sessions` every handshake is a full one. What another server said, its `model`, it says word
+    for word, wherever that takes none of the other's keys; cipher suite and group have to be `suites` and `groups`.
     """
 
     role = "server"
@@ -72,6 +74,7 @@ class Server(Connection):
         suites: tuple[keys.CipherSuite, ...] = keys.DEFAULT_SUITES,
         groups: tuple[int, ...] = keys.GROUPS,
         sessions: SessionStore | None = None,
+        model: Model | None = None,
     ) -> None:
         super().__init__()
         self.entropy = entropy
@@ -80,11 +83,14 @@ class Server(Connection):
         self.client_auth = client_auth
         self.groups = groups
         self.sessions = sessions
+        self.model = model
         self.schemes = proof.SCHEME_IDS
         self.server_name: str | None = None
         """The host that the client asked for, if it named one."""
         self.challenge: Challenge | None = None
         """What a proof had to sign in this handshake, once a client had presented a certificate."""
+        self.premaster = b""
+        """The secret that TLS 1.2's keys come from, once the client has sent its part of it."""
         self.resumed = False
         """Whether this connection goes on with an earlier session."""
         self._versions = versions

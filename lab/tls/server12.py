@@ -66,10 +66,14 @@ class ServerHandshake12:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the client does not offer to go without compression")
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.6
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
-        self._extended = ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) is not None
+        # What is agreed on is in both hellos; the answer's extensions are the server's own or those of its model.
+        model = server.model.hello if server.model else None
+        agreed = model or hello
+        self._extended = ext.find(agreed.extensions, ext.EXTENDED_MASTER_SECRET) is not None
         random = server.entropy(keys.RANDOM_LENGTH)
-        self._random = random[:24] + COULD_DO_BETTER if better_known else random
-        self._tickets = server.sessions is not None and ext.find(hello.extensions, ext.SESSION_TICKET) is not None
+        self._random = model.random if model else random[:24] + COULD_DO_BETTER if better_known else random
+        ticket_asked = ext.find(agreed.extensions, ext.SESSION_TICKET) is not None
+        self._tickets = ticket_asked and (server.sessions is not None or model is not None)
         session = self._offered_session(suites)
         if session:
             self._resume(session, suites)
@@ -121,7 +125,8 @@ class ServerHandshake12:
         scheme = proof.choose_scheme(server.key, offered)
         self._suite = self._choose_suite(suites, ephemeral=group is not None and scheme is not None)
         self._session_id = server.entropy(32) if server.sessions and not self._tickets else b""
-        server.send_message(ServerHello(self._random, self._session_id, self._suite.id, self._answers()))
+        hello = ServerHello(self._random, self._session_id, self._suite.id, self._answers())
+        server.send_message(server.model.hello if server.model else hello)
         server.send_message(Certificate(server.chain))
         if self._suite.exchange == "ECDHE":
             assert group
@@ -129,7 +134,8 @@ class ServerHandshake12:
             self._send_key_exchange(group, scheme)
         if server.client_auth:
             types = (ECDSA_SIGN, RSA_SIGN)
-            server.send_message(CertificateRequest(types, server.schemes, server.client_auth.authorities))
+            request = CertificateRequest(types, server.schemes, server.client_auth.authorities)
+            server.send_message((server.model and server.model.request) or request)
         server.send_message(ServerHelloDone())
         self._state = State.CERTIFICATE if server.client_auth else State.CLIENT_KEY_EXCHANGE
 
@@ -183,6 +189,7 @@ class ServerHandshake12:
             premaster = keys.decrypt_premaster(
                 server.key, message.encrypted_premaster(), self._hello.version, server.entropy
             )
+        server.premaster = premaster
         handshake = server.transcript.content() if self._extended else None
         self._use(Secrets12.of(premaster, self._hello.random, self._random, self._suite, handshake))
 
@@ -200,6 +207,8 @@ class ServerHandshake12:
     def _send_last_flight(self) -> None:
         """[NewSessionTicket] ChangeCipherSpec Finished."""
         server = self._server
+        if self._tickets and not server.sessions:  # the model promised one
+            server.send_message(NewSessionTicket(0, b""))
         if server.sessions:
             session = Session(
                 self._session_id, b"", self._secrets.master, self._suite.id, self._extended, server.peer_chain

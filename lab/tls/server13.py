@@ -153,17 +153,23 @@ class ServerHandshake13:
         server = self._server
         share = keys.new_key_share(group, server.entropy)
         shared_secret = share.shared_secret(point)
-        answers = (ext.chosen_version(TLS13), ext.key_share(group, share.public))
-        random = server.entropy(keys.RANDOM_LENGTH)
-        server.send_message(ServerHello(random, hello.session_id, self._suite.id, answers))
+        own_share = ext.key_share(group, share.public)
+        if model := server.model:
+            answers = tuple(own_share if one.type == ext.KEY_SHARE else one for one in model.hello.extensions or ())
+            server.send_message(replace(model.hello, extensions=answers))
+        else:
+            random = server.entropy(keys.RANDOM_LENGTH)
+            answers = (ext.chosen_version(TLS13), own_share)
+            server.send_message(ServerHello(random, hello.session_id, self._suite.id, answers))
         if self._first_hello is None:
             self._send_change_cipher_spec(hello)
         self._keys = Keys13(server, self._suite, shared_secret, hello.random)
         self._keys.write()
         self._keys.read()
-        server.send_message(EncryptedExtensions(()))
+        server.send_message((model and model.encrypted_extensions) or EncryptedExtensions(()))
         if server.client_auth:
-            server.send_message(CertificateRequest13.of(server.schemes, server.client_auth.authorities))
+            request = CertificateRequest13.of(server.schemes, server.client_auth.authorities)
+            server.send_message((model and model.request) or request)
         server.send_message(Certificate13.of(server.chain))
         content = proof.signed_content("server", server.transcript.content(), self._suite.hash)
         server.send_message(CertificateVerify(self._scheme.id, proof.sign(server.key, self._scheme, content)))

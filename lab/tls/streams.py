@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from lab.tls.engine import Closed, Data, Engine, Established, Failed
+from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.errors import TlsError
 
 READ_SIZE = 1 << 16
@@ -38,9 +39,19 @@ class TlsStream:
 
     async def handshake(self) -> None:
         """Goes on until the handshake is complete; ConnectionFailed where it isn't going to be."""
+        await self.until(lambda: self._established)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Goes on until the condition holds; ConnectionFailed where the connection fails before."""
         await self._flush()
-        while not self._established:
+        while not condition():
             await self._pump()
+
+    async def take(self, events: Iterable[EngineEvent]) -> None:
+        """Takes events of the engine that something else caused than what is read here, and sends what it has to say;
+        ConnectionFailed where that is the end."""
+        self._note(events)
+        await self._send_out()
 
     async def read(self) -> bytes:
         """The next application data, at least one byte; b"" when the peer has said that it is done."""
@@ -119,7 +130,9 @@ class TlsStream:
             received, broken = b"", str(error)
         else:
             broken = "the peer closed the connection without close_notify"
-        events = self.engine.receive(received) if received else [Failed(None, None, broken)]
+        await self.take(self.engine.receive(received) if received else [Failed(None, None, broken)])
+
+    def _note(self, events: Iterable[EngineEvent]) -> None:
         for event in events:
             match event:
                 case Established():
@@ -130,6 +143,9 @@ class TlsStream:
                     self._ended = True
                 case Failed():
                     self._failure = event
+
+    async def _send_out(self) -> None:
+        """Sends what the engine has to say; ConnectionFailed where the connection is over, and all of it read."""
         try:
             await self._flush()
         except OSError as error:
