@@ -64,6 +64,7 @@ _OTHER_KINDS = {
 _STRINGS = {12: "utf-8", 19: "ascii", 20: "latin-1", 22: "ascii", 30: "utf-16-be"}
 """ASN.1's string types, by their DER tags (ITU-T X.690)."""
 _BROKEN = (
+    TypeError,
     ValueError,
     x509.InvalidVersion,
     x509.DuplicateExtension,
