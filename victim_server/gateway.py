@@ -27,7 +27,10 @@ from victim_server.access_log import AccessLog
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 
-HANDSHAKE_READ_SIZE = 1 << 12
+HANDSHAKE_READ_SIZE = 1 << 10
+HANDSHAKES_A_ROUND = 4
+"""So many handshakes go on in one round of the event loop, the others wait for their turn: whoever has one behind him,
+and the bank, are served in every round, however many handshakes somebody keeps busy."""
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
 """Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
@@ -77,9 +80,10 @@ class Gateway:
     async def open(self, listener: socket.socket) -> None:
         """Starts taking connections."""
         loop = asyncio.get_running_loop()
+        turns = asyncio.Semaphore(HANDSHAKES_A_ROUND)
 
         def protocol() -> asyncio.StreamReaderProtocol:
-            reader = _RationedReader(self._limits.handshake_bytes, loop)
+            reader = _RationedReader(self._limits.handshake_bytes, turns, loop)
             return asyncio.StreamReaderProtocol(reader, self._accept, loop=loop)
 
         self._server = await loop.create_server(protocol, sock=listener)
@@ -358,12 +362,13 @@ class _RationedReader(asyncio.StreamReader):
     """Knows whether the client ever said anything, and gives out only so much of it for a handshake.
 
     A stack works on each record as it comes, however small, and on one thread for all clients: a handshake of crumbs
-    without end would keep the others waiting.
+    without end would keep the others waiting. What is read in a handshake is given out when it is its turn.
     """
 
-    def __init__(self, handshake_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, handshake_bytes: int, turns: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.received = 0
+        self._turns = turns
         self._limit = handshake_bytes
         self._left: int | None = handshake_bytes
 
@@ -382,6 +387,8 @@ class _RationedReader(asyncio.StreamReader):
             raise OSError(f"no complete handshake within {self._limit} bytes")
         data = await super().read(HANDSHAKE_READ_SIZE)
         self._left -= len(data)
+        async with self._turns:
+            await asyncio.sleep(0)
         return data
 
 
