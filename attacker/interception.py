@@ -12,22 +12,26 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from attacker.errors import AttackerError
+from attacker.guard import Guard
 from attacker.haul import Haul
 from attacker.leaks import INTERCEPTION
 from attacker.packets import host_port
 from attacker.plays import Loot
+from attacker.privileges import give_up_privileges
+from attacker.redirect import Redirect, redirected
 from attacker.relay import Forward, Relay
 from attacker.scope import check_target
 from attacker.stolen import Sight
 from attacker.wire_file import CaptureFile
-from lab.events import Intercepted, PositionLeft, PositionTaken, Reporter, WentOn
+from lab.events import Intercepted, PositionLeft, PositionTaken, Reporter, Trouble, WentOn
 
 CAPTURE_FILE = "interception.pcapng"
 ADDON = Path(__file__).with_name("interception_addon.py")
@@ -37,6 +41,12 @@ STOP_SECONDS = 3.0
 QUIET_SECONDS = 1.0
 """Once there is something for every door: when nobody has come for so long, everybody has."""
 MAX_LINE = 1 << 20
+PROXY_PORT = 8080
+VISITS = 2
+"""How often each client on the network is waited for at each server: they log in with TLS 1.2 and 1.3 in turn."""
+
+Visits = Counter[tuple[str, str]]
+"""How often clients, by address, come to servers, by address and port."""
 
 
 async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path) -> None:
@@ -65,20 +75,88 @@ async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporte
     reporter.report(PositionLeft(INTERCEPTION.id, ()))
 
 
-async def _listen(mitmproxy: "Mitmproxy", servers: dict[int, str], haul: Haul, reporter: Reporter) -> None:
-    """Takes in what mitmproxy tells. `servers` has the address that clients know, by the port they come in at."""
+async def intercept_on_network(
+    guard: Guard,
+    clients: Sequence[str],
+    server: str,
+    ports: Sequence[int],
+    haul: Haul,
+    reporter: Reporter,
+    folder: Path,
+) -> None:
+    """Comes between each client and the server by ARP spoofing, and answers at the server's ports in its place until
+    there is something for every door and every client has been at every port in both versions.
+
+    Needs CAP_NET_RAW for the position and CAP_NET_ADMIN for the redirection; mitmproxy has neither. AttackerError where
+    one of the parts cannot do its work; OutOfScope for a host that is not the lab's.
+    """
+    from attacker.arp import ArpPosition  # these two need scapy, and loopback need not wait for it
+    from attacker.live import LiveLink
+
+    targets = [check_target(server, port) for port in ports]
+    positions = [ArpPosition(guard, client, server) for client in clients]
+    redirect = Redirect(tuple(one.client for one in positions), positions[0].server, tuple(ports), PROXY_PORT)
+    file = CaptureFile(folder / CAPTURE_FILE)
+    link = LiveLink(positions[0].interface, redirect.bpf_filter())
+    link.watch(file.write)
+    mode = f"--mode=transparent@{positions[0].own_ip}:{PROXY_PORT}"
+    try:
+        # The last in is the first out: nobody is led here before there is somebody to answer, nor after.
+        async with running_mitmproxy([mode], give_up_privileges) as mitmproxy, AsyncExitStack() as stack:
+            stack.enter_context(redirected(redirect))
+            for position in positions:
+                await stack.enter_async_context(position)
+            between = (f"between {one.client} and {one.server}, after ARP spoofing" for one in positions)
+            places = (f"in the place of {host_port(target)}" for target in targets)
+            detail = (*between, *places, f"mitmproxy {mitmproxy.version}, a transparent proxy")
+            reporter.report(PositionTaken(INTERCEPTION.id, detail))
+            awaited = Visits({(one.client, host_port(target)): VISITS for one in positions for target in targets})
+            work = _listen(mitmproxy, {}, haul, reporter, awaited)
+            await _while_held(work, (position.hold(asyncio.Event()) for position in positions))
+    finally:
+        link.close()
+        if link.lost:
+            reporter.report(Trouble(f"{link.lost} of {link.packets} packets were lost: {CAPTURE_FILE} lacks them"))
+        file.close()
+    healed = dict.fromkeys(host for position in positions for host in position.healed)
+    reporter.report(PositionLeft(INTERCEPTION.id, tuple(healed)))
+
+
+async def _while_held(work: Coroutine[Any, Any, None], holds: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Works to the end; AttackerError as soon as one of the positions is lost."""
+    tasks = [asyncio.create_task(one) for one in (work, *holds)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(
+    mitmproxy: "Mitmproxy", servers: dict[int, str], haul: Haul, reporter: Reporter, awaited: Visits | None = None
+) -> None:
+    """Takes in what mitmproxy tells, until there is something for every door and the `awaited` visits have been made;
+    without these, until nobody comes any more. `servers` has the address that clients know, by the port that they come
+    in at, where that is another.
+    """
+    left = Visits(awaited)
     complete = asyncio.create_task(haul.complete())
     try:
-        while True:
+        while not (awaited and complete.done() and not left):
             try:
-                async with asyncio.timeout(QUIET_SECONDS if complete.done() else None):
+                async with asyncio.timeout(QUIET_SECONDS if complete.done() and not awaited else None):
                     told = await mitmproxy.next()
             except TimeoutError:
                 return
-            await asyncio.sleep(0)  # complete() gets to know what was just taken in
             if told is None:
                 raise AttackerError(f"mitmproxy ended: {mitmproxy.last_words()}")
             take(told, servers, haul, reporter)
+            if told.get("what") == "client":
+                left -= Visits([(str(told["peer"][0]), host_port(tuple(told["local"])))])
+            await asyncio.sleep(0)  # complete() gets to know what was just taken in
     finally:
         complete.cancel()
 
@@ -140,8 +218,11 @@ class Mitmproxy:
 
 
 @asynccontextmanager
-async def running_mitmproxy(modes: Sequence[str]) -> AsyncIterator[Mitmproxy]:
-    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer."""
+async def running_mitmproxy(
+    modes: Sequence[str], prepare: Callable[[], None] | None = None
+) -> AsyncIterator[Mitmproxy]:
+    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. `prepare` is called in its
+    process before the program begins."""
     program = find_program()
     with tempfile.TemporaryDirectory(prefix="mitmproxy-") as folder:
         process = await asyncio.create_subprocess_exec(
@@ -155,6 +236,7 @@ async def running_mitmproxy(modes: Sequence[str]) -> AsyncIterator[Mitmproxy]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_LINE,
+            preexec_fn=prepare,
             env={"PATH": os.environ.get("PATH", ""), "HOME": folder, "PYTHONUNBUFFERED": "1"},
         )
         it = Mitmproxy(process, await _version(program))
