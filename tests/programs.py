@@ -9,6 +9,9 @@ from typing import NoReturn
 
 import pytest
 
+from attacker import interception
+from attacker.errors import AttackerError
+
 PACKAGES = {
     "capinfos": "wireshark-common",
     "curl": "curl",
@@ -31,6 +34,14 @@ def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 def program(name: str) -> str:
     """The path of a program; `unavailable` where it is missing."""
     return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
+
+
+def mitmdump() -> str:
+    """mitmproxy's program, which the attacker runs; `unavailable` where it is missing."""
+    try:
+        return interception.find_program()
+    except AttackerError as error:
+        return unavailable(str(error))
 
 
 def unavailable(reason: str) -> NoReturn:
