@@ -52,13 +52,6 @@ async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter
 
 
 async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
-    if arguments.transparent:
-        try:
-            listen = as_seen(arguments.transparent)
-        except ValueError:
-            raise BadInput(f"--transparent {arguments.transparent}: give HOST:PORT") from None
-        await interception.intercept_on_network(listen, haul, reporter)
-        return
     forwards = [forward(text) for text in arguments.forward]
     await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder)
 
@@ -97,11 +90,7 @@ def parser() -> ArgumentParser:
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
         if leak_id in (INTERCEPTION.id, LIVE_RELAY.id):
             tell = "listen there as if it were the server there; may be repeated"
-            ways = leak.add_mutually_exclusive_group(required=True)
-            ways.add_argument("--forward", action="append", metavar="HOST:PORT=HOST:PORT", help=tell)
-        if leak_id == INTERCEPTION.id:
-            tell = "listen there for connections that the system leads there, in any server's place"
-            ways.add_argument("--transparent", metavar="HOST:PORT", help=tell)
+            leak.add_argument("--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
         if leak_id == LIVE_RELAY.id:
             leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
         if leak_id == ROGUE_SERVER.id:

@@ -45,7 +45,7 @@ class Haul:
         self._stolen = Stolen(reporter, folder, leak.id, leak.how)
         self._tries = Tries(reporter, leak.id, plan)
         self._plan = plan
-        self.doors = tuple(door for door in doors if door.takes in leak.certificates)
+        self._doors = tuple(door for door in doors if door.takes in leak.certificates)
         self._victim = victim
         self._of_victim: dict[tuple[str, str], _Item] = {}
         """By sort, and by the version in which it was seen, empty where it was none."""
@@ -69,7 +69,7 @@ class Haul:
             self._of_victim.setdefault((sort, sight.tls), item)
         elif len(self._of_others) < MAX_CERTIFICATES:
             self._of_others.setdefault(certificate, item)
-        sorts = {door.takes for door in self.doors}
+        sorts = {door.takes for door in self._doors}
         if {sort for sort, _ in self._of_victim} >= sorts:
             self._complete.set()
         if self._of_victim.keys() >= {
@@ -83,7 +83,7 @@ class Haul:
 
     async def use(self) -> None:
         """Tries everything at every door."""
-        await asyncio.gather(*(self._use_at(door) for door in self.doors))
+        await asyncio.gather(*(self._use_at(door) for door in self._doors))
 
     async def _use_at(self, door: Door) -> None:
         omit_proof = find_move("omit-proof")

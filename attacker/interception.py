@@ -8,6 +8,7 @@ network it is a transparent proxy for the connections that ARP spoofing leads he
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -17,7 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from attacker.errors import AttackerError
 from attacker.haul import Haul
@@ -25,12 +26,14 @@ from attacker.leaks import INTERCEPTION
 from attacker.packets import host_port
 from attacker.plays import Loot
 from attacker.relay import Forward, Relay
-from attacker.scope import check_listen, check_target
 from attacker.stolen import Sight
 from attacker.wire_file import CaptureFile
 from lab.events import Intercepted, PositionLeft, PositionTaken, Reporter, WentOn
 
 CAPTURE_FILE = "interception.pcapng"
+"""What crosses the wire between the clients and mitmproxy."""
+ONWARD_FILE = "interception-onward.pcapng"
+"""And between mitmproxy and the real servers."""
 ADDON = Path(__file__).with_name("interception_addon.py")
 PROGRAM = "mitmdump"
 START_SECONDS = 30.0
@@ -39,109 +42,77 @@ QUIET_SECONDS = 1.0
 """Once there is something for every door: when nobody has come for so long, everybody has."""
 MAX_LINE = 1 << 20
 
-Address: TypeAlias = tuple[str, int]
-
 
 async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path) -> None:
     """Answers in the servers' place until there is something for every door and nobody comes any more.
 
-    mitmproxy stands between two relays, which record both of its sides: its clients', and the real servers'.
     AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
-    program = find_program()
     ports = _free_ports(len(forwards))
-    file = CaptureFile(folder / CAPTURE_FILE)
-    before, beyond = Relay(file.write), Relay(file.write, server_side=True)
-    try:
-        await beyond.start(Forward(("127.0.0.1", 0), one.target) for one in forwards)
-        await before.start(Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True))
-        ways = tuple(map(Way, before.forwards, ports, beyond.forwards))
-        modes = [f"--mode=reverse:https://{host_port(way.beyond.listen)}@127.0.0.1:{way.port}" for way in ways]
-        async with running_mitmproxy(program, modes, [way.beyond.listen for way in ways]) as mitmproxy:
-            detail = (f"{host_port(way.before.listen)} in the place of {host_port(way.beyond.target)}" for way in ways)
-            reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-            await _listen(mitmproxy, OnLoopback(ways, before, beyond), haul, reporter)
-    finally:
-        await before.close()
-        await beyond.close()
-        file.close()
+    with ExitStack() as stack:
+        files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
+        for file in files:
+            stack.callback(file.close)
+        before, beyond = Relay(files[0].write), Relay(files[1].write, server_side=True)
+        try:
+            await beyond.start(Forward(("127.0.0.1", 0), one.target) for one in forwards)
+            await before.start(
+                Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True)
+            )
+            onward = [one.listen for one in beyond.forwards]
+            modes = [
+                f"--mode=reverse:https://{host_port(listen)}@127.0.0.1:{port}"
+                for listen, port in zip(onward, ports, strict=True)
+            ]
+            async with running_mitmproxy(modes, onward) as mitmproxy:
+                places = zip(before.forwards, beyond.forwards, strict=True)
+                detail = (f"{host_port(near.listen)} in the place of {host_port(far.target)}" for near, far in places)
+                reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
+                await _listen(_BetweenRelays(mitmproxy, before, beyond), haul, reporter)
+        finally:
+            await before.close()
+            await beyond.close()
     reporter.report(PositionLeft(INTERCEPTION.id, ()))
 
 
-async def intercept_on_network(listen: Address, haul: Haul, reporter: Reporter) -> None:
-    """The same for the connections that the system hands to a transparent proxy listening there.
+class Told(Protocol):
+    """Where to hear what becomes of connections."""
 
-    Who leads them here, and who records them, is somebody else. It goes on to the doors and to nobody else.
-    """
-    program = find_program()
-    host, port = check_listen(*listen)
-    servers = [check_target(*door.address) for door in haul.doors]
-    async with running_mitmproxy(program, [f"--mode=transparent@{host}:{port}"], servers) as mitmproxy:
-        detail = f"a transparent proxy at {host_port((host, port))}"
-        reporter.report(PositionTaken(INTERCEPTION.id, (detail, f"mitmproxy {mitmproxy.version}")))
-        await _listen(mitmproxy, OnNetwork(), haul, reporter)
-    reporter.report(PositionLeft(INTERCEPTION.id, ()))
-
-
-@dataclass(frozen=True)
-class Way:
-    """From a client to a server: to the relay `before` mitmproxy's `port`, from there to the relay `beyond` it."""
-
-    before: Forward
-    port: int
-    beyond: Forward
-
-
-@dataclass(frozen=True)
-class Met:
-    """A connection of mitmproxy's, by the addresses that its other end knows: of whom, from where and to where."""
-
-    client: str
-    server: str
-
-
-class Surroundings(Protocol):
-    """What mitmproxy's own addresses stand for."""
-
-    def client(self, peer: Address, local: Address, towards: Address) -> Met:
-        """A client's connection, from `peer` to mitmproxy's `local`, that was to lead `towards` a server."""
+    async def next(self) -> dict[str, Any] | None:
+        """The next thing that is told; None when there will be no more."""
         ...
 
-    def server(self, local: Address, peer: Address) -> Met:
-        """mitmproxy's own connection to a server."""
+    def last_words(self) -> str:
+        """The end of what else was said."""
         ...
 
 
-class OnNetwork:
-    """A transparent proxy meets everybody under their own addresses."""
-
-    def client(self, peer: Address, local: Address, towards: Address) -> Met:
-        return Met(host_port(peer), host_port(towards))
-
-    def server(self, local: Address, peer: Address) -> Met:
-        return Met(host_port(local), host_port(peer))
-
-
 @dataclass(frozen=True)
-class OnLoopback:
-    """Behind relays: whom they relay for, and where to."""
+class _BetweenRelays:
+    """Tells what mitmproxy tells, under the addresses at the relays' outer ends, which clients and servers know."""
 
-    ways: tuple[Way, ...]
+    mitmproxy: "Mitmproxy"
     before: Relay
     beyond: Relay
 
-    def client(self, peer: Address, local: Address, towards: Address) -> Met:
-        client = next((one.client for one in reversed(self.before.passages) if one.local == peer), peer)
-        server = next((way.before.listen for way in self.ways if way.port == local[1]), local)
-        return Met(host_port(client), host_port(server))
+    async def next(self) -> dict[str, Any] | None:
+        told = await self.mitmproxy.next()
+        if told is None or "peer" not in told:
+            return told
+        local, peer = tuple(told["local"]), tuple(told["peer"])
+        if told["what"] == "client":
+            outer_peer = (one.client for one in reversed(self.before.passages) if one.local == peer)
+            outer_local = (one.listen for one in self.before.forwards if one.target == local)
+        else:
+            outer_peer = (one.target for one in self.beyond.forwards if one.listen == peer)
+            outer_local = (one.local for one in reversed(self.beyond.passages) if one.client == local)
+        return told | {"peer": next(outer_peer, peer), "local": next(outer_local, local)}
 
-    def server(self, local: Address, peer: Address) -> Met:
-        own = next((one.local for one in reversed(self.beyond.passages) if one.client == local), local)
-        server = next((way.beyond.target for way in self.ways if way.beyond.listen == peer), peer)
-        return Met(host_port(own), host_port(server))
+    def last_words(self) -> str:
+        return self.mitmproxy.last_words()
 
 
-async def _listen(mitmproxy: "Mitmproxy", surroundings: Surroundings, haul: Haul, reporter: Reporter) -> None:
+async def _listen(mitmproxy: Told, haul: Haul, reporter: Reporter) -> None:
     """Takes in what mitmproxy tells."""
     complete = asyncio.create_task(haul.complete())
     try:
@@ -154,33 +125,29 @@ async def _listen(mitmproxy: "Mitmproxy", surroundings: Surroundings, haul: Haul
             await asyncio.sleep(0)  # complete() gets to know what was just taken in
             if told is None:
                 raise AttackerError(f"mitmproxy ended: {mitmproxy.last_words()}")
-            take(told, surroundings, haul, reporter)
+            take(told, haul, reporter)
     finally:
         complete.cancel()
 
 
-def take(told: dict[str, Any], surroundings: Surroundings, haul: Haul, reporter: Reporter) -> None:
+def take(told: dict[str, Any], haul: Haul, reporter: Reporter) -> None:
     """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
-    local, peer, towards = (_address(told.get(name)) for name in ("local", "peer", "towards"))
-    if told.get("what") == "server":
-        met = surroundings.server(local, peer)
-        reporter.report(WentOn(met.server, met.client, told["tls"], told["error"]))
-    elif told.get("what") == "client":
-        met = surroundings.client(peer, local, towards)
+    what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
+    if what == "server":
+        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], _plain(told["error"])))
+    elif what == "client":
+        server = host_port(local)
         chain = tuple(map(bytes.fromhex, told["chain"]))
         digest = sha256(chain[0]).hexdigest() if chain else ""
-        reporter.report(Intercepted(met.client, met.server, told["tls"], digest, told["error"]))
+        reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
         if chain:
-            haul.take(Loot(chain, None), Sight(client=met.client, server=met.server, tls=told["tls"]))
+            haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
 
 
-def _address(told: Any) -> Address:
-    """An address in JSON; that of nobody where there is none."""
-    match told:
-        case [str(host), int(port)]:
-            return host, port
-        case _:
-            return "", 0
+def _plain(error: str) -> str:
+    """OpenSSL's own words, where mitmproxy passes on its list of errors as it stands."""
+    words = re.findall(r"'([^']*)'\)", error)
+    return "; ".join(words) if words else error
 
 
 class Mitmproxy:
@@ -226,9 +193,10 @@ class Mitmproxy:
 
 
 @asynccontextmanager
-async def running_mitmproxy(program: str, modes: Sequence[str], servers: Sequence[Address]) -> AsyncIterator[Mitmproxy]:
-    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. It goes on to these servers
-    only."""
+async def running_mitmproxy(modes: Sequence[str], servers: Sequence[tuple[str, int]]) -> AsyncIterator[Mitmproxy]:
+    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. It goes on to these `servers`
+    and to no other, whatever a client asks it for."""
+    program = find_program()
     with tempfile.TemporaryDirectory(prefix="mitmproxy-") as folder:
         process = await asyncio.create_subprocess_exec(
             program,
@@ -264,7 +232,7 @@ def find_program() -> str:
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: `make .venv/mitmproxy` installs mitmproxy for the lab")
+        raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
     return found
 
 

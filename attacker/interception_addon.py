@@ -23,8 +23,9 @@ def load(loader: Loader) -> None:
 def server_connect(data: server_hooks.ServerConnectionHookData) -> None:
     """mitmproxy is about to go on to a server: whatever made it want to, it goes to the lab's and to no other."""
     host, port = (data.server.address or ("", 0))[:2]
-    if f"{host}:{port}" not in ctx.options.lab_servers.split(","):
-        data.server.error = f"{host}:{port} is out of scope"
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if address not in ctx.options.lab_servers.split(","):
+        data.server.error = f"{address} is out of scope"
 
 
 def running() -> None:
@@ -36,13 +37,12 @@ def running() -> None:
 def tls_established_client(data: tls.TlsData) -> None:
     """A client went through the handshake with us; it may have presented a certificate."""
     pems = [certificate.to_pem().decode() for certificate in data.conn.certificate_list]
-    towards = _towards(data)
-    _tell("client", data.conn, towards=towards, chain=[ssl.PEM_cert_to_DER_cert(pem).hex() for pem in pems])
+    _tell("client", data.conn, chain=[ssl.PEM_cert_to_DER_cert(pem).hex() for pem in pems])
 
 
 def tls_failed_client(data: tls.TlsData) -> None:
     """A client broke off the handshake with us."""
-    _tell("client", data.conn, towards=_towards(data), chain=[])
+    _tell("client", data.conn, chain=[])
 
 
 def tls_established_server(data: tls.TlsData) -> None:
@@ -53,11 +53,6 @@ def tls_established_server(data: tls.TlsData) -> None:
 def tls_failed_server(data: tls.TlsData) -> None:
     """The server broke off the handshake with us."""
     _tell("server", data.conn)
-
-
-def _towards(data: tls.TlsData) -> list[str | int]:
-    """The server that the client wanted, as far as mitmproxy knows."""
-    return list(data.context.server.address or ())[:2]
 
 
 def _tell(what: str, of: connection.Connection | None = None, **more: Any) -> None:

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from attacker import interception
 from attacker.errors import AttackerError
+from attacker.interception import find_program
 
 PACKAGES = {
     "capinfos": "wireshark-common",
@@ -36,10 +36,10 @@ def program(name: str) -> str:
     return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
 
 
-def mitmdump() -> str:
-    """mitmproxy's program, which the attacker runs; `unavailable` where it is missing."""
+def mitmproxy() -> str:
+    """The path of mitmdump, as the lab finds it."""
     try:
-        return interception.find_program()
+        return find_program()
     except AttackerError as error:
         return unavailable(str(error))
 
