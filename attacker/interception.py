@@ -1,23 +1,25 @@
 """The interceptor: mitmproxy in the bank's place, asking each client for its certificate.
 
 mitmproxy runs as the program that it is, in an environment of its own, with `interception_addon` in it. On loopback it
-is a reverse proxy for each door, behind a relay that records what crosses the wire on the clients' side; on the lab's
+is a reverse proxy for each server, between two relays that record what crosses the wire on either side; on the lab's
 network it is a transparent proxy for the connections that ARP spoofing leads here.
 """
 
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attacker.errors import AttackerError
 from attacker.guard import Guard
@@ -26,7 +28,7 @@ from attacker.leaks import INTERCEPTION
 from attacker.packets import host_port
 from attacker.plays import Loot
 from attacker.privileges import give_up_privileges
-from attacker.redirect import Redirect, redirected
+from attacker.redirect import Redirect, between, redirected
 from attacker.relay import Forward, Relay
 from attacker.scope import check_target
 from attacker.stolen import Sight
@@ -34,6 +36,9 @@ from attacker.wire_file import CaptureFile
 from lab.events import Intercepted, PositionLeft, PositionTaken, Reporter, Trouble, WentOn
 
 CAPTURE_FILE = "interception.pcapng"
+"""What crosses the wire between the clients and mitmproxy."""
+ONWARD_FILE = "interception-onward.pcapng"
+"""And between mitmproxy and the real servers."""
 ADDON = Path(__file__).with_name("interception_addon.py")
 PROGRAM = "mitmdump"
 START_SECONDS = 30.0
@@ -54,24 +59,30 @@ async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporte
 
     AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
-    targets = [check_target(*one.target) for one in forwards]
     ports = _free_ports(len(forwards))
-    modes = [
-        f"--mode=reverse:https://{host_port(target)}@127.0.0.1:{port}"
-        for target, port in zip(targets, ports, strict=True)
-    ]
-    file = CaptureFile(folder / CAPTURE_FILE)
-    relay = Relay(file.write)
-    try:
-        await relay.start(Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True))
-        async with running_mitmproxy(modes) as mitmproxy:
-            detail = (f"{host_port(one.listen)} in the place of {host_port(one.target)}" for one in forwards)
-            reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-            servers = {port: host_port(one.listen) for one, port in zip(forwards, ports, strict=True)}
-            await _listen(mitmproxy, servers, haul, reporter)
-    finally:
-        await relay.close()
-        file.close()
+    with ExitStack() as stack:
+        files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
+        for file in files:
+            stack.callback(file.close)
+        before, beyond = Relay(files[0].write), Relay(files[1].write, server_side=True)
+        try:
+            await beyond.start(Forward(("127.0.0.1", 0), one.target) for one in forwards)
+            await before.start(
+                Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True)
+            )
+            onward = [one.listen for one in beyond.forwards]
+            modes = [
+                f"--mode=reverse:https://{host_port(listen)}@127.0.0.1:{port}"
+                for listen, port in zip(onward, ports, strict=True)
+            ]
+            async with running_mitmproxy(modes, onward) as mitmproxy:
+                places = zip(before.forwards, beyond.forwards, strict=True)
+                detail = (f"{host_port(near.listen)} in the place of {host_port(far.target)}" for near, far in places)
+                reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
+                await _listen(_BetweenRelays(mitmproxy, before, beyond), haul, reporter)
+        finally:
+            await before.close()
+            await beyond.close()
     reporter.report(PositionLeft(INTERCEPTION.id, ()))
 
 
@@ -90,36 +101,49 @@ async def intercept_on_network(
     Needs CAP_NET_RAW for the position and CAP_NET_ADMIN for the redirection; mitmproxy has neither. AttackerError where
     one of the parts cannot do its work; OutOfScope for a host that is not the lab's.
     """
-    from attacker.arp import ArpPosition  # these two need scapy, and loopback need not wait for it
-    from attacker.live import LiveLink
+    from attacker.arp import ArpPosition  # it needs scapy, and loopback need not wait for that
 
     targets = [check_target(server, port) for port in ports]
     positions = [ArpPosition(guard, client, server) for client in clients]
-    redirect = Redirect(tuple(one.client for one in positions), positions[0].server, tuple(ports), PROXY_PORT)
-    file = CaptureFile(folder / CAPTURE_FILE)
-    link = LiveLink(positions[0].interface, redirect.bpf_filter())
-    link.watch(file.write)
-    mode = f"--mode=transparent@{positions[0].own_ip}:{PROXY_PORT}"
-    try:
-        # The last in is the first out: nobody is led here before there is somebody to answer, nor after.
-        async with running_mitmproxy([mode], give_up_privileges) as mitmproxy, AsyncExitStack() as stack:
-            stack.enter_context(redirected(redirect))
-            for position in positions:
-                await stack.enter_async_context(position)
-            between = (f"between {one.client} and {one.server}, after ARP spoofing" for one in positions)
-            places = (f"in the place of {host_port(target)}" for target in targets)
-            detail = (*between, *places, f"mitmproxy {mitmproxy.version}, a transparent proxy")
-            reporter.report(PositionTaken(INTERCEPTION.id, detail))
-            awaited = Visits({(one.client, host_port(target)): VISITS for one in positions for target in targets})
-            work = _listen(mitmproxy, {}, haul, reporter, awaited)
-            await _while_held(work, (position.hold(asyncio.Event()) for position in positions))
-    finally:
-        link.close()
-        if link.lost:
-            reporter.report(Trouble(f"{link.lost} of {link.packets} packets were lost: {CAPTURE_FILE} lacks them"))
-        file.close()
+    host, interface, own = positions[0].server, positions[0].interface, positions[0].own_ip
+    redirect = Redirect(tuple(one.client for one in positions), host, tuple(ports), PROXY_PORT)
+    # The last in is the first out: nobody is led here before there is somebody to answer, nor after.
+    async with AsyncExitStack() as stack:
+        for name, hosts in ((CAPTURE_FILE, redirect.clients), (ONWARD_FILE, (own,))):
+            stack.enter_context(_sniffed(interface, between(hosts, host, ports), folder / name, reporter))
+        mode = f"--mode=transparent@{own}:{PROXY_PORT}"
+        mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, give_up_privileges))
+        stack.enter_context(redirected(redirect))
+        for position in positions:
+            await stack.enter_async_context(position)
+        after_spoofing = (f"between {one.client} and {host}, after ARP spoofing" for one in positions)
+        places = (f"in the place of {host_port(target)}" for target in targets)
+        detail = (*after_spoofing, *places, f"mitmproxy {mitmproxy.version}, a transparent proxy")
+        reporter.report(PositionTaken(INTERCEPTION.id, detail))
+        awaited = Visits({(one.client, host_port(target)): VISITS for one in positions for target in targets})
+        work = _listen(mitmproxy, haul, reporter, awaited)
+        await _while_held(work, (position.hold(asyncio.Event()) for position in positions))
     healed = dict.fromkeys(host for position in positions for host in position.healed)
     reporter.report(PositionLeft(INTERCEPTION.id, tuple(healed)))
+
+
+@contextmanager
+def _sniffed(interface: str, bpf_filter: str, path: Path, reporter: Reporter) -> Iterator[None]:
+    """Writes what the filter lets through to a capture file, as long as the block lasts."""
+    from attacker.live import LiveLink  # it needs scapy, too
+
+    file = CaptureFile(path)
+    try:
+        link = LiveLink(interface, bpf_filter)
+        link.watch(file.write)
+        try:
+            yield
+        finally:
+            link.close()
+            if link.lost:
+                reporter.report(Trouble(f"{path.name} lacks {link.lost} of {link.packets} packets: they came too fast"))
+    finally:
+        file.close()
 
 
 async def _while_held(work: Coroutine[Any, Any, None], holds: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -135,13 +159,46 @@ async def _while_held(work: Coroutine[Any, Any, None], holds: Iterable[Coroutine
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listen(
-    mitmproxy: "Mitmproxy", servers: dict[int, str], haul: Haul, reporter: Reporter, awaited: Visits | None = None
-) -> None:
+class Told(Protocol):
+    """Where to hear what becomes of connections."""
+
+    async def next(self) -> dict[str, Any] | None:
+        """The next thing that is told; None when there will be no more."""
+        ...
+
+    def last_words(self) -> str:
+        """The end of what else was said."""
+        ...
+
+
+@dataclass(frozen=True)
+class _BetweenRelays:
+    """Tells what mitmproxy tells, under the addresses at the relays' outer ends, which clients and servers know."""
+
+    mitmproxy: "Mitmproxy"
+    before: Relay
+    beyond: Relay
+
+    async def next(self) -> dict[str, Any] | None:
+        told = await self.mitmproxy.next()
+        if told is None or "peer" not in told:
+            return told
+        local, peer = tuple(told["local"]), tuple(told["peer"])
+        if told["what"] == "client":
+            outer_peer = (one.client for one in reversed(self.before.passages) if one.local == peer)
+            outer_local = (one.listen for one in self.before.forwards if one.target == local)
+        else:
+            outer_peer = (one.target for one in self.beyond.forwards if one.listen == peer)
+            outer_local = (one.local for one in reversed(self.beyond.passages) if one.client == local)
+        return told | {"peer": next(outer_peer, peer), "local": next(outer_local, local)}
+
+    def last_words(self) -> str:
+        return self.mitmproxy.last_words()
+
+
+async def _listen(mitmproxy: Told, haul: Haul, reporter: Reporter, awaited: Visits | None = None) -> None:
     """Takes in what mitmproxy tells, until there is something for every door and the `awaited` visits have been made;
-    without these, until nobody comes any more. `servers` has the address that clients know, by the port that they come
-    in at, where that is another.
-    """
+    where none are awaited, until nobody comes any more."""
     left = Visits(awaited)
     complete = asyncio.create_task(haul.complete())
     try:
@@ -153,26 +210,32 @@ async def _listen(
                 return
             if told is None:
                 raise AttackerError(f"mitmproxy ended: {mitmproxy.last_words()}")
-            take(told, servers, haul, reporter)
+            take(told, haul, reporter)
             if told.get("what") == "client":
-                left -= Visits([(str(told["peer"][0]), host_port(tuple(told["local"])))])
+                left -= Visits([(told["peer"][0], host_port(tuple(told["local"])))])
             await asyncio.sleep(0)  # complete() gets to know what was just taken in
     finally:
         complete.cancel()
 
 
-def take(told: dict[str, Any], servers: dict[int, str], haul: Haul, reporter: Reporter) -> None:
+def take(told: dict[str, Any], haul: Haul, reporter: Reporter) -> None:
     """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
     what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
     if what == "server":
-        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], told["error"]))
+        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], _plain(told["error"])))
     elif what == "client":
-        server = servers.get(local[1], host_port(local))
+        server = host_port(local)
         chain = tuple(map(bytes.fromhex, told["chain"]))
         digest = sha256(chain[0]).hexdigest() if chain else ""
         reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
         if chain:
             haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
+
+
+def _plain(error: str) -> str:
+    """OpenSSL's own words, where mitmproxy passes on its list of errors as it stands."""
+    words = re.findall(r"'([^']*)'\)", error)
+    return "; ".join(words) if words else error
 
 
 class Mitmproxy:
@@ -219,10 +282,10 @@ class Mitmproxy:
 
 @asynccontextmanager
 async def running_mitmproxy(
-    modes: Sequence[str], prepare: Callable[[], None] | None = None
+    modes: Sequence[str], servers: Sequence[tuple[str, int]], prepare: Callable[[], None] | None = None
 ) -> AsyncIterator[Mitmproxy]:
-    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. `prepare` is called in its
-    process before the program begins."""
+    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. It goes on to these `servers`
+    and to no other, whatever a client asks it for. `prepare` is called in its process before the program begins."""
     program = find_program()
     with tempfile.TemporaryDirectory(prefix="mitmproxy-") as folder:
         process = await asyncio.create_subprocess_exec(
@@ -230,6 +293,7 @@ async def running_mitmproxy(
             *modes,
             *("--quiet", "--ssl-insecure", f"--scripts={ADDON}"),
             *("--set", "request_client_cert=true", "--set", f"confdir={folder}", "--set", "http2=false"),
+            *("--set", f"lab_servers={','.join(map(host_port, servers))}"),
             # In TLS 1.3 a client's handshake is over before the server has looked at it, and mitmproxy waits for ever.
             *("--set", "tls_version_server_max=TLS1_2"),
             stdin=asyncio.subprocess.PIPE,
@@ -259,7 +323,7 @@ def find_program() -> str:
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: `make .venv/mitmproxy` installs mitmproxy for the lab")
+        raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
     return found
 
 

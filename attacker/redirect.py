@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,12 +34,6 @@ class Redirect:
             f"tcp flags & (fin | syn | rst | ack) == syn redirect to :{self.to}; }} }}"
         )
 
-    def bpf_filter(self) -> str:
-        """Both directions of these connections, as they cross the clients' wire (pcap-filter(7))."""
-        clients = " or ".join(f"host {client}" for client in self.clients)
-        ports = " or ".join(f"port {port}" for port in self.ports)
-        return f"tcp and host {self.server} and ({clients}) and ({ports})"
-
 
 @contextmanager
 def redirected(redirect: Redirect) -> Iterator[None]:
@@ -64,3 +58,10 @@ def _nft(commands: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0]
         raise AttackerError(f"{reason}: redirecting connections needs CAP_NET_ADMIN (compose: `cap_add: [NET_ADMIN]`)")
+
+
+def between(hosts: Sequence[str], server: str, ports: Sequence[int]) -> str:
+    """Both directions of these hosts' connections to the server's ports (pcap-filter(7))."""
+    either_host = " or ".join(f"host {host}" for host in hosts)
+    either_port = " or ".join(f"port {port}" for port in ports)
+    return f"tcp and host {server} and ({either_host}) and ({either_port})"

@@ -9,17 +9,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leaks import LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from attacker import interception
+from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from lab import control, pki, stages
 from lab.control import Target
+from lab.decrypted import decrypted_handshakes
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
 from lab.plan import Plan
-from lab.run import ATTACKER, LAB, VICTIM_CLIENT, VICTIM_SERVER, Run, make_run_folder, new_run_name
+from lab.run import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER, Run, make_run_folder, new_run_name
 from lab.stages import HOST, Setting
 from lab.supervisor import Supervisor
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, TLS13
 from lab.verdicts import Judgement, gateway_schemes, has_seen_tls13, judge, judge_unfinished
+from victim_client.__main__ import KEY_LOG_NAME
 from victim_server.schemes import find_scheme
 
 T = TypeVar("T")
@@ -110,6 +113,8 @@ class _Lab:
             await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
         for leak in later:
             await self._let_happen(leak)
+            if leak == INTERCEPTION.id:
+                self._look_inside(log)
         await self._control(log)
         async with asyncio.timeout(SETTLE_SECONDS):
             return await self._until(lambda: judge(self.run))
@@ -124,6 +129,14 @@ class _Lab:
                 await self.parts.start(client)
         await self._until(lambda: self.parts.has_ended(ATTACKER))
         await self.parts.stop(ATTACKER, *(client.name for client in stage.clients))
+
+    def _look_inside(self, log: EventLog) -> None:
+        """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+        folders = self.setting.folders
+        capture = folders.part(ATTACKER) / interception.CAPTURE_FILE
+        key_logs = [folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)]
+        for handshake in decrypted_handshakes(capture, key_logs):
+            log.report(handshake)
 
     async def _until(self, condition: Callable[[], T | None]) -> T:
         """Watches the run until the condition is something true; PartFailed where a part ends that should not."""

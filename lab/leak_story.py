@@ -2,12 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 
 from rich.text import Text
 
-from attacker.leaks import LIVE_RELAY, Leak
+from attacker.leaks import INTERCEPTION, LIVE_RELAY, Leak
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
-from lab.events import CertificateCaptured, LoggedIn, MoveTried, PositionTaken
+from lab.decrypted import alerts_of_client
+from lab.events import (
+    CertificateCaptured,
+    ClientRefused,
+    HandshakeDecrypted,
+    LoggedIn,
+    MoveTried,
+    PositionTaken,
+    WentOn,
+)
 from lab.lines import Lines, facts
 from lab.pki import CUSTOMER
 from lab.relayed import tell_relays
@@ -33,6 +43,11 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
     yield facts(
         *(("mallory is", line) for one in taken for line in one.detail), *_logins(docket.run, seen), *_had(seen)
     )
+    if leak == INTERCEPTION:
+        yield Text("What its clients said, in order (the lab looks inside with their keys, mallory cannot):")
+        yield facts(*_in_order(docket.run))
+        yield Text("Then mitmproxy tried to go on to the real servers:")
+        yield facts(*_went_on(docket))
     if leak == LIVE_RELAY:
         yield Text("What became of her proofs, passed on while they were fresh:")
         yield from tell_relays(docket.run, only_strongest=True)
@@ -40,6 +55,29 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
     yield facts(*((f"  {door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
     if others := _others(docket, leak):
         yield Text(f"And not alice's account alone, but those of {', '.join(others)} as well.", "bold red")
+
+
+def _in_order(run: Run) -> Iterator[tuple[str, Text]]:
+    """Each way in which a handshake went, once."""
+    ways = dict.fromkeys((one.tls, one.messages, any(alerts_of_client(one))) for one in run.all(HandshakeDecrypted))
+    for tls, messages, broken_off in sorted(ways, key=lambda way: (way[0], not way[2])):
+        parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
+        yield f"{'verifies' if broken_off else 'does not verify'}, TLS {tls}", Text("; ".join(parts))
+
+
+def _sender(message: tuple[str, str]) -> str:
+    return message[0]
+
+
+def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
+    """What became of it at each gateway, in mitmproxy's words and in the gateway's own."""
+    said = {refused.peer: refused.reason for refused in docket.run.all(ClientRefused)}
+    seen: set[str] = set()
+    for one in docket.run.all(WentOn):
+        scheme = docket.schemes.get(int(one.server.rpartition(":")[2]))
+        if scheme and scheme.id not in seen:
+            seen.add(scheme.id)
+            yield scheme.id, f"{one.reason or 'connected'}; the gateway says: {said.get(one.local, 'nothing')}"
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:

@@ -163,8 +163,9 @@ class Judgement:
     def to_json(self) -> str:
         """The content of verdicts.json."""
         fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
-        if not self.errors:
-            del fields["errors"]
+        for name in ("errors", "relays"):
+            if not fields[name]:
+                del fields[name]
         return json.dumps(fields, indent=2) + "\n"
 
 

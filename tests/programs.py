@@ -9,6 +9,9 @@ from typing import NoReturn
 
 import pytest
 
+from attacker.errors import AttackerError
+from attacker.interception import find_program
+
 PACKAGES = {
     "capinfos": "wireshark-common",
     "curl": "curl",
@@ -31,6 +34,14 @@ def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 def program(name: str) -> str:
     """The path of a program; `unavailable` where it is missing."""
     return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
+
+
+def mitmproxy() -> str:
+    """The path of mitmdump, as the lab finds it."""
+    try:
+        return find_program()
+    except AttackerError as error:
+        return unavailable(str(error))
 
 
 def unavailable(reason: str) -> NoReturn:

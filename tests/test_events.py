@@ -49,6 +49,7 @@ def field(kind: Any) -> SearchStrategy[Any]:
         float: st.floats(allow_nan=False, allow_infinity=False),
         type(None): st.none(),
         tuple[str, ...]: st.lists(st.text(max_size=9), max_size=3).map(tuple),
+        tuple[tuple[str, str], ...]: st.lists(st.tuples(*[st.text(max_size=9)] * 2), max_size=3).map(tuple),
         tuple[tuple[str, str, str], ...]: st.lists(st.tuples(*[st.text(max_size=9)] * 3), max_size=3).map(tuple),
     }
     return values[kind]

@@ -1,10 +1,22 @@
 """The claims, and for each the query on a run that settles it."""
 
-from attacker.leaks import DATABASE, ROGUE_SERVER, WIRE
+from attacker.leaks import DATABASE, INTERCEPTION, ROGUE_SERVER, WIRE
+from attacker.replay import ACCEPTED
 from lab.claims.claim import Claim, Settled, Verdict, numbers
 from lab.claims.record import Found, Record, Tried
-from lab.events import CaptureSearched, CertificateCaptured, HandshakeSeen, LoggedIn, PositionTaken
+from lab.decrypted import alerts_of_client, certificate_was_sent
+from lab.events import (
+    CaptureSearched,
+    CertificateCaptured,
+    HandshakeDecrypted,
+    HandshakeSeen,
+    Intercepted,
+    LoggedIn,
+    PositionTaken,
+    ProofRelayed,
+)
 from lab.pki import CUSTOMER
+from lab.relays import relays
 from lab.run import VICTIM_CLIENT
 
 QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
@@ -169,6 +181,60 @@ def tls13_encrypts(record: Record) -> Settled | None:
     return Settled(Verdict.HOLDS, because, numbers(handshakes, logins, searched))
 
 
+def tls13_is_unauthenticated(record: Record) -> Settled | None:
+    seen = record.all(HandshakeDecrypted, lambda one: one.tls == "1.3" and _server_comes_first(one))
+    careful = [one for one in seen if any(alerts_of_client(one.event))]
+    careless = [one for one in seen if one not in careful]
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    if not (careful and careless):
+        return None
+    sent = [one for one in seen if certificate_was_sent(one.event)]
+    because = (
+        f"of {len(careless)} clients that took any server {len([one for one in careless if one in sent])} sent the "
+        f"certificate to mitmproxy in TLS 1.3; of {len(careful)} that verified it "
+        f"{len([one for one in careful if one in sent])} did, as the server's Certificate, CertificateVerify and "
+        "Finished come first"
+    )
+    evidence = numbers(careful, careless, got)
+    if not (sent and got):
+        return Settled(Verdict.FAILS, because, evidence)
+    if any(one in sent for one in careful):
+        return Settled(Verdict.HOLDS, because, evidence)
+    return Settled(Verdict.CONDITIONAL, because, evidence, "the client does not verify the server")
+
+
+def tls13_makes_it_irrelevant(record: Record) -> Settled | None:
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    shown = record.all(CertificateCaptured, lambda one: (one.leak, one.tls) == (ROGUE_SERVER.id, "1.3"))
+    blind = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in _at(record, _BLIND, leak=leak.id, tls="1.3")]
+    checking = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in _at(record, _CHECKING, leak=leak.id, tls="1.3")]
+    if not ((got or shown) and blind and checking):
+        return None
+    because = (
+        f"certificates got out in TLS 1.3, too, to an interceptor {len(got)} times and to a shop {len(shown)} times; "
+        f"in TLS 1.3 {_count(blind)} where no proof is asked for, and {_count(checking)} where it is checked"
+    )
+    evidence = numbers(got, shown, _accepted(blind), _refused(checking))
+    return Settled(Verdict.FAILS if _accepted(blind) else Verdict.HOLDS, because, evidence)
+
+
+def proof_can_be_passed_on(record: Record) -> Settled | None:
+    events = {id(found.event): found for found in record.all(ProofRelayed)}
+    relayed = [(events[id(relay.event)], relay) for relay in relays(record.run) if relay.scheme.id in _CHECKING]
+    if not relayed:
+        return None
+    got_in = [found for found, relay in relayed if relay.outcome == ACCEPTED]
+    same_keys = sum(relay.event.same_keys for _, relay in relayed)
+    takes = dict.fromkeys(taken for _, relay in relayed for taken in relay.takes)
+    because = (
+        f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
+        f"in where proofs are checked, though {same_keys} times both connections had the very same keys"
+    )
+    because += f"; to make the two transcripts the same would have taken {', '.join(takes)}" if takes else ""
+    evidence = numbers(got_in or [found for found, _ in relayed])
+    return Settled(Verdict.HOLDS if got_in else Verdict.FAILS, because, evidence)
+
+
 def self_signed_is_useless(record: Record) -> Settled | None:
     logins, tried = _logins(record, scheme="pinned-mtls"), _at(record, ("pinned-mtls",))
     controls = record.controls("pinned-mtls")
@@ -178,6 +244,14 @@ def self_signed_is_useless(record: Record) -> Settled | None:
         return Settled(Verdict.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
     because = f"the server knows the certificates that it issued: alice is let in, and {_count(tried)} without her key"
     return Settled(Verdict.FAILS, because, numbers(logins, _refused(tried), controls))
+
+
+def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
+    """Whether all that authenticates the server was seen before anything that authenticates the client."""
+    authenticating = [
+        sender for sender, name in handshake.messages if name in ("Certificate", "CertificateVerify", "Finished")
+    ]
+    return authenticating[:3] == ["server"] * 3
 
 
 def _within(found: tuple[str, ...], connections: set[str]) -> bool:
@@ -244,6 +318,27 @@ CLAIMS: tuple[Claim, ...] = (
         "TLS 1.3 encrypts the client's Certificate.",
         "The same client over TLS 1.3, and a search of the whole capture for her certificate.",
         tls13_encrypts,
+    ),
+    Claim(
+        "tls13-is-unauthenticated",
+        COMMENT,
+        "In TLS 1.3 that encryption is not authenticated yet, so a man in the middle can still get the certificate.",
+        "mitmproxy in the bank's place, asking a careful client and a careless one for their certificates.",
+        tls13_is_unauthenticated,
+    ),
+    Claim(
+        "tls13-makes-it-irrelevant",
+        COMMENT,
+        "With TLS 1.3 the question is irrelevant.",
+        "What gets out in TLS 1.3, to an interceptor and to a shop, and what it opens there.",
+        tls13_makes_it_irrelevant,
+    ),
+    Claim(
+        "proof-can-be-passed-on",
+        COMMENT,
+        "A man in the middle could pass the proof on while it is fresh, so checking it does not help against him.",
+        "A careless client's fresh proof goes into mallory's own handshake, also where both sides share all keys.",
+        proof_can_be_passed_on,
     ),
     Claim(
         "self-signed-is-useless",
