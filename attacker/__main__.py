@@ -23,7 +23,7 @@ from attacker.relay import Forward
 from attacker.rogue_server import keep_a_shop
 from attacker.tries import Plan
 from attacker.wire import arp, as_seen, relay
-from lab.events import EventLog, PartStopped, Reporter, Trouble
+from lab.events import EventLog, LeakSought, PartStopped, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
@@ -184,6 +184,7 @@ async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
 async def by_leak(arguments: argparse.Namespace, reporter: Reporter, guard: Guard | None) -> None:
     """Lets the leak happen, then tries at every door what it gave."""
     leak = find_leak(arguments.leak)
+    reporter.report(LeakSought(leak.id))
     doors = map(parse_door, arguments.door)
     haul = Haul(reporter, arguments.folder, leak, plan(arguments), doors, arguments.victim)
     collect = partial(_collect_on_network, guard) if guard else COLLECT[leak.id]

@@ -29,9 +29,13 @@ class Redirect:
         """What nft(8) is told. Connections that have begun already are left to pass through: their end is elsewhere."""
         clients, ports = ", ".join(self.clients), ", ".join(map(str, self.ports))
         return (
-            f"table ip {TABLE} {{ chain passing {{ type nat hook prerouting priority dstnat; "
+            f"table ip {TABLE} {{\n"
+            "chain passing {\n"
+            "type nat hook prerouting priority dstnat\n"
             f"ip saddr {{ {clients} }} ip daddr {self.server} tcp dport {{ {ports} }} "
-            f"tcp flags & (fin | syn | rst | ack) == syn redirect to :{self.to}; }} }}"
+            f"tcp flags & (fin | syn | rst | ack) == syn redirect to :{self.to}\n"
+            "}\n"
+            "}\n"
         )
 
 
@@ -57,7 +61,7 @@ def _nft(commands: str) -> None:
         raise AttackerError(f"{PROGRAM}: {error}") from None
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0]
-        raise AttackerError(f"{reason}: redirecting connections needs CAP_NET_ADMIN (compose: `cap_add: [NET_ADMIN]`)")
+        raise AttackerError(f"{PROGRAM}: {reason}; it needs CAP_NET_ADMIN (compose: `cap_add: [NET_ADMIN]`)")
 
 
 def between(hosts: Sequence[str], server: str, ports: Sequence[int]) -> str:
