@@ -49,7 +49,8 @@ RUN apt-get update \
 FROM base AS mitmproxy
 COPY attacker/mitmproxy-constraints.txt attacker/
 RUN python3 -m venv /opt/venv/mitmproxy \
-    && /opt/venv/mitmproxy/bin/pip install --no-cache-dir -q -c attacker/mitmproxy-constraints.txt mitmproxy
+    && /opt/venv/mitmproxy/bin/pip install --no-cache-dir -q -c attacker/mitmproxy-constraints.txt mitmproxy \
+    && rm -r /opt/venv/mitmproxy/lib/python3*/site-packages/tornado/test # brings a private key, if a well-known one
 
 # nft, which sets the redirection, takes NET_ADMIN; mitmproxy itself runs without any capability.
 FROM attacker AS interceptor
