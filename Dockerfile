@@ -46,6 +46,19 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && chown root:root /data
 
+FROM base AS mitmproxy
+COPY attacker/mitmproxy-constraints.txt attacker/
+RUN python3 -m venv /opt/venv/mitmproxy \
+    && /opt/venv/mitmproxy/bin/pip install --no-cache-dir -q -c attacker/mitmproxy-constraints.txt mitmproxy \
+    && rm -r /opt/venv/mitmproxy/lib/python3*/site-packages/tornado/test # brings a private key, if a well-known one
+
+# nft, which sets the redirection, takes NET_ADMIN; mitmproxy itself runs without any capability.
+FROM attacker AS interceptor
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends nftables \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=mitmproxy /opt/venv/mitmproxy /opt/venv/mitmproxy
+
 FROM base AS lab
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[lab]'
 COPY lab lab

@@ -23,7 +23,7 @@ from attacker.relay import Forward
 from attacker.rogue_server import keep_a_shop
 from attacker.tries import Plan
 from attacker.wire import arp, as_seen, relay
-from lab.events import EventLog, PartStopped, Reporter, Trouble
+from lab.events import EventLog, LeakSought, PartStopped, Reporter, Trouble
 from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
@@ -54,6 +54,16 @@ async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter
 async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
     forwards = [forward(text) for text in arguments.forward]
     await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder)
+
+
+async def _collect_on_network(guard: Guard, arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+    addresses = [parse_door(door).address for door in arguments.door]
+    ports = [port for host, port in addresses if host == arguments.server]
+    if not (arguments.client and arguments.server and ports):
+        raise BadInput("--arp needs each --client, and the --server with at least one --door")
+    await interception.intercept_on_network(
+        guard, arguments.client, arguments.server, ports, haul, reporter, arguments.folder
+    )
 
 
 COLLECT: dict[str, Collect] = {
@@ -90,7 +100,13 @@ def parser() -> ArgumentParser:
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
         if leak_id in (INTERCEPTION.id, LIVE_RELAY.id):
             tell = "listen there as if it were the server there; may be repeated"
-            leak.add_argument("--forward", action="append", required=True, metavar="HOST:PORT=HOST:PORT", help=tell)
+            ways = leak.add_mutually_exclusive_group(required=True)
+            ways.add_argument("--forward", action="append", metavar="HOST:PORT=HOST:PORT", help=tell)
+        if leak_id == INTERCEPTION.id:
+            tell = "come between each --client and the --server on the lab's network, and answer at its doors"
+            ways.add_argument("--arp", action="store_true", help=tell)
+            leak.add_argument("--client", action="append", metavar="HOST", help="with --arp; may be repeated")
+            leak.add_argument("--server", metavar="HOST", help="with --arp")
         if leak_id == LIVE_RELAY.id:
             leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
         if leak_id == ROGUE_SERVER.id:
@@ -153,22 +169,26 @@ async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
     stop = stop_signal(arguments.tether)
     folder: Path = arguments.folder
     with _events(folder) as log:
-        if guard:
+        if guard and arguments.leak == ARP:
             await arp(guard, arguments.client, arguments.server, plan(arguments), log, folder, stop)
         elif arguments.leak == RELAY:
             await relay([forward(text) for text in arguments.forward], plan(arguments), log, folder, stop)
         else:
-            await until(stop, by_leak(arguments, log))
+            await until(stop, by_leak(arguments, log, guard))
+            if guard:
+                await stop.wait()  # a container that has ended is never seen to be healthy, however well it ended
         log.report(PartStopped("told to stop" if stop.is_set() else "done"))
     return 0
 
 
-async def by_leak(arguments: argparse.Namespace, reporter: Reporter) -> None:
+async def by_leak(arguments: argparse.Namespace, reporter: Reporter, guard: Guard | None) -> None:
     """Lets the leak happen, then tries at every door what it gave."""
     leak = find_leak(arguments.leak)
+    reporter.report(LeakSought(leak.id))
     doors = map(parse_door, arguments.door)
     haul = Haul(reporter, arguments.folder, leak, plan(arguments), doors, arguments.victim)
-    await COLLECT[leak.id](arguments, haul, reporter)
+    collect = partial(_collect_on_network, guard) if guard else COLLECT[leak.id]
+    await collect(arguments, haul, reporter)
     await haul.use()
 
 
@@ -207,7 +227,8 @@ def run() -> None:
         arguments = parser().parse_args()
     except BadInput:
         run_part(PART, bad_call)
-    guard = stand_guard() if arguments.leak == ARP else None
+    on_network = arguments.leak == ARP or (arguments.leak == INTERCEPTION.id and arguments.arp)
+    guard = stand_guard() if on_network else None
     run_part(PART, partial(main, arguments, guard))
 
 

@@ -47,13 +47,14 @@ class ArpPosition:
         server_ip, other_interface = scope.check_victim(server)
         if client_ip == server_ip or self.interface != other_interface:
             raise AttackerError(f"{client} and {server} must be two hosts on one network")
+        self.client, self.server = client_ip, server_ip
         self._peers = {client_ip: server_ip, server_ip: client_ip}
         self._guard = guard
         self._find_seconds = find_seconds
         self._own_mac = str(get_if_hwaddr(self.interface))
-        self._own_ip = str(get_if_addr(self.interface))
-        if self._own_ip in self._peers:
-            raise AttackerError(f"{self._own_ip} is the attacker's own address: name two other hosts")
+        self.own_ip = str(get_if_addr(self.interface))
+        if self.own_ip in self._peers:
+            raise AttackerError(f"{self.own_ip} is the attacker's own address: name two other hosts")
         self._macs: dict[str, str] = {}
         self._poisoning = False
         self._link: Any = None
@@ -96,8 +97,7 @@ class ArpPosition:
 
     def bpf_filter(self) -> str:
         """What the victims say to each other over TCP, as it comes in here and not as it leaves (pcap-filter(7))."""
-        client, server = self._peers
-        return f"tcp and host {client} and host {server} and ether dst {self._own_mac}"
+        return f"tcp and host {self.client} and host {self.server} and ether dst {self._own_mac}"
 
     def describe(self) -> tuple[str, ...]:
         """A line for each victim, `10.0.0.2 takes 02:42:0a:00:00:09 for 10.0.0.3`, and one for what gives it away."""
@@ -111,7 +111,7 @@ class ArpPosition:
             async with asyncio.timeout(self._find_seconds):
                 while not self._found.is_set():
                     for host in self._peers.keys() - self._macs.keys():
-                        own = self._own_mac, self._own_ip
+                        own = self._own_mac, self.own_ip
                         self._send(_arp(self._own_mac, _BROADCAST, _WHO_HAS, own, (_NOBODY, host)))
                     try:
                         await asyncio.wait_for(self._found.wait(), _ASK_EVERY_SECONDS)
@@ -162,7 +162,7 @@ class ArpPosition:
                 self._lose(str(error))
 
     def _entrust(self) -> None:
-        self._guard.entrust(self.interface, self._remedies())
+        self._guard.entrust(self.interface, self._remedies(), of=self)
 
     def _claim(self, victim: str, operation: int) -> Any:
         """Tells `victim` that its peer is here."""
@@ -218,7 +218,7 @@ class ArpPosition:
         if was_poisoning and heal(self._remedies(), self._link.ins.send):
             self.healed = tuple(self._peers)
             try:
-                self._guard.entrust(self.interface, ())
+                self._guard.entrust(self.interface, (), of=self)
             except AttackerError:
                 pass  # it has gone, and the tables are right already
         self._link.close()

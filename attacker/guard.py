@@ -31,16 +31,21 @@ class Guard:
     def __init__(self, pipe: socket.socket) -> None:
         pipe.settimeout(_ANSWER_SECONDS)
         self._pipe = pipe
+        self._entrusted: dict[str, dict[object, tuple[bytes, ...]]] = {}
 
     def fileno(self) -> int:
         return self._pipe.fileno()
 
-    def entrust(self, interface: str, frames: Sequence[bytes]) -> None:
+    def entrust(self, interface: str, frames: Sequence[bytes], of: object = None) -> None:
         """Returns once the guard is able to send `frames` when this process dies; it forgets earlier ones.
 
-        AttackerError where the guard isn't there any more or cannot send.
+        Several may share the guard, each with frames `of` its own. AttackerError where the guard isn't there any more
+        or cannot send.
         """
-        message = json.dumps({"interface": interface, "frames": [frame.hex() for frame in frames]})
+        entrusted = self._entrusted.setdefault(interface, {})
+        entrusted[of] = tuple(frames)
+        everybodys = [frame.hex() for one in entrusted.values() for frame in one]
+        message = json.dumps({"interface": interface, "frames": everybodys})
         try:
             self._pipe.sendall(message.encode() + b"\n")
             answer = self._pipe.recv(1 << 12).decode()
@@ -110,31 +115,33 @@ class _Remedy:
 
 def _watch(child: int, pipe: socket.socket) -> int:
     """Learns how to heal until the child is gone, heals, and returns the child's status."""
-    remedy: _Remedy | None = None
+    remedies: dict[str, _Remedy] = {}
     try:
         # The pipe ends when the child does: nobody else holds its other end.
         for line in pipe.makefile("rb"):
             try:
-                learned = _learn(line)
+                interface, learned = _learn(line)
             except (OSError, ValueError) as error:
                 pipe.sendall(f"{error}\n".encode())
                 continue
-            if remedy:
-                remedy.link.close()
-            remedy = learned
+            if interface in remedies:
+                remedies[interface].link.close()
+            remedies[interface] = learned
             pipe.sendall(b"ready\n")
     except OSError:
         pass  # it has ended in the middle of a message
     _, status = os.waitpid(child, 0)
     for number in (*_FORWARDED, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
-    if remedy and remedy.frames:
-        heal(remedy.frames, remedy.link.send)
+    for remedy in remedies.values():
+        if remedy.frames:
+            heal(remedy.frames, remedy.link.send)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def _learn(line: bytes) -> _Remedy:
+def _learn(line: bytes) -> tuple[str, _Remedy]:
+    """The interface, and how to heal there."""
     message = json.loads(line)
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     try:
@@ -142,7 +149,7 @@ def _learn(line: bytes) -> _Remedy:
     except OSError:
         link.close()
         raise
-    return _Remedy(link, tuple(bytes.fromhex(frame) for frame in message["frames"]))
+    return message["interface"], _Remedy(link, tuple(bytes.fromhex(frame) for frame in message["frames"]))
 
 
 def heal(frames: Sequence[bytes], send: Callable[[bytes], object]) -> bool:

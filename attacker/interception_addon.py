@@ -11,6 +11,21 @@ import threading
 from typing import Any
 
 from mitmproxy import connection, ctx, tls
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import server_hooks
+
+
+def load(loader: Loader) -> None:
+    """mitmproxy's own way to tell an addon something."""
+    loader.add_option("lab_servers", str, "", "the only servers to go on to, HOST:PORT,HOST:PORT")
+
+
+def server_connect(data: server_hooks.ServerConnectionHookData) -> None:
+    """mitmproxy is about to go on to a server: whatever made it want to, it goes to the lab's and to no other."""
+    host, port = (data.server.address or ("", 0))[:2]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if address not in ctx.options.lab_servers.split(","):
+        data.server.error = f"{address} is out of scope"
 
 
 def running() -> None:

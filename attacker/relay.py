@@ -1,7 +1,7 @@
 """The position on loopback, which takes no privileges: a TCP relay that the client takes for the server.
 
-It passes on what it reads, at once and unchanged, and tells the client's side of every connection as packets, so that
-what the attacker reads afterwards is what lies in its capture file.
+It passes on what it reads, at once and unchanged, and tells one side of every connection as packets, the client's
+unless told otherwise, so that what the attacker reads afterwards is what lies in its capture file.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import errno
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ IDLE_SECONDS = 60.0
 # Two sockets each: together they stay below the 1024 files that many systems allow a process.
 CLIENTS_AT_ONCE = 400
 _ACCEPT_PAUSE_SECONDS = 0.05
+MAX_PASSAGES = 1 << 12
 # Closing with a linger time of zero sends RST in place of FIN.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -38,17 +40,34 @@ class Forward:
     target: tuple[str, int]
 
 
+@dataclass(frozen=True)
+class Passage:
+    """One connection through the relay: the client's address, and the relay's own towards the server."""
+
+    client: tuple[str, int]
+    local: tuple[str, int]
+
+
 class Relay:
     """Relays any number of forwards and hands each packet, with the time it was seen in ns since 1970, to `sink`.
 
     A packet is in the sink before its bytes are passed on. A connection on which the sink raises is broken off. Clients
-    beyond `clients_at_once` wait until others have left; a connection on which nothing moves is broken off.
+    beyond `clients_at_once` wait until others have left; a connection on which nothing moves is broken off. With
+    `server_side` the packets are those between relay and server.
     """
 
     def __init__(
-        self, sink: Sink, *, clients_at_once: int = CLIENTS_AT_ONCE, idle_seconds: float = IDLE_SECONDS
+        self,
+        sink: Sink,
+        *,
+        server_side: bool = False,
+        clients_at_once: int = CLIENTS_AT_ONCE,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._sink = sink
+        self._server_side = server_side
+        self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
+        """The connections so far that have reached their server, the last ones at least."""
         self._idle_seconds = idle_seconds
         self._places = asyncio.Semaphore(clients_at_once)
         self._listeners: list[socket.socket] = []
@@ -108,8 +127,7 @@ class Relay:
             except BaseException:
                 self._places.release()
                 raise
-            conversation = Conversation(peer[:2], client.getsockname()[:2], self._emit)
-            task = self._start_task(self._serve(conversation, client, target))
+            task = self._start_task(self._serve(peer[:2], client, target))
             task.add_done_callback(partial(self._leave, client))
 
     def _leave(self, client: socket.socket, _task: asyncio.Task[None]) -> None:
@@ -119,12 +137,15 @@ class Relay:
     def _emit(self, packet: bytes) -> None:
         self._sink(time.time_ns(), packet)
 
-    async def _serve(self, conversation: Conversation, client: socket.socket, target: tuple[str, int]) -> None:
+    async def _serve(self, peer: tuple[str, int], client: socket.socket, target: tuple[str, int]) -> None:
         """One client's connection from its first packet to its last."""
         connections = [client]
         orderly = False
+        conversation: Conversation | None = None
         try:
-            conversation.open()
+            if not self._server_side:
+                conversation = Conversation(peer, client.getsockname()[:2], self._emit)
+                conversation.open()
             server = socket.socket(_family(target[0]), socket.SOCK_STREAM)
             connections.append(server)
             server.setblocking(False)
@@ -132,6 +153,11 @@ class Relay:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(server, target)
+            local = server.getsockname()[:2]
+            self.passages.append(Passage(peer, local))
+            if conversation is None:
+                conversation = Conversation(local, target, self._emit)
+                conversation.open()
             async with asyncio.timeout(self._idle_seconds) as limit, asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(conversation, True, client, server, limit))
                 both.create_task(self._pass_on(conversation, False, server, client, limit))
@@ -143,7 +169,7 @@ class Relay:
                 if not orderly:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 connection.close()
-            if not orderly:
+            if conversation and not orderly:
                 conversation.reset(from_client=False)
 
     async def _pass_on(

@@ -12,17 +12,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from attacker.interception import CAPTURE_FILE as INTERCEPTION_FILE
+from attacker.leaks import INTERCEPTION
 from attacker.scope import in_lab_container
 from lab import control, pki
 from lab.control import Target
-from lab.events import EventLog, PartStopped, RunStarted
+from lab.decrypted import decrypted_handshakes
+from lab.events import EventLog, PartStopped, PositionLeft, RunStarted
 from lab.pki import KeyType
 from lab.plan import short_story
 from lab.run import (
     ATTACKER,
     AUTHORITY,
     CAPTURE_FILE,
+    CAREFUL_CLIENT,
+    CARELESS_CLIENT,
     CONTROL,
+    INTERCEPTOR,
     LAB,
     Folders,
     Run,
@@ -34,6 +40,7 @@ from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
 from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
+from victim_client.__main__ import KEY_LOG_NAME
 
 PUBLIC = Path("/public")
 KEYS = Path("/keys")
@@ -102,10 +109,16 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
     copies = Copies(PARTS, folders)
     run = Run(folders.path)
     judgement: Judgement | None = None
+    looked_inside = False
     deadline = asyncio.get_running_loop().time() + RUN_SECONDS
     while not stop.is_set():
         copies.update()
         if judgement is None and run.update():
+            if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
+                copies.update()  # what it saw was written before it said that it left
+                _look_inside(folders, log)
+                looked_inside = True
+                run.update()
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
             judgement = judge_unfinished(run)
@@ -123,6 +136,13 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
     log.close()
     run.update()
     return judgement or judge_unfinished(run)
+
+
+def _look_inside(folders: Folders, log: EventLog) -> None:
+    """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+    key_logs = [folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)]
+    for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
+        log.report(handshake)
 
 
 class Copies:

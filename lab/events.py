@@ -143,6 +143,13 @@ class LoginFailed:
 
 
 @dataclass(frozen=True)
+class LeakSought:
+    """The attacker set out to come by a certificate this way; from here on it belongs to the run."""
+
+    leak: str
+
+
+@dataclass(frozen=True)
 class PositionTaken:
     """The attacker is between client and server: `kind` is relay or arp, `detail` says how, a line each."""
 
@@ -346,6 +353,7 @@ Event: TypeAlias = (
     | MoneyMoved
     | LoggedIn
     | LoginFailed
+    | LeakSought
     | PositionTaken
     | PositionLeft
     | CertificateCaptured

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from attacker.leaks import INTERCEPTION, LIVE_RELAY, Leak
+from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab.decrypted import alerts_of_client
 from lab.events import (
@@ -40,9 +40,8 @@ def tell_leak(run: Run, leak: Leak) -> Lines | None:
 def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: list[tuple[Scheme, str]]) -> Lines:
     yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
     taken = [one for one in docket.run.all(PositionTaken) if one.kind == leak.id]
-    yield facts(
-        *(("mallory is", line) for one in taken for line in one.detail), *_logins(docket.run, seen), *_had(seen)
-    )
+    logins = _logins(docket.run, seen) if leak == ROGUE_SERVER else ()
+    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(seen))
     if leak == INTERCEPTION:
         yield Text("What its clients said, in order (the lab looks inside with their keys, mallory cannot):")
         yield facts(*_in_order(docket.run))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from attacker.leaks import LEAKS, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from attacker.leaks import INTERCEPTION, LEAKS, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events import (
@@ -23,11 +23,12 @@ from lab.events import (
     ClientRefused,
     GatewayListening,
     HandshakeSeen,
+    LeakSought,
     LoggedIn,
     LoginFailed,
     MoveTried,
-    PositionTaken,
     RunStarted,
+    Trouble,
 )
 from lab.expectations import Expectation, expectation
 from lab.pki import CUSTOMER
@@ -230,7 +231,7 @@ def plan_of(run: Run) -> Plan:
     started = run.first(RunStarted)
     if not started:
         return short_story()
-    joined = {taken.kind for taken in run.all(PositionTaken)}
+    joined = {sought.leak for sought in run.all(LeakSought)}
     leaks = tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined)
     return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=leaks)
 
@@ -242,6 +243,8 @@ def missing(docket: Docket) -> list[str]:
         if not captured(docket.run, leak):
             what = "captured together with its proof" if leak == WIRE.id else f"had by the leak {leak}"
             failures = _failures_elsewhere(docket) if leak == ROGUE_SERVER.id else []
+            if leak == INTERCEPTION.id:
+                failures = [trouble.what for trouble in docket.run.all(Trouble)]
             lacking.append(f"no client certificate was {what}{_because(failures)}")
     if WIRE.id in docket.plan.leaks and not has_seen_tls13(docket.run):
         lacking.append("alice's login over TLS 1.3 was not seen")

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from programs import program, unavailable
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 180
-NET_RAW = 1 << 13
+NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
 
 
@@ -69,6 +70,11 @@ class Class:
         _, table = self.run_in(service, "cat", "/proc/net/arp")
         rows = [line.split() for line in table.splitlines()[1:]]
         return {row[0]: row[3] for row in rows if row[2] != "0x0"}
+
+    def status(self, service: str, process: str = "1") -> dict[str, str]:
+        """What the kernel says of a process (proc_pid_status(5))."""
+        _, status = self.run_in(service, "cat", f"/proc/{process}/status")
+        return dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
 
     def believes(self, service: str, about: str, mac: str) -> bool:
         return self.arp_table(service).get(self.address(about)[0]) == mac
@@ -129,8 +135,7 @@ def test_the_attacker_holds_one_capability(classroom: Class) -> None:
     assert [capability.removeprefix("CAP_") for capability in settings["CapAdd"]] == ["NET_RAW"]
     assert settings["Privileged"] is False
     assert settings["ReadonlyRootfs"] is True
-    _, status = classroom.run_in("attacker", "cat", "/proc/1/status")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    fields = classroom.status("attacker")
     for capabilities in ("CapEff", "CapPrm", "CapBnd"):
         assert int(fields[capabilities], 16) == NET_RAW
     assert fields["NoNewPrivs"] == "1"
@@ -138,8 +143,7 @@ def test_the_attacker_holds_one_capability(classroom: Class) -> None:
 
 @pytest.mark.parametrize("service", ["victim-client", "victim-server"])
 def test_the_victims_hold_no_capability_and_are_not_root(classroom: Class, service: str) -> None:
-    _, status = classroom.run_in(service, "cat", "/proc/1/status")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    fields = classroom.status(service)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
     assert "0" not in fields["Uid"].split()
 
@@ -235,6 +239,179 @@ def test_a_shop_tries_at_the_bank_what_alice_showed_it(engine: docker.DockerClie
         assert shop["HostConfig"]["ReadonlyRootfs"] is True
         assert shop["Config"]["User"] == "lab"
         assert {mount["Destination"] for mount in shop["Mounts"]} == {"/data", "/public", "/keys/shop"}
+
+
+INTERCEPTED = ("careful-client", "careless-client")
+
+
+@pytest.fixture(scope="module")
+def intercepted(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    """A class with all there is: the interceptor beside the attacker and the shop. It goes on after its verdicts."""
+    for it in in_class(engine, "inter", tmp_path_factory.mktemp("runs"), COMPOSE_PROFILES="interception,rogue"):
+        up = it.compose("up", "--build", "--detach")
+        assert up.returncode == 0, up.stderr
+        it.verdicts()
+        yield it
+
+
+def reported(run: Path, part: str) -> list[dict[str, Any]]:
+    """A part's events, as far as they have been copied."""
+    return [
+        json.loads(line)
+        for line in (run / part / "events.jsonl").read_text().splitlines(keepends=True)
+        if line[-1] == "\n"
+    ]
+
+
+def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]]:
+    """The handshakes of a client in the interceptor's capture, as tshark reads them with that client's keys, by version
+    of TLS: whether the server's Certificate was there, and whether the client's was, with a certificate in it."""
+    (run,) = it.runs.iterdir()
+    address, _ = it.address(client)
+    fields = ("tcp.stream", "ip.src", "tls.handshake.type", "tls.handshake.ciphersuite", "tls.handshake.certificate")
+    command = [program("tshark"), "-r", f"{run}/interceptor/interception.pcapng", "-o"]
+    command += [
+        f"tls.keylog_file:{run}/{client}/keys.log",
+        "-Y",
+        f"ip.addr == {address} && tls.handshake",
+        "-T",
+        "fields",
+    ]
+    command += [part for field in fields for part in ("-e", field)]
+    read = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split("\t") for line in read.stdout.splitlines()]
+    found: dict[str, list[tuple[bool, bool]]] = {"1.2": [], "1.3": []}
+    for stream in dict.fromkeys(row[0] for row in rows):
+        of_stream = [row for row in rows if row[0] == stream]
+        chosen = next(row[3] for row in of_stream if row[1] != address and "2" in row[2].split(","))
+        version = "1.3" if chosen.startswith("0x13") else "1.2"
+        sent = {mine: any(row[4] for row in of_stream if (row[1] == address) is mine) for mine in (True, False)}
+        found[version].append((sent[False], sent[True]))
+    return found
+
+
+def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercepted: Class) -> None:
+    verdicts = intercepted.verdicts()
+    assert verdicts["as_expected"] is True
+    assert {verdict["leak"] for verdict in verdicts["verdicts"]} == {"wire", "interception", "rogue-server"}
+    outcomes = {(v["scheme"], v["move"]): v["outcome"] for v in verdicts["verdicts"] if v["leak"] == "interception"}
+    assert outcomes == {
+        ("mtls", "omit-proof"): "refused",
+        ("mtls", "replay-proof"): "not applicable",
+        ("mtls", "foreign-key"): "refused",
+        ("certificate-only", "omit-proof"): "accepted",
+        ("certificate-only", "replay-proof"): "not applicable",
+        ("certificate-only", "foreign-key"): "accepted",
+    }
+    (run,) = intercepted.runs.iterdir()
+    assert (run / "interceptor" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+
+
+def test_who_is_intercepted_is_no_control(intercepted: Class) -> None:
+    controls = intercepted.verdicts()["controls"]
+    assert sorted({control["scheme"] for control in controls}) == ["certificate-only", "mtls"]
+    (run,) = intercepted.runs.iterdir()
+    for client in INTERCEPTED:
+        logins = [one for one in reported(run, client) if one["type"] in ("logged-in", "login-failed")]
+        assert {login["scheme"] for login in logins} == {
+            f"{scheme}, {client.removesuffix('-client')}" for scheme in ("mtls", "certificate-only")
+        }
+
+
+def test_careful_alice_breaks_off_before_she_has_sent_a_certificate(intercepted: Class) -> None:
+    for version, handshakes in handshakes_seen(intercepted, "careful-client").items():
+        assert len(handshakes) >= 2, version
+        assert set(handshakes) == {(True, False)}, version
+
+
+def test_careless_alice_hands_her_certificate_over_in_both_versions(intercepted: Class) -> None:
+    """The control of the test above: what isn't there can be seen where it is."""
+    for version, handshakes in handshakes_seen(intercepted, "careless-client").items():
+        assert len(handshakes) >= 2, version
+        assert set(handshakes) == {(True, True)}, version
+
+
+def test_mitmproxy_cannot_go_on_to_the_bank(intercepted: Class) -> None:
+    (run,) = intercepted.runs.iterdir()
+    went_on = [one for one in reported(run, "interceptor") if one["type"] == "went-on"]
+    assert {one["server"].rpartition(":")[2] for one in went_on} == {"8441", "8442"}
+    assert all(one["reason"] for one in went_on)
+    refused = {one["peer"] for one in reported(run, "victim-server") if one["type"] == "client-refused"}
+    assert {one["local"] for one in went_on} <= refused
+    handed = [one for one in reported(run, "interceptor") if one["type"] == "intercepted" and one["sha256"]]
+    assert {one["tls"] for one in handed} == {"1.2", "1.3"}
+
+
+def test_the_clients_get_in_again_when_the_interceptor_has_left(intercepted: Class) -> None:
+    (run,) = intercepted.runs.iterdir()
+    (left,) = [one for one in reported(run, "interceptor") if one["type"] == "position-left"]
+    healed = {intercepted.address(service)[0] for service in (*INTERCEPTED, "victim-server")}
+    assert set(left["healed"]) == healed
+    _, server = intercepted.address("victim-server")
+
+    def is_in(client: str) -> bool:
+        since = [one for one in reported(run, client) if one["time"] > left["time"]]
+        return {one["tls"] for one in since if one["type"] == "logged-in"} == {"1.2", "1.3"}
+
+    for client in INTERCEPTED:
+        wait_for(partial(intercepted.believes, client, "victim-server", server), "the client's healed table")
+        wait_for(partial(is_in, client), "the client's logins")
+
+
+def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class) -> None:
+    for container in intercepted.engine.containers.list(
+        all=True, filters={"label": f"com.docker.compose.project={intercepted.project}"}
+    ):
+        service, settings = container.labels["com.docker.compose.service"], container.attrs["HostConfig"]
+        added = {capability.removeprefix("CAP_") for capability in settings["CapAdd"] or ()}
+        expected = {
+            "interceptor": {"NET_RAW", "NET_ADMIN"},
+            "attacker": {"NET_RAW"},
+            "lab": {"SETUID", "SETGID"},
+        }
+        assert added == expected.get(service, set()), service
+        assert settings["CapDrop"] == ["ALL"], service
+        assert settings["Privileged"] is False, service
+        assert settings["ReadonlyRootfs"] is True, service
+        assert any(option.startswith("no-new-privileges") for option in settings["SecurityOpt"]), service
+    fields = intercepted.status("interceptor")
+    for capabilities in ("CapEff", "CapPrm", "CapBnd"):
+        assert int(fields[capabilities], 16) == NET_RAW | NET_ADMIN
+    assert fields["NoNewPrivs"] == "1"
+
+
+def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) -> None:
+    """Its clients are not there to come by, so that it goes on waiting for them, mitmproxy and all."""
+    _, client = intercepted.address("careful-client")
+    _, server = intercepted.address("victim-server")
+    for service in INTERCEPTED:
+        intercepted.container(service).kill("SIGSTOP")  # the kernel still answers for them
+    intercepted.container("interceptor").restart(timeout=5)
+    _, mallory = intercepted.address("interceptor")
+    wait_for(lambda: intercepted.believes("careful-client", "victim-server", mallory), "the client's poisoned table")
+    wait_for(lambda: intercepted.believes("victim-server", "careful-client", mallory), "the server's poisoned table")
+
+    _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -l '^mitmdump' /proc/[0-9]*/comm")
+    (mitmproxy,) = (path.split("/")[2] for path in found.split())
+    fields = intercepted.status("interceptor", mitmproxy)
+    for capabilities in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(fields[capabilities], 16) == 0
+    places = ("/data", "/public", "/keys", "/opt", "/etc", "/home", "/root", "/run", "/var", "/tmp")
+    _, found = intercepted.run_in("interceptor", "grep", "-rEslI", PEM_KEY, *places)
+    (own,) = found.split()
+    assert own.startswith("/tmp/mitmproxy-")
+    assert own.endswith("/mitmproxy-ca.pem")
+    mounted = {mount["Destination"] for mount in intercepted.container("interceptor").attrs["Mounts"]}
+    assert mounted == {"/data", "/public"}
+    _, rules = intercepted.run_in("interceptor", "nft", "list", "ruleset")
+    assert "redirect to :8080" in rules
+
+    began = time.monotonic()
+    intercepted.container("interceptor").stop(timeout=5)
+    assert time.monotonic() - began < 5
+    assert intercepted.container("interceptor").wait()["StatusCode"] == 0
+    wait_for(lambda: intercepted.believes("careful-client", "victim-server", server), "the client's healed table")
+    wait_for(lambda: intercepted.believes("victim-server", "careful-client", client), "the server's healed table")
 
 
 def test_killing_the_attacker_outright_heals_both_tables(classroom: Class) -> None:

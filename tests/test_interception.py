@@ -1,5 +1,6 @@
 """The leak `interception`, with the real mitmproxy: who hands over a certificate, and who breaks off before."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +18,14 @@ import pytest
 
 from attacker import interception
 from attacker.errors import AttackerError
+from attacker.packets import host_port
 from lab import pki
 from lab.decrypted import certificate_was_sent, decrypted_handshakes
-from lab.events import ClientRefused, Intercepted, MoveTried, PositionTaken, WentOn
+from lab.events import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
 from lab.run import Run
 from programs import certreplay, mitmproxy, program
-from victims import Victims, running_victims
+from victim_client.login import GatewayUrl, load_credentials, log_in, log_key_material
+from victims import Victims, run_part, running_victims
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 SECONDS = 60.0
@@ -113,19 +117,29 @@ def call_with_python(it: Interceptor, version: str, key_log: Path) -> str:
     return failed.value.verify_message
 
 
-def messages(it: Interceptor, key_log: Path) -> list[list[str]]:
+def call_as_alice(it: Interceptor, version: str, key_log: Path, careless: bool) -> str:
+    """Why the lab's own client did not get in."""
+    credentials = load_credentials(it.issued.client_pem, None, it.issued.ca_pem, careless=careless)
+    log_key_material(credentials, key_log)
+    gateway = GatewayUrl("mtls", f"https://localhost:{it.port}", "localhost", it.port)
+    outcome = log_in(gateway, credentials, version)
+    assert isinstance(outcome, LoginFailed)
+    return outcome.reason
+
+
+def messages(it: Interceptor, key_log: Path, file: str = interception.CAPTURE_FILE) -> list[list[str]]:
     """The handshake messages and alerts of each connection by their numbers and names, as tshark reads them."""
-    capture = it.folder / interception.CAPTURE_FILE
+    capture, port = it.folder / file, it.port if file == interception.CAPTURE_FILE else it.victims.port("mtls")
     fields = ("tcp.stream", "tcp.dstport", "tls.handshake.type", "tls.alert_message.desc")
     command = [program("tshark"), "-r", str(capture), "-o", f"tls.keylog_file:{key_log}", "-Y", "tls", "-T", "fields"]
-    command += ["-E", "occurrence=a", "-d", f"tcp.port=={it.port},tls"]
+    command += ["-E", "occurrence=a", "-d", f"tcp.port=={port},tls"]
     for field in fields:
         command += ["-e", field]
     told = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
     streams: dict[str, list[str]] = {}
     for line in told.splitlines():
         stream, to, kinds, alerts = (line.split("\t") + [""] * 4)[:4]
-        sender = "client" if to == str(it.port) else "server"
+        sender = "client" if to == str(port) else "server"
         said = [f"{sender} {kind}" for kind in kinds.split(",") if kind]
         said += [f"{sender} alert {alert}" for alert in alerts.split(",") if alert]
         streams.setdefault(stream, []).extend(said)
@@ -194,6 +208,67 @@ def test_mitmproxy_cannot_go_on_to_the_real_server(interceptor: Interceptor, tmp
     assert [one.reason for one in refused] == ["peer did not return a certificate"]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_labs_own_client_sends_its_certificate_only_if_it_is_careless(
+    interceptor: Interceptor, tmp_path: Path, version: str
+) -> None:
+    before = len(list(interceptor.events().all(Intercepted)))
+    assert "certificate is not right" in call_as_alice(interceptor, version, tmp_path / "keys.log", careless=False)
+    assert interceptor.seen(before + 1)[-1].sha256 == ""
+    assert "client 11" not in messages(interceptor, tmp_path / "keys.log")[-1]
+    assert "HTTP 502" in call_as_alice(interceptor, version, tmp_path / "keys.log", careless=True)
+    alices = sha256(interceptor.issued.client.der).hexdigest()
+    assert interceptor.seen(before + 2)[-1].sha256 == alices
+    assert "client 11" in messages(interceptor, tmp_path / "keys.log")[-1]
+
+
+def test_a_report_names_the_connection_as_the_capture_has_it(interceptor: Interceptor, tmp_path: Path) -> None:
+    before = len(list(interceptor.events().all(Intercepted)))
+    call_with_curl(interceptor, "1.3", tmp_path / "keys.log", "-k")
+    seen = interceptor.seen(before + 1)[-1]
+    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, [tmp_path / "keys.log"])[-1]
+    assert (seen.client, seen.server) == (told.client, told.server)
+    assert seen.server == f"127.0.0.1:{interceptor.port}"
+
+
+def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Interceptor, tmp_path: Path) -> None:
+    before = len(list(interceptor.events().all(WentOn)))
+    call_with_curl(interceptor, "1.2", tmp_path / "keys.log", "-k")
+    went_on = list(interceptor.events().all(WentOn))[before:]
+    assert {one.server for one in went_on} == {f"127.0.0.1:{interceptor.victims.port('mtls')}"}
+    told = decrypted_handshakes(interceptor.folder / interception.ONWARD_FILE, [])
+    assert {one.local for one in went_on} <= {one.client for one in told}
+    said = messages(interceptor, tmp_path / "none", interception.ONWARD_FILE)[-1]
+    assert said.index("server 13") < said.index("client 11"), "asked for a certificate, mitmproxy sends an empty one"
+    assert "client 15" not in said
+    assert said[-1] == "server alert 40"  # handshake_failure
+    assert ("client", "Certificate, empty") in told[-1].messages
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(told: bool) -> None:
+    mitmproxy()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as free:
+        address = server.getsockname()
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+
+        async def come() -> None:
+            mode = f"--mode=reverse:https://{host_port(address)}@127.0.0.1:{port}"
+            async with interception.running_mitmproxy([mode], [address] if told else [("127.0.0.1", 9)]):
+                command = [program("curl"), "-sk", "--max-time", "1", f"https://localhost:{port}/"]
+                await asyncio.to_thread(subprocess.run, command, timeout=SECONDS, check=False)
+
+        asyncio.run(come())
+        server.settimeout(0.1)
+        came = False
+        with suppress(TimeoutError):
+            server.accept()[0].close()
+            came = True
+        assert came == told
+
+
 def test_a_whole_run_goes_as_theory_has_it(tmp_path: Path) -> None:
     mitmproxy()
     told = certreplay("matrix", "--leak", "interception", "--runs", tmp_path)
@@ -224,6 +299,15 @@ def test_without_mitmproxy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AttackerError, match="`make mitmproxy`"):
         interception.find_program()
+
+
+def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    mitmproxy()
+    done = run_part(
+        *("attacker", "interception", f"--folder={tmp_path}", "--door=127.0.0.1:9", "--forward=0.0.0.0:0=127.0.0.1:9")
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "out of scope" in done.stderr
 
 
 def children(pid: int) -> list[int]:

@@ -15,6 +15,7 @@ from lab.events import (
     FILE_NAME,
     ClientRefused,
     Event,
+    LeakSought,
     LoggedIn,
     MoveTried,
     PositionTaken,
@@ -134,6 +135,14 @@ def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: 
 
 def test_a_refusal_that_the_gateway_knows_nothing_of_is_no_verdict(doctored: Doctor) -> None:
     assert judge(doctored(when(ClientRefused, drop))) is None
+
+
+def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:
+    run = doctored(when(PositionTaken, lambda event: LeakSought("interception")))
+    assert judge(run) is None
+    judgement = judge_unfinished(run)
+    assert not judgement.as_expected
+    assert any(error.startswith("no client certificate was had by the leak interception") for error in judgement.errors)
 
 
 def test_an_unknown_event_is_told_and_does_not_matter(doctored: Doctor) -> None:
