@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from attacker import files
 from attacker.capture import Tracker, read_file
 from attacker.errors import AttackerError
@@ -249,6 +253,7 @@ def targets(folder: Path) -> tuple[Target, ...]:
         Target("search", captures, _reading(scratch, _search), (AttackerError,), 1),
         Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
         Target("certificates", certificates, _sighting_of(seen), (), 1),
+        Target("proofs", tuple(_proofs(certificates[1])), _check_proof, (Abort,), 2),
         Target("stolen certificates", certificates, _steal(folder), (ValueError,), 1),
         Target("Client-Cert", certificates, _forward, (ValueError,), 1),
         Target("events", _lines(), lambda data: from_line(data.decode("utf-8", "replace")), (ValueError,), 5),
@@ -313,6 +318,33 @@ def _open_record(data: bytes) -> None:
     suites = list(_protections())
     suite, kind = suites[data[0] % len(suites)] if data else suites[0]
     kind(suite, _traffic_key(suite)).open(23, data[1:])
+
+
+def _proofs(certificate: bytes) -> Iterator[bytes]:
+    """A certificate behind its length, and a CertificateVerify's scheme and signature; RSA keys of several lengths,
+    which cryptography would not make so short."""
+    yield _proof(certificate, 0x0807, bytes(64))
+    for bits in (256, 512, 1024):
+        der = _with_key(rsa.RSAPublicNumbers(65537, (1 << bits - 1) + 1).public_key())
+        for scheme in proof.SCHEME_IDS:
+            yield _proof(der, scheme, bytes(bits // 8))
+
+
+def _proof(certificate: bytes, scheme: int, signature: bytes) -> bytes:
+    return len(certificate).to_bytes(2, "big") + certificate + scheme.to_bytes(2, "big") + signature
+
+
+def _with_key(key: rsa.RSAPublicKey) -> bytes:
+    name, now = x509.Name([]), datetime(2030, 1, 1, tzinfo=UTC)
+    blank = x509.CertificateBuilder(name, name, key, 1, now, now)
+    return blank.sign(pki.new_key("ed25519"), None).public_bytes(Encoding.DER)
+
+
+def _check_proof(data: bytes) -> None:
+    end = 2 + int.from_bytes(data[:2], "big")
+    answer = messages.CertificateVerify(int.from_bytes(data[end : end + 2], "big"), data[end + 2 :])
+    challenge = proof.challenge12(b"everything that was said so far", proof.SCHEME_IDS)
+    proof.check(proof.public_key(data[2:end]), challenge, answer)
 
 
 def _joined(packets: Iterator[bytes]) -> bytes:

@@ -27,6 +27,7 @@ NAMES = (
     "search",
     "leaked files",
     "certificates",
+    "proofs",
     "stolen certificates",
     "Client-Cert",
     "events",

@@ -132,6 +132,14 @@ def test_a_key_too_small_for_the_only_scheme_offered_is_an_error_and_no_crash() 
         proof.prove_with(small)(replace(CHALLENGE, schemes=(0x0806,)))
 
 
+def test_a_certificates_key_too_small_for_the_scheme_is_refused_like_any_wrong_proof() -> None:
+    """cryptography makes no such keys, but certificates can have them."""
+    modulus = (1 << 511) + 1
+    small = rsa.RSAPublicNumbers(65537, modulus).public_key()
+    assert refusal(small, CHALLENGE, CertificateVerify(0x0806, bytes(64))) == AlertDescription.ILLEGAL_PARAMETER
+    assert refusal(small, CHALLENGE, CertificateVerify(0x0804, bytes(64))) == AlertDescription.DECRYPT_ERROR
+
+
 def test_a_scheme_without_a_name_is_shown_in_hex() -> None:
     assert proof.scheme_name(0xFE00) == "0xfe00"
 

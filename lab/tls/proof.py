@@ -169,6 +169,9 @@ def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: b
                 key.verify(signature, content, _rsa_padding(scheme), scheme.hash)
             case ed25519.Ed25519PublicKey():
                 key.verify(signature, content)
+    except ValueError:  # hash and salt of RSA-PSS must find room in the key's length
+        reason = f"the certificate's RSA key is too small for {scheme.name}"
+        raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason) from None
     except InvalidSignature:
         reason = "the signature does not fit this handshake and the certificate's key"
         raise ProofError(AlertDescription.DECRYPT_ERROR, reason) from None
