@@ -59,8 +59,7 @@ async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporte
 
     AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
-    ports = _free_ports(len(forwards))
-    with ExitStack() as stack:
+    with held_ports(len(forwards)) as ports, ExitStack() as stack:
         files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
         for file in files:
             stack.callback(file.close)
@@ -257,11 +256,12 @@ class Mitmproxy:
                 if isinstance(told, dict):
                     return told
             self._words.append(line.decode("utf-8", "replace").strip())
+        await self._listening
         return None
 
     def last_words(self) -> str:
         """The end of what else it said."""
-        return self._words[-1] if self._words else "it said nothing"
+        return "; ".join(self._words[-3:]) or "it said nothing"
 
     async def stop(self) -> None:
         """Ends it: its standard input ends first, and it is killed if that does not do."""
@@ -335,9 +335,18 @@ async def _version(program: str) -> str:
     return first.rpartition(" ")[2].strip()
 
 
-def _free_ports(count: int) -> list[int]:
+@contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Ports of 127.0.0.1 that nobody is given by chance while the block lasts: bound, but not listened at.
+
+    With SO_REUSEADDR at both sockets, as servers have it, Linux lets another one listen there; others would not.
+    """
     with ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in free:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in free]
+        ports = [one.getsockname()[1] for one in held]
+        if sys.platform != "linux":
+            stack.close()
+        yield ports

@@ -248,11 +248,8 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
 @pytest.mark.parametrize("told", [True, False])
 def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(told: bool) -> None:
     mitmproxy()
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as free:
+    with socket.create_server(("127.0.0.1", 0)) as server, interception.held_ports(1) as (port,):
         address = server.getsockname()
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
 
         async def come() -> None:
             mode = f"--mode=reverse:https://{host_port(address)}@127.0.0.1:{port}"
@@ -267,6 +264,25 @@ def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(to
             server.accept()[0].close()
             came = True
         assert came == told
+
+
+def test_a_port_that_is_held_is_given_to_nobody_and_a_server_may_listen_there() -> None:
+    with interception.held_ports(1) as (port,):
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()):
+            server.accept()[0].close()
+
+
+def test_when_mitmproxy_cannot_start_it_says_why() -> None:
+    mitmproxy()
+
+    async def start(port: int) -> None:
+        async with interception.running_mitmproxy([f"--mode=reverse:https://127.0.0.1:9@127.0.0.1:{port}"], []):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(AttackerError, match="address already in use"):
+        asyncio.run(start(taken.getsockname()[1]))
 
 
 def test_a_whole_run_goes_as_theory_has_it(tmp_path: Path) -> None:
