@@ -50,6 +50,7 @@ RANDOM_SHARE = 0.1
 MAX_RANDOM = 300
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0xFFFFFF)
 VERSIONS = (TLS12, TLS13)
+CHALLENGE = proof.challenge12(b"everything that was said so far", proof.SCHEME_IDS)
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def targets(folder: Path) -> tuple[Target, ...]:
         Target("search", captures, _reading(scratch, _search), (AttackerError,), 1),
         Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
         Target("certificates", certificates, _sighting_of(seen), (), 1),
-        Target("proofs", tuple(_proofs(certificates[1])), _check_proof, (Abort,), 2),
+        Target("proofs", tuple(_proofs(talks[TLS12].client)), _check_proof, (Abort,), 2),
         Target("stolen certificates", certificates, _steal(folder), (ValueError,), 1),
         Target("Client-Cert", certificates, _forward, (ValueError,), 1),
         Target("events", _lines(), lambda data: from_line(data.decode("utf-8", "replace")), (ValueError,), 5),
@@ -320,10 +321,12 @@ def _open_record(data: bytes) -> None:
     kind(suite, _traffic_key(suite)).open(23, data[1:])
 
 
-def _proofs(certificate: bytes) -> Iterator[bytes]:
-    """A certificate behind its length, and a CertificateVerify's scheme and signature; RSA keys of several lengths,
-    which cryptography would not make so short."""
-    yield _proof(certificate, 0x0807, bytes(64))
+def _proofs(identity: pki.Identity) -> Iterator[bytes]:
+    """A certificate behind its length, and a CertificateVerify's scheme and signature: a right one, and wrong ones for
+    RSA keys of several lengths, which cryptography would not make so short."""
+    right = proof.prove_with(identity.key)(CHALLENGE)
+    assert right
+    yield _proof(identity.der, right.scheme, right.signature)
     for bits in (256, 512, 1024):
         der = _with_key(rsa.RSAPublicNumbers(65537, (1 << bits - 1) + 1).public_key())
         for scheme in proof.SCHEME_IDS:
@@ -343,8 +346,7 @@ def _with_key(key: rsa.RSAPublicKey) -> bytes:
 def _check_proof(data: bytes) -> None:
     end = 2 + int.from_bytes(data[:2], "big")
     answer = messages.CertificateVerify(int.from_bytes(data[end : end + 2], "big"), data[end + 2 :])
-    challenge = proof.challenge12(b"everything that was said so far", proof.SCHEME_IDS)
-    proof.check(proof.public_key(data[2:end]), challenge, answer)
+    proof.check(proof.public_key(data[2:end]), CHALLENGE, answer)
 
 
 def _joined(packets: Iterator[bytes]) -> bytes:

@@ -43,7 +43,7 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
     logins = _logins(docket.run, seen) if leak == ROGUE_SERVER else ()
     yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(seen))
     if leak == INTERCEPTION:
-        yield Text("What its clients said, in order (the lab looks inside with their keys, mallory cannot):")
+        yield Text("What its clients said, in order (the lab looks inside with the session keys that they logged):")
         yield facts(*_in_order(docket.run))
         yield Text("Then mitmproxy tried to go on to the real servers:")
         yield facts(*_went_on(docket))

@@ -54,6 +54,10 @@ def test_what_is_not_damaged_is_taken(targets: dict[str, fuzz.Target], name: str
         targets[name].take(seed)
 
 
+def test_a_right_proof_is_taken(targets: dict[str, fuzz.Target]) -> None:
+    targets["proofs"].take(targets["proofs"].seeds[0])
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("server", "client"))])
 def test_an_undamaged_flight_goes_all_the_way(targets: dict[str, fuzz.Target], name: str) -> None:
     assert targets[name].take(targets[name].seeds[0]) == ["Established", "Data", "Closed"]
