@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
 from collections import Counter
@@ -27,6 +26,7 @@ from attacker.haul import Haul
 from attacker.leaks import INTERCEPTION
 from attacker.packets import host_port
 from attacker.plays import Loot
+from attacker.ports import held_ports
 from attacker.privileges import give_up_privileges
 from attacker.redirect import Redirect, between, redirected
 from attacker.relay import Forward, Relay
@@ -59,7 +59,8 @@ async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporte
 
     AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
-    with held_ports(len(forwards)) as ports, ExitStack() as stack:
+    with ExitStack() as stack:
+        ports = held_ports(stack, len(forwards))
         files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
         for file in files:
             stack.callback(file.close)
@@ -333,20 +334,3 @@ async def _version(program: str) -> str:
     output, _ = await process.communicate()
     first = output.decode("utf-8", "replace").partition("\n")[0]
     return first.rpartition(" ")[2].strip()
-
-
-@contextmanager
-def held_ports(count: int) -> Iterator[list[int]]:
-    """Ports of 127.0.0.1 that nobody is given by chance while the block lasts: bound, but not listened at.
-
-    With SO_REUSEADDR at both sockets, as servers have it, Linux lets another one listen there; others would not.
-    """
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in held]
-        if sys.platform != "linux":
-            stack.close()
-        yield ports

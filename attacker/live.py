@@ -43,6 +43,7 @@ class LiveLink:
         self.packets = 0
         self.lost = 0
         """How many packets there were, and how many of them were lost: known once the link is closed."""
+        self._statistics()  # begins them anew, without what was lost before there was a filter
 
     def watch(self, see: Callable[[int, bytes], object]) -> None:
         """Hands each packet, with its time in ns since 1970, to `see`, from the running loop, until it is closed."""
@@ -56,9 +57,14 @@ class LiveLink:
             self._loop.remove_reader(self._socket.ins)
         self._receive()
         self._hand_on(len(self._waiting))
-        statistics = self._socket.ins.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self.packets, self.lost = struct.unpack("II", statistics)
+        self.packets, self.lost = self._statistics()
         self._socket.close()
+
+    def _statistics(self) -> tuple[int, int]:
+        """How many packets there were, and how many of them were lost, since this was last asked."""
+        statistics = self._socket.ins.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        packets, lost = struct.unpack("II", statistics)
+        return packets, lost
 
     def _take_in(self) -> None:
         if not self._waiting:

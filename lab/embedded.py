@@ -6,18 +6,20 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from attacker import interception
 from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from attacker.ports import HOST, held_ports
 from lab import control, pki, stages
 from lab.control import Target
 from lab.decrypted import decrypted_handshakes
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
 from lab.plan import Plan
 from lab.run import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER, Run, make_run_folder, new_run_name
-from lab.stages import HOST, Setting
+from lab.stages import Setting
 from lab.supervisor import Supervisor
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, TLS13
@@ -67,8 +69,10 @@ async def run_embedded(
             for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
                 shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
-        ports = _ports(plan, first_port)
-        setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)))
+        more_ports = partial(held_ports, stack)
+        count = port_count(plan)
+        ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
+        setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)), more_ports)
         async with Supervisor() as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
             try:
@@ -175,9 +179,3 @@ def _bundle(identity: pki.Identity) -> Bundle:
 def port_count(plan: Plan) -> int:
     """How many ports a run takes: a gateway's and a relay's for each scheme."""
     return 2 * len(plan.schemes)
-
-
-def _ports(plan: Plan, first: int | None) -> list[int]:
-    """A port for each gateway and for each relay in front of it."""
-    count = port_count(plan)
-    return stages.free_ports(count) if first is None else list(range(first, first + count))

@@ -1,11 +1,10 @@
 """The stages of an embedded run: which parts take part in which leak, and how they are called."""
 
-import socket
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
+from attacker.ports import HOST
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
@@ -14,7 +13,6 @@ from lab.supervisor import Part
 from victim_server import access_log
 from victim_server.schemes import find_scheme
 
-HOST = "127.0.0.1"
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
 """What alice calls her logins at the shop, with one bundle and the other."""
@@ -28,12 +26,14 @@ TRANSPORTING = ("mtls", "pinned-mtls")
 
 @dataclass(frozen=True)
 class Setting:
-    """What the stages have in common: the run's plan and folders, what was issued, each scheme's gateway's port."""
+    """What the stages have in common: the run's plan and folders, what was issued, each scheme's gateway's port, and
+    where to get more ports."""
 
     plan: Plan
     folders: Folders
     issued: Issued
     gateways: Mapping[str, int]
+    ports: Callable[[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
 def interception(setting: Setting) -> Stage:
     """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
     asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
-    ports = dict(zip(asking, free_ports(len(asking)), strict=True))
+    ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
     clients = (
         _passing_client(setting, VICTIM_CLIENT, ports),
@@ -104,7 +104,7 @@ def live_relay(setting: Setting) -> Stage:
     mallory for the bank each time."""
     versions = setting.plan.versions
     asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
-    ports = dict(zip(asking, free_ports(len(asking)), strict=True))
+    ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     options = ("--careless", *(f"--tls={version}" for version in versions))
     clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
     relays = sum(scheme.asks_in_tls for scheme, _ in setting.plan.doors())
@@ -142,7 +142,7 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[str, int], *opti
 def rogue_server(setting: Setting) -> Stage:
     """Alice logs in once at a shop, too, with each of her bundles; the shop is mallory's."""
     issued = setting.issued
-    (port,) = free_ports(1)
+    (port,) = setting.ports(1)
     url = f"https://localhost:{port}"
     alice = _part(
         setting,
@@ -206,12 +206,3 @@ def _part(setting: Setting, name: str, *arguments: str, package: str = "", may_e
     return Part(
         name, package or name.replace("-", "_"), (*arguments, f"--folder={setting.folders.part(name)}"), may_end
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """So many ports that nothing listens on."""
-    with ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in free:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in free]

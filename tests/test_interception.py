@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from attacker import interception
 from attacker.errors import AttackerError
 from attacker.packets import host_port
+from attacker.ports import held_ports
 from lab import pki
 from lab.decrypted import certificate_was_sent, decrypted_handshakes
 from lab.events import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
@@ -248,8 +249,8 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
 @pytest.mark.parametrize("told", [True, False])
 def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(told: bool) -> None:
     mitmproxy()
-    with socket.create_server(("127.0.0.1", 0)) as server, interception.held_ports(1) as (port,):
-        address = server.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+        address, (port,) = server.getsockname(), held_ports(stack, 1)
 
         async def come() -> None:
             mode = f"--mode=reverse:https://{host_port(address)}@127.0.0.1:{port}"
@@ -264,14 +265,6 @@ def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(to
             server.accept()[0].close()
             came = True
         assert came == told
-
-
-def test_a_port_that_is_held_is_given_to_nobody_and_a_server_may_listen_there() -> None:
-    with interception.held_ports(1) as (port,):
-        with pytest.raises(OSError, match="in use"), socket.socket() as other:
-            other.bind(("127.0.0.1", port))
-        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()):
-            server.accept()[0].close()
 
 
 def test_when_mitmproxy_cannot_start_it_says_why() -> None:

@@ -177,7 +177,7 @@ def tls13_encrypts(record: Record) -> Settled | None:
     read = _in_the_clear(record, "1.3")
     if read or in_sight:
         return Settled(Verdict.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
-    because = f"alice logged in {len(logins)} times over TLS 1.3; her certificate was nowhere in what the wire showed"
+    because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
     return Settled(Verdict.HOLDS, because, numbers(handshakes, logins, searched))
 
 
