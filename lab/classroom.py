@@ -18,7 +18,9 @@ from attacker.scope import in_lab_container
 from lab import control, pki
 from lab.control import Target
 from lab.decrypted import decrypted_handshakes
+from lab.docket import tried_everywhere
 from lab.events import EventLog, PartStopped, PositionLeft, RunStarted
+from lab.judgement import Judgement
 from lab.pki import KeyType
 from lab.plan import short_story
 from lab.run import (
@@ -39,7 +41,7 @@ from lab.run import (
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
-from lab.verdicts import Judgement, judge, judge_unfinished, tried_everywhere
+from lab.verdicts import judge, judge_unfinished
 from victim_client.__main__ import KEY_LOG_NAME
 
 PUBLIC = Path("/public")

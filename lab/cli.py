@@ -28,6 +28,7 @@ from lab import bundles, classroom, embedded, explain, parts, pki, profiles, sig
 from lab.claims import CLAIMS, Verdict, settle, show
 from lab.claims.record import Record
 from lab.expectations import HERSELF
+from lab.judgement import Judgement
 from lab.pki import KeyType, PkiError
 from lab.plan import Plan, PlanError, everything, full_matrix, key_types, short_story
 from lab.run import VICTIM_CLIENT, Run, RunError, open_run
@@ -92,7 +93,7 @@ def matrix(
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
 
 
-def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> verdicts.Judgement:
+def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
     console = story.new_console(quiet=as_json)
     with tables.MatrixProgress(len(plan)) as progress:
         judgement = _finish(embedded.run_embedded(runs, plan, None, progress.update))
@@ -348,11 +349,11 @@ def follow() -> None:
     teller = story.Teller(console)
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
-    def watch(run: Run, judgement: verdicts.Judgement | None) -> None:
+    def watch(run: Run, judgement: Judgement | None) -> None:
         if teller.update(run, judgement) and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
-    async def run() -> verdicts.Judgement:
+    async def run() -> Judgement:
         return await classroom.follow(parts.stop_signal(tether=False), once, watch)
 
     _end(asyncio.run(run()), as_json=False)
@@ -403,12 +404,12 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
         sys.exit(BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED)
 
 
-def _judge(folder: Path) -> verdicts.Judgement:
+def _judge(folder: Path) -> Judgement:
     run = open_run(folder)
     return verdicts.judge(run) or verdicts.judge_unfinished(run)
 
 
-def _end(judgement: verdicts.Judgement, as_json: bool) -> NoReturn:
+def _end(judgement: Judgement, as_json: bool) -> NoReturn:
     if as_json:
         sys.stdout.write(judgement.to_json())
     sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)

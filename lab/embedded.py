@@ -16,14 +16,16 @@ from attacker.ports import HOST, held_ports
 from lab import control, pki, stages
 from lab.control import Target
 from lab.decrypted import decrypted_handshakes
+from lab.docket import gateway_schemes, has_seen_tls13
 from lab.events import EventLog, LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
+from lab.judgement import Judgement
 from lab.plan import Plan
 from lab.run import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER, Run, make_run_folder, new_run_name
 from lab.stages import Setting
 from lab.supervisor import Supervisor
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, TLS13
-from lab.verdicts import Judgement, gateway_schemes, has_seen_tls13, judge, judge_unfinished
+from lab.verdicts import judge, judge_unfinished
 from victim_client.__main__ import KEY_LOG_NAME
 from victim_server.schemes import find_scheme
 

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from attacker.moves import find_move
 from attacker.replay import NOT_APPLICABLE
+from lab.judgement import Sent, Verdict
 from lab.reasons import ProofReason
 from lab.story import came_back, due, facts
-from lab.verdicts import Sent, Verdict
 from victim_server.schemes import find_scheme
 
 OCTETS_A_LINE = 24

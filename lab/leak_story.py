@@ -9,6 +9,7 @@ from rich.text import Text
 from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab.decrypted import alerts_of_client
+from lab.docket import Docket
 from lab.events import (
     CertificateCaptured,
     ClientRefused,
@@ -22,7 +23,7 @@ from lab.lines import Lines, facts
 from lab.pki import CUSTOMER
 from lab.relayed import tell_relays
 from lab.run import Run
-from lab.verdicts import Docket, door_verdicts, missing_verdicts
+from lab.verdicts import door_verdicts, missing_verdicts
 from victim_server.schemes import Scheme
 
 MAX_NAMES = 10

@@ -14,6 +14,7 @@ from attacker.moves import MOVES, STOLEN_KEY
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
 from attacker.search import MAX_HITS
 from lab.anatomy import Field, certificate_fields, proof_fields
+from lab.docket import Docket, captured, plan_of
 from lab.events import (
     BundleIssued,
     CaptureSearched,
@@ -24,6 +25,7 @@ from lab.events import (
     RunStarted,
     UnknownEvent,
 )
+from lab.judgement import CLIENT, Judgement, Verdict
 from lab.leak_story import tell_leak
 from lab.lines import Lines
 from lab.lines import facts as facts
@@ -31,16 +33,7 @@ from lab.lines import printable as printable
 from lab.pki import CUSTOMER
 from lab.plan import Plan
 from lab.run import ATTACKER, Run
-from lab.verdicts import (
-    CLIENT,
-    Docket,
-    Judgement,
-    Verdict,
-    captured,
-    door_verdicts,
-    missing_verdicts,
-    plan_of,
-)
+from lab.verdicts import door_verdicts, missing_verdicts
 from victim_server.schemes import Scheme
 
 WIDTH = 110

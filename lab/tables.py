@@ -12,9 +12,9 @@ from attacker.leaks import LEAKS, WIRE, find_leak
 from attacker.moves import MOVES
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab.events import MoveTried
+from lab.judgement import Judgement, Verdict
 from lab.run import Run
 from lab.story import came_back, due
-from lab.verdicts import Judgement, Verdict
 from victim_server.schemes import SCHEMES
 
 NOTE_ON_TLS13 = (

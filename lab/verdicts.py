@@ -5,213 +5,29 @@ framed by controls that must succeed: alice herself, and the same replay code wi
 are no verdicts, but errors.
 """
 
-import dataclasses
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
 
-from attacker.leaks import INTERCEPTION, LEAKS, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
+from lab.docket import Docket, Word, captured, has_seen_tls13
 from lab.events import (
-    BundleIssued,
     CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
-    GatewayListening,
-    HandshakeSeen,
-    LeakSought,
     LoggedIn,
     LoginFailed,
     MoveTried,
-    RunStarted,
     Trouble,
 )
 from lab.expectations import Expectation, expectation
-from lab.pki import CUSTOMER
-from lab.plan import Plan, short_story
+from lab.judgement import CLIENT, Captured, Control, Evidence, HttpAnswer, Judgement, Sent, SentAlert, Verdict
+from lab.plan import Plan
 from lab.reasons import ProofReason, presented, proof_reason
-from lab.relays import RelayVerdict, missing_relays, relay_verdicts
+from lab.relays import missing_relays, relay_verdicts
 from lab.run import Run
 from lab.tls.alerts import alert_name
-from victim_server.schemes import Scheme, find_scheme
-
-VERSION = 1
-CLIENT = "client"
-CLOCK_SLACK_MS = 5.0
-"""How much the parts' clocks and their reports' times may be apart."""
-
-
-@dataclass(frozen=True)
-class Captured:
-    """The certificate that the verdicts are about."""
-
-    subject: str
-    sha256: str
-    tls: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Control:
-    """A run that must succeed, or the verdicts of its scheme mean nothing."""
-
-    scheme: str
-    tls: str
-    control: str
-    outcome: str
-
-
-@dataclass(frozen=True)
-class SentAlert:
-    """An alert: its name and number, and whether client or server sent it."""
-
-    name: str
-    number: int
-    sent_by: str | None
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """The bank's answer."""
-
-    status: int
-    body: str | None
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Something that crossed the wire in an attempt; its bytes in hex."""
-
-    sender: str
-    name: str
-    hex: str
-
-    def __str__(self) -> str:
-        if self.name.startswith("alert"):
-            return f"{self.name} ({int(self.hex[2:4], 16)})"
-        octets = len(self.hex) // 2
-        return f"{self.name} ({octets} byte{'s' if octets > 1 else ''})"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What an attempt sent and what came back. `reason` is the gateway's own; `ms` from connect to verdict.
-
-    `alert_seen_by` is `attacker`, or `gateway` for an alert that was protected with keys that the attacker doesn't have
-    and is known from the gateway's own report. `clause` is what asks for the refusal, or what lets the move in;
-    `proof` is there where a proof was sent and refused. The move was tried `attempts` times; where it did not go the
-    same way each time, `deviations` counts the times that were not as expected, and this is of the first of them.
-    """
-
-    alert: SentAlert | None
-    alert_seen_by: str | None
-    http: HttpAnswer | None
-    reason: str
-    ms: float
-    stolen: int
-    messages: tuple[Sent, ...]
-    clause: str
-    expected_alerts: tuple[SentAlert, ...]
-    expected_statuses: tuple[int, ...]
-    proof: ProofReason | None
-    attempts: int
-    deviations: int
-
-    def by(self, sender: str) -> tuple[Sent, ...]:
-        """The messages of one side."""
-        return tuple(message for message in self.messages if message.sender == sender)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a scheme did with a move, made of what came by a leak."""
-
-    leak: str
-    scheme: str
-    tls: str
-    move: str
-    expected: str
-    outcome: str
-    evidence: Evidence
-
-    @property
-    def as_expected(self) -> bool:
-        """Every attempt's outcome is the expected one, and every refusal came with an alert that the RFC has for it."""
-        return not self.evidence.deviations
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A run's outcome. `errors` is empty unless a control failed; then there are no verdicts."""
-
-    run: str
-    capture: Captured
-    controls: tuple[Control, ...]
-    verdicts: tuple[Verdict, ...]
-    errors: tuple[str, ...] = ()
-    relays: tuple[RelayVerdict, ...] = ()
-    """The proofs that were passed on while they were fresh, where that was tried."""
-
-    @property
-    def as_expected(self) -> bool:
-        moves = all(verdict.as_expected for verdict in self.verdicts)
-        return not self.errors and moves and all(relay.as_expected for relay in self.relays)
-
-    def to_json(self) -> str:
-        """The content of verdicts.json."""
-        fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
-        for name in ("errors", "relays"):
-            if not fields[name]:
-                del fields[name]
-        return json.dumps(fields, indent=2) + "\n"
-
-
-Word = ClientRefused | ClientAuthenticated
-
-
-class Docket:
-    """A run's events, sorted for the judge: attempts by door and move, each with the gateway's word on it."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.plan = plan_of(run)
-        self.schemes = gateway_schemes(run)
-        self._attempts: dict[tuple[str, str, str, str], list[MoveTried]] = defaultdict(list)
-        self._words: dict[int, Word | None] = {}
-        words: dict[tuple[str, str], list[tuple[datetime, Word]]] = defaultdict(list)
-        for recorded in run.events:
-            if isinstance(recorded.event, Word):
-                words[recorded.event.scheme, recorded.event.peer].append((recorded.time, recorded.event))
-        for recorded in run.events:
-            tried = recorded.event
-            scheme = self.schemes.get(_port(tried.server)) if isinstance(tried, MoveTried) else None
-            if scheme and isinstance(tried, MoveTried):
-                if tried.customer == CUSTOMER:
-                    self._attempts[tried.leak, scheme.id, tried.tls, tried.move].append(tried)
-                began = recorded.time - timedelta(milliseconds=tried.milliseconds + CLOCK_SLACK_MS)
-                self._words[id(tried)] = _first_since(began, tried.tls, words[scheme.id, tried.local])
-
-    def attempts(self, leak: str, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
-        """The attempts at a door to come in as alice, in order."""
-        return self._attempts.get((leak, scheme.id, version, move), [])
-
-    def controls(self, scheme: Scheme, version: str) -> list[MoveTried]:
-        """The attempts with the real key at a door."""
-        return self.attempts("", scheme, version, STOLEN_KEY)
-
-    def word(self, tried: MoveTried) -> Word | None:
-        """What the gateway itself reported of this very connection; None as long as it hasn't."""
-        return self._words.get(id(tried))
-
-    def outcome(self, tried: MoveTried) -> str:
-        """What became of an attempt. The attacker may not be able to read how a connection ended; the gateway knows."""
-        word = self.word(tried)
-        refused = isinstance(word, ClientRefused) and word.alert is not None
-        return REFUSED if refused and tried.outcome == INCONCLUSIVE else tried.outcome
+from victim_server.schemes import Scheme
 
 
 def judge(run: Run) -> Judgement | None:
@@ -224,16 +40,6 @@ def judge_unfinished(run: Run) -> Judgement:
     """The outcome of a run that will not go on: errors, and no verdicts, for what is missing."""
     docket = Docket(run)
     return _judgement(docket, tuple(missing(docket)))
-
-
-def plan_of(run: Run) -> Plan:
-    """What the run set out to do, the short story where it doesn't say; and the leaks that joined it since."""
-    started = run.first(RunStarted)
-    if not started:
-        return short_story()
-    joined = {sought.leak for sought in run.all(LeakSought)}
-    leaks = tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined)
-    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=leaks)
 
 
 def missing(docket: Docket) -> list[str]:
@@ -317,23 +123,6 @@ def missing_verdicts(docket: Docket, leak: str, scheme: Scheme, version: str) ->
 def planned_moves(plan: Plan) -> list[Move]:
     """The moves of a plan, in the table's order."""
     return [move for move in MOVES if move.id in plan.moves]
-
-
-def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
-    """Whether the attacker has tried the short story's moves at the gateways on these ports, and seen TLS 1.3."""
-    moves = short_story().moves
-    tried = {(_port(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
-    return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
-
-
-def has_seen_tls13(run: Run) -> bool:
-    """Whether the attacker has seen what TLS 1.3 shows of the same client."""
-    return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
-
-
-def _first_since(began: datetime, version: str, words: list[tuple[datetime, Word]]) -> Word | None:
-    """The first of a peer's words that can be about an attempt: another connection may have had its port before."""
-    return next((word for time, word in words if time >= began and word.tls in ("", version)), None)
 
 
 def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
@@ -438,18 +227,6 @@ def _is_of(seen: CertificateCaptured, tried: MoveTried) -> bool:
     return (seen.leak, seen.server) == (tried.leak, tried.seen_at)
 
 
-def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
-    """The certificate that the attacker worked with: the first one, from the wire the first with its proof."""
-    issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    sights = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
-    return next((seen for seen in sights if seen.sha256 in issued or not issued), None)
-
-
-def gateway_schemes(run: Run) -> dict[int, Scheme]:
-    """The schemes that were there to be tried, by port."""
-    return {gateway.port: find_scheme(gateway.scheme) for gateway in run.all(GatewayListening)}
-
-
 def _because(reasons: list[str]) -> str:
     return f": {reasons[-1]}" if reasons else ""
 
@@ -458,7 +235,3 @@ def _what_came_back(attempt: MoveTried) -> str:
     if attempt.alert is not None:
         return f"alert {alert_name(attempt.alert)} ({attempt.alert})"
     return attempt.error or f"HTTP {attempt.status}"
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

@@ -14,11 +14,12 @@ import pytest
 
 from attacker.replay import ACCEPTED, NOT_APPLICABLE
 from lab import embedded, pki, stages
+from lab.docket import Docket
 from lab.events import CaptureSearched, CertificateCaptured, LoggedIn, LoginFailed, MoveTried
 from lab.plan import full_matrix
 from lab.run import Run, open_run
 from lab.stages import Setting, Stage
-from lab.verdicts import Docket, judge, missing
+from lab.verdicts import judge, missing
 
 CERTREPLAY = Path(sys.executable).parent / "certreplay"
 LEAKS = ("rogue-server", "database", "log")

@@ -12,10 +12,11 @@ from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab import docs, embedded
 from lab.events import CertificateCaptured, HandshakeSeen, MoveTried
 from lab.expectations import expectation
+from lab.judgement import Judgement, Verdict
 from lab.plan import PlanError, full_matrix
 from lab.reasons import proof_reason
 from lab.run import Run, open_run
-from lab.verdicts import Judgement, Verdict, judge
+from lab.verdicts import judge
 from victim_server.schemes import SCHEMES, VERSIONS, find_scheme
 
 ROUNDS = 2

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab import embedded
+from lab.docket import Docket
 from lab.events import (
     FILE_NAME,
     ClientRefused,
@@ -26,7 +27,7 @@ from lab.events import (
 from lab.plan import short_story
 from lab.run import Run, open_run
 from lab.story import Teller, new_console
-from lab.verdicts import Docket, judge, judge_unfinished, missing
+from lab.verdicts import judge, judge_unfinished, missing
 
 Doctor = Callable[[Callable[[Event], Event | None]], Run]
 

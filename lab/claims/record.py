@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from attacker.replay import ACCEPTED, REFUSED
+from lab.docket import Docket
 from lab.events import BundleIssued, Event, MoveTried
 from lab.pki import CUSTOMER
 from lab.run import Run
-from lab.verdicts import Docket
 from victim_server.schemes import Scheme, find_scheme
 
 E = TypeVar("E", bound=Event)
