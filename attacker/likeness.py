@@ -6,7 +6,7 @@ asks for.
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lab.tls import extensions as ext
@@ -54,17 +54,21 @@ def client_like(hello: ClientHello) -> Client:
     """A client that says what another one said, and holds its flight.
 
     Where the client will have nothing but RSA key transport, the extended master secret is left out: so both
-    connections can come to have one master secret, which that extension (RFC 7627) is there to prevent.
+    connections can come to have one master secret, which that extension (RFC 7627) is there to prevent. A group whose
+    key share only the other client can make, such as X25519MLKEM768's, is not offered: a server would ask for it.
     """
     offered = ext.read_versions(hello.extensions) or (TLS12,)
     versions = tuple(version for version in (TLS13, TLS12) if version in offered)
     left_out = [*_BOUND_TO_KEYS, _COMPRESS_CERTIFICATE]
     if _transports_only(hello.cipher_suites):
         left_out.append(ext.EXTENDED_MASTER_SECRET)
+    shared = tuple(ext.read_key_shares(hello.extensions) or ())
+    shares = tuple(group for group in shared if group in keys.GROUPS)
     extensions = hello.extensions
     if extensions is not None:
         extensions = tuple(one for one in extensions if one.type not in left_out)
-    shares = tuple(group for group in ext.read_key_shares(hello.extensions) or () if group in keys.GROUPS)
+        if shares != shared:
+            extensions = tuple(_without_groups(extensions, set(shared) - set(shares)))
     return Client(
         entropy=os.urandom,
         versions=versions or (TLS12,),
@@ -73,6 +77,15 @@ def client_like(hello: ClientHello) -> Client:
         shares=shares or None,
         patient=True,
     )
+
+
+def _without_groups(extensions: Iterable[ext.Extension], groups: set[int]) -> Iterator[ext.Extension]:
+    for one in extensions:
+        if one.type == ext.SUPPORTED_GROUPS:
+            offered = ext.read_number_list((one,), ext.SUPPORTED_GROUPS) or ()
+            yield ext.number_list(one.type, (group for group in offered if group not in groups))
+        else:
+            yield one
 
 
 def _transports_only(suites: Iterable[int]) -> bool:

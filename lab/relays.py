@@ -23,7 +23,9 @@ SERVERS_SHARE = "the private half of the server's key share"
 ITS_OWN_CHOICE = ""
 
 _EXTENSIONS = {value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)}
-_SHARE, _EXTENDED = _EXTENSIONS[ext.KEY_SHARE], _EXTENSIONS[ext.EXTENDED_MASTER_SECRET]
+_SHARE, _EXTENDED, _GROUPS = (
+    _EXTENSIONS[kind] for kind in (ext.KEY_SHARE, ext.EXTENDED_MASTER_SECRET, ext.SUPPORTED_GROUPS)
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ _FORCED: dict[tuple[str, str], dict[str, Why]] = {
 _CHOSEN: dict[tuple[str, str], str] = {
     ("ClientHello", _EXTENDED): "left out on purpose: with it the two connections could not have the same keys at all",
     ("ServerHello", _EXTENDED): "left out on purpose: with it the two connections could not have the same keys at all",
+    (
+        "ClientHello",
+        _GROUPS,
+    ): "a group is left out whose key share mallory cannot make: a server would ask for it",
 }
 
 

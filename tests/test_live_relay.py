@@ -40,6 +40,7 @@ from lab.plan import full_matrix
 from lab.relayed import tell_relays
 from lab.relays import SERVERS_KEY, Relay, relays
 from lab.run import CARELESS_CLIENT, VICTIM_CLIENT, open_run
+from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.bundle import Bundle, parse_bundle
@@ -467,6 +468,24 @@ def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tm
     (found,) = relays(open_run(tmp_path / "run"))
     assert found.reason.fits_captured
     assert not found.reason.fits_server
+
+
+def test_a_group_that_the_instrument_does_not_have_is_left_to_the_client(bank: Victims, tmp_path: Path) -> None:
+    """Like X25519MLKEM768, which OpenSSL 3.5 sends a key share of and asks for wherever it is offered."""
+    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
+    server = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
+    groups = ("-groups", "X448:X25519")
+    with (
+        serving(tmp_path / "s_server", *server.split(), "-verify_return_error", "-www", "-tls1_3", *groups) as port,
+        relaying(port) as relay,
+    ):
+        command = [*s_client(files.client, relay.port, "1.3"), *groups]
+        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
+        relayed = relay.relayed()
+    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
+    hello = parse(bytes.fromhex(relayed.checked[0]))
+    assert isinstance(hello, ClientHello)
+    assert ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS) == (29,)
 
 
 # --- clients that give nothing ---
