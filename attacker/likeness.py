@@ -16,7 +16,7 @@ from lab.tls.client import Client
 from lab.tls.engine import Failed
 from lab.tls.errors import DecodeError
 from lab.tls.messages import ClientHello, Message, ServerKeyExchange
-from lab.tls.messages13 import parse
+from lab.tls.messages13 import CertificateRequest13, parse
 from lab.tls.model import Model
 from lab.tls.records import MessageJoiner, RecordReader
 from lab.tls.server import ClientAuth, Proof, Server
@@ -30,7 +30,6 @@ _SUITES = keys.DEFAULT_SUITES + keys.RSA_TRANSPORT_SUITES
 _TRANSPORTING = {suite.id for suite in keys.RSA_TRANSPORT_SUITES}
 _BOUND_TO_KEYS = (ext.PRE_SHARED_KEY, ext.EARLY_DATA)
 """What of a client's hello nobody else can say: it takes the secret of an earlier session."""
-_COMPRESS_CERTIFICATE = 27  # RFC 8879 section 3: asks for a message that the instrument doesn't read
 
 
 async def read_hello(reader: asyncio.StreamReader) -> tuple[ClientHello, bytes]:
@@ -59,16 +58,14 @@ def client_like(hello: ClientHello) -> Client:
     """
     offered = ext.read_versions(hello.extensions) or (TLS12,)
     versions = tuple(version for version in (TLS13, TLS12) if version in offered)
-    left_out = [*_BOUND_TO_KEYS, _COMPRESS_CERTIFICATE]
+    left_out = [*_BOUND_TO_KEYS, ext.COMPRESS_CERTIFICATE]
     if _transports_only(hello.cipher_suites):
         left_out.append(ext.EXTENDED_MASTER_SECRET)
     shared = tuple(ext.read_key_shares(hello.extensions) or ())
     shares = tuple(group for group in shared if group in keys.GROUPS)
-    extensions = hello.extensions
-    if extensions is not None:
-        extensions = tuple(one for one in extensions if one.type not in left_out)
-        if shares != shared:
-            extensions = tuple(_without_groups(extensions, set(shared) - set(shares)))
+    extensions = _without(hello.extensions, *left_out)
+    if extensions is not None and shares != shared:
+        extensions = tuple(_without_groups(extensions, set(shared) - set(shares)))
     return Client(
         entropy=os.urandom,
         versions=versions or (TLS12,),
@@ -77,6 +74,10 @@ def client_like(hello: ClientHello) -> Client:
         shares=shares or None,
         patient=True,
     )
+
+
+def _without(extensions: ext.Extensions | None, *kinds: int) -> ext.Extensions | None:
+    return None if extensions is None else tuple(one for one in extensions if one.type not in kinds)
 
 
 def _without_groups(extensions: Iterable[ext.Extension], groups: set[int]) -> Iterator[ext.Extension]:
@@ -94,9 +95,13 @@ def _transports_only(suites: Iterable[int]) -> bool:
 
 
 def server_like(client: Client, identity: Bundle) -> Server:
-    """A server that says what the real one has said to `client`, as far as that is possible with another key."""
+    """A server that says what the real one has said to `client`, as far as that is possible with another key. It asks
+    for no compressed certificate (RFC 8879), a message that the instrument doesn't read."""
     said = list(messages_of(client, "server"))
     model = Model.of(said)
+    if isinstance(model.request, CertificateRequest13):
+        asked = _without(model.request.extensions, ext.COMPRESS_CERTIFICATE) or ()
+        model = replace(model, request=replace(model.request, extensions=asked))
     suite = next(suite for suite in _SUITES if suite.id == model.hello.cipher_suite)
     group = next((message.group for message in said if isinstance(message, ServerKeyExchange)), None)
     if client.version == TLS13:

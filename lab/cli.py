@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from rich.console import Console
 from rich.padding import Padding
 from typer.exceptions import TyperException
 
@@ -103,14 +104,19 @@ def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
     for heading, table in tables.matrix_tables(judgement):
         console.print(f"\n{heading}", style="bold")
         story.print_trimmed(console, table)
-    for error in judgement.errors:
-        console.print(error, style="yellow", markup=False)
-    for finding in tables.findings(judgement):
-        console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
+    _show_problems(console, judgement)
     if "1.3" in plan.versions and WIRE.id in plan.leaks:
         console.print(f"\n{tables.NOTE_ON_TLS13}")
     console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
     return judgement
+
+
+def _show_problems(console: Console, judgement: Judgement) -> None:
+    """What a run lacks for its verdicts, and where it did not go as theory has it."""
+    for error in judgement.errors:
+        console.print(error, style="yellow", markup=False)
+    for finding in tables.findings(judgement):
+        console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
 
 
 @app.command()
@@ -124,6 +130,7 @@ def claims(
         plan = everything()
         with tables.MatrixProgress(len(plan)) as progress:
             run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
+    judgement = _judge(run)
     settled = settle(CLAIMS, Record(open_run(run)))
     if as_json:
         print(json.dumps(show.as_json(run.name, settled), indent=2))
@@ -131,9 +138,10 @@ def claims(
         console = story.new_console()
         for line in show.lines(settled):
             story.print_trimmed(console, line)
+        _show_problems(console, judgement)
         print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
     lacking = any(one.verdict is Verdict.NO_EVIDENCE for _, one in settled)
-    sys.exit(NOT_AS_EXPECTED if lacking else AS_EXPECTED)
+    sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
 
 
 @app.command(name="verdicts")

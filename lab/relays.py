@@ -23,9 +23,8 @@ SERVERS_SHARE = "the private half of the server's key share"
 ITS_OWN_CHOICE = ""
 
 _EXTENSIONS = {value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)}
-_SHARE, _EXTENDED, _GROUPS = (
-    _EXTENSIONS[kind] for kind in (ext.KEY_SHARE, ext.EXTENDED_MASTER_SECRET, ext.SUPPORTED_GROUPS)
-)
+_SHARE, _EXTENDED = _EXTENSIONS[ext.KEY_SHARE], _EXTENSIONS[ext.EXTENDED_MASTER_SECRET]
+_GROUPS, _COMPRESS = _EXTENSIONS[ext.SUPPORTED_GROUPS], _EXTENSIONS[ext.COMPRESS_CERTIFICATE]
 
 
 @dataclass(frozen=True)
