@@ -79,17 +79,9 @@ def start_run(key_type: KeyType) -> None:
 async def run_control(gateways: list[tuple[str, int]]) -> None:
     """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
     _check_container()
-    name = _run_name()
+    name = await _attacked([port for _, port in gateways])
     bundle_file = KEYS / "client" / pki.CLIENT_PEM
     bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
-    attacks = Run(PARTS / ATTACKER, parts=name)
-    try:
-        async with asyncio.timeout(RUN_SECONDS / 2):
-            while not tried_everywhere(attacks, [port for _, port in gateways]):
-                attacks.update()
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError:
-        pass  # the judge says what is missing
     log = EventLog(DATA / name, CONTROL)
     for tried in await control.try_stolen_key(Target(gateway, TLS12, bundle) for gateway in gateways):
         log.report(tried)
@@ -98,6 +90,22 @@ async def run_control(gateways: list[tuple[str, int]]) -> None:
         log.report(control.search_capture(capture, bundle))
     log.report(PartStopped("done"))
     log.close()
+
+
+async def _attacked(ports: list[int]) -> str:
+    """The run's name, once everything has been tried there or its time is up; then the judge says what is missing.
+
+    A new run may begin meanwhile: then this container was left over from the one before.
+    """
+    now = asyncio.get_running_loop().time
+    name = _run_name()
+    attacks, deadline = Run(PARTS / ATTACKER, parts=name), now() + RUN_SECONDS / 2
+    while not tried_everywhere(attacks, ports) and now() < deadline:
+        if _run_name() != name:
+            return await _attacked(ports)
+        attacks.update()
+        await asyncio.sleep(POLL_SECONDS)
+    return name
 
 
 async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:

@@ -6,9 +6,11 @@ wrong, said in one line on stderr.
 
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import signal
+import socket
 import sys
 import textwrap
 from collections.abc import Coroutine, Iterator
@@ -25,6 +27,7 @@ from attacker.errors import AttackerError, CaptureFileError
 from attacker.handshake import Capture, Contact
 from attacker.leaks import WIRE
 from attacker.moves import MOVES, STOLEN_KEY, Move
+from attacker.ports import HOST
 from lab import bundles, classroom, embedded, explain, parts, pki, profiles, sightings, story, tables, verdicts
 from lab.claims import CLAIMS, Verdict, settle, show
 from lab.claims.record import Record
@@ -169,17 +172,27 @@ def explain_command(
     judgement = _judge(run)
     found = [v for v in judgement.verdicts if (v.leak, v.move, v.scheme, v.tls) == (leak, move, scheme, tls)]
     if not found:
-        doors = sorted({f"{v.scheme} in {v.tls}" for v in judgement.verdicts if v.leak == leak})
-        leaks = ", ".join(dict.fromkeys(v.leak for v in judgement.verdicts))
-        has = f"it has {', '.join(doors)}" if doors else "it has none at all; `certreplay verdicts` says why"
-        has = f"give --leak: it has {leaks}" if leaks and not doors else has
-        _bad_input(f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {has}")
+        _bad_input(
+            f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {_has(judgement, leak)}"
+        )
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))
         return
     console = story.new_console()
     for shown in explain.explain(found[0], all_bytes):
         story.print_trimmed(console, shown)
+
+
+def _has(judgement: Judgement, leak: str) -> str:
+    """What a run has verdicts on, for who asked for another one."""
+    leaks = dict.fromkeys(v.leak for v in judgement.verdicts)
+    if not leaks:
+        return "it has none at all; `certreplay verdicts` says why"
+    if leak not in leaks:
+        return f"give --leak: it has {', '.join(leaks)}"
+    mine = [v for v in judgement.verdicts if v.leak == leak]
+    doors, moves = dict.fromkeys(f"{v.scheme} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
+    return f"it has the moves {', '.join(moves)} at {', '.join(doors)}"
 
 
 @app.command(name="story")
@@ -378,6 +391,9 @@ def main() -> NoReturn:
     except (AttackerError, BundleError, PkiError, PlanError, RunError) as error:
         _bad_input(str(error))
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to be written would fail again
+            _bad_input(f"cannot write: {error.strerror}")
         if error.filename is None:
             raise
         _bad_input(f"{error.filename}: {error.strerror}")
@@ -439,6 +455,12 @@ def _port(port: int | None, plan: Plan) -> int | None:
     highest = 65536 - embedded.port_count(plan)
     if port is not None and not 1 <= port <= highest:
         _bad_input(f"--port {port}: choose one from 1 to {highest}")
+    if port is not None:
+        for one in range(port, port + embedded.port_count(plan)):
+            try:
+                socket.create_server((HOST, one)).close()
+            except OSError as error:
+                _bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
     return port
 
 

@@ -38,7 +38,9 @@ def expectation(scheme: Scheme, version: str, move: Move, leak: Leak = WIRE) -> 
     if not scheme.asks_in_tls and not move.in_header:
         return Expectation(NOT_APPLICABLE, NOT_ASKED)
     if lacking := move.needs - leak.gives:
-        return Expectation(NOT_APPLICABLE, f"this leak gives away no {min(spoil.value for spoil in lacking)}")
+        return Expectation(
+            NOT_APPLICABLE, f"from this leak the attacker has no {min(spoil.value for spoil in lacking)}"
+        )
     if move.as_herself:
         return Expectation(REFUSED, HERSELF, statuses=(200,))
     for failure in move.fails[version]:

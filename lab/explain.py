@@ -48,7 +48,7 @@ def explain(verdict: Verdict, all_bytes: bool) -> Iterator[ConsoleRenderable]:
         ("took", f"{evidence.ms} ms"),
     )
     if evidence.messages:
-        yield Text("\nWhat crossed the wire, unprotected:", "bold")
+        yield Text("\nWhat was said (what crossed the wire encrypted is shown as it was before):", "bold")
         yield from _messages(evidence.messages, all_bytes)
     if evidence.proof:
         yield Text("\nWhy the proof does not fit:", "bold")

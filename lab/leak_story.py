@@ -94,9 +94,10 @@ def _had(seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
     for one in seen:
         versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
+    without = "no proof, as mitmproxy hands none on" if seen[0].leak == INTERCEPTION.id else "no proof"
     for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
-        what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else "no proof"
+        what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
         yield "mallory has", f"the certificate of {subject}, {sort}; {what}; no key"
     if len(versions) > MAX_NAMES:
         yield "", f"and {len(versions) - MAX_NAMES} more"

@@ -20,6 +20,7 @@ from lab.events import (
     CaptureSearched,
     ClientAuthenticated,
     HandshakeSeen,
+    LoggedIn,
     MoneyMoved,
     PositionTaken,
     RunStarted,
@@ -34,7 +35,7 @@ from lab.pki import CUSTOMER
 from lab.plan import Plan
 from lab.run import ATTACKER, Run
 from lab.verdicts import door_verdicts, missing_verdicts
-from victim_server.schemes import Scheme
+from victim_server.schemes import Scheme, find_scheme
 
 WIDTH = 110
 OCTETS_A_LINE = 16
@@ -140,14 +141,25 @@ def _tell_position(position: PositionTaken) -> Lines:
 
 
 def _wire(run: Run, judgement: Judgement | None) -> Lines | None:
-    return _tell_wire(run) if captured(run) and run.first(BundleIssued) else None
+    seen = captured(run)
+    known = seen and run.first(BundleIssued) and (judgement or _login_at(run, seen.server))
+    return _tell_wire(run) if known else None
+
+
+def _login_at(run: Run, server: str) -> LoggedIn | None:
+    """Alice's login at a server, which tells what she takes it for."""
+    port = server.rpartition(":")[2]
+    return next((login for login in run.all(LoggedIn) if login.url.rpartition(":")[2] == port), None)
 
 
 def _tell_wire(run: Run) -> Lines:
     seen, issued = captured(run), run.first(BundleIssued)
     assert seen
     assert issued
-    yield Text(f"Alice logs in, TLS {seen.tls}: {seen.client} to {seen.server}. Her Certificate message is plaintext:")
+    login = _login_at(run, seen.server)
+    door = f" at `{login.scheme}`" if login else ""
+    yield Text(f"Alice logs in{door}, TLS {seen.tls}: {seen.client} to {seen.server}.")
+    yield Text("Her Certificate message is plaintext:")
     yield _dump(certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
     yield Text("Then her proof, made with the private key over this one handshake:")
     yield _dump(proof_fields(bytes.fromhex(seen.proof or "")))
@@ -323,14 +335,16 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
 
 
 def verdict_table(judgement: Judgement) -> Table:
-    """The moves by the schemes; and by the leaks, where there were several."""
+    """The moves by the schemes; and by the leaks and the versions, where there were several."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    several = len({verdict.leak for verdict in judgement.verdicts}) > 1
-    for heading in (*(["leak"] if several else []), "scheme", "move", "expected", "outcome", "evidence"):
+    leaks = len({verdict.leak for verdict in judgement.verdicts}) > 1
+    versions = len({verdict.tls for verdict in judgement.verdicts}) > 1
+    where = [heading for heading, several in (("leak", leaks), ("TLS", versions)) if several]
+    for heading in (*where, "scheme", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
         row = verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict)
-        table.add_row(*([verdict.leak] if several else []), *row)
+        table.add_row(*([verdict.leak] if leaks else []), *([verdict.tls] if versions else []), *row)
     return table
 
 
@@ -351,14 +365,19 @@ def _answer(judgement: Judgement) -> str:
         odd = [f"{v.move} at {v.scheme}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
         return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
     opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
-    held = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
+    # Whom a server takes for mallory, it has refused as alice, but not for want of her key.
+    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
+    held = [v for v in refused if find_scheme(v.scheme).checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
+    said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
+    if not held:
+        return f"The certificate isn't a secret: {said}; no door was tried here that only alice's key keeps shut."
+    refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: the one that {crossed} opened "
-        f"{', '.join(sorted(opened)) or 'nothing here'}, and the {len(held)} refusals at "
-        f"{', '.join(sorted({v.scheme for v in held})) or 'none'} "
-        f"rest on the one thing that never {never}, alice's key, which must sign every handshake anew."
+        f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "
+        f"{', '.join(sorted({v.scheme for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
+        f"never {never}, alice's key, which must sign every handshake anew."
     )
 
 

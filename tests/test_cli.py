@@ -26,7 +26,22 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = certreplay("demo", "--runs", tmp_path, "--port", str(port))
     assert_bad_input(done, str(port), "in use")
-    assert done.stdout.count("Verdicts") == 0
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command: list[str | Path] = [Path(sys.executable).with_name("certreplay"), "demo", "--runs", tmp_path]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "certreplay: cannot write: No space left on device\n")
+
+
+def test_a_verdict_that_the_run_does_not_have(tmp_path: Path) -> None:
+    assert certreplay("demo", "--runs", tmp_path).returncode == 0
+    (run,) = tmp_path.iterdir()
+    done = certreplay("explain", run, "--move", "no-certificate", "--scheme", "mtls")
+    assert_bad_input(done, "no-certificate at mtls", "omit-proof, replay-proof, foreign-key at mtls in 1.2")
 
 
 def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:

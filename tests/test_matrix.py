@@ -17,6 +17,7 @@ from lab.plan import PlanError, full_matrix
 from lab.reasons import proof_reason
 from lab.run import Run, open_run
 from lab.verdicts import judge
+from programs import certreplay
 from victim_server.schemes import SCHEMES, VERSIONS, find_scheme
 
 ROUNDS = 2
@@ -170,3 +171,19 @@ def test_what_is_expected_follows_from_the_schemes_own_fault() -> None:
 
 def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
     assert docs.FILE.read_text() == docs.text(), "docs/matrix.md is stale: python -m lab.docs"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "move", "closing"),
+    [
+        ("certificate-only", "omit-proof", "opened certificate-only; no door was tried"),
+        ("mtls", "omit-proof", "opened nothing here, and the 2 refusals at mtls rest on"),
+        ("mtls", "own-leaf-first", "opened nothing here; no door was tried"),
+    ],
+)
+def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, scheme: str, move: str, closing: str) -> None:
+    assert certreplay("matrix", "--scheme", scheme, "--move", move, "--runs", tmp_path).returncode == 0
+    (run,) = tmp_path.iterdir()
+    told = certreplay("story", run).stdout
+    assert closing in " ".join(told.split())
+    assert f"1.3   {scheme}" in told
