@@ -53,7 +53,7 @@ async def _collect_in_a_shop(arguments: argparse.Namespace, haul: Haul, reporter
 
 async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
     forwards = [forward(text) for text in arguments.forward]
-    await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder)
+    await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder, arguments.visits)
 
 
 async def _collect_on_network(guard: Guard, arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
@@ -107,6 +107,8 @@ def parser() -> ArgumentParser:
             ways.add_argument("--arp", action="store_true", help=tell)
             leak.add_argument("--client", action="append", metavar="HOST", help="with --arp; may be repeated")
             leak.add_argument("--server", metavar="HOST", help="with --arp")
+            tell = "on loopback, wait for so many connections to each; otherwise until nobody comes any more"
+            leak.add_argument("--visits", type=int, metavar="N", help=tell)
         if leak_id == LIVE_RELAY.id:
             leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
         if leak_id == ROGUE_SERVER.id:

@@ -54,8 +54,11 @@ Visits = Counter[tuple[str, str]]
 """How often clients, by address, come to servers, by address and port."""
 
 
-async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path) -> None:
-    """Answers in the servers' place until there is something for every door and nobody comes any more.
+async def intercept_on_loopback(
+    forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path, visits: int | None = None
+) -> None:
+    """Answers in the servers' place until there is something for every door and each has had so many `visits`; where
+    that is not known, until nobody comes any more.
 
     AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
     """
@@ -79,7 +82,8 @@ async def intercept_on_loopback(forwards: Sequence[Forward], haul: Haul, reporte
                 places = zip(before.forwards, beyond.forwards, strict=True)
                 detail = (f"{host_port(near.listen)} in the place of {host_port(far.target)}" for near, far in places)
                 reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-                await _listen(_BetweenRelays(mitmproxy, before, beyond), haul, reporter)
+                awaited = Visits({(near.listen[0], host_port(near.listen)): visits or 0 for near in before.forwards})
+                await _listen(_BetweenRelays(mitmproxy, before, beyond), haul, reporter, +awaited)
         finally:
             await before.close()
             await beyond.close()
@@ -241,8 +245,8 @@ def _plain(error: str) -> str:
 class Mitmproxy:
     """A running mitmdump with our addon."""
 
-    def __init__(self, process: asyncio.subprocess.Process, version: str) -> None:
-        self.version = version
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.version = ""
         self._process = process
         self._words: list[str] = []
         assert process.stderr
@@ -304,7 +308,7 @@ async def running_mitmproxy(
             preexec_fn=prepare,
             env={"PATH": os.environ.get("PATH", ""), "HOME": folder, "PYTHONUNBUFFERED": "1"},
         )
-        it = Mitmproxy(process, await _version(program))
+        it = Mitmproxy(process)
         try:
             try:
                 async with asyncio.timeout(START_SECONDS):
@@ -314,6 +318,7 @@ async def running_mitmproxy(
                 raise AttackerError(f"{program} did not start within {START_SECONDS:g} s") from None
             if told is None:
                 raise AttackerError(f"{program} ended: {it.last_words()}")
+            it.version = str(told.get("version", ""))
             yield it
         finally:
             await it.stop()
@@ -326,11 +331,3 @@ def find_program() -> str:
     if not found:
         raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
     return found
-
-
-async def _version(program: str) -> str:
-    """As in `Mitmproxy: 11.0.2`."""
-    process = await asyncio.create_subprocess_exec(program, "--version", stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    first = output.decode("utf-8", "replace").partition("\n")[0]
-    return first.rpartition(" ")[2].strip()

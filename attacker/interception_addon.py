@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from mitmproxy import connection, ctx, tls
+from mitmproxy import connection, ctx, tls, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import server_hooks
 
@@ -31,7 +31,7 @@ def server_connect(data: server_hooks.ServerConnectionHookData) -> None:
 def running() -> None:
     """mitmproxy listens."""
     threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
-    _tell("running")
+    _tell("running", version=version.VERSION)
 
 
 def tls_established_client(data: tls.TlsData) -> None:

@@ -72,9 +72,11 @@ class LiveLink:
         self._receive()
 
     def _go_on(self) -> None:
-        self._hand_on(_AT_A_TIME)
-        if self._waiting:
-            self._loop.call_soon(self._go_on)
+        try:
+            self._hand_on(_AT_A_TIME)
+        finally:  # what went wrong with one packet is no reason to look at no more
+            if self._waiting:
+                self._loop.call_soon(self._go_on)
 
     def _hand_on(self, count: int) -> None:
         for _ in range(min(count, len(self._waiting))):

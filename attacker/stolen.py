@@ -13,6 +13,8 @@ from lab.events import CertificateCaptured, Reporter
 from lab.tls.messages import CertificateVerify, serialize
 
 FOLDER = "stolen"
+MAX_NAME = 64
+"""RFC 5280 appendix A.1 has no longer common names, and a file system may not have room for them."""
 MAX_SIGHTS = 10_000
 
 
@@ -86,6 +88,7 @@ class Stolen:
         ValueError if it is none.
         """
         name = re.sub(r"[^A-Za-z0-9._-]", "_", common_name(certificate)) or "certificate"
+        name = name[:MAX_NAME]
         pem = read_certificate(certificate).public_bytes(Encoding.PEM)
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in _names(self._folder, name):

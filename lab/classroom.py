@@ -150,7 +150,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
 
 def _look_inside(folders: Folders, log: EventLog) -> None:
     """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
-    key_logs = [folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)]
+    key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
     for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
         log.report(handshake)
 

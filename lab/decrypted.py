@@ -5,7 +5,8 @@ side's handshake traffic secret (SSLKEYLOGFILE format; RFC 8446 section 7).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +29,15 @@ _SECRETS = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET": True, "SERVER_HANDSHAKE_TRAFFIC_S
 
 Secrets = dict[bytes, dict[bool, bytes]]
 """By client random, the handshake traffic secrets of the client (True) and of the server (False)."""
+KeyLogs = Mapping[str, Path]
+"""The files by the parts that wrote them."""
 
 
-def decrypted_handshakes(capture: Path, key_logs: Iterable[Path]) -> list[HandshakeDecrypted]:
+def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecrypted]:
     """Every handshake in a capture file, in the order of their beginnings. CaptureFileError where it cannot be read."""
-    secrets = read_key_logs(key_logs)
+    by_part = {part: read_key_log(path) for part, path in key_logs.items()}
+    whose = {random: part for part, secrets in by_part.items() for random in secrets}
+    secrets = {random: of for one in by_part.values() for random, of in one.items()}
     talks: dict[frozenset[Endpoint], _Talk] = {}
     done: list[_Talk] = []
     for packet in read_packets(capture):
@@ -48,16 +53,16 @@ def decrypted_handshakes(capture: Path, key_logs: Iterable[Path]) -> list[Handsh
             from_client = seen.source == talks[ends].client
             sequence = (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS
             talks[ends].feed(from_client, sequence, seen.payload)
-    return [talk.told() for talk in (*done, *talks.values()) if talk.messages]
+    return [talk.told(whose) for talk in (*done, *talks.values()) if talk.messages]
 
 
-def read_key_logs(paths: Iterable[Path]) -> Secrets:
-    """What TLS 1.3's handshakes were protected with; files that are not there say nothing."""
+def read_key_log(path: Path) -> Secrets:
+    """What TLS 1.3's handshakes were protected with; a file that is not there says nothing, nor does half a line."""
     secrets: Secrets = defaultdict(dict)
-    for path in paths:
-        for line in path.read_text().splitlines() if path.exists() else ():
-            label, *values = line.split(" ")
-            if label in _SECRETS and len(values) == 2:
+    for line in path.read_text().splitlines() if path.exists() else ():
+        label, *values = line.split(" ")
+        if label in _SECRETS and len(values) == 2:
+            with suppress(ValueError):
                 secrets[bytes.fromhex(values[0])][_SECRETS[label]] = bytes.fromhex(values[1])
     return secrets
 
@@ -94,13 +99,14 @@ class _Talk:
         except (Abort, StreamBroken):
             side.opaque = True
 
-    def told(self) -> HandshakeDecrypted:
-        """As an event."""
+    def told(self, whose: Mapping[bytes, str]) -> HandshakeDecrypted:
+        """As an event; `whose` has the parts that logged keys, by client random."""
         return HandshakeDecrypted(
             client=str(self.client),
             server=str(self.server),
             tls=version_name(self._version),
             messages=tuple(self.messages),
+            of=whose.get(self._random, ""),
         )
 
     def _on_record(self, from_client: bool, side: _Side, record: Record) -> None:
@@ -124,9 +130,9 @@ class _Talk:
         match message:
             case ClientHello():
                 self._random = message.random
-            case ServerHello() if not is_retry(message):
-                if ext.selected_version(message.extensions) == TLS13:
-                    self._version = TLS13
+            case ServerHello() if ext.selected_version(message.extensions) == TLS13:
+                self._version = TLS13
+                if not is_retry(message):
                     self._look_inside(message)
             case Finished() if self._version == TLS13:
                 side.opaque = True  # what follows is under other keys

@@ -140,7 +140,7 @@ class _Lab:
         """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
         folders = self.setting.folders
         capture = folders.part(ATTACKER) / interception.CAPTURE_FILE
-        key_logs = [folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)]
+        key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)}
         for handshake in decrypted_handshakes(capture, key_logs):
             log.report(handshake)
 

@@ -274,13 +274,14 @@ class HandshakeDecrypted:
     """The lab looked into a handshake with the victims' session keys, which the attacker doesn't have.
 
     `messages` are the sender and the name of each handshake message and alert, in the order in which they crossed the
-    wire.
+    wire. `of` is the part that logged the keys, empty where none did: in TLS 1.2 they are no use before the end.
     """
 
     client: str
     server: str
     tls: str
     messages: tuple[tuple[str, str], ...]
+    of: str = ""
 
 
 @dataclass(frozen=True)

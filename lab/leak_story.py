@@ -22,7 +22,7 @@ from lab.events import (
 from lab.lines import Lines, facts
 from lab.pki import CUSTOMER
 from lab.relayed import tell_relays
-from lab.run import Run
+from lab.run import CARELESS_CLIENT, Run
 from lab.verdicts import door_verdicts, missing_verdicts
 from victim_server.schemes import Scheme
 
@@ -42,7 +42,7 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
     yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
     taken = [one for one in docket.run.all(PositionTaken) if one.kind == leak.id]
     logins = _logins(docket.run, seen) if leak == ROGUE_SERVER else ()
-    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(seen))
+    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(docket.run, seen))
     if leak == INTERCEPTION:
         yield Text("What its clients said, in order (the lab looks inside with the session keys that they logged):")
         yield facts(*_in_order(docket.run))
@@ -59,10 +59,15 @@ def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: li
 
 def _in_order(run: Run) -> Iterator[tuple[str, Text]]:
     """Each way in which a handshake went, once."""
-    ways = dict.fromkeys((one.tls, one.messages, any(alerts_of_client(one))) for one in run.all(HandshakeDecrypted))
-    for tls, messages, broken_off in sorted(ways, key=lambda way: (way[0], not way[2])):
+    ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in run.all(HandshakeDecrypted))
+    for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
-        yield f"{'verifies' if broken_off else 'does not verify'}, TLS {tls}", Text("; ".join(parts))
+        yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", Text("; ".join(parts))
+
+
+def _verifies(one: HandshakeDecrypted) -> bool:
+    """By the part that it is; where no keys tell, by whether it broke off, as only who verifies does."""
+    return one.of != CARELESS_CLIENT if one.of else any(alerts_of_client(one))
 
 
 def _sender(message: tuple[str, str]) -> str:
@@ -89,8 +94,10 @@ def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, st
         yield "alice sees", f"{url}: its certificate is right, and she is logged in (TLS {' and '.join(versions)})"
 
 
-def _had(seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Each certificate once, and what came with it."""
+def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
+    """Each certificate once, and what came with it; what lies in the attacker's folders tells of keys."""
+    stolen = (path.read_bytes() for path in run.folders.path.glob("*/stolen/*"))
+    key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
     versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
     for one in seen:
         versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
@@ -98,7 +105,7 @@ def _had(seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
         what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
-        yield "mallory has", f"the certificate of {subject}, {sort}; {what}; no key"
+        yield "mallory has", f"the certificate of {subject}, {sort}; {what}; {key}"
     if len(versions) > MAX_NAMES:
         yield "", f"and {len(versions) - MAX_NAMES} more"
 

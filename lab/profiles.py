@@ -126,8 +126,8 @@ def lines(found: list[Profile]) -> Iterator[ConsoleRenderable]:
         rows = [(name.kind, printable(name.value)) for name in profile.identifies]
         rows += [("certificate", sha256) for sha256 in profile.certificates]
         if profile.linked_by:
-            linked = f"{len(profile.certificates)} certificates have {' and '.join(map(printable, profile.linked_by))}"
-            rows.append(("same person", linked))
+            by = " and ".join(map(printable, profile.linked_by))
+            rows.append(("same person", f"{len(profile.certificates)} certificates are linked by {by}"))
         rows.append(("all in all", profile.summary))
         yield Padding(facts(*rows), (0, 0, 0, 2))
         yield Padding(_timeline(profile, files), (0, 0, 1, 2))
@@ -142,7 +142,7 @@ def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
     for one in profile.sightings:
         server = f"{printable(one.server_name)} ({one.server})" if one.server_name else one.server
         number = str(files.index(one.file) + 1)
-        table.add_row(_short(one.time), one.client, server, one.tls, number)
+        table.add_row(*map(Text, (_short(one.time), one.client, server, one.tls, number)))
     return table
 
 

@@ -21,6 +21,8 @@ SERVERS_KEY = "the server's private key"
 CLIENTS_SHARE = "the private half of the client's key share"
 SERVERS_SHARE = "the private half of the server's key share"
 ITS_OWN_CHOICE = ""
+TRANSPORTING = ("mtls", "pinned-mtls")
+"""The schemes whose gateways run OpenSSL, which does RSA key transport if it is told to."""
 
 _EXTENSIONS = {value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)}
 _SHARE, _EXTENDED = _EXTENSIONS[ext.KEY_SHARE], _EXTENSIONS[ext.EXTENDED_MASTER_SECRET]
@@ -198,7 +200,8 @@ def missing_relays(run: Run, scheme: Scheme, version: str) -> list[str]:
         return []
     door = f"{scheme.id}, TLS {version}"
     found = [event for event, at in _relayed(run) if (at, event.tls) == (scheme, version)]
-    if not found:
+    due = {"ECDHE", "RSA"} if version == "1.2" and scheme.id in TRANSPORTING else {"ECDHE"}
+    if not due <= {event.key_exchange for event in found}:
         troubles = [trouble.what for trouble in run.all(Trouble)]
         return [f"relay to {door}: no proof was relayed" + (f": {troubles[-1]}" if troubles else "")]
     if any(not _word(run, event, scheme)[0] for event in found):

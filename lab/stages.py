@@ -8,10 +8,11 @@ from attacker.ports import HOST
 from attacker.tries import TRANSFER
 from lab.pki import Issued
 from lab.plan import Plan
+from lab.relays import TRANSPORTING
 from lab.run import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER, Folders
 from lab.supervisor import Part
 from victim_server import access_log
-from victim_server.schemes import find_scheme
+from victim_server.schemes import VERSIONS, find_scheme
 
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
@@ -20,8 +21,6 @@ SHOP_LOGINS = ("shop", "shop, self-signed")
 
 RSA_TRANSPORT = "kRSA+AESGCM"
 """RSA key transport, in OpenSSL's notation for cipher suites."""
-TRANSPORTING = ("mtls", "pinned-mtls")
-"""The schemes whose gateways run OpenSSL, which does RSA key transport if it is told to."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ def interception(setting: Setting) -> Stage:
         _passing_client(setting, VICTIM_CLIENT, ports),
         _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
     )
-    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards), clients)
+    visits = f"--visits={len(clients) * len(VERSIONS)}"
+    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards, visits), clients)
 
 
 def live_relay(setting: Setting) -> Stage:

@@ -12,6 +12,7 @@ from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.docket import Docket, Word, captured, has_seen_tls13
 from lab.events import (
+    CaptureSearched,
     CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
@@ -54,6 +55,8 @@ def missing(docket: Docket) -> list[str]:
             lacking.append(f"no client certificate was {what}{_because(failures)}")
     if WIRE.id in docket.plan.leaks and not has_seen_tls13(docket.run):
         lacking.append("alice's login over TLS 1.3 was not seen")
+    if WIRE.id in docket.plan.leaks:
+        lacking += _missing_search(docket.run)
     listening = {scheme.id for scheme in docket.schemes.values()}
     if not listening:
         lacking.append("no gateway is listening")
@@ -67,6 +70,16 @@ def missing(docket: Docket) -> list[str]:
         elif listening:
             lacking.append(f"the gateway of {scheme.id} is not listening")
     return lacking
+
+
+def _missing_search(run: Run) -> list[str]:
+    """What keeps the search of the capture from saying that alice's key never was on the wire."""
+    searched = run.first(CaptureSearched)
+    if not searched:
+        return ["the capture was not searched for alice's key"]
+    if not searched.certificate_at:
+        return ["the search of the capture does not even find alice's certificate, which was there"]
+    return [f"alice's key was on the wire: {'; '.join(searched.key_at)}"] if searched.key_at else []
 
 
 def _failures_elsewhere(docket: Docket) -> list[str]:

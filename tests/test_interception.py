@@ -190,7 +190,7 @@ def test_the_lab_reads_the_same_order_as_tshark(interceptor: Interceptor, tmp_pa
     for version in VERSIONS:
         call_with_curl(interceptor, version, key_log, "-k")
         call_with_curl(interceptor, version, key_log)
-    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, [key_log])[-4:]
+    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, {"curl": key_log})[-4:]
     assert [(one.tls, certificate_was_sent(one)) for one in told] == [
         ("1.2", True),
         ("1.2", False),
@@ -227,7 +227,7 @@ def test_a_report_names_the_connection_as_the_capture_has_it(interceptor: Interc
     before = len(list(interceptor.events().all(Intercepted)))
     call_with_curl(interceptor, "1.3", tmp_path / "keys.log", "-k")
     seen = interceptor.seen(before + 1)[-1]
-    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, [tmp_path / "keys.log"])[-1]
+    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, {"curl": tmp_path / "keys.log"})[-1]
     assert (seen.client, seen.server) == (told.client, told.server)
     assert seen.server == f"127.0.0.1:{interceptor.port}"
 
@@ -237,7 +237,7 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
     call_with_curl(interceptor, "1.2", tmp_path / "keys.log", "-k")
     went_on = list(interceptor.events().all(WentOn))[before:]
     assert {one.server for one in went_on} == {f"127.0.0.1:{interceptor.victims.port('mtls')}"}
-    told = decrypted_handshakes(interceptor.folder / interception.ONWARD_FILE, [])
+    told = decrypted_handshakes(interceptor.folder / interception.ONWARD_FILE, {})
     assert {one.local for one in went_on} <= {one.client for one in told}
     said = messages(interceptor, tmp_path / "none", interception.ONWARD_FILE)[-1]
     assert said.index("server 13") < said.index("client 11"), "asked for a certificate, mitmproxy sends an empty one"

@@ -1,10 +1,10 @@
 """The claims, and for each the query on a run that settles it."""
 
 from attacker.leaks import DATABASE, INTERCEPTION, ROGUE_SERVER, WIRE
-from attacker.replay import ACCEPTED
+from attacker.replay import ACCEPTED, REFUSED
 from lab.claims.claim import Claim, Settled, Verdict, numbers
 from lab.claims.record import Found, Record, Tried
-from lab.decrypted import alerts_of_client, certificate_was_sent
+from lab.decrypted import certificate_was_sent
 from lab.events import (
     CaptureSearched,
     CertificateCaptured,
@@ -17,7 +17,7 @@ from lab.events import (
 )
 from lab.pki import CUSTOMER
 from lab.relays import relays
-from lab.run import VICTIM_CLIENT
+from lab.run import CARELESS_CLIENT, VICTIM_CLIENT
 
 QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
 
@@ -58,6 +58,11 @@ def _count(tried: list[Tried]) -> str:
     return f"{len(_accepted(tried))} of {len(tried)} attempts got in"
 
 
+def _found_something(searched: CaptureSearched) -> bool:
+    """A search that did not find what is there says nothing of what it did not find."""
+    return bool(searched.certificate_at)
+
+
 def _listened(record: Record) -> bool:
     """Whether anybody was on the wire: where nobody was, that nothing was read says nothing."""
     return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
@@ -88,7 +93,7 @@ def server_tls_protects(record: Record) -> Settled | None:
 
 def checking_adds_nothing(record: Record) -> Settled | None:
     checked, unchecked = _at(record, _CHECKING, leak=WIRE.id), _at(record, _BLIND, leak=WIRE.id)
-    searched = record.all(CaptureSearched)
+    searched = record.all(CaptureSearched, _found_something)
     controls = [control for scheme in _CHECKING for control in record.controls(scheme)]
     if not (checked and unchecked and searched and controls):
         return None
@@ -112,9 +117,12 @@ def only_the_issuer_is_fooled(record: Record) -> Settled | None:
     fooled, issuer = _accepted(others), _accepted(pinned)
     if not fooled:
         return Settled(Verdict.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
+    if not issuer:
+        because = "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued did not"
+        return Settled(Verdict.FAILS, because, numbers(fooled, pinned))
     because = (
-        "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued and alone takes "
-        f"fooled nobody but the bank ({_count(pinned)} there)"
+        "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
+        f"at the door that takes no other ({_count(pinned)} there)"
     )
     condition = "the certificate is worth something at its issuer's only; and its issuer is whom it should not fool"
     return Settled(Verdict.CONDITIONAL, because, numbers(fooled, issuer), condition)
@@ -169,7 +177,7 @@ def database_is_a_liability(record: Record) -> Settled | None:
 def tls13_encrypts(record: Record) -> Settled | None:
     logins = _logins(record, tls="1.3")
     handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
-    searched = record.all(CaptureSearched)
+    searched = record.all(CaptureSearched, _found_something)
     if not (logins and handshakes and searched):
         return None
     places = {f"{one.event.client} to {one.event.server}" for one in handshakes}
@@ -183,8 +191,8 @@ def tls13_encrypts(record: Record) -> Settled | None:
 
 def tls13_is_unauthenticated(record: Record) -> Settled | None:
     seen = record.all(HandshakeDecrypted, lambda one: one.tls == "1.3" and _server_comes_first(one))
-    careful = [one for one in seen if any(alerts_of_client(one.event))]
-    careless = [one for one in seen if one not in careful]
+    careless = [one for one in seen if one.event.of == CARELESS_CLIENT]
+    careful = [one for one in seen if one.event.of not in ("", CARELESS_CLIENT)]
     got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
     if not (careful and careless):
         return None
@@ -220,7 +228,11 @@ def tls13_makes_it_irrelevant(record: Record) -> Settled | None:
 
 def proof_can_be_passed_on(record: Record) -> Settled | None:
     events = {id(found.event): found for found in record.all(ProofRelayed)}
-    relayed = [(events[id(relay.event)], relay) for relay in relays(record.run) if relay.scheme.id in _CHECKING]
+    relayed = [
+        (events[id(relay.event)], relay)
+        for relay in relays(record.run)
+        if relay.scheme.id in _CHECKING and relay.outcome in (ACCEPTED, REFUSED)
+    ]
     if not relayed:
         return None
     got_in = [found for found, relay in relayed if relay.outcome == ACCEPTED]
@@ -228,8 +240,9 @@ def proof_can_be_passed_on(record: Record) -> Settled | None:
     takes = dict.fromkeys(taken for _, relay in relayed for taken in relay.takes)
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
-        f"in where proofs are checked, though {same_keys} times both connections had the very same keys"
+        "in where proofs are checked"
     )
+    because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
     because += f"; to make the two transcripts the same would have taken {', '.join(takes)}" if takes else ""
     evidence = numbers(got_in or [found for found, _ in relayed])
     return Settled(Verdict.HOLDS if got_in else Verdict.FAILS, because, evidence)
