@@ -221,13 +221,15 @@ def lines(bundle: Bundle, what: Crossed | None) -> Iterator[ConsoleRenderable]:
     rows += [("private key", Text(part, "bold")) for part in key_parts(bundle.key)]
     yield Padding(facts(*rows), (0, 0, 0, 2))
     if not what:
+        yield Text("\nNo capture was looked into: --capture takes a capture file or a run's directory.")
         return
     yield Text(f"\nOn the wire, in {what.capture}", "bold")
     if what.why_not:
         yield Padding(Text(f"This certificate is nowhere in there, so nothing follows: {what.why_not}"), (0, 0, 0, 2))
     else:
         yield Padding(_on_the_wire(what), (0, 0, 0, 2))
-        yield Padding(Text(f"First from {what.first}. {_look(what)}"), (0, 0, 0, 2))
+        first = f"First from {what.first}; the parts are those of this certificate."
+        yield Padding(Text(f"{first} {_look(what)}"), (0, 0, 0, 2))
     if what.key_at:
         yield Text(f"\nFINDING: the private key is on the wire: {'; '.join(what.key_at)}", "bold yellow")
     elif not what.why_not:
