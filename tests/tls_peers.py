@@ -1,7 +1,9 @@
 """TLS peers that we did not write, and a way to let two engines talk without a network."""
 
+import _ssl
 import asyncio
 import contextlib
+import ctypes
 import os
 import socket
 import ssl
@@ -29,6 +31,9 @@ NAME = "bank.example"
 GNUTLS_ONLY_12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 GNUTLS_ONLY_13 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 PATIENCE_SECONDS = 20
+
+_SET_GROUPS_LIST = 92
+"""OpenSSL's SSL_CTRL_SET_GROUPS_LIST (SSL_CTX_set1_groups_list(3))."""
 
 Identities = Callable[[str, KeyType], pki.Identity]
 """Servers and clients by their role and kind of key."""
@@ -162,13 +167,25 @@ def openssl_context(
     if ciphers:
         context.set_ciphers(ciphers)
     if group:
-        context.set_ecdh_curve(group)
+        _only_group(context, group)
     if identity:
         with tempfile.NamedTemporaryFile() as file:
             file.write(identity.bundle_pem())
             file.flush()
             context.load_cert_chain(file.name)
     return context
+
+
+def _only_group(context: ssl.SSLContext, group: str) -> None:
+    """Restricts a context to one group. The first releases of CPython 3.11 (3.11.2 of Debian 12 among them) know no
+    X25519 here, though the OpenSSL beneath them does, and is then told itself."""
+    try:
+        context.set_ecdh_curve(group)
+    except ssl.SSLError:
+        told = ctypes.CDLL(_ssl.__file__).SSL_CTX_ctrl
+        told.argtypes, told.restype = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p), ctypes.c_long
+        inner = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)  # PySSLContext begins with its SSL_CTX
+        assert told(inner, _SET_GROUPS_LIST, 0, group.encode()) == 1
 
 
 @dataclass(frozen=True)
