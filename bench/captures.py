@@ -6,12 +6,10 @@ those that were issued. Its rate leaves out what the command takes for a file wi
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -145,17 +143,11 @@ def _bounded(lengths: list[tuple[Forged, Reading]]) -> Aim:
 
 def _command(*command: str) -> tuple[float, float, str]:
     """Runs a command to its end: seconds, peak memory in MB, and what it printed."""
-    with tempfile.TemporaryFile() as output:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"{command[0]} ended with {process.returncode}")
-        output.seek(0)
-        kilobyte = 1024 if sys.platform == "linux" else 1
-        return seconds, used.ru_maxrss * kilobyte / _MB, output.read().decode()
+    measured = subprocess.run((sys.executable, "-m", "bench.measured", *command), capture_output=True, text=True)
+    told = json.loads(measured.stderr)
+    if told["status"]:
+        raise RuntimeError(f"{command[0]} ended with {told['status']}")
+    return told["seconds"], told["peak_octets"] / _MB, measured.stdout
 
 
 def _certreplay(file: Path) -> Reading:
