@@ -19,6 +19,7 @@ from attacker.haul import Haul, parse_door
 from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
 from attacker.live_relay import relay_live
 from attacker.moves import MOVES
+from attacker.privileges import give_up_privileges
 from attacker.relay import Forward
 from attacker.rogue_server import keep_a_shop
 from attacker.tries import Plan
@@ -64,6 +65,7 @@ async def _collect_on_network(guard: Guard, arguments: argparse.Namespace, haul:
     await interception.intercept_on_network(
         guard, arguments.client, arguments.server, ports, haul, reporter, arguments.folder
     )
+    give_up_privileges()  # what is left is TLS connections
 
 
 COLLECT: dict[str, Collect] = {

@@ -1,4 +1,4 @@
-"""What a child process does without: the attacker's capabilities are not for the programs that it starts."""
+"""Does without the attacker's capabilities: in programs that it starts, and in itself once it has left its place."""
 
 import ctypes
 import os

@@ -380,6 +380,15 @@ def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class
     assert fields["NoNewPrivs"] == "1"
 
 
+def test_the_interceptor_tries_its_moves_without_any_capability(intercepted: Class) -> None:
+    """Its guard, which is the container's first process, keeps what it heals with."""
+    _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -lE '^PPid:.1$' /proc/[0-9]*/status")
+    (interceptor,) = (path.split("/")[2] for path in found.split())
+    fields = intercepted.status("interceptor", interceptor)
+    for capabilities in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(fields[capabilities], 16) == 0
+
+
 def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) -> None:
     """Its clients are not there to come by, so that it goes on waiting for them, mitmproxy and all."""
     _, client = intercepted.address("careful-client")
