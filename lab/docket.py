@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from attacker.leaks import LEAKS, WIRE
 from attacker.moves import STOLEN_KEY
@@ -10,7 +10,6 @@ from attacker.replay import INCONCLUSIVE, REFUSED
 from lab.events import (
     BundleIssued,
     CertificateCaptured,
-    ClientAuthenticated,
     ClientRefused,
     GatewayListening,
     HandshakeSeen,
@@ -21,12 +20,11 @@ from lab.events import (
 from lab.pki import CUSTOMER
 from lab.plan import Plan, short_story
 from lab.run import Run
+from lab.words import Word, Words
 from victim_server.schemes import Scheme, find_scheme
 
 CLOCK_SLACK_MS = 5.0
 """How much the parts' clocks and their reports' times may be apart."""
-
-Word = ClientRefused | ClientAuthenticated
 
 
 class Docket:
@@ -38,10 +36,7 @@ class Docket:
         self.schemes = gateway_schemes(run)
         self._attempts: dict[tuple[str, str, str, str], list[MoveTried]] = defaultdict(list)
         self._words: dict[int, Word | None] = {}
-        words: dict[tuple[str, str], list[tuple[datetime, Word]]] = defaultdict(list)
-        for recorded in run.events:
-            if isinstance(recorded.event, Word):
-                words[recorded.event.scheme, recorded.event.peer].append((recorded.time, recorded.event))
+        words = Words(run)
         for recorded in run.events:
             tried = recorded.event
             scheme = self.schemes.get(_port(tried.server)) if isinstance(tried, MoveTried) else None
@@ -49,7 +44,7 @@ class Docket:
                 if tried.customer == CUSTOMER:
                     self._attempts[tried.leak, scheme.id, tried.tls, tried.move].append(tried)
                 began = recorded.time - timedelta(milliseconds=tried.milliseconds + CLOCK_SLACK_MS)
-                self._words[id(tried)] = _first_since(began, tried.tls, words[scheme.id, tried.local])
+                self._words[id(tried)] = words.first_since(began, scheme, tried.local, tried.tls)
 
     def attempts(self, leak: str, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
         """The attempts at a door to come in as alice, in order."""
@@ -102,11 +97,6 @@ def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
 def has_seen_tls13(run: Run) -> bool:
     """Whether the attacker has seen what TLS 1.3 shows of the same client."""
     return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
-
-
-def _first_since(began: datetime, version: str, words: list[tuple[datetime, Word]]) -> Word | None:
-    """The first of a peer's words that can be about an attempt: another connection may have had its port before."""
-    return next((word for time, word in words if time >= began and word.tls in ("", version)), None)
 
 
 def _port(address: str) -> int:

@@ -12,7 +12,6 @@ from lab.decrypted import alerts_of_client
 from lab.docket import Docket
 from lab.events import (
     CertificateCaptured,
-    ClientRefused,
     HandshakeDecrypted,
     LoggedIn,
     MoveTried,
@@ -24,6 +23,7 @@ from lab.pki import CUSTOMER
 from lab.relayed import tell_relays
 from lab.run import CARELESS_CLIENT, Run
 from lab.verdicts import door_verdicts, missing_verdicts
+from lab.words import Words, in_words
 from victim_server.schemes import Scheme
 
 MAX_NAMES = 10
@@ -76,13 +76,17 @@ def _sender(message: tuple[str, str]) -> str:
 
 def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
     """What became of it at each gateway, in mitmproxy's words and in the gateway's own."""
-    said = {refused.peer: refused.reason for refused in docket.run.all(ClientRefused)}
+    words = Words(docket.run)
     seen: set[str] = set()
-    for one in docket.run.all(WentOn):
+    for recorded in docket.run.events:
+        one = recorded.event
+        if not isinstance(one, WentOn):
+            continue
         scheme = docket.schemes.get(int(one.server.rpartition(":")[2]))
         if scheme and scheme.id not in seen:
             seen.add(scheme.id)
-            yield scheme.id, f"{one.reason or 'connected'}; the gateway says: {said.get(one.local, 'nothing')}"
+            said = in_words(words.nearest(recorded.time, scheme, one.local, one.tls)) or "nothing"
+            yield scheme.id, f"{one.reason or 'connected'}; the gateway says: {said}"
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from attacker.replay import ACCEPTED, NOT_APPLICABLE, REFUSED
-from lab.events import ClientAuthenticated, ClientRefused, GatewayListening, ProofRelayed, Trouble
+from lab.events import ClientRefused, GatewayListening, ProofRelayed, Trouble
 from lab.reasons import Messages, ProofReason, chain_in, held_against, version_number
 from lab.run import Run
 from lab.tls import extensions as ext
@@ -15,6 +15,7 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.checks import Check
 from lab.tls.messages import Certificate, Message
 from lab.tls.messages13 import Certificate13, parse
+from lab.words import Word, Words, in_words
 from victim_server.schemes import Scheme, find_scheme
 
 SERVERS_KEY = "the server's private key"
@@ -171,7 +172,7 @@ class RelayVerdict:
 
 def relays(run: Run) -> list[Relay]:
     """All proofs that were relayed in a run, in order; those at servers that are not the run's are left out."""
-    return [_relay(run, event, scheme) for event, scheme in _relayed(run)]
+    return [_relay(event, scheme, word) for event, scheme, word in _relayed(run)]
 
 
 def relay_verdicts(run: Run) -> tuple[RelayVerdict, ...]:
@@ -199,24 +200,27 @@ def missing_relays(run: Run, scheme: Scheme, version: str) -> list[str]:
     if not scheme.asks_in_tls:
         return []
     door = f"{scheme.id}, TLS {version}"
-    found = [event for event, at in _relayed(run) if (at, event.tls) == (scheme, version)]
+    found = [(event, word) for event, at, word in _relayed(run) if (at, event.tls) == (scheme, version)]
     due = {"ECDHE", "RSA"} if version == "1.2" and scheme.id in TRANSPORTING else {"ECDHE"}
-    if not due <= {event.key_exchange for event in found}:
+    if not due <= {event.key_exchange for event, _ in found}:
         troubles = [trouble.what for trouble in run.all(Trouble)]
         return [f"relay to {door}: no proof was relayed" + (f": {troubles[-1]}" if troubles else "")]
-    if any(not _word(run, event, scheme)[0] for event in found):
+    if not all(word for _, word in found):
         return [f"relay to {door}: the gateway has not said what it did"]
     return []
 
 
-def _relayed(run: Run) -> Iterator[tuple[ProofRelayed, Scheme]]:
+def _relayed(run: Run) -> Iterator[tuple[ProofRelayed, Scheme, Word | None]]:
+    """Each with the scheme that it was tried at, and the gateway's own word on it."""
     schemes = {gateway.port: find_scheme(gateway.scheme) for gateway in run.all(GatewayListening)}
-    for event in run.all(ProofRelayed):
-        if scheme := schemes.get(int(event.server.rpartition(":")[2])):
-            yield event, scheme
+    words = Words(run)
+    for recorded in run.events:
+        event = recorded.event
+        if isinstance(event, ProofRelayed) and (scheme := schemes.get(int(event.server.rpartition(":")[2]))):
+            yield event, scheme, words.nearest(recorded.time, scheme, event.local, event.tls)
 
 
-def _relay(run: Run, event: ProofRelayed, scheme: Scheme) -> Relay:
+def _relay(event: ProofRelayed, scheme: Scheme, word: Word | None) -> Relay:
     version = version_number(event.tls)
     signed, checked = ([bytes.fromhex(raw) for raw in raws] for raws in (event.signed, event.checked))
     alike, mismatches = _compare(signed, checked, event)
@@ -225,24 +229,12 @@ def _relay(run: Run, event: ProofRelayed, scheme: Scheme) -> Relay:
     held = held_against(
         key, bytes.fromhex(event.proof), (_unattributed(signed), version), (_unattributed(checked), version)
     )
-    word, alert = _word(run, event, scheme)
-    return Relay(event, scheme, word, alert, alike, mismatches, held)
+    alert = word.alert if isinstance(word, ClientRefused) else None
+    return Relay(event, scheme, in_words(word), alert, alike, mismatches, held)
 
 
 def _unattributed(raws: list[bytes]) -> Messages:
     return [("", raw) for raw in raws]
-
-
-def _word(run: Run, event: ProofRelayed, scheme: Scheme) -> tuple[str, int | None]:
-    """The gateway's own report of the relay's connection, the last one from its port in its version."""
-    word, alert = "", None
-    for one in run.all(ClientRefused):
-        if (one.scheme, one.peer, one.tls) == (scheme.id, event.local, event.tls):
-            word, alert = one.reason, one.alert
-    for took in run.all(ClientAuthenticated):
-        if (took.scheme, took.peer, took.tls) == (scheme.id, event.local, event.tls):
-            word = f"took the client for {took.subject}; proof: {took.proof}"
-    return word, alert
 
 
 def _compare(

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from attacker.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from attacker.moves import MOVES, STOLEN_KEY, Move
 from attacker.replay import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
-from lab.docket import Docket, Word, captured, has_seen_tls13
+from lab.docket import Docket, captured, has_seen_tls13
 from lab.events import (
     CaptureSearched,
     CertificateCaptured,
-    ClientAuthenticated,
     ClientRefused,
     LoggedIn,
     LoginFailed,
@@ -28,6 +27,7 @@ from lab.reasons import ProofReason, presented, proof_reason
 from lab.relays import missing_relays, relay_verdicts
 from lab.run import Run
 from lab.tls.alerts import alert_name
+from lab.words import in_words
 from victim_server.schemes import Scheme
 
 
@@ -200,7 +200,7 @@ def _evidence(docket: Docket, tried: MoveTried, expected: Expectation, attempts:
         alert=alert,
         alert_seen_by=seen_by,
         http=None if tried.status is None else HttpAnswer(tried.status, tried.body),
-        reason=_in_words(docket.word(tried)) or tried.error or "",
+        reason=in_words(docket.word(tried)) or tried.error or "",
         ms=tried.milliseconds,
         stolen=tried.stolen,
         messages=tuple(Sent(*step) for step in tried.steps),
@@ -224,16 +224,6 @@ def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
     shown = presented(tried)
     seen = max(sights, key=lambda seen: (seen.sha256 in shown, seen.tls == tried.tls), default=None)
     return proof_reason(seen, tried) if seen else None
-
-
-def _in_words(word: Word | None) -> str:
-    match word:
-        case ClientRefused(reason=reason):
-            return reason
-        case ClientAuthenticated(subject=subject, proof=proof):
-            return f"took the client for {subject}; proof: {proof}"
-        case _:
-            return ""
 
 
 def _is_of(seen: CertificateCaptured, tried: MoveTried) -> bool:
