@@ -7,7 +7,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/certreplay
 # The packages are empty while dependencies are installed, so that a change of code doesn't install them anew.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN python3 -m venv /opt/venv && mkdir -p lab/claims lab/tls attacker victim_client victim_server
+RUN python3 -m venv /opt/venv && mkdir -p lab attacker victim_client victim_server
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
@@ -16,24 +16,31 @@ RUN touch /etc/certreplay-lab \
 
 FROM base AS victim-client
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-client]'
-COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/__init__.py lab/process.py lab/
 COPY lab/tls lab/tls
+COPY lab/catalogue lab/catalogue
+COPY lab/events lab/events
 COPY victim_client victim_client
 RUN python -m compileall -q .
 USER lab
 
 FROM base AS victim-server
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-server]'
-COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/__init__.py lab/process.py lab/
 COPY lab/tls lab/tls
+COPY lab/catalogue lab/catalogue
+COPY lab/events lab/events
 COPY victim_server victim_server
 RUN python -m compileall -q .
 USER lab
 
 FROM base AS rogue-server
 RUN pip install --no-cache-dir -q -c constraints.txt -e '.[attacker]'
-COPY lab/__init__.py lab/events.py lab/parts.py lab/
+COPY lab/__init__.py lab/process.py lab/ports.py lab/
 COPY lab/tls lab/tls
+COPY lab/capture lab/capture
+COPY lab/catalogue lab/catalogue
+COPY lab/events lab/events
 COPY attacker attacker
 RUN python -m compileall -q .
 USER lab

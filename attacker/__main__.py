@@ -12,20 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attacker import files, interception
+from attacker.attempts import Plan
 from attacker.errors import AttackerError
-from attacker.guard import Guard, stand_guard
 from attacker.haul import Haul, parse_door
-from attacker.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
-from attacker.live_relay import relay_live
-from attacker.moves import MOVES
-from attacker.privileges import give_up_privileges
-from attacker.relay import Forward
-from attacker.rogue_server import keep_a_shop
-from attacker.tries import Plan
-from attacker.wire import arp, as_seen, relay
-from lab.events import EventLog, LeakSought, PartStopped, Reporter, Trouble
-from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
+from attacker.leak import files, interception
+from attacker.leak.live_relay import relay_live
+from attacker.leak.rogue_server import keep_a_shop
+from attacker.leak.wire import arp, as_seen, relay
+from attacker.position.capabilities import give_up_privileges
+from attacker.position.tcp_relay import Forward
+from attacker.position.watchdog import Guard, stand_guard
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
+from lab.catalogue.moves import MOVES
+from lab.events.log import EventLog, Reporter
+from lab.events.types import LeakSought, PartStopped, Trouble
+from lab.process import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12, TLS13

@@ -3,7 +3,3 @@
 
 class AttackerError(Exception):
     """Everything that the attacker's part raises for its caller's sake derives from this."""
-
-
-class CaptureFileError(AttackerError):
-    """A capture file that cannot be read, or has nothing in it to read; the text says which, where and why."""

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from attacker.attempts import Plan, Target, Tries, common_name, is_self_signed
+from attacker.collected import Sight, Stolen
 from attacker.errors import AttackerError
-from attacker.leaks import FROM_CA, SELF_SIGNED, Leak
-from attacker.moves import find_move
-from attacker.plays import Loot
-from attacker.stolen import Sight, Stolen
-from attacker.tries import Plan, Target, Tries, common_name, is_self_signed
-from lab.events import Reporter, Trouble
+from attacker.moves.make import Loot
+from lab.catalogue.leaks import FROM_CA, SELF_SIGNED, Leak
+from lab.catalogue.moves import find_move
+from lab.events.log import Reporter
+from lab.events.types import Trouble
 from lab.tls.versions import version_name
 
 MAX_CERTIFICATES = 1000

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attacker.handshake import Capture, Contact
-from attacker.leaks import WIRE
-from attacker.plays import Loot
-from attacker.stolen import Sight, Stolen
-from attacker.tries import Plan, Target, Tries, is_self_signed
-from lab.events import HandshakeSeen, Reporter, Trouble
+from attacker.attempts import Plan, Target, Tries, is_self_signed
+from attacker.collected import Sight, Stolen
+from attacker.moves.make import Loot
+from lab.capture.handshake import Capture, Contact
+from lab.catalogue.leaks import WIRE
+from lab.events.log import Reporter
+from lab.events.types import HandshakeSeen, Trouble
 from lab.tls.bundle import Bundle
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello, parse

@@ -14,12 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from attacker.plays import stolen_key
-from attacker.replay import ACCEPTED, Attempt, attempt
+from attacker.moves.make import stolen_key
+from attacker.moves.replay import Attempt, attempt
 from bench.peers import ACCOUNT, HOST, REQUEST, Files, issue, openssl_server
 from bench.report import Aim, Section, Table, machine, program_version
 from bench.timing import Timing, side_by_side
-from lab.pki import CUSTOMER, SERVER_NAME
+from lab.catalogue.cast import CUSTOMER, SERVER_NAME
+from lab.catalogue.outcomes import ACCEPTED
 from lab.tls.versions import TLS12, TLS13, version_name
 
 ROUNDS, QUICK_ROUNDS = 100, 10

@@ -9,9 +9,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from attacker.synthetic import Conversation
-from attacker.wire_file import CaptureFile
-from lab import pki
+from attacker.position.synthetic import Conversation
+from lab.capture.writer import CaptureFile
+from lab.catalogue import cast
+from lab.staging import pki
 
 BULK_BYTES = 98_000
 """What the server sends behind each handshake."""
@@ -95,7 +96,7 @@ class _End:
 
 def _connection(conversation: Conversation, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
     """One connection from SYN to FIN, a flight or a piece of the bulk data at a time."""
-    alice, bank = _End(client, server_hostname=pki.SERVER_NAME), _End(server, server_side=True)
+    alice, bank = _End(client, server_hostname=cast.SERVER_NAME), _End(server, server_side=True)
     conversation.open()
     for sender, receiver in ((alice, bank), (bank, alice)) * 2:
         flight = sender.sent_by(sender.tls.do_handshake)

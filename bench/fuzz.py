@@ -24,19 +24,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attacker import files
-from attacker.capture import Tracker, read_file
+from attacker.attempts import common_name, is_self_signed
+from attacker.collected import Sight, Stolen
 from attacker.errors import AttackerError
-from attacker.handshake import Capture
-from attacker.packets import segment
-from attacker.search import find_in_capture
-from attacker.stolen import Sight, Stolen
-from attacker.synthetic import Conversation
-from attacker.tries import common_name, is_self_signed
-from attacker.wire_file import ETHERNET, CaptureFile
-from lab import pki
-from lab.events import Event, Recorded, Trouble, from_line, to_line
-from lab.sightings import sighting
+from attacker.leak import files
+from attacker.position.synthetic import Conversation
+from lab.capture.handshake import Capture
+from lab.capture.packets import segment
+from lab.capture.reader import Tracker, read_file
+from lab.capture.search import find_in_capture
+from lab.capture.writer import ETHERNET, CaptureFile
+from lab.catalogue import cast
+from lab.events.log import Recorded, from_line, to_line
+from lab.events.types import Event, Trouble
+from lab.inspect.certificates import sighting
+from lab.staging import pki
 from lab.tls import keys, messages, messages13, proof, records
 from lab.tls.client import Client
 from lab.tls.connection import Connection
@@ -186,7 +188,7 @@ class _Talk:
         prove: Prover = proof.prove_with(self.client.key)
         return Client(
             entropy=random.Random(2).randbytes,
-            server_name=pki.SERVER_NAME,
+            server_name=cast.SERVER_NAME,
             chain=(self.client.der,),
             prove=prove,
             versions=(self.version,),

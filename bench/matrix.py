@@ -16,11 +16,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from attacker.tries import CONCURRENCY
+from attacker.attempts import CONCURRENCY
 from bench.report import Aim, Section, Table, machine
 from bench.timing import Timing
-from lab.events import MoveTried
-from lab.run import ATTACKER, open_run
+from lab.catalogue.cast import ATTACKER
+from lab.events.run import open_run
+from lab.events.types import MoveTried
 
 MATRICES, QUICK_MATRICES = 100, 3
 ROUNDS, QUICK_ROUNDS = 20, 2

@@ -10,14 +10,14 @@ import json
 import sys
 from pathlib import Path
 
-from attacker.handshake import Capture, Contact
-from attacker.live import LiveLink
+from attacker.attempts import Plan
+from attacker.leak.wire import CAPTURE_FILE, Eyes
+from attacker.position.sniffer import LiveLink
+from attacker.position.tcp_relay import Forward, Relay
 from attacker.raid import Raid
-from attacker.relay import Forward, Relay
-from attacker.tries import Plan
-from attacker.wire import CAPTURE_FILE, Eyes
-from attacker.wire_file import CaptureFile
-from lab.events import EventLog
+from lab.capture.handshake import Capture, Contact
+from lab.capture.writer import CaptureFile
+from lab.events.log import EventLog
 
 HOST = "127.0.0.1"
 

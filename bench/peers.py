@@ -10,12 +10,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from lab import pki
+from lab.catalogue import cast
+from lab.staging import pki
 from lab.tls.bundle import Bundle
 
 HOST = "127.0.0.1"
 ACCOUNT = b'{"customer":"alice","balance":1000}'
-REQUEST = f"GET /account HTTP/1.1\r\nHost: {pki.SERVER_NAME}\r\n\r\n".encode()
+REQUEST = f"GET /account HTTP/1.1\r\nHost: {cast.SERVER_NAME}\r\n\r\n".encode()
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(ACCOUNT), ACCOUNT)
 _LISTENING = re.compile(rb"ACCEPT .*:(\d+)\s*$")
 
@@ -54,7 +55,7 @@ class Files:
 def issue(folder: Path) -> Files:
     """Issues P-256 certificates, the lab's default, and writes the answer that the server is to give."""
     authority = pki.new_authority()
-    alice = pki.new_client(authority, pki.CUSTOMER)
+    alice = pki.new_client(authority, cast.CUSTOMER)
     files = Files(folder, Bundle((alice.der,), alice.key))
     files.ca.write_bytes(authority.certificate_pem())
     files.server.write_bytes(pki.new_server(authority).bundle_pem())

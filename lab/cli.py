@@ -22,23 +22,33 @@ from rich.console import Console
 from rich.padding import Padding
 from typer.exceptions import TyperException
 
-from attacker.capture import scan_file
-from attacker.errors import AttackerError, CaptureFileError
-from attacker.handshake import Capture, Contact
-from attacker.leaks import WIRE
-from attacker.moves import MOVES, STOLEN_KEY, Move
-from attacker.ports import HOST
-from lab import bundles, classroom, embedded, explain, parts, pki, profiles, sightings, story, tables, verdicts
-from lab.claims import CLAIMS, Verdict, settle, show
-from lab.claims.record import Record
-from lab.expectations import HERSELF
-from lab.judgement import Judgement
-from lab.pki import KeyType, PkiError
-from lab.plan import Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.run import VICTIM_CLIENT, Run, RunError, open_run
-from lab.supervisor import PartFailed
+from attacker.errors import AttackerError
+from lab import process as parts
+from lab.capture.errors import CaptureFileError
+from lab.capture.handshake import Capture, Contact
+from lab.capture.reader import scan_file
+from lab.catalogue.cast import VICTIM_CLIENT
+from lab.catalogue.leaks import WIRE
+from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
+from lab.catalogue.plan import KeyType, Plan, PlanError, everything, full_matrix, key_types, short_story
+from lab.catalogue.schemes import SCHEMES, VERSIONS
+from lab.events.run import Run, RunError, open_run
+from lab.inspect import bundles, profiles
+from lab.inspect import certificates as sightings
+from lab.judging import verdicts
+from lab.judging.claims import CLAIMS, Verdict, settle
+from lab.judging.expectations import HERSELF
+from lab.judging.judgement import Judgement
+from lab.judging.queries import Record
+from lab.ports import HOST
+from lab.staging import classroom, embedded, pki
+from lab.staging.pki import PkiError
+from lab.staging.supervisor import PartFailed
+from lab.story import acts as story
+from lab.story import claims as show
+from lab.story import explain
+from lab.story import matrix as tables
 from lab.tls.errors import BundleError
-from victim_server.schemes import SCHEMES, VERSIONS
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import pki
-from lab.pki import KeyType
+from lab.catalogue.plan import KeyType
+from lab.staging import pki
 from tls_peers import Identities
 from victims import Victims, running_victims
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from attacker.capture import read_file
 from bench import report
 from bench.__main__ import BENCHES
 from bench.forge import forge
 from bench.report import Aim, Section, Table
 from bench.timing import WARM_UP_ROUNDS, Timing, side_by_side
+from lab.capture.reader import read_file
 
 SECTION = Section("Measured here.", (Table(("what", "s"), (("it", "1.0"),)),), (Aim("fast", "slow", met=False),))
 

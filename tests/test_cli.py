@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import wirecraft
-from lab import pki
+from lab.staging import pki
 from programs import certreplay, program
 
 

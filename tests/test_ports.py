@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from attacker.ports import HOST, held_ports
+from lab.ports import HOST, held_ports
 
 
 def test_a_port_that_is_held_is_given_to_nobody_but_a_server_may_listen_there() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.events import EventLog, LoggedIn, LoginFailed, PartStopped, Reporter
-from lab.parts import ArgumentParser, BadInput, run_part, stop_signal
+from lab.events.log import EventLog, Reporter
+from lab.events.types import LoggedIn, LoginFailed, PartStopped
+from lab.process import ArgumentParser, BadInput, run_part, stop_signal
 from victim_client.login import (
     VERSIONS,
     Credentials,

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from lab.events import LoggedIn, LoginFailed
-from lab.parts import BadInput
+from lab.events.types import LoggedIn, LoginFailed
+from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 

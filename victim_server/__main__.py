@@ -4,8 +4,8 @@ import socket
 import sys
 from pathlib import Path
 
-from lab.parts import ArgumentParser, BadInput, run_part
-from victim_server.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
+from lab.catalogue.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
+from lab.process import ArgumentParser, BadInput, run_part
 
 CHECK_SECONDS = 2
 MAX_PORT = 65535

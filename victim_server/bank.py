@@ -24,7 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from lab.events import MoneyMoved, Reporter
+from lab.events.log import Reporter
+from lab.events.types import MoneyMoved
 from victim_server.forwarding import read_client_cert
 
 OPENING_BALANCE = 1000

@@ -4,9 +4,9 @@ It takes the client's certificate from the Client-Cert header, which the proxy w
 section 4). In TLS it asks for nothing.
 """
 
+from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import ChainCheck
 from victim_server.openssl import OpenSslServer, server_context
-from victim_server.schemes import Authentication, GatewayFiles
 
 
 def authentication(files: GatewayFiles) -> Authentication:

@@ -19,13 +19,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.events import ClientAuthenticated, ClientRefused, Reporter, Trouble
+from lab.catalogue.schemes import Scheme
+from lab.events.log import Reporter
+from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
 from lab.tls.errors import CertificateError, TlsError
 from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
 from lab.tls.versions import version_name
 from victim_server.access_log import AccessLog
+from victim_server.authentication import Authentication, CheckChain, GatewayEngine
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
-from victim_server.schemes import Authentication, CheckChain, GatewayEngine, Scheme
 
 HANDSHAKE_READ_SIZE = 1 << 10
 HANDSHAKES_A_ROUND = 4

@@ -4,9 +4,9 @@ On the wire everything looks right as long as clients are honest, which is why n
 """
 
 from lab.tls.server import ClientAuth, Proof
+from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import ChainCheck
 from victim_server.instrument import instrument_servers
-from victim_server.schemes import Authentication, GatewayFiles
 
 
 def authentication(files: GatewayFiles) -> Authentication:

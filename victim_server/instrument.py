@@ -5,7 +5,7 @@ import secrets
 from lab.tls.server import ClientAuth, Server
 from lab.tls.sessions import SessionStore
 from lab.tls.versions import TLS12, TLS13
-from victim_server.schemes import EngineFactory, GatewayFiles
+from victim_server.authentication import EngineFactory, GatewayFiles
 
 _NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 

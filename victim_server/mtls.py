@@ -1,7 +1,7 @@
 """Mutual TLS as written: OpenSSL asks for a certificate and checks chain and proof."""
 
+from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.openssl import OpenSslServer, client_context
-from victim_server.schemes import Authentication, GatewayFiles
 
 
 def authentication(files: GatewayFiles) -> Authentication:

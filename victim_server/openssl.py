@@ -8,8 +8,8 @@ import ssl
 
 from lab.tls.alerts import FATAL, AlertDescription, alert_name
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
+from victim_server.authentication import GatewayFiles
 from victim_server.chain import NOT_ISSUED
-from victim_server.schemes import GatewayFiles
 
 READ_SIZE = 1 << 16
 ALERT, HANDSHAKE = 21, 22  # RFC 8446 section 5.1

@@ -4,9 +4,9 @@ A CertificateVerify may be missing; one that comes is not looked at.
 """
 
 from lab.tls.server import ClientAuth, Proof
+from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import PinCheck
 from victim_server.instrument import instrument_servers
-from victim_server.schemes import Authentication, GatewayFiles
 
 
 def authentication(files: GatewayFiles) -> Authentication:

@@ -1,7 +1,7 @@
 """The question's own case: mutual TLS with self-signed certificates that the server itself issued, and no CA."""
 
+from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.openssl import OpenSslServer, client_context
-from victim_server.schemes import Authentication, GatewayFiles
 
 
 def authentication(files: GatewayFiles) -> Authentication:

@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.parts import BadInput
+from lab.process import BadInput
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.events import EventLog, GatewayListening, PartStopped, Reporter, Trouble
-from lab.parts import BadInput, stop_signal
+from lab.catalogue.schemes import VERSIONS, Scheme
+from lab.events.log import EventLog, Reporter
+from lab.events.types import GatewayListening, PartStopped, Trouble
+from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from victim_server import access_log, bank, register
+from victim_server.authentication import GatewayFiles, authentication_for, served
 from victim_server.gateway import Gateway, Limits
-from victim_server.schemes import VERSIONS, GatewayFiles, Scheme
 
 PART = "victim-server"
 KEY_LOG_NAME = "keys.log"
@@ -57,7 +59,7 @@ async def serve(settings: Settings, tether: bool) -> int:
     stopped = stop_signal(tether)
     _raise_file_limit()
     for scheme, _ in settings.ports:
-        scheme.served(settings.versions)
+        served(scheme, settings.versions)
         if scheme.trusts == "pinned" and settings.register_file is None:
             raise BadInput(f"{scheme.id} needs --register FILE, the customers whose certificates the server issued")
     entries = register.read(settings.register_file) if settings.register_file else ()
@@ -97,8 +99,8 @@ async def running(
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:
             for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
-                versions = scheme.served(settings.versions)
-                authentication = scheme.authentication(replace(files, versions=versions))
+                versions = served(scheme, settings.versions)
+                authentication = authentication_for(scheme, replace(files, versions=versions))
                 gateway = Gateway(scheme, authentication, bank_socket, reporter, key_log, settings.limits, requests_log)
                 gateways.append(gateway)
                 await gateway.open(listener)

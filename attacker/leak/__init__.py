@@ -1,0 +1,1 @@
+"""How a certificate comes into the attacker's hands."""

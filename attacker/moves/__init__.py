@@ -1,0 +1,1 @@
+"""How a move is made and carried out."""

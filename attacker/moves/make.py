@@ -1,0 +1,276 @@
+"""How each move is made: out of what the wire gave away, the flight that an attempt sends.
+
+A play says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab.tls import proof
+from lab.tls.bundle import Bundle
+from lab.tls.flight import (
+    Flight,
+    SendCertificate,
+    SendChangeCipherSpec,
+    SendFinished,
+    SendKeyExchange,
+    SendProof,
+    honest_flight,
+)
+from lab.tls.messages import CertificateVerify, ClientHello
+from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, PrivateKey, Prover
+from lab.tls.sessions import Session
+from lab.tls.versions import TLS12, TLS13
+
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+class NotApplicable(Exception):
+    """A move that cannot be made; the text says why."""
+
+
+@dataclass(frozen=True)
+class Loot:
+    """What was given away: the certificates, the proof that their owner once made, and more.
+
+    `proof` is None where no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the
+    wire shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
+    connection, by version. `own` is mallory's own bundle, where she is a customer too.
+    """
+
+    chain: tuple[bytes, ...]
+    proof: CertificateVerify | None
+    hello: ClientHello | None = None
+    session: Session | None = None
+    recorded: Mapping[int, bytes] = field(default_factory=dict)
+    own: Bundle | None = None
+
+
+@dataclass(frozen=True)
+class Play:
+    """What one attempt does.
+
+    It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or
+    does nothing but send `recorded`. `header` is the certificate for servers that take it from a Client-Cert header,
+    RFC 9440, and do not ask in TLS, empty for none; None where the move comes to nothing there.
+    """
+
+    flight: Flight | None = None
+    hello: ClientHello | None = None
+    resume: Session | None = None
+    recorded: bytes = b""
+    header: bytes | None = None
+
+
+Maker: TypeAlias = Callable[[Loot, int], Play]
+"""Makes the play of a move for one version out of the loot; NotApplicable where there is no such play."""
+
+
+def no_certificate(loot: Loot, version: int) -> Play:
+    return Play(honest_flight(version, (), None), header=b"")
+
+
+def omit_proof(loot: Loot, version: int) -> Play:
+    return Play(honest_flight(version, loot.chain, None), header=loot.chain[0])
+
+
+def replay_proof(loot: Loot, version: int) -> Play:
+    return _with_captured(loot, version, lambda captured: captured)
+
+
+def relabelled_proof(loot: Loot, version: int) -> Play:
+    return _with_captured(loot, version, lambda captured: replace(captured, scheme=_another_scheme(loot, captured)))
+
+
+def flipped_proof(loot: Loot, version: int) -> Play:
+    def flip(captured: CertificateVerify) -> CertificateVerify:
+        return replace(captured, signature=captured.signature[:-1] + bytes((captured.signature[-1] ^ 1,)))
+
+    return _with_captured(loot, version, flip)
+
+
+def foreign_key(loot: Loot, version: int) -> Play:
+    return Play(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
+
+
+def empty_proof(loot: Loot, version: int) -> Play:
+    return Play(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
+
+
+def zero_proof(loot: Loot, version: int) -> Play:
+    def zeros(scheme: proof.SignatureScheme) -> bytes:
+        key = proof.public_key(loot.chain[0])
+        match key:
+            case ec.EllipticCurvePublicKey():
+                return encode_dss_signature(0, 0)
+            case rsa.RSAPublicKey():
+                return bytes(key.key_size // 8)
+            case _:
+                return bytes(64)
+
+    return Play(honest_flight(version, loot.chain, _signature(loot, zeros)))
+
+
+def look_alike(loot: Loot, version: int) -> Play:
+    key = fresh_key(loot.chain[0])
+    certificate = look_alike_certificate(loot.chain[0], key)
+    return Play(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
+
+
+def own_leaf_first(loot: Loot, version: int) -> Play:
+    own = _own(loot)
+    return Play(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
+
+
+def stolen_leaf_first(loot: Loot, version: int) -> Play:
+    own = _own(loot)
+    chain = (loot.chain[0], own.chain[0], *loot.chain[1:])
+    return Play(honest_flight(version, chain, proof.prove_with(own.key)))
+
+
+def early_proof(loot: Loot, version: int) -> Play:
+    captured = _captured(loot)
+    certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: captured)
+    if version == TLS13:
+        return Play((early, certificate, SendFinished()))
+    return Play((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
+
+
+def early_finished(loot: Loot, version: int) -> Play:
+    return Play((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
+
+
+def second_certificate(loot: Loot, version: int) -> Play:
+    own = _own(loot)
+    *honest, finished = honest_flight(version, own.chain, proof.prove_with(own.key))
+    if version == TLS12:
+        finished, ccs = SendFinished(), honest.pop()
+        return Play((*honest, SendCertificate(loot.chain), ccs, finished))
+    return Play((*honest, SendCertificate(loot.chain), finished))
+
+
+def replay_flight(loot: Loot, version: int) -> Play:
+    recorded = loot.recorded.get(version)
+    if not recorded:
+        raise NotApplicable("no whole connection of this version was recorded at this server")
+    return Play(recorded=recorded, header=b"")
+
+
+def resume_session(loot: Loot, version: int) -> Play:
+    if loot.session is None:
+        raise NotApplicable("the server gave the client no session that the wire could show")
+    return Play(honest_flight(version, (), None), resume=loot.session)
+
+
+def stolen_key(bundle: Bundle, version: int) -> Play:
+    """The control: the proof made with the real key."""
+    return Play(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
+
+
+def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
+    """A certificate in DER with everything that names `certificate`'s owner and issuer, for `key` and signed by it.
+
+    Subject, issuer, serial number, validity and all extensions are the same, key identifiers too.
+    """
+    model = x509.load_der_x509_certificate(certificate)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(model.subject)
+        .issuer_name(model.issuer)
+        .serial_number(model.serial_number)
+        .not_valid_before(min(model.not_valid_before_utc, datetime.now(UTC) - CLOCK_SKEW))
+        .not_valid_after(model.not_valid_after_utc)
+        .public_key(key.public_key())
+    )
+    for extension in model.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    hash_: Any = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, hash_).public_bytes(Encoding.DER)
+
+
+def _captured(loot: Loot) -> CertificateVerify:
+    if loot.proof is None:
+        raise NotApplicable("no proof was captured")
+    return loot.proof
+
+
+def _with_captured(loot: Loot, version: int, change: Callable[[CertificateVerify], CertificateVerify]) -> Play:
+    """The captured proof, in a handshake that is the client's own as far as it can be: in TLS 1.2 down to her very
+    ClientHello, so that what differs is what the server says."""
+    answer = change(_captured(loot))
+    hello = loot.hello if version == TLS12 else None
+    return Play(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
+
+
+def _another_scheme(loot: Loot, captured: CertificateVerify) -> int:
+    """The next best scheme that the key could be used with, or any other where there is none for such keys."""
+    kind = proof.key_kind(proof.public_key(loot.chain[0]))
+    others = [scheme for scheme in SIGNATURE_SCHEMES if scheme.id != captured.scheme]
+    return next((scheme.id for scheme in others if scheme.key == kind), others[0].id)
+
+
+def _signature(loot: Loot, make: Callable[[proof.SignatureScheme], bytes]) -> Prover:
+    """A proof in a scheme that suits the certificate, with a signature that nobody signed."""
+    key = proof.public_key(loot.chain[0])
+
+    def prove(challenge: Challenge) -> CertificateVerify:
+        scheme = proof.choose_scheme(key, challenge.schemes, challenge.version) or SIGNATURE_SCHEMES[0]
+        return CertificateVerify(scheme.id, make(scheme))
+
+    return prove
+
+
+def _own(loot: Loot) -> Bundle:
+    if loot.own is None:
+        raise NotApplicable("mallory has no certificate of her own here")
+    return loot.own
+
+
+def fresh_key(certificate: bytes) -> PrivateKey:
+    """A key of mallory's own, like the certificate's, so that its signatures are well-formed for it."""
+    key = proof.public_key(certificate)
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return _new_key("ECDSA", key.curve.name)
+    return _new_key(proof.key_kind(key), "")
+
+
+@cache
+def _new_key(kind: str, curve: str) -> PrivateKey:
+    match kind:
+        case "ECDSA":
+            curves = {one.name: one for one in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())}
+            return ec.generate_private_key(curves.get(curve, ec.SECP256R1()))
+        case "RSA":
+            return rsa.generate_private_key(65537, 2048)
+        case _:
+            return ed25519.Ed25519PrivateKey.generate()
+
+
+MAKERS: Mapping[str, Maker] = {
+    "no-certificate": no_certificate,
+    "omit-proof": omit_proof,
+    "replay-proof": replay_proof,
+    "relabelled-proof": relabelled_proof,
+    "flipped-proof": flipped_proof,
+    "foreign-key": foreign_key,
+    "empty-proof": empty_proof,
+    "zero-proof": zero_proof,
+    "look-alike": look_alike,
+    "own-leaf-first": own_leaf_first,
+    "stolen-leaf-first": stolen_leaf_first,
+    "early-proof": early_proof,
+    "early-finished": early_finished,
+    "second-certificate": second_certificate,
+    "replay-flight": replay_flight,
+    "resume-session": resume_session,
+}
+"""How each move of the catalogue is made, by its id."""

@@ -1,0 +1,259 @@
+"""Replay: one attempt to get past a gateway with a certificate, from the TCP connection to the verdict.
+
+The same code runs the attacker's moves and the lab's control with the real key; only the play differs.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import time
+from dataclasses import dataclass
+
+import h11
+
+from attacker.moves.make import Play
+from attacker.moves.playback import Playback
+from attacker.scope import check_target
+from lab.capture.packets import host_port
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED
+from lab.events.types import MoveTried
+from lab.tls.alerts import WARNING, Alert, AlertDescription
+from lab.tls.client import Client
+from lab.tls.connection import Step
+from lab.tls.engine import Failed
+from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.versions import version_name
+
+ATTEMPT_SECONDS = 10.0
+MAX_ANSWER = 1 << 16
+
+_CLOSE_NOTIFY = Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize()
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What the attacker does once it is in."""
+
+    to: str
+    amount: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What to try and where: a move's play, in one version, at a server, as whom, and what to do once in."""
+
+    move: str
+    version: int
+    target: tuple[str, int]
+    server_name: str
+    victim: str
+    """The customer whose account it is about."""
+    transfer: Transfer | None = None
+    leak: str = ""
+    """How the certificate came into the attacker's hands, `lab.catalogue.leaks`; empty for the lab's control."""
+    seen_at: str = ""
+    """Where the certificate was seen: the server's address on the wire."""
+    round: int = 1
+    detailed: bool = True
+    """Whether the bytes of all messages are to be kept."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bank's answer to one request."""
+
+    status: int
+    body: str
+
+    @property
+    def customer(self) -> str:
+        """Whose account the bank opened; empty where it opened none."""
+        try:
+            fields = json.loads(self.body)
+        except ValueError:
+            return ""
+        return str(fields.get("customer", "")) if self.status == 200 and isinstance(fields, dict) else ""
+
+
+async def attempt(it: Attempt, play: Play) -> MoveTried:
+    """Carries out a play, and if that opens the victim's account, reads it and moves money.
+
+    OutOfScope, before any packet leaves, for a target that isn't the lab's.
+    """
+    address = check_target(*it.target)
+    began = time.perf_counter()
+    engine = _engine(it, play)
+    local = ""
+    account: Answer | None = None
+    moved: Answer | None = None
+    failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
+    try:
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            reader, writer = await asyncio.open_connection(*address)
+            local = host_port(writer.get_extra_info("sockname"))
+            stream = TlsStream(engine, reader, writer)
+            try:
+                await stream.handshake()
+                if not _pointless(engine, play):
+                    header = play.header if _unasked(engine) else None
+                    account, moved = await use_account(stream, it.server_name, it.victim, it.transfer, header)
+            except ConnectionFailed as error:
+                failed = error.failed
+            except h11.ProtocolError as error:
+                failed = Failed(None, None, f"the answer is not HTTP: {error}")
+            finally:
+                await stream.close()
+    except TimeoutError:
+        pass
+    except OSError as error:
+        failed = Failed(None, None, f"{host_port(address)}: {error.strerror or error}")
+    milliseconds = (time.perf_counter() - began) * 1000
+
+    pointless = _pointless(engine, play)
+    outcome = NOT_APPLICABLE if pointless else what_became(account, it.victim, failed)
+    return MoveTried(
+        leak=it.leak,
+        customer=it.victim,
+        server=host_port(it.target),
+        local=local,
+        seen_at=it.seen_at,
+        move=it.move,
+        tls=version_name(it.version),
+        round=it.round,
+        outcome=outcome,
+        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _told(engine.steps)) if it.detailed else (),
+        alert=None if account else failed.alert,
+        alert_by=None if account else failed.sent_by,
+        status=account.status if account else None,
+        body=account.body if account else None,
+        stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
+        error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
+        milliseconds=round(milliseconds, 2),
+    )
+
+
+async def use_account(
+    stream: TlsStream, host: str, victim: str, transfer: Transfer | None, certificate: bytes | None = None
+) -> tuple[Answer, Answer | None]:
+    """The bank's answers to whoever asks for the account, and if that is the victim's, to the transfer.
+
+    With `certificate` that goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError where there is no
+    answer.
+    """
+    http = _Http(stream, host, certificate)
+    account = await http.request("GET", "/account")
+    if account.customer != victim or not transfer:
+        return account, None
+    order = json.dumps({"to": transfer.to, "amount": transfer.amount})
+    return account, await http.request("POST", "/transfer", order)
+
+
+def not_tried(it: Attempt, reason: str) -> MoveTried:
+    """The report of a move that cannot be made here."""
+    return MoveTried(
+        leak=it.leak,
+        customer=it.victim,
+        server=host_port(it.target),
+        local="",
+        seen_at=it.seen_at,
+        move=it.move,
+        tls=version_name(it.version),
+        round=it.round,
+        outcome=NOT_APPLICABLE,
+        steps=(),
+        alert=None,
+        alert_by=None,
+        status=None,
+        body=None,
+        stolen=0,
+        error=reason,
+        milliseconds=0.0,
+    )
+
+
+def _engine(it: Attempt, play: Play) -> Client | Playback:
+    if play.recorded:
+        return Playback(play.recorded)
+    return Client(
+        entropy=os.urandom,
+        server_name=it.server_name,
+        versions=(it.version,),
+        flight=play.flight,
+        hello=play.hello,
+        resume=play.resume,
+    )
+
+
+def _unasked(engine: Client | Playback) -> bool:
+    """Whether the server has had its say and did not ask for a certificate."""
+    return isinstance(engine, Client) and engine.version is not None and engine.request is None
+
+
+def _pointless(engine: Client | Playback, play: Play) -> str:
+    """Why the attempt tested nothing; empty where it did."""
+    if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
+        return ""
+    if play.resume:
+        return "" if engine.resumed else NOT_RESUMED
+    return NOT_ASKED if engine.request is None and play.header is None else ""
+
+
+def what_became(account: Answer | None, victim: str, failed: Failed) -> str:
+    """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
+    that is somebody else's."""
+    if account is None:
+        return REFUSED if failed.alert is not None and failed.sent_by == "server" else INCONCLUSIVE
+    if account.status == 200:
+        return ACCEPTED if account.customer == victim else REFUSED
+    return REFUSED if account.status in (401, 403) else INCONCLUSIVE
+
+
+def _error(account: Answer | None, failed: Failed) -> str:
+    return f"HTTP {account.status}: {account.body}" if account else failed.reason
+
+
+def _told(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if step.raw != _CLOSE_NOTIFY]
+
+
+class _Http:
+    """Requests on one connection that stays open, with a Client-Cert header (RFC 9440 section 2.2) or without."""
+
+    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None) -> None:
+        self._stream = stream
+        self._headers = [("Host", host), ("User-Agent", "mallory")]
+        if certificate:
+            self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
+        self._http = h11.Connection(h11.CLIENT)
+
+    async def request(self, method: str, path: str, body: str | None = None) -> Answer:
+        """The answer to one request; ConnectionFailed or h11.ProtocolError otherwise."""
+        http = self._http
+        if http.our_state is h11.DONE:
+            http.start_next_cycle()
+        content = (body or "").encode()
+        headers = [*self._headers, ("Content-Length", str(len(content)))]
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
+        outgoing = http.send(h11.Request(method=method, target=path, headers=headers)) or b""
+        outgoing += http.send(h11.Data(data=content)) or b""
+        outgoing += http.send(h11.EndOfMessage()) or b""
+        await self._stream.write(outgoing)
+
+        status, received = 0, bytearray()
+        while True:
+            event = http.next_event()
+            match event:
+                case h11.Response():
+                    status = event.status_code
+                case h11.Data():
+                    received += event.data
+                    if len(received) > MAX_ANSWER:
+                        raise h11.RemoteProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
+                case h11.EndOfMessage():
+                    return Answer(status, received.decode("utf-8", "replace"))
+                case h11.NEED_DATA:
+                    http.receive_data(await self._stream.read())
+                case h11.ConnectionClosed():
+                    raise h11.RemoteProtocolError("the connection ended before the answer did")

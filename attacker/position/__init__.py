@@ -1,0 +1,1 @@
+"""How the attacker comes between client and server."""

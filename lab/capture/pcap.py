@@ -1,0 +1,267 @@
+"""Reads capture files, packet by packet: pcap and pcapng, either byte order, micro- and nanoseconds.
+
+The formats are draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Memory does not grow with the file. A file that
+breaks off is an error here, with the place where it does: a tool that stops quietly lets one believe that was all.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from lab.capture.errors import CaptureFileError
+
+MAX_PACKET = 1 << 20
+MAX_BLOCK = 1 << 24
+MAX_INTERFACES = 1 << 12
+BUFFER = 1 << 18
+LATEST_NS = 253_402_300_799 * 10**9
+"""The last second that a `datetime` can tell; a damaged file's times may lie beyond."""
+
+_PCAP_HEADER, _PCAP_PACKET_HEADER, _BLOCK_HEADER = 24, 16, 8
+_NANOSECONDS = 10**9
+_PCAP_MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # gzip, zstd, lz4
+_SECTION_BYTES = b"\x0a\x0d\x0d\x0a"
+_BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 1, 2, 3, 6
+_PACKET_KINDS = (_PACKET, _OLD_PACKET, _SIMPLE_PACKET)
+_TIME_RESOLUTION, _TIME_OFFSET = 9, 14
+
+
+class Packet(NamedTuple):
+    """One packet as captured: `time_ns` since 1970, the link type's registered number, and the packet's own `length`.
+
+    `data` is shorter than that where the capture was told to keep only the beginnings of packets. `at` is where it
+    begins in the file.
+    """
+
+    time_ns: int
+    link_type: int
+    data: bytes
+    length: int
+    at: int
+
+
+def read_packets(path: Path) -> Iterator[Packet]:
+    """The packets in a file, in its order; CaptureFileError, once the intact ones are out, where the rest is not."""
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
+    with file:
+        reader = _Reader(file, path)
+        magic = reader.more(0, 4)[:4]
+        if not magic:
+            raise CaptureFileError(f"{path}: is empty; give a pcap or pcapng file")
+        if magic in _PCAP_MAGICS:
+            yield from _read_pcap(reader, *_PCAP_MAGICS[magic])
+        elif magic == _SECTION_BYTES:
+            yield from _read_pcapng(reader)
+        elif magic.startswith(_COMPRESSED):
+            raise CaptureFileError(f"{path}: is compressed; decompress it first")
+        else:
+            reason = f"begins with {magic.hex(' ')}, which neither pcap nor pcapng does"
+            raise CaptureFileError(f"{path}: is no capture file, it {reason}; give a pcap or pcapng file")
+
+
+class _Reader:
+    """A window that moves over a file, and where it is, for errors that say so.
+
+    Whoever reads goes through `window` on its own, as one call a packet would cost more than the rest of the work.
+    """
+
+    def __init__(self, file: FileIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self.passed = 0
+        """Where in the file the window begins."""
+        self.window = b""
+        self.packets = 0
+
+    def more(self, at: int, count: int) -> bytes:
+        """Moves the window on by `at` bytes; it then has at least `count` bytes, fewer at the file's end."""
+        self.passed += at
+        parts = [self.window[at:]]
+        missing = count - len(parts[0])
+        while missing > 0:
+            try:
+                data = self._file.read(max(BUFFER, missing))
+            except OSError as error:
+                raise CaptureFileError(f"{self._path}: {error.strerror}; give a pcap or pcapng file") from None
+            if not data:
+                break
+            parts.append(data)
+            missing -= len(data)
+        self.window = b"".join(parts)
+        return self.window
+
+    def cut_off(self) -> CaptureFileError:
+        """The file ends with the window, and should not."""
+        where = f"in the middle of packet {self.packets + 1}" if self.packets else "before its first packet is complete"
+        return self._error(f"breaks off at byte {self.passed + len(self.window)}, {where}", "copy it again")
+
+    def damaged(self, what: str, at: int) -> CaptureFileError:
+        """Something makes no sense, `at` bytes into the window."""
+        where = f"behind packet {self.packets}" if self.packets else "before its first packet"
+        return self._error(
+            f"{what} at byte {self.passed + at}, {where}", "the file is damaged, copy or capture it again"
+        )
+
+    def _error(self, what: str, remedy: str) -> CaptureFileError:
+        return CaptureFileError(f"{self._path}: {what}; {remedy}")
+
+
+def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet]:
+    """`nanoseconds` is the length of the unit that a packet's fraction of a second counts in."""
+    window, at = reader.more(0, _PCAP_HEADER), _PCAP_HEADER
+    if len(window) < _PCAP_HEADER:
+        raise reader.cut_off()
+    link_type = int(struct.unpack_from(f"{order}I", window, 20)[0]) & 0xFFFF  # the rest tells of check sequences
+    head = struct.Struct(f"{order}IIII").unpack_from
+    while True:
+        if len(window) - at < _PCAP_PACKET_HEADER:
+            window, at = reader.more(at, _PCAP_PACKET_HEADER), 0
+            if not window:
+                return
+            if len(window) < _PCAP_PACKET_HEADER:
+                raise reader.cut_off()
+        seconds, fraction, captured, length = head(window, at)
+        at += _PCAP_PACKET_HEADER
+        if captured > MAX_PACKET:
+            raise reader.damaged(f"claims a packet of {captured} bytes, {MAX_PACKET} at most,", at)
+        end = at + captured
+        if end > len(window):
+            window, at, end = reader.more(at, captured), 0, captured
+            if end > len(window):
+                raise reader.cut_off()
+        reader.packets += 1
+        time_ns = seconds * _NANOSECONDS + fraction * nanoseconds
+        yield Packet(time_ns, link_type, window[at:end], length, reader.passed + at)
+        at = end
+
+
+class _Interface(NamedTuple):
+    """What a packet block needs to know of its interface, and `time_ns` from the block's own time."""
+
+    link_type: int
+    snap_length: int
+    time_ns: Callable[[int], int]
+
+
+class _Section:
+    """What a section's header and interface blocks say about the blocks that follow."""
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+        self.head = struct.Struct(f"{order}II")
+        self.packet = struct.Struct(f"{order}IIIII")
+        self.old_packet = struct.Struct(f"{order}HxxIIII")
+        self.number = struct.Struct(f"{order}I")
+        self.interfaces: list[_Interface] = []
+
+
+def _read_pcapng(reader: _Reader) -> Iterator[Packet]:
+    section = _Section("<")
+    window, at = reader.window, 0
+    while True:
+        if len(window) - at < _BLOCK_HEADER:
+            window, at = reader.more(at, _BLOCK_HEADER), 0
+            if not window:
+                return
+        if window.startswith(_SECTION_BYTES, at):
+            if len(window) - at < _BLOCK_HEADER + 4:
+                window, at = reader.more(at, _BLOCK_HEADER + 4), 0
+            section = _section(reader, at)
+        if len(window) - at < _BLOCK_HEADER:
+            raise reader.cut_off()
+        kind, length = section.head.unpack_from(window, at)
+        if length < _BLOCK_HEADER + 4 or length % 4 or length > MAX_BLOCK:
+            raise reader.damaged(f"has a block that claims {length} bytes", at)
+        if at + length > len(window):
+            window, at = reader.more(at, length), 0
+            if length > len(window):
+                raise reader.cut_off()
+        end = at + length - 4
+        if window[end : end + 4] != window[at + 4 : at + 8]:
+            raise reader.damaged("has a block whose two lengths differ", at)
+        if kind in _PACKET_KINDS:
+            packet = _packet(kind, at, end, section, reader)
+            reader.packets += 1
+            yield packet
+        elif kind == _INTERFACE:
+            section.interfaces.append(_interface(at, end, section, reader))
+        at = end + 4
+
+
+def _section(reader: _Reader, at: int) -> _Section:
+    """The section that begins at `at`; its header says in which byte order it is."""
+    magic = reader.window[at + _BLOCK_HEADER : at + _BLOCK_HEADER + 4]
+    if len(magic) < 4:
+        raise reader.cut_off()
+    if magic not in _BYTE_ORDERS:
+        raise reader.damaged("has a section without a byte-order magic", at)
+    return _Section(_BYTE_ORDERS[magic])
+
+
+def _packet(kind: int, at: int, end: int, section: _Section, reader: _Reader) -> Packet:
+    """The packet in the block that begins at `at` and whose second length stands at `end`."""
+    window = reader.window
+    start = at + _BLOCK_HEADER
+    try:
+        if kind == _SIMPLE_PACKET:
+            (length,) = section.number.unpack_from(window, start)
+            interface, start = section.interfaces[0], start + 4
+            captured, time_ns = min(length, interface.snap_length or length), 0
+        else:
+            layout = section.packet if kind == _PACKET else section.old_packet
+            number, high, low, captured, length = layout.unpack_from(window, start)
+            interface, start = section.interfaces[number], start + 20
+            time_ns = interface.time_ns(high << 32 | low)
+    except (struct.error, IndexError):
+        raise reader.damaged("has a packet block that makes no sense", at) from None
+    if captured > end - start or captured > MAX_PACKET:
+        raise reader.damaged(f"claims a packet of {captured} bytes, longer than its block,", at)
+    if not 0 <= time_ns <= LATEST_NS:
+        time_ns = 0 if time_ns < 0 else LATEST_NS
+    return Packet(time_ns, interface.link_type, window[start : start + captured], length, reader.passed + start)
+
+
+def _interface(at: int, end: int, section: _Section, reader: _Reader) -> _Interface:
+    """The interface that the block from `at` to its second length at `end` describes."""
+    body = reader.window[at + _BLOCK_HEADER : end]
+    if len(body) < 8 or len(section.interfaces) >= MAX_INTERFACES:
+        raise reader.damaged("has an interface block that makes no sense", at)
+    link_type, _, snap_length = struct.unpack_from(f"{section.order}HHI", body)
+    unit, seconds = 6, 0
+    option = 8
+    while option + 4 <= len(body):
+        code, length = struct.unpack_from(f"{section.order}HH", body, option)
+        value = body[option + 4 : option + 4 + length]
+        if code == _TIME_RESOLUTION and len(value) == 1:
+            unit = value[0]
+        elif code == _TIME_OFFSET and len(value) == 8:
+            (seconds,) = struct.unpack(f"{section.order}q", value)
+        option += 4 + length + -length % 4
+        if code == 0:
+            break
+    return _Interface(link_type, snap_length, _clock(unit, seconds))
+
+
+def _clock(unit: int, seconds: int) -> Callable[[int], int]:
+    """From an interface's if_tsresol and if_tsoffset: ticks to nanoseconds since 1970."""
+    offset = seconds * _NANOSECONDS
+    if unit & 0x80:
+        bits = unit & 0x7F
+        return lambda ticks: offset + (ticks * _NANOSECONDS >> bits)
+    ticks_a_second = 10**unit
+    if ticks_a_second <= _NANOSECONDS:
+        scale = _NANOSECONDS // ticks_a_second
+        return lambda ticks: offset + ticks * scale
+    return lambda ticks: offset + ticks * _NANOSECONDS // ticks_a_second

@@ -1,0 +1,113 @@
+"""Writes packets to a pcapng file that Wireshark opens, each at once, so that a killed run leaves a readable file.
+
+The format is draft-ietf-opsawg-pcapng: a section header, an interface description with times in nanoseconds, and one
+enhanced packet block a packet.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from lab.capture.errors import CaptureFileError
+
+ETHERNET = 1
+LIMIT_BYTES = 64 << 20
+
+_SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
+_MAGIC = 0x1A2B3C4D
+_SNAP_LENGTH = 1 << 18
+_END_OF_OPTIONS = struct.pack("<HH", 0, 0)
+_USER_APPLICATION, _TIME_RESOLUTION = 4, 9
+_NANOSECONDS = b"\x09"
+
+
+class CaptureFile:
+    """Appends packets of one link type to a file.
+
+    An existing file is kept; a new section begins after its last whole block. CaptureFileError if it is not a capture
+    that this lab wrote; OSError if it cannot be written.
+    """
+
+    def __init__(self, path: Path, link_type: int = ETHERNET, limit_bytes: int = LIMIT_BYTES) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._limit = limit_bytes
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            with os.fdopen(os.dup(self._file), "rb") as existing:
+                self._size = _whole_blocks(existing, path)
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            self._append(_section_header() + _interface(link_type))
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.full = False
+
+    def write(self, time_ns: int, packet: bytes) -> bool:
+        """Appends a packet seen at `time_ns` since 1970. False from the first packet on that the limit leaves out."""
+        block = _block(
+            _PACKET,
+            struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(packet), len(packet)) + _padded(packet),
+        )
+        self.full = self.full or self._size + len(block) > self._limit
+        if not self.full:
+            self._append(block)
+        return not self.full
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _append(self, blocks: bytes) -> None:
+        left = memoryview(blocks)
+        while left:
+            left = left[os.write(self._file, left) :]
+        self._size += len(blocks)
+
+
+def _whole_blocks(file: BinaryIO, path: Path) -> int:
+    """How many bytes of the file are whole blocks; what comes after was cut off."""
+    length = os.fstat(file.fileno()).st_size
+    end = 0
+    while True:
+        file.seek(end)
+        head = file.read(12)
+        if end == 0 and head and not struct.pack("<I", _SECTION).startswith(head[:4]):
+            break
+        if len(head) < 12:
+            return end
+        kind, total, magic = struct.unpack("<III", head)
+        if kind == _SECTION and magic != _MAGIC:
+            break
+        if total < 12 or total % 4 or end + total > length:
+            return end
+        file.seek(end + total - 4)
+        if file.read(4) != head[4:8]:
+            return end
+        end += total
+    raise CaptureFileError(f"{path}: not a capture that this lab wrote; move it away or choose another file")
+
+
+def _section_header() -> bytes:
+    unknown_length = -1
+    body = struct.pack("<IHHq", _MAGIC, 1, 0, unknown_length)
+    return _block(_SECTION, body + _option(_USER_APPLICATION, b"certreplay") + _END_OF_OPTIONS)
+
+
+def _interface(link_type: int) -> bytes:
+    body = struct.pack("<HHI", link_type, 0, _SNAP_LENGTH)
+    return _block(_INTERFACE, body + _option(_TIME_RESOLUTION, _NANOSECONDS) + _END_OF_OPTIONS)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack("<HH", code, len(value)) + _padded(value)
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    """A block says its length before and after its body, so that a reader can go either way."""
+    length = 12 + len(body)
+    return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

@@ -1,0 +1,1 @@
+"""The tables: what the lab knows before anything runs; data only."""

@@ -1,0 +1,19 @@
+"""Who is who: the people, the hosts and the parts of the lab, by the names that they go by everywhere."""
+
+CUSTOMER = "alice"
+MALLORY = "mallory"
+OTHER_CUSTOMERS = ("bob", "carol")
+
+SERVER_NAME = "bank.example"
+SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
+SHOP_NAME = "shop.example"
+SHOP_NAMES = (SHOP_NAME, "rogue-server", "localhost")
+
+AUTHORITY = "authority"
+LAB = "lab"
+ATTACKER = "attacker"
+VICTIM_CLIENT = "victim-client"
+VICTIM_SERVER = "victim-server"
+CAREFUL_CLIENT, CARELESS_CLIENT = "careful-client", "careless-client"
+INTERCEPTOR = "interceptor"
+CONTROL = "control"

@@ -1,0 +1,77 @@
+"""The leaks: the ways for a certificate to leave its owner, as data, and what else the attacker has then."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+FROM_CA, SELF_SIGNED = "ca", "pinned"
+"""The sorts of certificates: an authority issued it, or its owner's key signed it and the server knows it."""
+
+
+class Spoil(Enum):
+    """What may come into the attacker's hands with a certificate; the value is for people."""
+
+    PROOF = "proof that its owner once made"
+    SESSION = "session of hers"
+    RECORDING = "recording of a whole connection of hers"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One way for a certificate to come into the attacker's hands.
+
+    `title` and `how` are for people. `gives` is what comes with the certificate, and `certificates` are the sorts that
+    leak this way.
+    """
+
+    id: str
+    title: str
+    how: str
+    gives: frozenset[Spoil]
+    certificates: frozenset[str] = frozenset({FROM_CA, SELF_SIGNED})
+
+
+WIRE = Leak(
+    "wire",
+    "Read off the wire",
+    "a passive listener reads the plaintext Certificate message of TLS 1.2",
+    frozenset(Spoil),
+)
+INTERCEPTION = Leak(
+    "interception",
+    "Handed to an interceptor",
+    "mitmproxy answers in the bank's place and asks for a certificate; a client that does not verify the server sends "
+    "it, in TLS 1.3 too",
+    frozenset(),
+)
+LIVE_RELAY = Leak(
+    "live-relay",
+    "Relayed while it is fresh",
+    "mallory is the server to a client that does not verify, and at the same time a client of the bank; the client's "
+    "Certificate and proof are passed on at once",
+    frozenset({Spoil.PROOF}),
+)
+ROGUE_SERVER = Leak(
+    "rogue-server",
+    "Shown to another server",
+    "a shop that alice really uses, and properly verifies, keeps what she shows when she logs in there",
+    frozenset({Spoil.PROOF}),
+)
+DATABASE = Leak(
+    "database",
+    "Stolen from the server's database",
+    "the bank's list of the self-signed certificates that it issued gets out",
+    frozenset(),
+    frozenset({SELF_SIGNED}),
+)
+LOG = Leak(
+    "log",
+    "Read in a log",
+    "a gateway's access log has each client's certificate, as PEM in a log line",
+    frozenset(),
+)
+LEAKS: tuple[Leak, ...] = (WIRE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, DATABASE, LOG)
+
+
+def find_leak(leak_id: str) -> Leak:
+    """The leak with that id; KeyError where there is none."""
+    return {leak.id: leak for leak in LEAKS}[leak_id]

@@ -1,0 +1,251 @@
+"""The moves: every way this lab knows of presenting somebody else's certificate without its private key.
+
+Each says, before anything is tried, what it fails: the checks of a server, with the clause that asks for the check and
+the alerts that the RFC has for it. What a scheme does with a move follows from that and from the scheme's own row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lab.catalogue.checks import Check
+from lab.catalogue.leaks import Spoil
+from lab.tls.alerts import AlertDescription
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A check that a move does not pass. `clause` is what asks for the check; `alerts` are those that the RFC allows a
+    server that refuses for it to send, the most fitting first."""
+
+    check: Check
+    clause: str
+    alerts: tuple[AlertDescription, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One way of presenting a captured certificate.
+
+    `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it fails
+    in the order in which a server comes to them; `impossible` says why it does not exist in the others. `in_header`
+    says that the move means something, too, at a server that takes certificates from a header.
+    """
+
+    id: str
+    title: str
+    sends: str
+    fails: Mapping[str, tuple[Failure, ...]]
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    in_header: bool = False
+    needs: frozenset[Spoil] = frozenset()
+    """What it is made of, besides the certificate."""
+    as_herself: bool = False
+    """Whether an honest server lets the attacker in: under her own name, which opens nothing of alice's."""
+
+
+_DECRYPT, _ORDER, _ILLEGAL = (
+    AlertDescription.DECRYPT_ERROR,
+    AlertDescription.UNEXPECTED_MESSAGE,
+    AlertDescription.ILLEGAL_PARAMETER,
+)
+_UNTRUSTED = (
+    AlertDescription.UNKNOWN_CA,
+    AlertDescription.BAD_CERTIFICATE,
+    AlertDescription.CERTIFICATE_UNKNOWN,
+    AlertDescription.DECRYPT_ERROR,
+)
+"""What RFC 5246 section 7.2.2 and RFC 8446 section 6.2 have for a certificate that nobody trustworthy signed: an issuer
+that cannot be located, signatures that did not verify correctly, some other issue; decrypt_error too is for being
+unable to verify a signature."""
+
+
+def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[str, tuple[Failure, ...]]:
+    return {"1.2": (Failure(check, clause12, alerts),), "1.3": (Failure(check, clause13, alerts),)}
+
+
+_NO_VALID_PROOF = {
+    "1.2": (
+        Failure(
+            Check.PROOF_VALID,
+            "RFC 5246 section 7.4.8: the signature is over all messages of this handshake, made with the key in the "
+            "certificate",
+            (_DECRYPT,),
+        ),
+    ),
+    "1.3": (
+        Failure(
+            Check.PROOF_VALID,
+            "RFC 8446 section 4.4.3: the signature is over this handshake's transcript hash, made with the key in the "
+            "certificate, in a scheme that is allowed for it",
+            (_DECRYPT, _ILLEGAL),
+        ),
+    ),
+}
+_NO_PROOF = _both(
+    Check.PROOF_PRESENT,
+    "RFC 5246 section 7.4.8: CertificateVerify follows every certificate that can sign; without it the next message is "
+    "out of order",
+    "RFC 8446 section 4.4.3: CertificateVerify must be sent whenever a certificate is; without it Finished is out of "
+    "order",
+    _ORDER,
+)
+_NOT_TRUSTED = _both(
+    Check.CHAIN,
+    "RFC 5246 section 7.4.2: each certificate certifies the one before it; names are nothing without that signature",
+    "RFC 8446 section 4.4.2.4 and RFC 5280 section 6: a path to a trusted issuer, or no authentication",
+    *_UNTRUSTED,
+)
+_WRONG_ORDER = _both(
+    Check.MESSAGE_ORDER,
+    "RFC 5246 section 7.4: handshake messages out of order are a fatal error",
+    "RFC 8446 section 4: handshake messages in the wrong order end the handshake",
+    _ORDER,
+)
+_WRONG_KEYS = _both(
+    Check.KEYS,
+    "RFC 5246 section 7.4.9: Finished is protected and computed with this connection's keys",
+    "RFC 8446 section 5.2: records are protected with this connection's keys",
+    AlertDescription.BAD_RECORD_MAC,
+    _DECRYPT,
+)
+_A_PROOF = frozenset({Spoil.PROOF})
+
+MOVES: tuple[Move, ...] = (
+    Move(
+        "no-certificate",
+        "Send no certificate at all",
+        "an empty Certificate message: the baseline, somebody anonymous",
+        {
+            "1.2": (
+                Failure(
+                    Check.CERTIFICATE_PRESENT,
+                    "RFC 5246 section 7.4.6: without a certificate the server may refuse with handshake_failure",
+                    (AlertDescription.HANDSHAKE_FAILURE,),
+                ),
+            ),
+            "1.3": (
+                Failure(
+                    Check.CERTIFICATE_PRESENT,
+                    "RFC 8446 section 4.4.2.4: without a certificate the server may refuse with certificate_required",
+                    (AlertDescription.CERTIFICATE_REQUIRED,),
+                ),
+            ),
+        },
+        in_header=True,
+    ),
+    Move(
+        "omit-proof",
+        "Send the certificate, skip the proof",
+        "Certificate and no CertificateVerify",
+        _NO_PROOF,
+        in_header=True,
+    ),
+    Move(
+        "replay-proof",
+        "Send the certificate and the captured proof",
+        "the CertificateVerify that was captured, byte for byte",
+        _NO_VALID_PROOF,
+        needs=_A_PROOF,
+    ),
+    Move(
+        "relabelled-proof",
+        "Send the captured proof under another scheme",
+        "the captured signature, said to be in another signature scheme",
+        {
+            "1.2": (Failure(Check.PROOF_VALID, _NO_VALID_PROOF["1.2"][0].clause, (_DECRYPT, _ILLEGAL)),),
+            "1.3": _NO_VALID_PROOF["1.3"],
+        },
+        needs=_A_PROOF,
+    ),
+    Move(
+        "flipped-proof",
+        "Send the captured proof with one bit changed",
+        "the captured CertificateVerify, the last bit of its signature turned",
+        _NO_VALID_PROOF,
+        needs=_A_PROOF,
+    ),
+    Move(
+        "foreign-key",
+        "Send the certificate and sign with another key",
+        "a CertificateVerify over this very handshake, made with the attacker's own key",
+        _NO_VALID_PROOF,
+    ),
+    Move(
+        "empty-proof",
+        "Send a proof without a signature",
+        "a CertificateVerify whose signature has no bytes",
+        _NO_VALID_PROOF,
+    ),
+    Move(
+        "zero-proof",
+        "Send a proof of zeros",
+        "an ECDSA signature with r = s = 0; for RSA and Ed25519, zeros of the right length",
+        _NO_VALID_PROOF,
+    ),
+    Move(
+        "look-alike",
+        "Send a certificate that looks the same",
+        "a certificate signed by its own key, with alice's subject, issuer, serial number and key identifiers, and a "
+        "valid proof by that key",
+        _NOT_TRUSTED,
+        in_header=True,
+    ),
+    Move(
+        "own-leaf-first",
+        "Hide the stolen certificate behind one's own",
+        "mallory's certificate, then alice's, and a valid proof by mallory's key",
+        {"1.2": (), "1.3": ()},
+        as_herself=True,
+    ),
+    Move(
+        "stolen-leaf-first",
+        "Hide one's own certificate behind the stolen one",
+        "alice's certificate, then mallory's, and a proof by mallory's key",
+        _NO_VALID_PROOF,
+    ),
+    Move(
+        "early-proof",
+        "Send the proof too early",
+        "the captured proof before ClientKeyExchange (1.2) or before Certificate (1.3)",
+        _WRONG_ORDER,
+        needs=_A_PROOF,
+    ),
+    Move(
+        "early-finished",
+        "Finish before the proof is due",
+        "ChangeCipherSpec and Finished straight after Certificate: no ClientKeyExchange (1.2), no proof",
+        {"1.2": _WRONG_ORDER["1.2"], "1.3": _NO_PROOF["1.3"]},
+    ),
+    Move(
+        "second-certificate",
+        "Send a second certificate after a valid proof",
+        "mallory's certificate with her valid proof, then alice's certificate",
+        _WRONG_ORDER,
+    ),
+    Move(
+        "replay-flight",
+        "Send everything again",
+        "all bytes that alice sent on one connection, in order, whatever the server answers",
+        {"1.2": _NO_VALID_PROOF["1.2"] + _WRONG_KEYS["1.2"], "1.3": _WRONG_KEYS["1.3"]},
+        needs=frozenset({Spoil.RECORDING}),
+        in_header=True,
+    ),
+    Move(
+        "resume-session",
+        "Go on with alice's session",
+        "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
+        {"1.2": _WRONG_KEYS["1.2"]},
+        needs=frozenset({Spoil.SESSION}),
+        impossible={
+            "1.3": "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
+        },
+    ),
+)
+
+STOLEN_KEY = "stolen-key"
+"""The control's id: the same attempts with the real key, which only the lab can make."""
+
+
+def find_move(move_id: str) -> Move | None:
+    """The move with that id."""
+    return next((move for move in MOVES if move.id == move_id), None)

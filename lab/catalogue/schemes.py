@@ -1,0 +1,117 @@
+"""The schemes: what a server asks its clients for and what it checks, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.catalogue.checks import Check
+from lab.process import BadInput
+
+VERSIONS = ("1.2", "1.3")
+"""The versions of TLS that a gateway negotiates, as people and events call them."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way for a server to authenticate its clients.
+
+    `verifies`, `stands_for` and `fault`, what the scheme leaves out, are for people; `checks` says the first as data.
+    `trusts` says which of its certificates a customer has to bring: the CA's or a self-signed one that the server has
+    on its list.
+    """
+
+    id: str
+    asks_for: str
+    verifies: str
+    checks: frozenset[Check]
+    stands_for: str
+    fault: str
+    proof: Literal["checked", "ignored", "not asked for"]
+    trusts: Literal["ca", "pinned"]
+    versions: tuple[str, ...] = VERSIONS
+
+    @property
+    def asks_in_tls(self) -> bool:
+        """Whether it asks for the certificate in the handshake, and not in a header."""
+        return self.asks_for != NOTHING_IN_TLS
+
+    @property
+    def checks_proof(self) -> bool:
+        """Whether a client must show that it has its certificate's private key."""
+        return Check.PROOF_VALID in self.checks
+
+
+NOTHING_IN_TLS = "nothing in TLS"
+
+ALL_CHECKS = frozenset(Check)
+ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
+
+SCHEMES: tuple[Scheme, ...] = (
+    Scheme(
+        id="mtls",
+        asks_for="Certificate + proof",
+        verifies="chain and proof (OpenSSL through Python's `ssl`)",
+        checks=ALL_CHECKS,
+        stands_for="RFC 5246/8446 as written",
+        fault="",
+        proof="checked",
+        trusts="ca",
+    ),
+    Scheme(
+        id="pinned-mtls",
+        asks_for="Certificate + proof",
+        verifies="proof, and that the self-signed certificate is one the server issued",
+        checks=ALL_CHECKS,
+        stands_for="the question's own case",
+        fault="",
+        proof="checked",
+        trusts="pinned",
+    ),
+    Scheme(
+        id="certificate-only",
+        asks_for="Certificate",
+        verifies="chain",
+        checks=ALL_BUT_PROOF,
+        stands_for="what the question proposes",
+        fault="It asks nobody to show that the certificate's private key is theirs.",
+        proof="not asked for",
+        trusts="ca",
+    ),
+    Scheme(
+        id="pinned-certificate-only",
+        asks_for="Certificate",
+        verifies="that it is one of the server's own self-signed certificates",
+        checks=ALL_BUT_PROOF,
+        stands_for='"treat it like a password"',
+        fault="It takes a certificate, which its owner shows on the way, for a password that only she knows.",
+        proof="not asked for",
+        trusts="pinned",
+    ),
+    Scheme(
+        id="ignored-proof",
+        asks_for="Certificate + proof",
+        verifies="chain; computes the proof's check and drops the result",
+        checks=ALL_CHECKS - {Check.PROOF_VALID},
+        stands_for="a bug shipped by a real library in 2014",
+        fault="It checks the proof and lets a wrong one pass.",
+        proof="ignored",
+        trusts="ca",
+    ),
+    Scheme(
+        id="forwarded-header",
+        asks_for=NOTHING_IN_TLS,
+        verifies="chain of the certificate in the `Client-Cert` header, whoever sent it",
+        checks=ALL_BUT_PROOF,
+        stands_for="RFC 9440 misdeployed",
+        fault="It believes a header that anybody can write, and asks nobody for a proof.",
+        proof="not asked for",
+        trusts="ca",
+    ),
+)
+
+
+def find_scheme(scheme_id: str) -> Scheme:
+    """The scheme with that id; BadInput for one that there isn't."""
+    for scheme in SCHEMES:
+        if scheme.id == scheme_id:
+            return scheme
+    raise BadInput(f"there is no scheme {scheme_id!r}; there are {', '.join(scheme.id for scheme in SCHEMES)}")

@@ -1,6 +1,0 @@
-"""The claims of the discussion that the lab answers, each settled by an experiment: as data, and how to settle them."""
-
-from lab.claims.claim import Claim, Settled, Verdict, settle
-from lab.claims.table import CLAIMS
-
-__all__ = ["CLAIMS", "Claim", "Settled", "Verdict", "settle"]

@@ -1,0 +1,1 @@
+"""What the parts of the lab report, on disk and in memory."""

@@ -1,0 +1,1 @@
+"""Single files: captures and bundles, for people."""

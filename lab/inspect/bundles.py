@@ -1,0 +1,293 @@
+"""What lies in a bundle, and what of it ever crosses the wire: the question's premise, and where it breaks."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from rich.console import ConsoleRenderable
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lab.capture.key_forms import key_forms
+from lab.capture.pcap import read_packets
+from lab.capture.reader import read_file
+from lab.capture.search import MAX_HITS, Hit, Piece, find_in_capture
+from lab.catalogue.cast import VICTIM_CLIENT
+from lab.document import facts
+from lab.events.run import Folders
+from lab.inspect.certificates import UNREADABLE, alternative_names
+from lab.inspect.der import layout
+from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.errors import BundleError
+from lab.tls.proof import PrivateKey
+
+LEAF = "certificate"
+THE_BUNDLE = "the bundle's file as it lies"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a certificate: what it is called, what it says, its bytes, and where in the certificate they begin."""
+
+    name: str
+    says: str
+    octets: bytes
+    at: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A part of a bundle's certificates on the wire: how often, at most MAX_HITS times, and where it was seen first.
+
+    `places` has more than one piece where packets cut it, and none where it is nowhere or the place isn't known.
+    """
+
+    part: Part
+    places: tuple[Piece, ...]
+    times: int
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """What of a bundle is in a capture file.
+
+    `why_not` says why the certificate is not in there, empty where it is. `key_forms` are the encodings of the private
+    key that were looked for, `key_at` where any was found; `octets` in so many `connections` were searched, and each
+    packet on its own. Something cut in two might hide at `blind` places. `first` says from whom to whom the certificate
+    was sent first.
+    """
+
+    capture: str
+    seen: tuple[Seen, ...]
+    first: str
+    why_not: str
+    key_forms: tuple[str, ...]
+    key_at: tuple[str, ...]
+    connections: int
+    octets: int
+    blind: int
+
+
+def read_bundle(file: Path, password_file: Path | None) -> tuple[Bundle, bytes]:
+    """A bundle, expired or not, and its file's content; the password may lie beside it, in FILE.password.
+
+    BundleError and OSError say what is wrong with either file.
+    """
+    content = file.read_bytes()
+    beside = file.with_name(f"{file.name}.password")
+    if password_file is None and beside.is_file():
+        password_file = beside
+    try:
+        password = password_file.read_text("utf-8").rstrip("\r\n") if password_file else None
+    except UnicodeDecodeError:
+        raise BundleError(f"{password_file}: holds no password but binary data") from None
+    try:
+        return parse_bundle(content, password, str(file), None), content
+    except BundleError as error:
+        hint = "" if password_file or "password" not in str(error) else " (--password-file)"
+        raise BundleError(f"{error}{hint}") from None
+
+
+def wire_of(file: Path, capture: Path | None) -> Path | None:
+    """The capture file to look into: that of the run that is meant, or else of the run that the bundle lies in."""
+    if capture:
+        return Folders(capture).capture if capture.is_dir() else capture
+    folder = file.absolute().parent
+    own = Folders(folder.parent).capture
+    return Path(os.path.relpath(own)) if folder.name == VICTIM_CLIENT and own.is_file() else None
+
+
+def certificate_parts(der: bytes) -> Iterator[Part]:
+    """The parts of a certificate (RFC 5280 section 4.1), in their order; the whole comes first."""
+    certificate = x509.load_der_x509_certificate(der)
+    lies = layout(der)
+    valid = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z to {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z"
+
+    def part(name: str, says: str, where: slice) -> Part:
+        return Part(name, says, der[where], where.start)
+
+    yield Part(LEAF, "all of it", der, 0)
+    yield part("serial number", der[lies.serial].hex(), lies.serial)
+    yield part("issuer", certificate.issuer.rfc4514_string(), lies.issuer)
+    yield part("validity", valid, lies.validity)
+    yield part("subject", certificate.subject.rfc4514_string(), lies.subject)
+    yield part("public key", "for anybody to check signatures with", lies.public_key)
+    if lies.alternative_names:
+        names = ", ".join(name.value for name in alternative_names(certificate))
+        yield part("alternative names", names or UNREADABLE, lies.alternative_names)
+    yield part("issuer's signature", "over all of the above", lies.signature)
+
+
+def _further(bundle: Bundle) -> Iterator[Part]:
+    for number, der in enumerate(bundle.chain[1:], start=2):
+        yield Part(f"{LEAF} {number}", x509.load_der_x509_certificate(der).subject.rfc4514_string(), der, 0)
+
+
+def key_parts(key: PrivateKey) -> Iterator[str]:
+    """What a private key consists of, in words; its numbers are nobody's business."""
+    match key:
+        case ec.EllipticCurvePrivateKey():
+            yield f"private scalar on {key.curve.name}, {(key.key_size + 7) // 8} bytes"
+        case rsa.RSAPrivateKey():
+            size = key.key_size // 8
+            yield f"private exponent, {size} bytes"
+            yield f"two primes, {size // 2} bytes each"
+            yield f"two exponents and a coefficient that speed it up, {size // 2} bytes each"
+        case _:
+            yield "secret seed, 32 bytes"
+
+
+def crossed(capture: Path, bundle: Bundle, file: bytes = b"") -> Crossed:
+    """Looks for every part of a bundle in a capture file. CaptureFileError where that cannot be read to its end.
+
+    `file` is the bundle as it lies, to be looked for too.
+    """
+    certificates = {LEAF: bundle.chain[0]} | {part.name: part.octets for part in _further(bundle)}
+    forms = dict(key_forms(bundle.key)) | ({THE_BUNDLE: file} if file else {})
+    found = find_in_capture(capture, certificates | forms)
+    hits = {name: [hit for hit in found.hits if hit.needle == name] for name in certificates}
+    first = {name: _first(capture, hits[name]) for name in certificates}
+    leaf = first[LEAF]
+    pieces = leaf.pieces if leaf else ()
+    seen = [
+        Seen(part, tuple(_within(pieces, part.at, len(part.octets))), len(hits[LEAF]))
+        for part in certificate_parts(bundle.chain[0])
+    ]
+    for part in _further(bundle):
+        hit = first[part.name]
+        seen.append(Seen(part, hit.pieces if hit else (), len(hits[part.name])))
+    return Crossed(
+        capture=str(capture),
+        seen=tuple(seen),
+        first=leaf.place if leaf else "",
+        why_not="" if hits[LEAF] else _why_not(capture),
+        key_forms=tuple(forms),
+        key_at=tuple(f"{hit.needle}: {hit.place}, byte {hit.offset}" for hit in found.hits if hit.needle in forms),
+        connections=found.connections,
+        octets=found.octets,
+        blind=found.gaps + found.cut + found.alone,
+    )
+
+
+def _first(capture: Path, hits: list[Hit]) -> Hit | None:
+    """The hit that comes first in the file, of those whose place is known; any, where that is none."""
+    known = [hit for hit in hits if hit.pieces]
+    if not known:
+        return hits[0] if hits else None
+    hit = min(known, key=lambda hit: hit.pieces[0].at)
+    return dataclasses.replace(hit, pieces=tuple(_with_packet(capture, piece) for piece in hit.pieces))
+
+
+def _with_packet(capture: Path, piece: Piece) -> Piece:
+    """In which packet a piece is that was found in the file only."""
+    if piece.packet is None:
+        for number, packet in enumerate(read_packets(capture), start=1):
+            if packet.at <= piece.at < packet.at + len(packet.data):
+                return dataclasses.replace(piece, packet=number)
+    return piece
+
+
+def _within(pieces: Iterable[Piece], at: int, octets: int) -> Iterator[Piece]:
+    """Where so many bytes are, from one on, of something that is in these pieces."""
+    begins = 0
+    for piece in pieces:
+        start, end = max(at, begins), min(at + octets, begins + piece.octets)
+        if start < end:
+            yield Piece(piece.packet, piece.at + start - begins, end - start)
+        begins += piece.octets
+
+
+def _why_not(capture: Path) -> str:
+    """What the capture has instead of the certificate."""
+    reading = read_file(capture)
+    others = len({one.chain[0] for one in reading.captures})
+    if others:
+        return f"it has {others} other client certificate{'s' if others > 1 else ''}; `certreplay capture` lists them"
+    return str(reading.problem).removeprefix(f"{capture}: ")
+
+
+def lines(bundle: Bundle, what: Crossed | None) -> Iterator[ConsoleRenderable]:
+    """All of it for people; without a capture only what lies in the bundle."""
+    yield Text("In the bundle", "bold")
+    rows: list[tuple[str, str | Text]] = [
+        (part.name, f"{len(part.octets)} bytes: {part.says}")
+        for part in (*certificate_parts(bundle.chain[0]), *_further(bundle))
+    ]
+    rows += [("private key", Text(part, "bold")) for part in key_parts(bundle.key)]
+    yield Padding(facts(*rows), (0, 0, 0, 2))
+    if not what:
+        yield Text("\nNo capture was looked into: --capture takes a capture file or a run's directory.")
+        return
+    yield Text(f"\nOn the wire, in {what.capture}", "bold")
+    if what.why_not:
+        yield Padding(Text(f"This certificate is nowhere in there, so nothing follows: {what.why_not}"), (0, 0, 0, 2))
+    else:
+        yield Padding(_on_the_wire(what), (0, 0, 0, 2))
+        first = f"First from {what.first}; the parts are those of this certificate."
+        yield Padding(Text(f"{first} {_look(what)}"), (0, 0, 0, 2))
+    if what.key_at:
+        yield Text(f"\nFINDING: the private key is on the wire: {'; '.join(what.key_at)}", "bold yellow")
+    elif not what.why_not:
+        yield Text("\nNever on the wire: the private key", "bold")
+    yield Padding(Text(_searched(what)), (0, 0, 0, 2))
+
+
+def _on_the_wire(what: Crossed) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    for heading in ("bytes", "first at byte", "in packet", "times"):
+        table.add_column(heading, justify="right")
+    for seen in what.seen:
+        times = f"{seen.times:,}{' or more' if seen.times >= MAX_HITS else ''}"
+        if not seen.places:
+            table.add_row(seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "nowhere")
+        for number, place in enumerate(seen.places):
+            name, times = ("  and on", "") if number else (seen.part.name, times)
+            table.add_row(name, str(place.octets), str(place.at), str(place.packet or ""), times)
+    return table
+
+
+def _look(what: Crossed) -> str:
+    """How to see it for oneself."""
+    of = next((seen for seen in what.seen if seen.part.name == "subject" and seen.places), None)
+    return f"`xxd -s {of.places[0].at} -l {of.places[0].octets}` shows its subject in that file." if of else ""
+
+
+def _searched(what: Crossed) -> str:
+    searched = f"{what.octets:,} bytes in {what.connections} connections and each packet on its own"
+    blind = f" Something cut in two might hide at {what.blind} places." if what.blind else ""
+    found = "" if what.key_at else ": none is there"
+    return f"{len(what.key_forms)} encodings of it were looked for in {searched}{found}.{blind}"
+
+
+def as_json(bundle: Bundle, what: Crossed | None) -> dict[str, Any]:
+    """The same as data; bytes in hex, `offset` and `packet` are where the first of a part's places is."""
+    wire: dict[str, Any] | None = None
+    if what:
+        wire = dataclasses.asdict(what)
+        wire["seen"] = [
+            {
+                "name": seen.part.name,
+                "times": seen.times,
+                "offset": seen.places[0].at if seen.places else None,
+                "packet": seen.places[0].packet if seen.places else None,
+                "whole": len(seen.places) == 1,
+                "places": [dataclasses.asdict(place) for place in seen.places],
+            }
+            for seen in what.seen
+        ]
+    return {
+        "certificates": [x509.load_der_x509_certificate(der).subject.rfc4514_string() for der in bundle.chain],
+        "parts": [
+            {"name": part.name, "says": part.says, "octets": part.octets.hex()}
+            for part in (*certificate_parts(bundle.chain[0]), *_further(bundle))
+        ],
+        "private_key": list(key_parts(bundle.key)),
+        "wire": wire,
+    }

@@ -1,0 +1,159 @@
+"""What leaked certificates give away about a person, though nobody can log in with them: who it is, where, and when."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import TypeVar
+
+from rich.console import ConsoleRenderable
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lab.inspect.certificates import Name, Sighting
+from lab.story.acts import facts, printable
+
+T = TypeVar("T")
+
+MAILS = ("e-mail", "emailAddress", "UPN", "XMPP")
+"""Names that look alike and that nobody else has: certificates that share one are the same person's, whatever kind."""
+PERSONAL = ("UID", "serialNumber", "URI", "x500UniqueIdentifier")
+"""Names that nobody else has of all that the same issuer names."""
+SAME_KEY = "the same public key"
+NETWORK_BITS = {4: 24, 6: 64}
+"""How much of an address stands for where somebody is: what a household, an office or a cell has in common."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that the captures tell of one person or device.
+
+    `certificates` are fingerprints in hex, `sightings` are in the order of their time, each handshake once, `networks`
+    in that of the first sighting there; `linked_by` is what several certificates are known by to be the same person's.
+    """
+
+    identifies: tuple[Name, ...]
+    subjects: tuple[str, ...]
+    certificates: tuple[str, ...]
+    linked_by: tuple[str, ...]
+    networks: tuple[str, ...]
+    servers: tuple[str, ...]
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def summary(self) -> str:
+        """In one sentence."""
+        times, first, last = len(self.sightings), self.sightings[0].time, self.sightings[-1].time
+        seen = f"seen {times} times" if times > 1 else "seen once"
+        when = f"between {_short(first)} and {_short(last)} UTC" if times > 1 else f"at {_short(first)} UTC"
+        return f"{seen}, {when}, on {_list('network', self.networks)}, at {_list('server', self.servers)}"
+
+
+def profiles(sightings: Iterable[Sighting]) -> list[Profile]:
+    """Whom the certificates identify; the same person's are together, and who was seen first comes first."""
+    same_as: dict[str, str] = {}
+    """Leads each fingerprint and personal name towards one of those that stand for the same person."""
+
+    def person(mark: str) -> str:
+        while (other := same_as.setdefault(mark, mark)) != mark:
+            mark = other
+        return mark
+
+    seen = _once(sorted(sightings, key=lambda sighting: sighting.time))
+    for one in seen:
+        for mark in _marks(one):
+            same_as[person(mark)] = person(one.sha256)
+    groups: dict[str, list[Sighting]] = {}
+    for one in seen:
+        groups.setdefault(person(one.sha256), []).append(one)
+    return list(map(_profile, groups.values()))
+
+
+def _once(seen: Iterable[Sighting]) -> list[Sighting]:
+    """Without those that several captures have of the same handshake."""
+    handshakes: dict[object, Sighting] = {}
+    for one in seen:
+        handshakes.setdefault((one.client_random, one.client, one.server) if one.client_random else id(one), one)
+    return list(handshakes.values())
+
+
+def _marks(one: Sighting) -> dict[str, str]:
+    """What tells whose a certificate is, each with the words for it."""
+    marks = {f"public key {one.public_key}": SAME_KEY} if one.public_key else {}
+    for name in one.identifies:
+        value = name.value.lower()
+        if value and name.kind in MAILS:
+            marks[f"mail {value}"] = value
+        elif value and name.kind in PERSONAL:
+            marks[f"{name.kind} {value} by {one.issuer}"] = value
+    return marks
+
+
+def _profile(group: list[Sighting]) -> Profile:
+    of: dict[str, Sighting] = {}
+    for one in group:
+        of.setdefault(one.sha256, one)
+    marks = [mark for one in of.values() for mark in _marks(one).items()]
+    times = Counter(marks)
+    return Profile(
+        identifies=_unique(name for one in of.values() for name in one.identifies),
+        subjects=_unique(one.subject for one in of.values()),
+        certificates=tuple(of),
+        linked_by=_unique(mark[1] for mark in marks if times[mark] > 1),
+        networks=_unique(network_of(one.client) for one in group),
+        servers=_unique(_server(one) for one in group),
+        sightings=tuple(group),
+    )
+
+
+def _server(one: Sighting) -> str:
+    """Under the name that was asked for, if one was; a host may have several, each with a port of its own."""
+    return f"{one.server_name}:{one.server.rpartition(':')[2]}" if one.server_name else one.server
+
+
+def network_of(client: str) -> str:
+    """The network that a client's address, host:port, belongs to."""
+    address = ip_address(client.rpartition(":")[0].strip("[]"))
+    return str(ip_network((address, NETWORK_BITS[address.version]), strict=False))
+
+
+def lines(found: list[Profile]) -> Iterator[ConsoleRenderable]:
+    """All of it for people."""
+    files = _unique(one.file for profile in found for one in profile.sightings)
+    for profile in found:
+        yield Text(printable(" and ".join(profile.subjects)), "bold")
+        rows = [(name.kind, printable(name.value)) for name in profile.identifies]
+        rows += [("certificate", sha256) for sha256 in profile.certificates]
+        if profile.linked_by:
+            by = " and ".join(map(printable, profile.linked_by))
+            rows.append(("same person", f"{len(profile.certificates)} certificates are linked by {by}"))
+        rows.append(("all in all", profile.summary))
+        yield Padding(facts(*rows), (0, 0, 0, 2))
+        yield Padding(_timeline(profile, files), (0, 0, 1, 2))
+    yield facts(*((f"file {number}", printable(file)) for number, file in enumerate(files, start=1)))
+
+
+def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("time, UTC", no_wrap=True)
+    for heading in ("from", "to", "TLS", "file"):
+        table.add_column(heading, overflow="fold")
+    for one in profile.sightings:
+        server = f"{printable(one.server_name)} ({one.server})" if one.server_name else one.server
+        number = str(files.index(one.file) + 1)
+        table.add_row(*map(Text, (_short(one.time), one.client, server, one.tls, number)))
+    return table
+
+
+def _short(time: str) -> str:
+    """A time to the second."""
+    return time[:19].replace("T", " ")
+
+
+def _list(what: str, names: tuple[str, ...]) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({', '.join(map(printable, names))})"
+
+
+def _unique(values: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,1 @@
+"""What became of a run's attempts, and what follows."""

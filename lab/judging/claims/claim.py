@@ -1,0 +1,63 @@
+"""What a claim is, and what it means to settle one."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from lab.judging.queries import Record
+
+
+class Verdict(Enum):
+    """What an experiment says about a claim."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    CONDITIONAL = "holds under a condition"
+    NO_EVIDENCE = "no evidence in this run"
+
+
+class Numbered(Protocol):
+    """Something that a run recorded."""
+
+    @property
+    def number(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A claim's verdict in one run: `because` in a sentence, the `condition` where it is one, the evidence's events.
+
+    `evidence` are event numbers, `attacker#12`, in the order in which the sentence needs them.
+    """
+
+    verdict: Verdict
+    because: str
+    evidence: tuple[str, ...]
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. `by` says in neutral words who makes it; `claim` is in our own words, `experiment` says what decides.
+
+    `decide` is a query on what a run recorded: None where the run has nothing to say.
+    """
+
+    id: str
+    by: str
+    claim: str
+    experiment: str
+    decide: Callable[[Record], Settled | None]
+
+
+def settle(claims: Iterable[Claim], record: Record) -> list[tuple[Claim, Settled]]:
+    """Each claim with its verdict in this run."""
+    nothing = Settled(Verdict.NO_EVIDENCE, "the run has not tried it", ())
+    return [(claim, claim.decide(record) or nothing) for claim in claims]
+
+
+def numbers(*evidence: Iterable[Numbered], each: int = 3) -> tuple[str, ...]:
+    """The numbers of the first few of each kind of evidence, each once."""
+    found = (one.number for some in evidence for one in list(some)[:each])
+    return tuple(dict.fromkeys(found))

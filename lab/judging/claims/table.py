@@ -1,0 +1,362 @@
+"""The claims, and for each the query on a run that settles it."""
+
+from lab.capture.decrypt import certificate_was_sent
+from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER, VICTIM_CLIENT
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, ROGUE_SERVER, WIRE
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.events.types import (
+    CaptureSearched,
+    CertificateCaptured,
+    HandshakeDecrypted,
+    HandshakeSeen,
+    Intercepted,
+    LoggedIn,
+    PositionTaken,
+    ProofRelayed,
+)
+from lab.judging.claims.claim import Claim, Settled, Verdict, numbers
+from lab.judging.queries import Found, Record, Tried
+from lab.judging.relays import relays
+
+QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
+
+_CHECKING = ("mtls", "pinned-mtls")
+"""The schemes that check the proof, as the RFCs have it."""
+_BLIND = ("certificate-only", "pinned-certificate-only")
+"""The schemes that ask for the certificate only."""
+
+
+def _in_the_clear(record: Record, tls: str) -> list[Found[CertificateCaptured]]:
+    """Alice's own certificates, read off the wire in a version."""
+    return record.all(
+        CertificateCaptured,
+        lambda seen: (seen.leak, seen.tls) == (WIRE.id, tls) and bool(seen.message) and seen.sha256 in record.issued,
+    )
+
+
+def _logins(record: Record, *, tls: str = "", scheme: str = "") -> list[Found[LoggedIn]]:
+    """Alice's own logins; she verifies the server each time."""
+    return record.all(
+        LoggedIn, lambda login: tls in ("", login.tls) and scheme in ("", login.scheme), part=VICTIM_CLIENT
+    )
+
+
+def _at(record: Record, schemes: tuple[str, ...], leak: str = "", tls: str = "", move: str = "") -> list[Tried]:
+    return [tried for one in schemes for tried in record.attempts(leak=leak, scheme=one, tls=tls, move=move)]
+
+
+def _accepted(tried: list[Tried]) -> list[Tried]:
+    return [one for one in tried if one.accepted]
+
+
+def _refused(tried: list[Tried]) -> list[Tried]:
+    return [one for one in tried if not one.accepted]
+
+
+def _count(tried: list[Tried]) -> str:
+    return f"{len(_accepted(tried))} of {len(tried)} attempts got in"
+
+
+def _found_something(searched: CaptureSearched) -> bool:
+    """A search that did not find what is there says nothing of what it did not find."""
+    return bool(searched.certificate_at)
+
+
+def _listened(record: Record) -> bool:
+    """Whether anybody was on the wire: where nobody was, that nothing was read says nothing."""
+    return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
+
+
+def certificate_in_the_clear(record: Record) -> Settled | None:
+    logins = _logins(record, tls="1.2")
+    if not (logins and _listened(record)):
+        return None
+    seen = _in_the_clear(record, "1.2")
+    if not seen:
+        return Settled(Verdict.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(logins))
+    because = f"a passive listener read {len(seen)} Certificate messages with alice's certificates in plaintext"
+    return Settled(Verdict.HOLDS, because, numbers(seen, logins))
+
+
+def server_tls_protects(record: Record) -> Settled | None:
+    logins, seen = _logins(record, tls="1.2"), _in_the_clear(record, "1.2")
+    if not (logins and _listened(record)):
+        return None
+    if not seen:
+        return Settled(Verdict.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))
+    used = _accepted(_at(record, _BLIND, leak=WIRE.id))
+    because = "alice verified the server and was let in, and yet her certificate was read on the way"
+    because += f" and opened {_schemes(used)}" if used else ""
+    return Settled(Verdict.FAILS, because, numbers(seen, logins, used))
+
+
+def checking_adds_nothing(record: Record) -> Settled | None:
+    checked, unchecked = _at(record, _CHECKING, leak=WIRE.id), _at(record, _BLIND, leak=WIRE.id)
+    searched = record.all(CaptureSearched, _found_something)
+    controls = [control for scheme in _CHECKING for control in record.controls(scheme)]
+    if not (checked and unchecked and searched and controls):
+        return None
+    in_sight = [one for one in searched if one.event.key_at]
+    if _accepted(checked) or in_sight or not _accepted(unchecked):
+        because = f"with the check {_count(checked)}, without it {_count(unchecked)}"
+        because += "; the key itself was in the capture" if in_sight else ""
+        return Settled(Verdict.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
+    because = (
+        "stored together, they don't travel together: the certificate crossed the wire and the key did not; with the "
+        f"check {_count(checked)}, without it {_count(unchecked)}"
+    )
+    return Settled(Verdict.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
+
+
+def only_the_issuer_is_fooled(record: Record) -> Settled | None:
+    pinned = _at(record, ("pinned-certificate-only",), leak=ROGUE_SERVER.id)
+    others = _at(record, ("certificate-only",), leak=ROGUE_SERVER.id)
+    if not (pinned and others):
+        return None
+    fooled, issuer = _accepted(others), _accepted(pinned)
+    if not fooled:
+        return Settled(Verdict.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
+    if not issuer:
+        because = "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued did not"
+        return Settled(Verdict.FAILS, because, numbers(fooled, pinned))
+    because = (
+        "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
+        f"at the door that takes no other ({_count(pinned)} there)"
+    )
+    condition = "the certificate is worth something at its issuer's only; and its issuer is whom it should not fool"
+    return Settled(Verdict.CONDITIONAL, because, numbers(fooled, issuer), condition)
+
+
+def whoever_saw_it_is_her(record: Record) -> Settled | None:
+    blind, checking = (_at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (_BLIND, _CHECKING))
+    if not (blind and checking):
+        return None
+    because = f"where no proof is asked for {_count(blind)}, where it is checked {_count(checking)}"
+    evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking))
+    if _accepted(blind) and _accepted(checking):
+        return Settled(Verdict.HOLDS, because, evidence)
+    if _accepted(blind):
+        return Settled(Verdict.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
+    return Settled(Verdict.FAILS, because, evidence)
+
+
+def privacy_but_not_identity(record: Record) -> Settled | None:
+    checking, blind = _at(record, _CHECKING), _at(record, _BLIND)
+    seen = record.all(CertificateCaptured, lambda seen: seen.sha256 in record.issued and CUSTOMER in seen.subject)
+    if not (checking and blind and seen):
+        return None
+    leaks = sorted({one.event.leak for one in checking})
+    because = (
+        f"it names {seen[0].event.subject} to whoever reads it; by the leaks {', '.join(leaks)} "
+        f"{_count(checking)} where the proof is checked, and {_count(blind)} where it isn't"
+    )
+    evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
+    if _accepted(checking):
+        return Settled(Verdict.FAILS, because, evidence)
+    if _accepted(blind):
+        return Settled(Verdict.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
+    return Settled(Verdict.HOLDS, because, evidence)
+
+
+def database_is_a_liability(record: Record) -> Settled | None:
+    names = sorted({seen.event.subject for seen in record.all(CertificateCaptured, lambda s: s.leak == DATABASE.id)})
+    blind = record.attempts(leak=DATABASE.id, scheme="pinned-certificate-only", move="omit-proof", customer="")
+    checking = record.attempts(leak=DATABASE.id, scheme="pinned-mtls", customer="")
+    if not (names and blind and checking):
+        return None
+    fallen = {one.event.customer for one in _accepted(blind)}
+    because = (
+        f"of {len(names)} customers in the leaked register {len(fallen)} fell at once where their certificates are "
+        f"passwords; with the same register {_count(checking)} where the proof is checked"
+    )
+    evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking), each=4)
+    return Settled(Verdict.HOLDS if fallen and not _accepted(checking) else Verdict.FAILS, because, evidence)
+
+
+def tls13_encrypts(record: Record) -> Settled | None:
+    logins = _logins(record, tls="1.3")
+    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
+    searched = record.all(CaptureSearched, _found_something)
+    if not (logins and handshakes and searched):
+        return None
+    places = {f"{one.event.client} to {one.event.server}" for one in handshakes}
+    in_sight = [one for one in searched if one.event.certificate_at and _within(one.event.certificate_at, places)]
+    read = _in_the_clear(record, "1.3")
+    if read or in_sight:
+        return Settled(Verdict.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
+    because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
+    return Settled(Verdict.HOLDS, because, numbers(handshakes, logins, searched))
+
+
+def tls13_is_unauthenticated(record: Record) -> Settled | None:
+    seen = record.all(HandshakeDecrypted, lambda one: one.tls == "1.3" and _server_comes_first(one))
+    careless = [one for one in seen if one.event.of == CARELESS_CLIENT]
+    careful = [one for one in seen if one.event.of not in ("", CARELESS_CLIENT)]
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    if not (careful and careless):
+        return None
+    sent = [one for one in seen if certificate_was_sent(one.event)]
+    because = (
+        f"of {len(careless)} clients that took any server {len([one for one in careless if one in sent])} sent the "
+        f"certificate to mitmproxy in TLS 1.3; of {len(careful)} that verified it "
+        f"{len([one for one in careful if one in sent])} did, as the server's Certificate, CertificateVerify and "
+        "Finished come first"
+    )
+    evidence = numbers(careful, careless, got)
+    if not (sent and got):
+        return Settled(Verdict.FAILS, because, evidence)
+    if any(one in sent for one in careful):
+        return Settled(Verdict.HOLDS, because, evidence)
+    return Settled(Verdict.CONDITIONAL, because, evidence, "the client does not verify the server")
+
+
+def tls13_makes_it_irrelevant(record: Record) -> Settled | None:
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    shown = record.all(CertificateCaptured, lambda one: (one.leak, one.tls) == (ROGUE_SERVER.id, "1.3"))
+    blind = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in _at(record, _BLIND, leak=leak.id, tls="1.3")]
+    checking = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in _at(record, _CHECKING, leak=leak.id, tls="1.3")]
+    if not ((got or shown) and blind and checking):
+        return None
+    because = (
+        f"certificates got out in TLS 1.3, too, to an interceptor {len(got)} times and to a shop {len(shown)} times; "
+        f"in TLS 1.3 {_count(blind)} where no proof is asked for, and {_count(checking)} where it is checked"
+    )
+    evidence = numbers(got, shown, _accepted(blind), _refused(checking))
+    return Settled(Verdict.FAILS if _accepted(blind) else Verdict.HOLDS, because, evidence)
+
+
+def proof_can_be_passed_on(record: Record) -> Settled | None:
+    events = {id(found.event): found for found in record.all(ProofRelayed)}
+    relayed = [
+        (events[id(relay.event)], relay)
+        for relay in relays(record.run)
+        if relay.scheme.id in _CHECKING and relay.outcome in (ACCEPTED, REFUSED)
+    ]
+    if not relayed:
+        return None
+    got_in = [found for found, relay in relayed if relay.outcome == ACCEPTED]
+    same_keys = sum(relay.event.same_keys for _, relay in relayed)
+    takes = dict.fromkeys(taken for _, relay in relayed for taken in relay.takes)
+    because = (
+        f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
+        "in where proofs are checked"
+    )
+    because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
+    because += f"; to make the two transcripts the same would have taken {', '.join(takes)}" if takes else ""
+    evidence = numbers(got_in or [found for found, _ in relayed])
+    return Settled(Verdict.HOLDS if got_in else Verdict.FAILS, because, evidence)
+
+
+def self_signed_is_useless(record: Record) -> Settled | None:
+    logins, tried = _logins(record, scheme="pinned-mtls"), _at(record, ("pinned-mtls",))
+    controls = record.controls("pinned-mtls")
+    if not (logins and tried and controls):
+        return None
+    if got_in := _accepted(tried):
+        return Settled(Verdict.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
+    because = f"the server knows the certificates that it issued: alice is let in, and {_count(tried)} without her key"
+    return Settled(Verdict.FAILS, because, numbers(logins, _refused(tried), controls))
+
+
+def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
+    """Whether all that authenticates the server was seen before anything that authenticates the client."""
+    authenticating = [
+        sender for sender, name in handshake.messages if name in ("Certificate", "CertificateVerify", "Finished")
+    ]
+    return authenticating[:3] == ["server"] * 3
+
+
+def _within(found: tuple[str, ...], connections: set[str]) -> bool:
+    return any(place.startswith(tuple(connections)) for place in found)
+
+
+def _schemes(tried: list[Tried]) -> str:
+    return " and ".join(dict.fromkeys(one.scheme.id for one in tried))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "certificate-in-the-clear",
+        ANSWER,
+        "In TLS 1.2 the client's Certificate message is not encrypted.",
+        "A passive listener on alice's way to the bank reads what she sends.",
+        certificate_in_the_clear,
+    ),
+    Claim(
+        "server-tls-protects",
+        QUESTIONER,
+        "The server authenticates itself by TLS, so a man in the middle never gets to see the client's certificate.",
+        "Alice verifies the bank in every login; does the listener have her certificate nevertheless?",
+        server_tls_protects,
+    ),
+    Claim(
+        "checking-adds-nothing",
+        QUESTIONER,
+        "Key and certificate are stored together; whoever has one has the other, so checking the key adds nothing.",
+        "Is the key anywhere in the capture that has the certificate? What opens with the certificate alone?",
+        checking_adds_nothing,
+    ),
+    Claim(
+        "only-the-issuer-is-fooled",
+        COMMENT,
+        "Nobody but the server that issued the certificate could be fooled with it.",
+        "A shop keeps what alice shows it, and tries that at doors that trust an authority and at the issuer's own.",
+        only_the_issuer_is_fooled,
+    ),
+    Claim(
+        "whoever-saw-it-is-her",
+        ANSWER,
+        "Whoever was ever shown the certificate could pass for its owner.",
+        "A shop that alice properly verified keeps what she showed and tries it at the bank.",
+        whoever_saw_it_is_her,
+    ),
+    Claim(
+        "privacy-but-not-identity",
+        ANSWER,
+        "A leaked certificate costs its owner privacy, but not her identity.",
+        "Every leak and every move, where the proof is checked and where it isn't.",
+        privacy_but_not_identity,
+    ),
+    Claim(
+        "database-is-a-liability",
+        ANSWER,
+        "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
+        "The bank's register leaks; everybody in it is tried where the certificate is enough and where it isn't.",
+        database_is_a_liability,
+    ),
+    Claim(
+        "tls13-encrypts",
+        COMMENT,
+        "TLS 1.3 encrypts the client's Certificate.",
+        "The same client over TLS 1.3, and a search of the whole capture for her certificate.",
+        tls13_encrypts,
+    ),
+    Claim(
+        "tls13-is-unauthenticated",
+        COMMENT,
+        "In TLS 1.3 that encryption is not authenticated yet, so a man in the middle can still get the certificate.",
+        "mitmproxy in the bank's place, asking a careful client and a careless one for their certificates.",
+        tls13_is_unauthenticated,
+    ),
+    Claim(
+        "tls13-makes-it-irrelevant",
+        COMMENT,
+        "With TLS 1.3 the question is irrelevant.",
+        "What gets out in TLS 1.3, to an interceptor and to a shop, and what it opens there.",
+        tls13_makes_it_irrelevant,
+    ),
+    Claim(
+        "proof-can-be-passed-on",
+        COMMENT,
+        "A man in the middle could pass the proof on while it is fresh, so checking it does not help against him.",
+        "A careless client's fresh proof goes into mallory's own handshake, also where both sides share all keys.",
+        proof_can_be_passed_on,
+    ),
+    Claim(
+        "self-signed-is-useless",
+        COMMENT,
+        "Authenticating clients with self-signed certificates is useless, as nobody vouches for them.",
+        "The bank knows the self-signed certificates that it issued, and checks the proof.",
+        self_signed_is_useless,
+    ),
+)

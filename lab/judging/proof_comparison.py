@@ -1,0 +1,158 @@
+"""Why a proof did not fit, shown: what it was made over beside what the server had to check it against."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+from cryptography.hazmat.primitives import hashes
+
+from lab.events.types import CertificateCaptured, MoveTried
+from lab.tls import keys, proof
+from lab.tls.errors import Abort
+from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
+from lab.tls.messages13 import is_retry, parse
+from lab.tls.proof import Challenge, PublicKey
+from lab.tls.transcript import MESSAGE_HASH, Transcript
+from lab.tls.versions import TLS12, TLS13
+
+Messages: TypeAlias = list[tuple[str, bytes]]
+"""Who sent each message, which may be empty, and the message."""
+
+_NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first field in which two transcripts differ. Bytes in hex; `captured` or `server` is empty where that one
+    has no such message."""
+
+    message: str
+    field: str
+    captured: str
+    server: str
+
+
+@dataclass(frozen=True)
+class ProofReason:
+    """A proof that came in an attempt, held against both transcripts with the public key in the certificate.
+
+    `captured_hash` is of what alice's proof was made over and `server_hash` of what the server checks against, both in
+    hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `difference` is
+    None where the transcripts are the same.
+    """
+
+    scheme: str
+    signature: str
+    hash: str
+    captured_hash: str
+    server_hash: str
+    difference: Difference | None
+    fits_captured: bool
+    fits_server: bool
+
+
+def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
+    """What became of the proof in an attempt; None where none was sent or the captured transcript isn't whole."""
+    version, seen_in = version_number(tried.tls), version_number(captured.tls)
+    sent = _messages(tried)
+    made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
+    at = next(
+        (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
+    )
+    if at is None or not captured.transcript:
+        return None
+    key = proof.public_key(chain_in(bytes.fromhex(captured.message), seen_in)[0])
+    return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
+
+
+def held_against(
+    key: PublicKey, verify: bytes, signed: tuple[Messages, int], checked: tuple[Messages, int]
+) -> ProofReason:
+    """A CertificateVerify, as it came in the second of two handshakes, held against both: each the messages before it,
+    and the version."""
+    answer = parse(verify, checked[1])
+    assert isinstance(answer, CertificateVerify)
+    then, now = _challenge(*signed), _challenge(*checked)
+    hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
+    return ProofReason(
+        scheme=proof.scheme_name(answer.scheme),
+        signature=answer.signature.hex(),
+        hash=hash_.name,
+        captured_hash=keys.digest(then.content, hash_).hex(),
+        server_hash=keys.digest(now.content, hash_).hex(),
+        difference=_difference(_parsed(*signed), _parsed(*checked)),
+        fits_captured=_fits(key, then, answer),
+        fits_server=_fits(key, now, answer),
+    )
+
+
+def _messages(tried: MoveTried) -> Messages:
+    """The attempt's handshake messages, with who sent them."""
+    return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
+
+
+def _challenge(sent: Messages, version: int) -> Challenge:
+    """What a proof has to sign after these messages, of which the first may be hashed already (RFC 8446, 4.4.1)."""
+    if version == TLS12:
+        return proof.challenge12(b"".join(raw for _, raw in sent), proof.SCHEME_IDS)
+    transcript, suite = Transcript(), keys.TLS13_SUITES[0]
+    for sender, raw in sent:
+        message = parse(raw, version)
+        if isinstance(message, ServerHello):
+            suite = next(one for one in keys.TLS13_SUITES if one.id == message.cipher_suite)
+            if is_retry(message) and transcript.entries[0].raw[0] != MESSAGE_HASH:
+                transcript.hash_first(suite.hash)
+        transcript.add("client" if sender == "client" else "server", raw)
+    return proof.challenge13(transcript.content(), proof.SCHEME_IDS, suite.hash)
+
+
+def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bool:
+    try:
+        proof.check(key, challenge, answer)
+    except Abort:
+        return False
+    return True
+
+
+def presented(tried: MoveTried) -> frozenset[str]:
+    """The fingerprints of the certificates that an attempt sent, in hex."""
+    version = version_number(tried.tls)
+    own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
+    return frozenset(sha256(der).hexdigest() for raw in own for der in chain_in(raw, version))
+
+
+def chain_in(certificate_message: bytes, version: int) -> tuple[bytes, ...]:
+    """The certificates in a Certificate message, in DER."""
+    message: Any = parse(certificate_message, version)
+    chain: tuple[bytes, ...] = message.chain
+    return chain
+
+
+def version_number(name: str) -> int:
+    """The number of the version that events call 1.2 or 1.3."""
+    return TLS13 if name == "1.3" else TLS12
+
+
+def _parsed(messages: Messages, version: int) -> list[Message]:
+    return [parse(raw, version) for _, raw in messages]
+
+
+def _difference(then: list[Message], now: list[Message]) -> Difference | None:
+    for ours, theirs in zip(then, now, strict=False):
+        if type(ours) is not type(theirs):
+            return Difference(theirs.name, "the message itself", ours.name, theirs.name)
+        for one, other in zip(_fields(ours), _fields(theirs), strict=True):
+            if one != other:
+                return Difference(ours.name, one[0], one[1], other[1])
+    if len(then) == len(now):
+        return None
+    missing = (then if len(then) > len(now) else now)[min(len(then), len(now))]
+    return Difference(missing.name, "the message itself", *(("sent", "") if len(then) > len(now) else ("", "sent")))
+
+
+def _fields(message: Message) -> Iterator[tuple[str, str]]:
+    """A message's fields in the order in which they stand, each in hex where it is bytes."""
+    for field in fields(message):  # type: ignore[arg-type]
+        value = getattr(message, field.name)
+        yield field.name, value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,195 @@
+"""The classroom lab: what the lab does in the containers of `docker compose up`.
+
+Three services: `authority` issues the bundles and names the run, `control` is lent alice's key and runs what needs it,
+`follow` watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a
+folder named after the run; `follow` copies these together into one run directory.
+"""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from attacker.leak.interception import CAPTURE_FILE as INTERCEPTION_FILE
+from attacker.scope import in_lab_container
+from lab.capture.decrypt import decrypted_handshakes
+from lab.catalogue.cast import ATTACKER, AUTHORITY, CAREFUL_CLIENT, CARELESS_CLIENT, CONTROL, INTERCEPTOR, LAB
+from lab.catalogue.leaks import INTERCEPTION
+from lab.catalogue.plan import KeyType, short_story
+from lab.events.log import EventLog
+from lab.events.run import CAPTURE_FILE, Folders, Run, RunError, make_run_folder, new_run_name
+from lab.events.types import PartStopped, PositionLeft, RunStarted
+from lab.judging.attempts import tried_everywhere
+from lab.judging.judgement import Judgement
+from lab.judging.verdicts import judge, judge_unfinished
+from lab.staging import control, pki
+from lab.staging.control import Target
+from lab.tls.bundle import parse_bundle
+from lab.tls.errors import BundleError
+from lab.tls.versions import TLS12
+from victim_client.__main__ import KEY_LOG_NAME
+
+PUBLIC = Path("/public")
+KEYS = Path("/keys")
+DATA = Path("/data")
+PARTS = Path("/parts")
+RUNS = Path("/runs")
+
+RUN_NAME_FILE = "run"
+RUN_SECONDS = 120.0
+POLL_SECONDS = 0.1
+GOOD_FOR = timedelta(days=1)
+CHUNK = 1 << 20
+
+Watcher = Callable[[Run, Judgement | None], None]
+
+
+def start_run(key_type: KeyType) -> None:
+    """Names the run and issues everything, unless what an earlier run issued is still good."""
+    _check_container()
+    folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop")
+    if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
+        for path in (path for folder in folders for path in folder.iterdir()):
+            path.unlink()
+    if not (PUBLIC / pki.CA_FILE).exists():
+        pki.issue(*folders[:3], key_type, shop=folders[3])
+    name = new_run_name()
+    log = EventLog(DATA / name, AUTHORITY)
+    log.report(RunStarted("classroom", name, **dataclasses.asdict(short_story(key_type))))
+    log.report(pki.issued_event(KEYS / "client"))
+    log.close()
+    (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
+
+
+async def run_control(gateways: list[tuple[str, int]]) -> None:
+    """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
+    _check_container()
+    name = await _attacked([port for _, port in gateways])
+    bundle_file = KEYS / "client" / pki.CLIENT_PEM
+    bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
+    log = EventLog(DATA / name, CONTROL)
+    for tried in await control.try_stolen_key(Target(gateway, TLS12, bundle) for gateway in gateways):
+        log.report(tried)
+    capture = PARTS / ATTACKER / name / CAPTURE_FILE
+    if capture.exists():
+        log.report(control.search_capture(capture, bundle))
+    log.report(PartStopped("done"))
+    log.close()
+
+
+async def _attacked(ports: list[int]) -> str:
+    """The run's name, once everything has been tried there or its time is up; then the judge says what is missing.
+
+    A new run may begin meanwhile: then this container was left over from the one before.
+    """
+    now = asyncio.get_running_loop().time
+    name = _run_name()
+    attacks, deadline = Run(PARTS / ATTACKER, parts=name), now() + RUN_SECONDS / 2
+    while not tried_everywhere(attacks, ports) and now() < deadline:
+        if _run_name() != name:
+            return await _attacked(ports)
+        attacks.update()
+        await asyncio.sleep(POLL_SECONDS)
+    return name
+
+
+async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
+    """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
+    _check_container()
+    become_owner_of(RUNS)
+    name = _run_name()
+    path = RUNS / name
+    folders = Folders(path) if path.is_dir() else make_run_folder(RUNS, name)
+    log = EventLog(folders.part(LAB), LAB)
+    copies = Copies(PARTS, folders)
+    run = Run(folders.path)
+    judgement: Judgement | None = None
+    looked_inside = False
+    deadline = asyncio.get_running_loop().time() + RUN_SECONDS
+    while not stop.is_set():
+        copies.update()
+        if judgement is None and run.update():
+            if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
+                copies.update()  # what it saw was written before it said that it left
+                _look_inside(folders, log)
+                looked_inside = True
+                run.update()
+            judgement = judge(run)
+        if judgement is None and asyncio.get_running_loop().time() > deadline:
+            judgement = judge_unfinished(run)
+        watch(run, judgement)
+        if judgement and not folders.verdicts.exists():
+            folders.verdicts.write_text(judgement.to_json())
+        if judgement and once:
+            break
+        try:
+            await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+        except TimeoutError:
+            pass
+    copies.update()
+    log.report(PartStopped("the verdicts are in" if judgement else "told to stop before the verdicts were in"))
+    log.close()
+    run.update()
+    return judgement or judge_unfinished(run)
+
+
+def _look_inside(folders: Folders, log: EventLog) -> None:
+    """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+    key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
+    for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
+        log.report(handshake)
+
+
+class Copies:
+    """Copies of what the parts write, kept up to date. The parts' files only ever grow, so only the new is copied."""
+
+    def __init__(self, parts: Path, folders: Folders) -> None:
+        self._parts = parts
+        self._folders = folders
+
+    def update(self) -> None:
+        """Copies what has come since; files that are as long as their copies cost a look."""
+        for part in sorted(self._parts.iterdir()):
+            source = part / self._folders.path.name
+            for path in sorted(path for path in source.rglob("*") if path.is_file()):
+                self._copy(path, self._folders.part(part.name) / path.relative_to(source))
+
+    def _copy(self, source: Path, target: Path) -> None:
+        done = target.stat().st_size if target.exists() else 0
+        if source.stat().st_size <= done:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reading, target.open("ab") as writing:
+            reading.seek(done)
+            while chunk := reading.read(CHUNK):
+                writing.write(chunk)
+
+
+def become_owner_of(folder: Path) -> None:
+    """Takes on the user and group that own `folder`, for good, so that its files are theirs and not root's."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _check_container() -> None:
+    """These services write to folders that are theirs in the lab's containers, and somebody else's elsewhere."""
+    if not in_lab_container():
+        raise RunError("`certreplay classroom` is for the containers in compose.yaml; call `docker compose up`")
+
+
+def _run_name() -> str:
+    return (PUBLIC / RUN_NAME_FILE).read_text().strip()
+
+
+def _still_good() -> bool:
+    """Whether alice's bundle is there and good for another day."""
+    path = KEYS / "client" / pki.CLIENT_PEM
+    try:
+        parse_bundle(path.read_bytes(), None, str(path), datetime.now(UTC) + GOOD_FOR)
+    except (OSError, BundleError):
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""What if the bundle were stolen? The control that needs alice's key, so the lab runs it and never the attacker.
+
+It runs the attacker's own replay code with the real key at every gateway: if that does not get in, the refusals of the
+moves mean nothing. And it looks whether any encoding of the key is in what the attacker captured, which nobody can do
+without the key either.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attacker.moves.make import stolen_key
+from attacker.moves.replay import Attempt, attempt
+from lab.capture.key_forms import key_forms
+from lab.capture.search import find_in_capture
+from lab.catalogue.cast import CUSTOMER, SERVER_NAME
+from lab.catalogue.moves import STOLEN_KEY
+from lab.events.types import CaptureSearched, MoveTried
+from lab.tls.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Target:
+    """A gateway, a version to try there, and the bundle that it should take."""
+
+    address: tuple[str, int]
+    version: int
+    bundle: Bundle
+
+
+async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
+    """Presents the stolen bundle at every gateway, which must take it."""
+
+    async def try_one(target: Target) -> MoveTried:
+        it = Attempt(STOLEN_KEY, target.version, target.address, SERVER_NAME, CUSTOMER)
+        return await attempt(it, stolen_key(target.bundle, target.version))
+
+    return await asyncio.gather(*map(try_one, targets))
+
+
+def search_capture(capture: Path, bundle: Bundle, *others: Bundle) -> CaptureSearched:
+    """Looks for the certificate, which must be there, and for the keys, which must not, in all of the capture.
+
+    `others` are further bundles whose keys must not be there.
+    """
+    forms = dict(key_forms(bundle.key))
+    for number, other in enumerate(others, start=2):
+        forms |= {f"key {number}, {name}": form for name, form in key_forms(other.key).items()}
+    found = find_in_capture(capture, {"certificate": bundle.chain[0], **forms})
+    places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
+    return CaptureSearched(
+        connections=found.connections,
+        octets=found.octets,
+        gaps=found.gaps,
+        cut=found.cut,
+        alone=found.alone,
+        certificate_at=tuple(place for needle, place in places if needle == "certificate"),
+        key_forms=tuple(forms),
+        key_at=tuple(f"{needle}: {place}" for needle, place in places if needle != "certificate"),
+    )

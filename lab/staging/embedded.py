@@ -1,0 +1,185 @@
+"""The embedded lab: every part a process of its own on loopback, with no root and no Docker."""
+
+import asyncio
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from attacker.leak import interception
+from lab.capture.decrypt import decrypted_handshakes
+from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from lab.catalogue.plan import Plan
+from lab.catalogue.schemes import find_scheme
+from lab.events.log import EventLog
+from lab.events.run import Run, make_run_folder, new_run_name
+from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
+from lab.judging.attempts import gateway_schemes, has_seen_tls13
+from lab.judging.judgement import Judgement
+from lab.judging.verdicts import judge, judge_unfinished
+from lab.ports import HOST, held_ports
+from lab.staging import control, pki, stages
+from lab.staging.control import Target
+from lab.staging.stages import Setting
+from lab.staging.supervisor import Supervisor
+from lab.tls.bundle import Bundle
+from lab.tls.versions import TLS12, TLS13
+from victim_client.__main__ import KEY_LOG_NAME
+
+T = TypeVar("T")
+
+RUN_SECONDS = 30.0
+SECONDS_AN_ATTEMPT = 0.1
+SETTLE_SECONDS = 5.0
+"""How long the parts' last reports may take once everything has been tried."""
+POLL_SECONDS = 0.02
+VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
+
+Watcher = Callable[[Run], object]
+"""Called whenever something new has happened in the run."""
+
+
+async def run_embedded(
+    runs: Path, plan: Plan, first_port: int | None, watch: Watcher, keep_bundle: bool = False
+) -> Judgement:
+    """One whole run, from issuing to verdicts; writes verdicts.json. With `keep_bundle` alice's stays in her folder.
+
+    `first_port` and the ports after it are the gateways' and then the relay's; None takes free ones. Raises RunError,
+    PkiError, or PartFailed when a part ends before its time, with its words.
+    """
+    name = new_run_name()
+    folders = make_run_folder(runs, name)
+    with ExitStack() as stack:
+        log = EventLog(folders.part(LAB), LAB)
+        stack.callback(log.close)
+        keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
+        log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
+        folder = keys / VICTIM_CLIENT
+        issued = pki.issue(
+            *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
+            attacker=keys / ATTACKER,
+            shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
+            rsa_transport=LIVE_RELAY.id in plan.leaks,
+        )
+        log.report(pki.issued_event(folder))
+        if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
+            log.report(pki.issued_event(folder, pki.SELF_SIGNED))
+        if keep_bundle:
+            for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
+                folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
+                shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
+        more_ports = partial(held_ports, stack)
+        count = port_count(plan)
+        ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
+        setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)), more_ports)
+        async with Supervisor() as parts:
+            lab = _Lab(setting, parts, Run(folders.path), watch)
+            try:
+                async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
+                    judgement = await lab.carry_out(ports[len(plan.schemes) :], log)
+            except TimeoutError:
+                judgement = judge_unfinished(lab.run)
+        log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
+        lab.run.update()
+        folders.verdicts.write_text(judgement.to_json())
+        watch(lab.run)
+        return judgement
+
+
+@dataclasses.dataclass
+class _Lab:
+    """A run being carried out."""
+
+    setting: Setting
+    parts: Supervisor
+    run: Run
+    watch: Watcher
+
+    async def carry_out(self, relay_ports: list[int], log: EventLog) -> Judgement:
+        """Everything in order: alice's own logins, each leak with its moves, the controls; then the verdicts.
+
+        The controls with her key come after the moves and her logins before them, so that they frame them.
+        """
+        plan = self.setting.plan
+        await self.parts.start(stages.victim_server(self.setting))
+        if WIRE.id in plan.leaks:
+            wire = stages.wire(self.setting, relay_ports)
+            for part in (wire.attacker, *wire.clients):
+                await self.parts.start(part)
+            await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE.id))
+        else:
+            await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
+        doors = {(scheme.id, version) for scheme, version in plan.doors()}
+        await self._until(lambda: doors <= {(login.scheme, login.tls) for login in self.run.all(LoggedIn)})
+        later = [leak for leak in plan.leaks if leak != WIRE.id]
+        if later:
+            await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
+        for leak in later:
+            await self._let_happen(leak)
+            if leak == INTERCEPTION.id:
+                self._look_inside(log)
+        await self._control(log)
+        async with asyncio.timeout(SETTLE_SECONDS):
+            return await self._until(lambda: judge(self.run))
+
+    async def _let_happen(self, leak: str) -> None:
+        """One leak other than the wire's, to its end."""
+        stage = stages.LATER_STAGES[leak](self.setting)
+        await self.parts.start(stage.attacker)
+        if stage.clients:
+            await self._until(lambda: any(taken.kind == leak for taken in self.run.all(PositionTaken)))
+            for client in stage.clients:
+                await self.parts.start(client)
+        await self._until(lambda: self.parts.has_ended(ATTACKER))
+        await self.parts.stop(ATTACKER, *(client.name for client in stage.clients))
+
+    def _look_inside(self, log: EventLog) -> None:
+        """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+        folders = self.setting.folders
+        capture = folders.part(ATTACKER) / interception.CAPTURE_FILE
+        key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)}
+        for handshake in decrypted_handshakes(capture, key_logs):
+            log.report(handshake)
+
+    async def _until(self, condition: Callable[[], T | None]) -> T:
+        """Watches the run until the condition is something true; PartFailed where a part ends that should not."""
+        while True:
+            await self.parts.check()
+            news = self.run.update()
+            if news:
+                self.watch(self.run)
+            if met := condition():
+                return met
+            if not news:
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _tried(self, leak: str) -> bool:
+        tried = sum(1 for one in self.run.all(MoveTried) if one.leak == leak)
+        return tried >= self.setting.plan.attempts(find_leak(leak))
+
+    async def _control(self, log: EventLog) -> None:
+        ports = {scheme.id: port for port, scheme in gateway_schemes(self.run).items()}
+        issued = self.setting.issued
+        bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
+        targets = [
+            Target((HOST, ports[scheme.id]), VERSION_NUMBERS[version], _bundle(bundles[scheme.trusts]))
+            for scheme, version in self.setting.plan.doors()
+        ]
+        for tried in await control.try_stolen_key(targets):
+            log.report(tried)
+        if self.run.folders.capture.exists():
+            log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
+
+
+def _bundle(identity: pki.Identity) -> Bundle:
+    return Bundle((identity.der,), identity.key)
+
+
+def port_count(plan: Plan) -> int:
+    """How many ports a run takes: a gateway's and a relay's for each scheme."""
+    return 2 * len(plan.schemes)

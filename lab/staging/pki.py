@@ -1,0 +1,381 @@
+"""Issues what the lab needs: an authority, the server's certificate and its customers' bundles.
+
+A customer's keys are made by the server and handed to her together with their certificates, which is the premise of
+the lab's question. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
+certificate, which the server knows again because it keeps a list of those that it issued. Certificates follow RFC 5280;
+all are valid from an hour ago for 30 days.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lab.catalogue.cast import CUSTOMER, MALLORY, OTHER_CUSTOMERS, SERVER_NAMES, SHOP_NAMES
+from lab.catalogue.plan import KeyType
+from lab.events.types import BundleIssued
+from lab.tls.proof import PrivateKey
+from victim_server import register
+
+VALIDITY = timedelta(days=30)
+
+CA_FILE = "ca.pem"
+SERVER_PEM = "server.pem"
+SERVER_RSA_PEM = "server-rsa.pem"
+REGISTER = "customers.sqlite"
+SELF_SIGNED = f"{CUSTOMER}-self-signed"
+CLIENT_PEM = f"{CUSTOMER}.pem"
+CLIENT_P12 = f"{CUSTOMER}.p12"
+CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
+CLIENT_SELF_SIGNED_PEM = f"{SELF_SIGNED}.pem"
+CLIENT_SELF_SIGNED_P12 = f"{SELF_SIGNED}.p12"
+CLIENT_SELF_SIGNED_P12_PASSWORD = f"{CLIENT_SELF_SIGNED_P12}.password"
+ATTACKER_PEM = f"{MALLORY}.pem"
+ATTACKER_SELF_SIGNED_PEM = f"{MALLORY}-self-signed.pem"
+SHOP_PEM = "shop.pem"
+
+
+class PkiError(Exception):
+    """Something could not be issued; the text says what and what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate with its private key."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.DER)
+
+    @property
+    def sha256(self) -> str:
+        """The certificate's fingerprint, in hex."""
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
+
+    def certificate_pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def bundle_pem(self) -> bytes:
+        """Key and certificate in one file."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + self.certificate_pem()
+
+    def bundle_p12(self, password: str) -> bytes:
+        """The same as PKCS#12 (RFC 7292) under a password."""
+        name = self.certificate.subject.rfc4514_string().encode()
+        protection = BestAvailableEncryption(password.encode())
+        return pkcs12.serialize_key_and_certificates(name, self.key, self.certificate, None, protection)
+
+
+def new_key(key_type: KeyType) -> PrivateKey:
+    """A fresh private key: P-256, RSA with 2048 bits, Ed25519 or P-384."""
+    match key_type:
+        case "p256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "rsa":
+            return rsa.generate_private_key(65537, 2048)
+        case "ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case "p384":
+            return ec.generate_private_key(ec.SECP384R1())
+
+
+def new_authority(name: str = "certreplay lab authority", now: datetime | None = None) -> Identity:
+    """A self-signed authority that may issue end-entity certificates only."""
+    key = new_key("p256")
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    usage = _key_usage(digital_signature=False, key_cert_sign=True, crl_sign=True)
+    builder = (
+        _builder(subject, subject, key, now or datetime.now(UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    return _signed(builder, key, key)
+
+
+def new_server(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+    """The bank's certificate, for its name, its container's name and loopback."""
+    return _new_server(authority, SERVER_NAMES, key_type, now)
+
+
+def new_shop(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+    """The certificate of a shop that alice uses, too, for its name, its container's name and loopback."""
+    return _new_server(authority, SHOP_NAMES, key_type, now)
+
+
+def _new_server(authority: Identity, names: tuple[str, ...], key_type: KeyType, now: datetime | None) -> Identity:
+    key = new_key(key_type)
+    alternative: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternative += [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    return _issued(authority, subject, key, alternative, ExtendedKeyUsageOID.SERVER_AUTH, now)
+
+
+def new_client(
+    authority: Identity, name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None
+) -> Identity:
+    """A customer's certificate. It names her as real ones do: common name, organisation, mail address."""
+    key = new_key(key_type)
+    return _issued(authority, _customer(name), key, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
+
+
+def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+    """The same, except that nobody vouches for it but its own key: whoever takes it has to know it already."""
+    key, subject = new_key(key_type), _customer(name)
+    builder = _builder(subject, subject, key, now or datetime.now(UTC))
+    return _signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key, key)
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """A customer's two bundles, each with the PEM file that it lies in."""
+
+    identity: Identity
+    self_signed: Identity
+    pem: Path
+    self_signed_pem: Path
+
+
+@dataclass(frozen=True)
+class Issued:
+    """Everything the lab hands out, and where it lies.
+
+    `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
+    server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
+    the attacker has as an ordinary customer, None where she is none, and `shop_pem` what she has as a shop's owner.
+    `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
+    """
+
+    authority: Identity
+    server: Identity
+    client: Identity
+    client_self_signed: Identity
+    mallory: Bundles | None
+    shop_pem: Path | None
+    ca_pem: Path
+    server_pem: Path
+    server_rsa_pem: Path | None
+    register: Path
+    client_pem: Path
+    client_p12: Path
+    client_p12_password: Path
+    client_self_signed_pem: Path
+    client_self_signed_p12: Path
+    client_self_signed_p12_password: Path
+
+
+def issue(
+    public: Path,
+    server: Path,
+    client: Path,
+    key_type: KeyType = "p256",
+    *,
+    attacker: Path | None = None,
+    shop: Path | None = None,
+    rsa_transport: bool = False,
+) -> Issued:
+    """Issues everything into these folders, which are made where they are missing.
+
+    Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
+    `rsa_transport` the server has a bundle with an RSA key, too. Files with a private key or a password are readable by
+    their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError where a file
+    is already there, or cannot be written. The authority's key is not kept.
+    """
+    authority = new_authority()
+    more_server_keys = rsa_transport and key_type != "rsa"
+    issued = Issued(
+        authority=authority,
+        server=new_server(authority, key_type),
+        client=new_client(authority, CUSTOMER, key_type),
+        client_self_signed=new_self_signed_client(CUSTOMER, key_type),
+        mallory=_mallory(authority, attacker, key_type) if attacker else None,
+        shop_pem=shop / SHOP_PEM if shop else None,
+        ca_pem=public / CA_FILE,
+        server_pem=server / SERVER_PEM,
+        server_rsa_pem=server / (SERVER_RSA_PEM if more_server_keys else SERVER_PEM) if rsa_transport else None,
+        register=server / REGISTER,
+        client_pem=client / CLIENT_PEM,
+        client_p12=client / CLIENT_P12,
+        client_p12_password=client / CLIENT_P12_PASSWORD,
+        client_self_signed_pem=client / CLIENT_SELF_SIGNED_PEM,
+        client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
+        client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
+    )
+    customers = {name: new_self_signed_client(name, key_type) for name in OTHER_CUSTOMERS}
+    customers |= {CUSTOMER: issued.client_self_signed}
+    customers |= {MALLORY: issued.mallory.self_signed} if issued.mallory else {}
+    _write(issued.ca_pem, authority.certificate_pem(), 0o644)
+    _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
+    entries = [register.Entry(name, identity.der) for name, identity in sorted(customers.items())]
+    with _writing(issued.register):
+        register.create(issued.register, entries)
+    password = os.urandom(12).hex()
+    for identity, pem, p12, p12_password in (
+        (issued.client, issued.client_pem, issued.client_p12, issued.client_p12_password),
+        (
+            issued.client_self_signed,
+            issued.client_self_signed_pem,
+            issued.client_self_signed_p12,
+            issued.client_self_signed_p12_password,
+        ),
+    ):
+        _write(pem, identity.bundle_pem(), 0o600)
+        _write(p12, identity.bundle_p12(password), 0o600)
+        _write(p12_password, password.encode() + b"\n", 0o600)
+    if issued.mallory:
+        _write(issued.mallory.pem, issued.mallory.identity.bundle_pem(), 0o600)
+        _write(issued.mallory.self_signed_pem, issued.mallory.self_signed.bundle_pem(), 0o600)
+    if issued.server_rsa_pem and more_server_keys:
+        _write(issued.server_rsa_pem, new_server(authority, "rsa").bundle_pem(), 0o600)
+    if issued.shop_pem:
+        _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
+    return issued
+
+
+def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
+    """What everybody may know about a bundle in alice's folder; SELF_SIGNED is the other one."""
+    pem, p12 = f"{bundle}.pem", f"{bundle}.p12"
+    certificate = x509.load_pem_x509_certificate((client / pem).read_bytes())
+    return BundleIssued(
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        key_type=_key_words(certificate.public_key()),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+        files=(pem, p12),
+    )
+
+
+def _key_words(key: object) -> str:
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA, {key.curve.name}"
+        case rsa.RSAPublicKey():
+            return f"RSA, {key.key_size} bits"
+        case _:
+            return "Ed25519"
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with _writing(path), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Around the writing of a new file: makes its folder, and says in a PkiError what is wrong."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except FileExistsError:
+        raise PkiError(f"{path}: is already there and is not overwritten; remove it or choose another folder") from None
+    except OSError as error:
+        raise PkiError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None
+
+
+def _mallory(authority: Identity, folder: Path, key_type: KeyType) -> Bundles:
+    return Bundles(
+        new_client(authority, MALLORY, key_type),
+        new_self_signed_client(MALLORY, key_type),
+        folder / ATTACKER_PEM,
+        folder / ATTACKER_SELF_SIGNED_PEM,
+    )
+
+
+def _customer(name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Bank of Example"),
+        ]
+    )
+
+
+def _mail(name: str) -> list[x509.GeneralName]:
+    return [x509.RFC822Name(f"{name}@bank.example")]
+
+
+def _issued(
+    authority: Identity,
+    subject: x509.Name,
+    key: PrivateKey,
+    names: list[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    now: datetime | None,
+) -> Identity:
+    issuer_key = authority.certificate.public_key()
+    builder = _builder(subject, authority.certificate.subject, key, now or datetime.now(UTC)).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key),  # type: ignore[arg-type]
+        critical=False,
+    )
+    # A server whose key receives premaster secrets has to say that it may (RFC 5246 section 7.4.2).
+    transport = purpose == ExtendedKeyUsageOID.SERVER_AUTH and isinstance(key, rsa.RSAPrivateKey)
+    return _signed(_for_end_entity(builder, names, purpose, key_encipherment=transport), key, authority.key)
+
+
+def _for_end_entity(
+    builder: x509.CertificateBuilder,
+    names: list[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    *,
+    key_encipherment: bool = False,
+) -> x509.CertificateBuilder:
+    """What a certificate says that may issue nothing itself."""
+    usage = _key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False, key_encipherment=key_encipherment)
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + VALIDITY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _signed(builder: x509.CertificateBuilder, key: PrivateKey, issuer_key: PrivateKey) -> Identity:
+    algorithm = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Identity(builder.sign(issuer_key, algorithm), key)
+
+
+def _key_usage(
+    *, digital_signature: bool, key_cert_sign: bool, crl_sign: bool, key_encipherment: bool = False
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        key_encipherment=key_encipherment,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

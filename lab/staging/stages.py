@@ -1,0 +1,209 @@
+"""The stages of an embedded run: which parts take part in which leak, and how they are called."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from attacker.attempts import TRANSFER
+from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
+from lab.catalogue.plan import Plan
+from lab.catalogue.schemes import VERSIONS, find_scheme
+from lab.events.run import Folders
+from lab.judging.relays import TRANSPORTING
+from lab.ports import HOST
+from lab.staging.pki import Issued
+from lab.staging.supervisor import Part
+from victim_server import access_log
+
+LOGIN_EVERY_SECONDS = 0.25
+SHOP_LOGINS = ("shop", "shop, self-signed")
+"""What alice calls her logins at the shop, with one bundle and the other."""
+
+
+RSA_TRANSPORT = "kRSA+AESGCM"
+"""RSA key transport, in OpenSSL's notation for cipher suites."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the stages have in common: the run's plan and folders, what was issued, each scheme's gateway's port, and
+    where to get more ports."""
+
+    plan: Plan
+    folders: Folders
+    issued: Issued
+    gateways: Mapping[str, int]
+    ports: Callable[[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One leak: the attacker, and the clients that are started once she is in her place.
+
+    A leak other than the wire ends when the attacker does.
+    """
+
+    attacker: Part
+    clients: tuple[Part, ...] = ()
+
+
+def victim_server(setting: Setting) -> Part:
+    """The bank and its gateways, there all the time."""
+    issued = setting.issued
+    return _part(
+        setting,
+        VICTIM_SERVER,
+        f"--host={HOST}",
+        *(f"--port={scheme}={port}" for scheme, port in setting.gateways.items()),
+        f"--bundle={issued.server_pem}",
+        f"--register={issued.register}",
+        f"--opening-balance={max(1000, TRANSFER.amount * (len(setting.plan) + len(list(setting.plan.doors()))))}",
+        f"--ca={issued.ca_pem}",
+        *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
+        *(["--access-log"] if LOG.id in setting.plan.leaks else []),
+    )
+
+
+def victim_client(setting: Setting, ports: Mapping[str, int]) -> Part:
+    """Alice, who logs in again and again at these ports, each of which leads to a scheme's gateway."""
+    schemes = [find_scheme(scheme) for scheme in ports]
+    issued = setting.issued
+    return _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={scheme}=https://localhost:{port}" for scheme, port in ports.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={scheme.id}={issued.client_self_signed_pem}" for scheme in schemes if scheme.trusts == "pinned"),
+        *(f"--forward-certificate={scheme.id}" for scheme in schemes if not scheme.asks_in_tls),
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+    )
+
+
+def wire(setting: Setting, ports: list[int]) -> Stage:
+    """The attacker's relay takes alice's connections, as if her network had sent them there."""
+    relays = dict(zip(setting.gateways, ports, strict=True))
+    forwards = (f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in setting.gateways.items())
+    return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
+
+
+def interception(setting: Setting) -> Stage:
+    """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
+    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    clients = (
+        _passing_client(setting, VICTIM_CLIENT, ports),
+        _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
+    )
+    visits = f"--visits={len(clients) * len(VERSIONS)}"
+    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards, visits), clients)
+
+
+def live_relay(setting: Setting) -> Stage:
+    """A careless alice logs in once at each gateway in each version, and once more with RSA key transport, and takes
+    mallory for the bank each time."""
+    versions = setting.plan.versions
+    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
+    options = ("--careless", *(f"--tls={version}" for version in versions))
+    clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
+    relays = sum(scheme.asks_in_tls for scheme, _ in setting.plan.doors())
+    transporting = {scheme: port for scheme, port in ports.items() if scheme in TRANSPORTING}
+    if transporting and "1.2" in versions:
+        options = ("--careless", "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
+        clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
+        relays += len(transporting)
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    attacker = _attacker(setting, LIVE_RELAY.id, *doors(setting), *forwards, f"--relays={relays}")
+    return Stage(attacker, tuple(clients))
+
+
+def _passing_client(setting: Setting, name: str, ports: Mapping[str, int], *options: str) -> Part:
+    """Alice, who comes by where mallory is: one login each. They go by names that are no gateway's."""
+    issued = setting.issued
+    logins = {f"{scheme}, by way of mallory": scheme for scheme in ports}
+    pinned = (login for login, scheme in logins.items() if find_scheme(scheme).trusts == SELF_SIGNED)
+    return _part(
+        setting,
+        name,
+        *(f"--gateway={login}=https://localhost:{ports[scheme]}" for login, scheme in logins.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        f"--part={name}",
+        *options,
+        package="victim_client",
+        may_end=(0, 1),
+    )
+
+
+def rogue_server(setting: Setting) -> Stage:
+    """Alice logs in once at a shop, too, with each of her bundles; the shop is mallory's."""
+    issued = setting.issued
+    (port,) = setting.ports(1)
+    url = f"https://localhost:{port}"
+    alice = _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={login}={url}" for login in SHOP_LOGINS),
+        f"--bundle={SHOP_LOGINS[0]}={issued.client_pem}",
+        f"--bundle={SHOP_LOGINS[1]}={issued.client_self_signed_pem}",
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        may_end=(0, 1),
+    )
+    shop = (f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}")
+    return Stage(_attacker(setting, ROGUE_SERVER.id, *doors(setting), *shop), (alice,))
+
+
+def database(setting: Setting) -> Stage:
+    """The bank's register gets out."""
+    return Stage(_attacker(setting, DATABASE.id, *doors(setting), f"--file={setting.issued.register}"))
+
+
+def log(setting: Setting) -> Stage:
+    """The gateways' access log gets out."""
+    file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
+    return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
+
+
+LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
+    INTERCEPTION.id: interception,
+    LIVE_RELAY.id: live_relay,
+    ROGUE_SERVER.id: rogue_server,
+    DATABASE.id: database,
+    LOG.id: log,
+}
+"""The stages of the leaks other than the wire's, each of which ends when the attacker is done."""
+
+
+def doors(setting: Setting) -> list[str]:
+    """The gateways, as the attacker takes them on her command line."""
+    sorts = {scheme: "self-signed=" if find_scheme(scheme).trusts == SELF_SIGNED else "" for scheme in setting.gateways}
+    return [f"--door={sorts[scheme]}{HOST}:{port}" for scheme, port in setting.gateways.items()]
+
+
+def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
+    mallory = setting.issued.mallory
+    assert mallory
+    return _part(
+        setting,
+        ATTACKER,
+        command,
+        *arguments,
+        *(f"--move={move}" for move in setting.plan.moves),
+        *(f"--tls={version}" for version in setting.plan.versions),
+        f"--rounds={setting.plan.rounds}",
+        *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
+        may_end=() if command == "relay" else (0,),
+    )
+
+
+def _part(setting: Setting, name: str, *arguments: str, package: str = "", may_end: tuple[int, ...] = ()) -> Part:
+    return Part(
+        name, package or name.replace("-", "_"), (*arguments, f"--folder={setting.folders.part(name)}"), may_end
+    )

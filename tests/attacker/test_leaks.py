@@ -1,0 +1,271 @@
+"""The leaks other than the wire's, each with the whole matrix, really run and with no wire in the plan."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
+from lab.catalogue.plan import full_matrix
+from lab.events.run import Run, open_run
+from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, LoginFailed, MoveTried
+from lab.judging.attempts import Docket
+from lab.judging.verdicts import judge, missing
+from lab.staging import embedded, pki, stages
+from lab.staging.stages import Setting, Stage
+
+CERTREPLAY = Path(sys.executable).parent / "certreplay"
+LEAKS = ("rogue-server", "database", "log")
+VERSIONS = ("1.2", "1.3")
+
+WITHOUT_A_PROOF = {"omit-proof", "foreign-key", "empty-proof", "zero-proof", "stolen-leaf-first"}
+WITH_A_PROOF = WITHOUT_A_PROOF | {"replay-proof", "relabelled-proof", "flipped-proof"}
+EARLY = {"1.2": set[str](), "1.3": {"early-finished"}}
+"""In TLS 1.3 to finish early is to leave the proof out."""
+
+
+def opened(leak: str, version: str) -> dict[str, set[str]]:
+    """What opens where with what comes by a leak, by scheme: written down here, and not taken from the lab's tables."""
+    moves = WITH_A_PROOF if leak == "rogue-server" else WITHOUT_A_PROOF
+    pinned = {"pinned-mtls": set[str](), "pinned-certificate-only": moves | EARLY[version]}
+    if leak == "database":
+        return pinned
+    issued = {"mtls": set[str](), "certificate-only": moves | EARLY[version], "ignored-proof": moves - {"omit-proof"}}
+    return pinned | issued | {"forwarded-header": {"omit-proof"}}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of one leak's matrix."""
+
+    leak: str
+    run: Run
+    status: int
+    errors: str
+    verdicts: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=LEAKS)
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return matrix(tmp_path_factory.mktemp("runs"), request.param)
+
+
+def matrix(runs: Path, leak: str) -> Finished:
+    done = certreplay("matrix", "--leak", leak, "--runs", runs, "--json")
+    (folder,) = runs.iterdir()
+    (verdicts,) = json.loads(done.stdout)
+    return Finished(leak, open_run(folder), done.returncode, done.stderr, verdicts)
+
+
+def certreplay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def shopped(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return matrix(tmp_path_factory.mktemp("runs"), "rogue-server")
+
+
+def test_everything_is_as_expected(finished: Finished) -> None:
+    assert finished.errors == ""
+    assert [v for v in finished.verdicts["verdicts"] if v["expected"] != v["outcome"]] == []
+    assert finished.verdicts["as_expected"] is True
+    assert finished.status == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_opens_what_it_opens(finished: Finished, version: str) -> None:
+    rows = [v for v in finished.verdicts["verdicts"] if v["tls"] == version and v["outcome"] != NOT_APPLICABLE]
+    assert {v["leak"] for v in rows} == {finished.leak}
+    accepted = {scheme: set[str]() for scheme in dict.fromkeys(v["scheme"] for v in rows)}
+    for verdict in rows:
+        if verdict["outcome"] == ACCEPTED:
+            accepted[verdict["scheme"]].add(verdict["move"])
+            assert verdict["evidence"]["stolen"] > 0
+    assert accepted == opened(finished.leak, version)
+
+
+def test_mallory_keeps_a_certificate_and_no_key(finished: Finished) -> None:
+    stolen = finished.run.folders.part("attacker") / "stolen" / "alice.pem"
+    assert stolen.read_bytes().count(b"-----BEGIN CERTIFICATE-----") == 1
+    for path in finished.run.folders.path.rglob("*"):
+        assert not path.is_file() or b"PRIVATE KEY-----" not in path.read_bytes(), path
+
+
+def test_without_the_wire_there_is_no_capture_and_nothing_minds(finished: Finished) -> None:
+    assert not finished.run.folders.capture.exists()
+    assert finished.run.first(CaptureSearched) is None
+    again = certreplay("verdicts", finished.run.folders.path, "--json")
+    assert json.loads(again.stdout) == finished.verdicts
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_the_story_tells_the_leak_and_no_wire(finished: Finished) -> None:
+    told = certreplay("story", finished.run.folders.path)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "2. " in told.stdout
+    assert "3. Controls" in told.stdout
+    assert "mallory has" in told.stdout
+    assert "no key" in told.stdout
+    assert "pinned-mtls, TLS 1.3              nothing:" in told.stdout
+    assert "pinned-certificate-only, TLS 1.3  opened by omit-proof" in told.stdout
+    assert "wire" not in told.stdout
+    assert "the one that got out opened" in told.stdout
+
+
+def test_a_verdict_is_explained(finished: Finished) -> None:
+    folder = finished.run.folders.path
+    told = certreplay("explain", folder, "--leak", finished.leak, "--move", "foreign-key", "--scheme", "pinned-mtls")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "foreign-key at pinned-mtls, TLS 1.2: refused" in told.stdout
+
+
+def test_what_leak_to_explain_has_to_be_said(finished: Finished) -> None:
+    told = certreplay("explain", finished.run.folders.path, "--move", "omit-proof", "--scheme", "pinned-mtls")
+    assert told.returncode == 2
+    assert f"give --leak: it has {finished.leak}" in told.stderr
+
+
+def test_what_nobody_listened_to_settles_no_claim_about_the_wire(finished: Finished) -> None:
+    told = certreplay("claims", finished.run.folders.path, "--json")
+    settled = {claim["id"]: claim["verdict"] for claim in json.loads(told.stdout)["claims"]}
+    wire = ("certificate-in-the-clear", "server-tls-protects", "checking-adds-nothing", "tls13-encrypts")
+    assert {settled[claim] for claim in wire} == {"no evidence in this run"}
+    assert told.stderr == ""
+
+
+def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
+    finished = matrix(tmp_path, "database")
+    ports = {port: scheme.id for port, scheme in Docket(finished.run).schemes.items()}
+    tried = list(finished.run.all(MoveTried))
+    fallen = {
+        (ports[int(one.server.rpartition(":")[2])], one.tls, one.customer)
+        for one in tried
+        if one.leak and one.outcome == ACCEPTED
+    }
+    customers = ("alice", "bob", "carol")
+    assert fallen == {("pinned-certificate-only", version, who) for version in VERSIONS for who in customers}
+    assert {one.customer for one in tried} == set(customers)
+    assert {seen.subject for seen in finished.run.all(CertificateCaptured)} == {
+        f"O=Bank of Example,CN={who}" for who in customers
+    }
+    story = certreplay("story", finished.run.folders.path).stdout
+    assert "not alice's account alone, but those of bob, carol" in story
+    alices = sum(one.stolen for one in tried if one.customer == "alice" and one.leak)
+    assert f" before, {alices} gone." in story
+
+
+def test_mallory_reads_the_log_that_the_gateways_wrote(tmp_path: Path) -> None:
+    finished = matrix(tmp_path, "log")
+    lines = (finished.run.folders.part("victim-server") / "access.log").read_text().splitlines()
+    assert any('"GET /account" 200 "O=Bank of Example,CN=alice" -----BEGIN%20CERT' in line for line in lines)
+    seen = {(one.server, one.issuer) for one in finished.run.all(CertificateCaptured) if "alice" in one.subject}
+    assert seen == {("access.log", "CN=certreplay lab authority"), ("access.log", "O=Bank of Example,CN=alice")}
+
+
+def test_no_log_is_kept_where_none_is_to_leak(shopped: Finished) -> None:
+    assert not (shopped.run.folders.part("victim-server") / "access.log").exists()
+
+
+# --- the shop ---
+
+
+def test_alice_verified_the_shop_and_was_served(shopped: Finished) -> None:
+    logins = {(one.scheme, one.tls) for one in shopped.run.all(LoggedIn) if one.scheme in stages.SHOP_LOGINS}
+    assert logins == {(login, version) for login in stages.SHOP_LOGINS for version in VERSIONS}
+    assert not [one for one in shopped.run.all(LoginFailed) if one.scheme in stages.SHOP_LOGINS]
+
+
+def test_the_shop_had_every_certificate_with_a_proof_of_each_version(shopped: Finished) -> None:
+    seen = list(shopped.run.all(CertificateCaptured))
+    assert len(seen) == 4
+    assert {(one.tls, one.issuer == one.subject) for one in seen} == {(v, s) for v in VERSIONS for s in (True, False)}
+    assert all(one.proof and one.transcript and one.message for one in seen)
+
+
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize(
+    ("version", "message", "field"), [("1.2", "ServerHello", "random"), ("1.3", "ClientHello", "random")]
+)
+def test_a_proof_that_the_shop_was_shown_fits_the_shop_only(
+    shopped: Finished, scheme: str, version: str, message: str, field: str
+) -> None:
+    """In TLS 1.2 mallory sends even alice's ClientHello again; in TLS 1.3 she would lack its key share's secret."""
+    judgement = judge(shopped.run)
+    assert judgement
+    for move in ("replay-proof", "relabelled-proof", "flipped-proof"):
+        (verdict,) = [v for v in judgement.verdicts if (v.move, v.scheme, v.tls) == (move, scheme, version)]
+        reason = verdict.evidence.proof
+        assert reason
+        assert reason.fits_captured == (move == "replay-proof")
+        assert not reason.fits_server
+        assert reason.difference
+        assert (reason.difference.message, reason.difference.field) == (message, field)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_reason_can_be_read(shopped: Finished, version: str) -> None:
+    call = ("--leak", "rogue-server", "--move", "replay-proof", "--scheme", "mtls", "--tls", version)
+    told = certreplay("explain", shopped.run.folders.path, *call).stdout
+    assert "what alice's proof was made over" in told
+    assert "this signature" in told
+    assert "fits   " in told
+    assert "does not fit" in told
+    assert ("Her own ClientHello would not help" in told) == (version == "1.3")
+
+
+def test_a_login_at_the_shop_is_no_login_at_the_bank(shopped: Finished) -> None:
+    """The control has to fail where alice got in at the shop alone."""
+    run = Run(shopped.run.folders.path)
+    run.update()
+    at_the_bank = {"mtls", "pinned-mtls"}
+    run.events = [r for r in run.events if not (isinstance(r.event, LoggedIn) and r.event.scheme in at_the_bank)]
+    lacking = missing(Docket(run))
+    assert len(lacking) == 4
+    assert all("alice did not log in" in one for one in lacking)
+
+
+def test_a_shop_that_alice_does_not_get_into_is_said_to_be_what_is_missing(shopped: Finished) -> None:
+    run = Run(shopped.run.folders.path)
+    run.update()
+    failed = LoginFailed("shop", "https://localhost:1", "1.2", "the server's certificate is not right: expired")
+    run.events = [
+        replace(r, event=failed) if isinstance(r.event, LoggedIn) and r.event.scheme == "shop" else r
+        for r in run.events
+        if not isinstance(r.event, CertificateCaptured)
+    ]
+    (lacking,) = missing(Docket(run))
+    assert "had by the leak rogue-server: https://localhost:1: the server's certificate is not right" in lacking
+
+
+# --- what cannot be carried out ---
+
+
+def test_a_leak_without_alice_in_it_is_said_to_be_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_alice(setting: Setting) -> Stage:
+        with closing(sqlite3.connect(setting.issued.register)) as register, register:
+            register.execute("DELETE FROM customers WHERE name = 'alice'")
+        return stages.database(setting)
+
+    monkeypatch.setitem(stages.LATER_STAGES, "database", without_alice)
+    monkeypatch.setattr(embedded, "SETTLE_SECONDS", 0.5)
+    plan = full_matrix(leaks=["database"], moves=["omit-proof"])
+    judgement = asyncio.run(embedded.run_embedded(tmp_path, plan, None, lambda run: None))
+    assert "no client certificate was had by the leak database" in judgement.errors
+    assert "omit-proof at pinned-mtls, TLS 1.2, leak database: not tried" in judgement.errors
+    assert judgement.verdicts == ()
+
+
+def test_mallory_has_a_shop_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    folders = (tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    assert pki.issue(*folders, attacker=tmp_path / "attacker").shop_pem is None
+    assert not (tmp_path / "attacker" / pki.SHOP_PEM).exists()

@@ -1,0 +1,647 @@
+"""The live relay: a careless client's fresh proof, passed on at once into mallory's own handshake with the real server.
+
+Every server is one that we did not write (OpenSSL, behind the bank's gateways or on its own), or the gateways that are
+broken on purpose; the clients are the lab's own, curl, OpenSSL's and GnuTLS's. The controls give mallory a private key,
+and the very same code gets in.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from attacker.leak import live_relay
+from attacker.leak.live_relay import Craft, LiveRelay, as_it_is, look_alike
+from attacker.position.tcp_relay import Forward
+from attacker.scope import OutOfScope
+from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
+from lab.catalogue.plan import full_matrix
+from lab.events.log import EventLog
+from lab.events.run import open_run
+from lab.events.types import (
+    ClientAuthenticated,
+    ClientRefused,
+    GatewayListening,
+    LoggedIn,
+    LoginFailed,
+    MoneyMoved,
+    ProofRelayed,
+    Trouble,
+)
+from lab.judging.relays import SERVERS_KEY, Relay, relays
+from lab.staging import embedded, pki
+from lab.story.relays import tell_relays
+from lab.tls import extensions as ext
+from lab.tls import proof
+from lab.tls.alerts import AlertDescription
+from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.messages import ClientHello, parse
+from programs import program
+from tls_peers import serving, write_files
+from victim_client.login import Credentials, GatewayUrl, load_credentials, log_in, log_key_material
+from victims import (
+    PATIENCE_SECONDS,
+    SCHEME_IDS,
+    Reports,
+    Victims,
+    alice_at,
+    bundle_at,
+    in_a_loop,
+    run_part,
+    running_victims,
+)
+
+KINDS = {"1.2": ("1.2", "ECDHE"), "1.2 with RSA key transport": ("1.2", "RSA"), "1.3": ("1.3", "ECDHE")}
+RSA_TRANSPORT = "kRSA+AESGCM"
+NO_EXTENDED_MASTER_SECRET = 1
+"""SSL_OP_NO_EXTENDED_MASTER_SECRET, for which Python has no name."""
+DECRYPT_ERROR = AlertDescription.DECRYPT_ERROR
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
+    """The bank, whose OpenSSL gateways do RSA key transport too."""
+    folder = tmp_path_factory.mktemp("bank")
+    folders = folder / "public", folder / "server", folder / "client"
+    issued = pki.issue(*folders, attacker=folder / "attacker", rsa_transport=True)
+    with running_victims(issued, folder / "victim-server", balance=1_000_000) as running:
+        yield running
+
+
+class Relaying:
+    """A running relay in front of one server, and what it reports."""
+
+    def __init__(self, port: int, reports: Reports) -> None:
+        self.port = port
+        self.reports = reports
+
+    def relayed(self) -> ProofRelayed:
+        return self.reports.wait_for(ProofRelayed)[-1]
+
+
+@contextlib.contextmanager
+def relaying(target: int, craft: Craft = live_relay.WITHOUT_KEYS) -> Iterator[Relaying]:
+    reports = Reports()
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[int]:
+        position = LiveRelay("alice", reports, craft)
+        try:
+            (line,) = await position.start([Forward(("127.0.0.1", 0), ("127.0.0.1", target))])
+            yield int(line.split()[0].rpartition(":")[2])
+        finally:
+            await position.close()
+
+    with in_a_loop(running) as port:
+        yield Relaying(port, reports)
+
+
+def careless(bank: Victims, scheme: str, exchange: str, **options: bool) -> Credentials:
+    """Alice, who does not verify the server."""
+    ciphers = RSA_TRANSPORT if exchange == "RSA" else None
+    return load_credentials(
+        bundle_at(bank.issued, scheme), None, bank.issued.ca_pem, careless=True, ciphers=ciphers, **options
+    )
+
+
+def log_in_at(port: int, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
+    return log_in(GatewayUrl("careless", f"https://localhost:{port}", "localhost", port), credentials, version)
+
+
+def relay_at(bank: Victims, scheme: str, kind: str, craft: Craft = live_relay.WITHOUT_KEYS) -> ProofRelayed:
+    """What comes of alice's careless login at mallory's, in the place of a scheme's gateway."""
+    version, exchange = KINDS[kind]
+    with relaying(bank.port(scheme), craft) as relay:
+        log_in_at(relay.port, careless(bank, scheme, exchange), version)
+        found = relay.relayed()
+    assert (found.tls, found.key_exchange) == (version, exchange)
+    return found
+
+
+def word_on(bank: Victims, relayed: ProofRelayed) -> ClientRefused | ClientAuthenticated:
+    """The gateway's own word on the relay's connection, once it has said it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        words: list[ClientRefused | ClientAuthenticated] = [*bank.reports.all(ClientRefused)]
+        words += bank.reports.all(ClientAuthenticated)
+        found = [word for word in words if (word.peer, word.tls) == (relayed.local, relayed.tls)]
+        if found:
+            return found[-1]
+        time.sleep(0.01)
+    raise AssertionError(f"no gateway has said anything about {relayed.local}")
+
+
+def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[Relay]:
+    """Relays as the lab reads them off a run."""
+    for relayed in events:
+        if relayed.outcome in (ACCEPTED, REFUSED):
+            word_on(bank, relayed)
+    log = EventLog(tmp_path / "run" / "attacker", "attacker")
+    for kind in (GatewayListening, ClientRefused, ClientAuthenticated):
+        for event in bank.reports.all(kind):
+            log.report(event)
+    for relayed in events:
+        log.report(relayed)
+    log.close()
+    return relays(open_run(tmp_path / "run"))
+
+
+# --- refused where the proof is checked ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme: str, kind: str) -> None:
+    relayed = relay_at(bank, scheme, kind)
+    assert relayed.outcome == REFUSED
+    assert (relayed.alert, relayed.alert_by) == (DECRYPT_ERROR, "server")
+    assert relayed.status is None
+    word = word_on(bank, relayed)
+    assert isinstance(word, ClientRefused)
+    assert (word.scheme, word.tls, word.reason, word.alert) == (scheme, relayed.tls, "bad signature", DECRYPT_ERROR)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+def test_the_fresh_proof_is_right_and_of_another_handshake(
+    bank: Victims, tmp_path: Path, scheme: str, kind: str
+) -> None:
+    """It is the very signature that alice made, over the very handshake that she saw, and no other."""
+    (relay,) = shown(bank, tmp_path, relay_at(bank, scheme, kind))
+    assert relay.reason.fits_captured
+    assert not relay.reason.fits_server
+    assert relay.reason.captured_hash != relay.reason.server_hash
+    assert relay.takes
+    assert relay.as_expected
+
+
+def test_with_rsa_key_transport_both_connections_have_the_same_keys(bank: Victims) -> None:
+    assert relay_at(bank, "mtls", "1.2 with RSA key transport").same_keys
+    assert not relay_at(bank, "mtls", "1.2").same_keys
+    assert not relay_at(bank, "mtls", "1.3").same_keys
+
+
+# --- what differs ---
+
+
+DIFFERING = {
+    "1.2": {
+        ("Certificate", "certificate 1"),
+        ("ServerKeyExchange", "point"),
+        ("ServerKeyExchange", "signature"),
+        ("ClientKeyExchange", "exchange_keys"),
+    },
+    "1.2 with RSA key transport": {
+        ("ClientHello", "extended_master_secret"),
+        ("Certificate", "certificate 1"),
+        ("ClientKeyExchange", "exchange_keys"),
+    },
+    "1.3": {
+        ("ClientHello", "key_share"),
+        ("ServerHello", "key_share"),
+        ("Certificate", "certificate 1"),
+        ("CertificateVerify", "signature"),
+        ("Finished", "verify_data"),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_differs_but_what_takes_a_key(bank: Victims, tmp_path: Path, kind: str) -> None:
+    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls", kind))
+    assert {(one.message, one.field) for one in relay.mismatches} == DIFFERING[kind]
+    chosen = {one.field for one in relay.mismatches if not one.why.takes}
+    assert chosen <= {"extended_master_secret"}
+    assert SERVERS_KEY in relay.takes
+    assert {"CertificateRequest", "the client's Certificate"} <= set(relay.alike)
+    assert "the server's Certificate" not in relay.alike
+    for one in relay.mismatches:
+        assert one.signed != one.checked
+        assert one.why.reason
+
+
+def test_the_bytes_are_where_they_are_said_to_be(bank: Victims, tmp_path: Path) -> None:
+    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls", "1.2"))
+    signed, checked = (bytes.fromhex("".join(raws)) for raws in (relay.event.signed, relay.event.checked))
+    assert signed != checked
+    for one in relay.mismatches:
+        assert one.signed
+        assert one.checked
+        assert bytes.fromhex(one.signed) in signed[one.signed_at :]
+        assert bytes.fromhex(one.checked) in checked[one.checked_at :]
+
+
+def test_the_reasons_can_be_told(bank: Victims, tmp_path: Path) -> None:
+    found = [relay_at(bank, "mtls", kind) for kind in KINDS]
+    shown(bank, tmp_path, *found)
+    console = Console(width=120, record=True, file=(tmp_path / "terminal").open("w"))
+    for line in tell_relays(open_run(tmp_path / "run")):
+        console.print(line)
+    told = console.export_text()
+    assert told.count("Relayed to mtls") == len(KINDS)
+    assert "the same on both connections" in told
+    assert "after " in told
+    assert SERVERS_KEY in told
+    assert "bad signature" in told
+
+
+# --- the controls: with a key the very same code gets in ---
+
+
+def server_bundle(bank: Victims, chain: tuple[bytes, ...]) -> Bundle:
+    """The certificate that the real server has just shown, with its private key."""
+    for file in (bank.issued.server_pem, bank.issued.server_rsa_pem):
+        assert file
+        der = ssl.PEM_cert_to_DER_cert("-----BEGIN CERTIFICATE" + file.read_text().split("-----BEGIN CERTIFICATE")[1])
+        if der == chain[0]:
+            return Bundle(chain, parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC)).key)
+    raise AssertionError("the server showed a certificate that is none of its own")
+
+
+def with_servers_key(bank: Victims) -> Craft:
+    return Craft(lambda chain: server_bundle(bank, chain), as_it_is)
+
+
+def with_clients_key(bank: Victims, scheme: str) -> Craft:
+    return Craft(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
+
+
+def without_extension(credentials: Credentials) -> Credentials:
+    """The same client, without extended_master_secret, as clients were before RFC 7627."""
+    for context in credentials.contexts.values():
+        context.options |= NO_EXTENDED_MASTER_SECRET
+    return credentials
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+def test_with_alices_key_the_same_relay_gets_in(bank: Victims, scheme: str, kind: str) -> None:
+    relayed = relay_at(bank, scheme, kind, with_clients_key(bank, scheme))
+    assert relayed.outcome == ACCEPTED
+    assert relayed.status == 200
+    assert relayed.same_keys == (KINDS[kind][1] == "RSA")
+
+
+def test_both_ends_key_logs_have_the_same_line(bank: Victims, tmp_path: Path) -> None:
+    """Measured at the victims, not at mallory: alice's OpenSSL and the bank's wrote the same master secret down.
+
+    The server's OpenSSL writes it once it has sent its Finished, so alice's key is lent to let it come to that.
+    """
+    credentials = careless(bank, "mtls", "RSA")
+    log_key_material(credentials, tmp_path / "keys.log")
+    with relaying(bank.port("mtls"), with_clients_key(bank, "mtls")) as relay:
+        log_in_at(relay.port, credentials, "1.2")
+        relayed = relay.relayed()
+    assert relayed.outcome == ACCEPTED
+    (line,) = [one for one in (tmp_path / "keys.log").read_text().splitlines() if one.startswith("CLIENT_RANDOM")]
+    assert line.split()[1] == relayed.client_random
+    assert line in (bank.folder / "keys.log").read_text().splitlines()
+
+
+def test_a_client_without_the_extension_gives_the_same_hello(bank: Victims, tmp_path: Path) -> None:
+    """Then the two transcripts differ in the server's certificate and in what is encrypted to it, and nothing else."""
+    with relaying(bank.port("mtls")) as relay:
+        log_in_at(relay.port, without_extension(careless(bank, "mtls", "RSA")), "1.2")
+        relayed = relay.relayed()
+    (found,) = shown(bank, tmp_path, relayed)
+    assert (relayed.outcome, relayed.same_keys) == (REFUSED, True)
+    assert {(one.message, one.field) for one in found.mismatches} == {
+        ("Certificate", "certificate 1"),
+        ("ClientKeyExchange", "exchange_keys"),
+    }
+    assert found.takes == (SERVERS_KEY,)
+
+
+def test_with_the_servers_key_alices_own_proof_fits(bank: Victims, tmp_path: Path) -> None:
+    """The mechanism works: where the transcripts are the same, the relayed proof is accepted as it is."""
+    with relaying(bank.port("mtls"), with_servers_key(bank)) as relay:
+        log_in_at(relay.port, without_extension(careless(bank, "mtls", "RSA")), "1.2")
+        relayed = relay.relayed()
+    (found,) = shown(bank, tmp_path, relayed)
+    assert relayed.signed == relayed.checked
+    assert found.mismatches == ()
+    assert found.reason.fits_server
+    assert (relayed.outcome, relayed.status, relayed.same_keys) == (ACCEPTED, 200, True)
+
+
+def test_one_extension_left_out_is_enough_for_a_refusal(bank: Victims, tmp_path: Path) -> None:
+    """Even with the server's key: a signature over all messages forgives no byte."""
+    (found,) = shown(bank, tmp_path, relay_at(bank, "mtls", "1.2 with RSA key transport", with_servers_key(bank)))
+    assert [(one.message, one.field) for one in found.mismatches] == [("ClientHello", "extended_master_secret")]
+    assert (found.outcome, found.alert) == (REFUSED, DECRYPT_ERROR)
+
+
+@pytest.mark.parametrize("kind", ["1.2", "1.3"])
+def test_where_keys_are_ephemeral_the_servers_key_is_not_enough(bank: Victims, tmp_path: Path, kind: str) -> None:
+    (found,) = shown(bank, tmp_path, relay_at(bank, "mtls", kind, with_servers_key(bank)))
+    assert (found.outcome, found.alert) == (REFUSED, DECRYPT_ERROR)
+    assert "the server's Certificate" in found.alike
+    assert {(one.message, one.field) for one in found.mismatches} == DIFFERING[kind] - {
+        ("Certificate", "certificate 1")
+    }
+
+
+# --- where it gets in ---
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("scheme", ["certificate-only", "pinned-certificate-only", "ignored-proof"])
+def test_where_the_proof_is_not_checked_the_relay_simply_gets_in(bank: Victims, scheme: str, version: str) -> None:
+    before = len(bank.reports.all(MoneyMoved))
+    relayed = relay_at(bank, scheme, version)
+    assert (relayed.outcome, relayed.status, relayed.stolen) == (ACCEPTED, 200, 100)
+    assert '"customer":"alice"' in (relayed.body or "")
+    assert len(bank.reports.wait_for(MoneyMoved, before + 1)) == before + 1
+
+
+def test_a_server_that_asks_for_nothing_gets_nothing(bank: Victims, tmp_path: Path) -> None:
+    (found,) = shown(bank, tmp_path, relay_at(bank, "forwarded-header", "1.2"))
+    assert found.outcome == NOT_APPLICABLE
+    assert found.event.error
+    assert found.as_expected
+
+
+# --- other clients ---
+
+
+def curl(bundle: Path, port: int, kind: str) -> list[str]:
+    options = {
+        "1.2": ["--tls-max", "1.2"],
+        "1.2 with RSA key transport": ["--tls-max", "1.2", "--ciphers", RSA_TRANSPORT],
+        "1.3": ["--tlsv1.3"],
+    }
+    limits = ["--silent", "--max-time", str(int(PATIENCE_SECONDS))]
+    return ["curl", "-k", *limits, "--cert", str(bundle), *options[kind], f"https://localhost:{port}/account"]
+
+
+def s_client(bundle: Path, port: int, kind: str) -> list[str]:
+    options = {
+        "1.2": ["-tls1_2"],
+        "1.2 with RSA key transport": ["-tls1_2", "-cipher", RSA_TRANSPORT],
+        "1.3": ["-tls1_3"],
+    }
+    return ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-cert", str(bundle), *options[kind]]
+
+
+def gnutls_cli(bundle: Path, port: int, kind: str) -> list[str]:
+    priorities = {
+        "1.2": "NORMAL:-VERS-ALL:+VERS-TLS1.2",
+        "1.2 with RSA key transport": "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA",
+        "1.3": "NORMAL:-VERS-ALL:+VERS-TLS1.3",
+    }
+    files = ["--x509certfile", str(bundle), "--x509keyfile", str(bundle)]
+    return ["gnutls-cli", "--insecure", "--port", str(port), *files, "--priority", priorities[kind], "localhost"]
+
+
+CLIENTS: dict[str, Callable[[Path, int, str], list[str]]] = {
+    "curl": curl,
+    "openssl s_client": s_client,
+    "gnutls-cli": gnutls_cli,
+}
+
+
+def run_client(name: str, bundle: Path, port: int, kind: str) -> None:
+    command = CLIENTS[name](bundle, port, kind)
+    call = [program(command[0]), *command[1:]]
+    subprocess.run(call, input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_it_makes_no_difference_whose_client_is_careless(bank: Victims, tmp_path: Path, client: str, kind: str) -> None:
+    with relaying(bank.port("mtls")) as relay:
+        run_client(client, bank.issued.client_pem, relay.port, kind)
+        relayed = relay.relayed()
+    assert (relayed.tls, relayed.key_exchange) == KINDS[kind]
+    assert relayed.same_keys == (relayed.key_exchange == "RSA")
+    (found,) = shown(bank, tmp_path, relayed)
+    assert found.as_expected
+    assert found.reason.fits_captured
+    assert {(one.message, one.field) for one in found.mismatches} >= DIFFERING[kind] - {
+        ("ClientHello", "extended_master_secret")
+    }
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_any_careless_client_loses_its_account_where_no_proof_is_asked_for(bank: Victims, client: str) -> None:
+    with relaying(bank.port("certificate-only")) as relay:
+        run_client(client, bank.issued.client_pem, relay.port, "1.2")
+        assert relay.relayed().outcome == ACCEPTED
+
+
+def test_curl_at_its_ease_offers_both_versions_and_is_relayed_in_one(bank: Victims) -> None:
+    with relaying(bank.port("mtls")) as relay:
+        command = [one for one in curl(bank.issued.client_pem, relay.port, "1.3") if one != "--tlsv1.3"]
+        subprocess.run([program("curl"), *command[1:]], capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+        relayed = relay.relayed()
+    assert (relayed.tls, relayed.outcome, relayed.alert) == ("1.3", REFUSED, DECRYPT_ERROR)
+
+
+def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tmp_path: Path) -> None:
+    """HelloRetryRequest, on both connections."""
+    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
+    server = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
+    with (
+        serving(
+            tmp_path / "s_server", *server.split(), "-verify_return_error", "-www", "-tls1_3", "-groups", "X25519"
+        ) as port,
+        relaying(port) as relay,
+    ):
+        command = [*s_client(files.client, relay.port, "1.3"), "-groups", "P-256:X25519"]
+        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
+        relayed = relay.relayed()
+    assert bytes.fromhex(relayed.signed[0])[0] == 254  # the first hello's hash (RFC 8446 section 4.4.1)
+    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
+    listening = GatewayListening("mtls", "127.0.0.1", port, ("1.3",))
+    log = EventLog(tmp_path / "run" / "victim-server", "victim-server")
+    log.report(listening)
+    log.report(relayed)
+    (found,) = relays(open_run(tmp_path / "run"))
+    assert found.reason.fits_captured
+    assert not found.reason.fits_server
+
+
+def test_a_group_that_the_instrument_does_not_have_is_left_to_the_client(bank: Victims, tmp_path: Path) -> None:
+    """Like X25519MLKEM768, which OpenSSL 3.5 sends a key share of and asks for wherever it is offered."""
+    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
+    server = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
+    groups = ("-groups", "X448:X25519")
+    with (
+        serving(tmp_path / "s_server", *server.split(), "-verify_return_error", "-www", "-tls1_3", *groups) as port,
+        relaying(port) as relay,
+    ):
+        command = [*s_client(files.client, relay.port, "1.3"), *groups]
+        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
+        relayed = relay.relayed()
+    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
+    hello = parse(bytes.fromhex(relayed.checked[0]))
+    assert isinstance(hello, ClientHello)
+    assert ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS) == (29,)
+
+
+# --- clients that give nothing ---
+
+
+def test_a_client_that_verifies_proves_nothing_to_mallory(bank: Victims) -> None:
+    verifying = load_credentials(bank.issued.client_pem, None, bank.issued.ca_pem)
+    with relaying(bank.port("mtls")) as relay:
+        outcome = log_in_at(relay.port, verifying, "1.2")
+        (trouble,) = relay.reports.wait_for(Trouble)
+        assert relay.reports.all(ProofRelayed) == []
+    assert isinstance(outcome, LoginFailed)
+    assert "certificate is not right" in outcome.reason
+    assert "the client sent alert" in trouble.what
+
+
+def test_a_client_without_a_certificate_gives_none(bank: Victims) -> None:
+    with relaying(bank.port("mtls")) as relay:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-tls1_2"]
+        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
+        (trouble,) = relay.reports.wait_for(Trouble)
+    assert "presented no certificate" in trouble.what
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"])
+def test_what_is_no_client_is_reported_and_the_relay_goes_on(bank: Victims, said: bytes) -> None:
+    with relaying(bank.port("certificate-only")) as relay:
+        with socket.create_connection(("127.0.0.1", relay.port), PATIENCE_SECONDS) as connection:
+            connection.sendall(said)
+            connection.shutdown(socket.SHUT_WR)
+            relay.reports.wait_for(Trouble)
+        log_in_at(relay.port, careless(bank, "certificate-only", "ECDHE"), "1.2")
+        assert relay.relayed().outcome == ACCEPTED
+
+
+def test_a_client_that_says_nothing_is_left_after_a_while(bank: Victims, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_relay, "RELAY_SECONDS", 0.1)
+    with relaying(bank.port("mtls")) as relay, socket.create_connection(("127.0.0.1", relay.port), PATIENCE_SECONDS):
+        (trouble,) = relay.reports.wait_for(Trouble)
+    assert "took too long" in trouble.what
+
+
+def test_a_server_that_is_away_is_reported(bank: Victims) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with relaying(port) as relay:
+        log_in_at(relay.port, careless(bank, "mtls", "ECDHE"), "1.2")
+        (trouble,) = relay.reports.wait_for(Trouble)
+    assert "was not relayed" in trouble.what
+
+
+def test_nothing_outside_the_lab_is_relayed_to() -> None:
+    async def start() -> None:
+        position = LiveRelay("alice", Reports())
+        try:
+            await position.start([Forward(("127.0.0.1", 0), ("192.0.2.1", 443))])
+        finally:
+            await position.close()
+
+    with pytest.raises(OutOfScope, match="out of scope"):
+        asyncio.run(start())
+
+
+def test_mallory_listens_on_loopback_only() -> None:
+    async def start() -> None:
+        await LiveRelay("alice", Reports()).start([Forward(("0.0.0.0", 0), ("127.0.0.1", 443))])
+
+    with pytest.raises(OutOfScope):
+        asyncio.run(start())
+
+
+# --- the victims' options ---
+
+
+def test_rsa_key_transport_is_off_unless_asked_for(tmp_path: Path) -> None:
+    issued = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    assert issued.server_rsa_pem is None
+    with running_victims(issued, tmp_path / "victim-server") as victims:
+        outcome = log_in_at(victims.port("mtls"), careless(victims, "mtls", "RSA"), "1.2")
+    assert isinstance(outcome, LoginFailed)
+    assert "handshake failure" in outcome.reason
+
+
+def test_with_rsa_key_transport_the_rest_is_as_it_was(bank: Victims) -> None:
+    verifying = load_credentials(bank.issued.client_pem, None, bank.issued.ca_pem)
+    for version in ("1.2", "1.3"):
+        assert isinstance(log_in_at(bank.port("mtls"), verifying, version), LoggedIn)
+    assert isinstance(log_in_at(bank.port("mtls"), careless(bank, "mtls", "RSA"), "1.2"), LoggedIn)
+
+
+def test_an_rsa_server_needs_no_second_bundle(tmp_path: Path) -> None:
+    folders = tmp_path / "public", tmp_path / "server", tmp_path / "client"
+    issued = pki.issue(*folders, "rsa", rsa_transport=True)
+    assert issued.server_rsa_pem == issued.server_pem
+
+
+def test_only_a_careless_client_chooses_its_cipher_suites(tmp_path: Path) -> None:
+    call = ("--bundle=alice.pem", "--ca=ca.pem", "--gateway=mtls=https://localhost:1", f"--folder={tmp_path}")
+    done = run_part("victim_client", *call, f"--ciphers={RSA_TRANSPORT}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("victim-client: --ciphers is for --careless clients only")
+
+
+def test_rsa_key_transport_takes_an_rsa_key(bank: Victims, tmp_path: Path) -> None:
+    issued = bank.issued
+    call = ("--port=mtls=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", f"--folder={tmp_path}")
+    done = run_part("victim_server", *call, f"--rsa-transport={issued.server_pem}")
+    assert done.returncode == 2
+    assert "takes a bundle with an RSA key" in done.stderr
+
+
+# --- the whole stage ---
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, full_matrix(leaks=["live-relay"]), None, lambda run: None))
+    assert judgement.errors == ()
+    assert [verdict for verdict in judgement.verdicts if not verdict.as_expected] == []
+    return runs / judgement.run
+
+
+def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
+    found = relays(open_run(judged))
+    doors = {(one.scheme.id, one.event.tls, one.event.key_exchange) for one in found}
+    asking = ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof")
+    with_ecdhe = {(scheme, version, "ECDHE") for scheme in asking for version in ("1.2", "1.3")}
+    assert doors == with_ecdhe | {("mtls", "1.2", "RSA"), ("pinned-mtls", "1.2", "RSA")}
+    assert all(one.as_expected for one in found)
+    assert all(one.gateway for one in found)
+
+
+def test_the_careless_logins_are_told_apart_from_alices_own(judged: Path) -> None:
+    run = open_run(judged)
+    own = [recorded.event for recorded in run.events if recorded.part == VICTIM_CLIENT]
+    assert {event.scheme for event in own if isinstance(event, LoggedIn)} == set(SCHEME_IDS)
+    for part in (CARELESS_CLIENT, f"{CARELESS_CLIENT}-rsa"):
+        logins = [recorded.event for recorded in run.events if recorded.part == part]
+        assert not any(isinstance(event, LoggedIn) for event in logins)
+        names = {event.scheme for event in logins if isinstance(event, LoginFailed)}
+        assert names
+        assert not names & set(SCHEME_IDS)
+        assert "CLIENT_RANDOM" in (judged / part / "keys.log").read_text()
+
+
+def test_a_captured_hello_is_the_clients_own(judged: Path) -> None:
+    """What mallory signed nothing of: in TLS 1.2 with ephemeral keys her hello is the client's to the byte."""
+    found = next(one for one in relays(open_run(judged)) if (one.event.tls, one.event.key_exchange) == ("1.2", "ECDHE"))
+    assert found.event.signed[0] == found.event.checked[0]
+    hello = parse(bytes.fromhex(found.event.signed[0]))
+    assert isinstance(hello, ClientHello)
+    assert hello.random.hex() == found.event.client_random
+
+
+def test_a_proof_that_got_in_would_be_a_finding(judged: Path) -> None:
+    found = next(one for one in relays(open_run(judged)) if one.scheme.id == "mtls")
+    assert not replace(found, event=replace(found.event, outcome=ACCEPTED)).as_expected

@@ -1,0 +1,235 @@
+"""The claims: each is settled by a fresh run of everything, and by what happened in that run and nothing else."""
+
+import asyncio
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.plan import everything
+from lab.catalogue.schemes import SCHEMES
+from lab.events.log import FILE_NAME, from_line, to_line
+from lab.events.run import Run, open_run
+from lab.events.types import (
+    CaptureSearched,
+    CertificateCaptured,
+    Event,
+    HandshakeDecrypted,
+    Intercepted,
+    MoveTried,
+    ProofRelayed,
+)
+from lab.judging.claims import CLAIMS, Verdict, settle
+from lab.judging.queries import Record
+from lab.judging.verdicts import judge_unfinished
+from lab.staging import embedded
+from lab.story import claims as show
+from lab.views import markdown as docs
+from programs import certreplay, mitmproxy
+
+EXPECTED = {
+    "certificate-in-the-clear": Verdict.HOLDS,
+    "server-tls-protects": Verdict.FAILS,
+    "checking-adds-nothing": Verdict.FAILS,
+    "only-the-issuer-is-fooled": Verdict.CONDITIONAL,
+    "whoever-saw-it-is-her": Verdict.CONDITIONAL,
+    "privacy-but-not-identity": Verdict.CONDITIONAL,
+    "database-is-a-liability": Verdict.HOLDS,
+    "tls13-encrypts": Verdict.HOLDS,
+    "tls13-is-unauthenticated": Verdict.CONDITIONAL,
+    "tls13-makes-it-irrelevant": Verdict.FAILS,
+    "proof-can-be-passed-on": Verdict.FAILS,
+    "self-signed-is-useless": Verdict.FAILS,
+}
+
+Change = Callable[[Event, dict[int, str]], Event | None]
+
+
+@pytest.fixture(scope="module")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh run of everything."""
+    mitmproxy()
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, everything(), None, lambda run: None))
+    assert not judgement.errors
+    assert judgement.as_expected
+    return runs / judgement.run
+
+
+def verdicts(run: Run) -> dict[str, Verdict]:
+    return {claim.id: settled.verdict for claim, settled in settle(CLAIMS, Record(run))}
+
+
+def test_a_fresh_run_settles_every_claim(full_run: Path) -> None:
+    assert verdicts(open_run(full_run)) == EXPECTED
+
+
+def test_the_evidence_are_events_of_the_run(full_run: Path) -> None:
+    run = open_run(full_run)
+    known = {f"{recorded.part}#{recorded.sequence}" for recorded in run.events}
+    for _, settled in settle(CLAIMS, Record(run)):
+        assert settled.evidence
+        assert set(settled.evidence) <= known
+
+
+def doctored(full_run: Path, folder: Path, change: Change) -> Run:
+    """A copy of the run with its events passed through a function, which may change or drop them."""
+    copy = folder / "run"
+    shutil.copytree(full_run, copy)
+    ports = {
+        one["port"]: one["scheme"]
+        for line in (copy / "victim-server" / FILE_NAME).read_text().splitlines()
+        if (one := json.loads(line))["type"] == "gateway-listening"
+    }
+    for path in copy.glob(f"*/{FILE_NAME}"):
+        recorded = [from_line(line) for line in path.read_text().splitlines()]
+        changed = [(one, change(one.event, ports)) for one in recorded]
+        path.write_text("".join(to_line(dataclasses.replace(one, event=event)) for one, event in changed if event))
+    return open_run(copy)
+
+
+class Doctoring(NamedTuple):
+    """What is changed, and the claim whose verdict follows."""
+
+    claim: str
+    change: Change
+    verdict: Verdict
+
+
+def _when(kind: type, having: Callable[[Any], bool], **fields: Any) -> Change:
+    """Changes the fields of those events, or drops them where there are none."""
+
+    def change(event: Event, ports: dict[int, str]) -> Event | None:
+        if isinstance(event, kind) and having(event):
+            return dataclasses.replace(event, **fields) if fields else None
+        return event
+
+    return change
+
+
+def _attempts(schemes: tuple[str, ...], outcome: str, leak: str = "") -> Change:
+    """Every attempt of the attacker's at these schemes goes another way."""
+
+    def change(event: Event, ports: dict[int, str]) -> Event | None:
+        if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
+            return event
+        there = ports.get(int(event.server.rpartition(":")[2])) in schemes and event.outcome in (ACCEPTED, REFUSED)
+        return dataclasses.replace(event, outcome=outcome) if there else event
+
+    return change
+
+
+BLIND = ("certificate-only", "pinned-certificate-only")
+CHECKING = ("mtls", "pinned-mtls")
+ON_THE_WIRE_12 = _when(CertificateCaptured, lambda one: (one.leak, one.tls) == ("wire", "1.2"))
+ALL_SENT_IN_13 = (
+    *(("server", name) for name in ("Certificate", "CertificateVerify", "Finished")),
+    *(("client", name) for name in ("Certificate", "CertificateVerify", "Finished")),
+)
+
+FOUND_NOTHING = _when(CaptureSearched, lambda one: True, certificate_at=())
+
+DOCTORED = (
+    Doctoring("certificate-in-the-clear", ON_THE_WIRE_12, Verdict.FAILS),
+    Doctoring("server-tls-protects", ON_THE_WIRE_12, Verdict.HOLDS),
+    Doctoring("checking-adds-nothing", _attempts(CHECKING, ACCEPTED), Verdict.HOLDS),
+    Doctoring("checking-adds-nothing", _when(CaptureSearched, lambda one: True, key_at=("byte 1",)), Verdict.HOLDS),
+    Doctoring("checking-adds-nothing", FOUND_NOTHING, Verdict.NO_EVIDENCE),
+    Doctoring("tls13-encrypts", FOUND_NOTHING, Verdict.NO_EVIDENCE),
+    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[1:], REFUSED, "rogue-server"), Verdict.FAILS),
+    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[:1], REFUSED, "rogue-server"), Verdict.HOLDS),
+    Doctoring("whoever-saw-it-is-her", _attempts(CHECKING, ACCEPTED, "rogue-server"), Verdict.HOLDS),
+    Doctoring("whoever-saw-it-is-her", _attempts(BLIND, REFUSED, "rogue-server"), Verdict.FAILS),
+    Doctoring("privacy-but-not-identity", _attempts(CHECKING, ACCEPTED, "log"), Verdict.FAILS),
+    Doctoring("privacy-but-not-identity", _attempts(BLIND, REFUSED), Verdict.HOLDS),
+    Doctoring("database-is-a-liability", _attempts(BLIND, REFUSED, "database"), Verdict.FAILS),
+    Doctoring(
+        "tls13-is-unauthenticated",
+        _when(Intercepted, lambda one: one.tls == "1.3", sha256=""),
+        Verdict.FAILS,
+    ),
+    Doctoring(
+        "tls13-is-unauthenticated",
+        _when(HandshakeDecrypted, lambda one: one.tls == "1.3" and one.of == "victim-client", messages=ALL_SENT_IN_13),
+        Verdict.HOLDS,
+    ),
+    Doctoring("tls13-makes-it-irrelevant", _attempts(BLIND, REFUSED), Verdict.HOLDS),
+    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True, outcome=ACCEPTED), Verdict.HOLDS),
+    Doctoring("self-signed-is-useless", _attempts(CHECKING, ACCEPTED), Verdict.HOLDS),
+    Doctoring("tls13-is-unauthenticated", _when(HandshakeDecrypted, lambda one: True), Verdict.NO_EVIDENCE),
+    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True), Verdict.NO_EVIDENCE),
+)
+
+
+@pytest.mark.parametrize("doctoring", DOCTORED, ids=lambda one: f"{one.claim} {one.verdict.name}")
+def test_a_run_that_went_otherwise_settles_a_claim_otherwise(
+    full_run: Path, tmp_path: Path, doctoring: Doctoring
+) -> None:
+    run = doctored(full_run, tmp_path, doctoring.change)
+    assert verdicts(run)[doctoring.claim] == doctoring.verdict != EXPECTED[doctoring.claim]
+
+
+def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: Path, tmp_path: Path) -> None:
+    def move_into_13(event: Event, ports: dict[int, str]) -> Event | None:
+        if isinstance(event, CertificateCaptured) and (event.leak, event.tls) == ("wire", "1.2"):
+            return dataclasses.replace(event, tls="1.3")
+        return event
+
+    assert verdicts(doctored(full_run, tmp_path, move_into_13))["tls13-encrypts"] == Verdict.FAILS
+
+
+def test_every_scheme_that_a_claim_is_about_is_there() -> None:
+    assert {*BLIND, *CHECKING} <= {scheme.id for scheme in SCHEMES}
+
+
+def test_the_document_says_what_a_fresh_run_says(full_run: Path) -> None:
+    """All but what is different in every run: numbers, addresses, and whom of several the counts are about."""
+
+    def steady(text: str) -> list[str]:
+        lines = [line for line in text.splitlines() if not line.startswith("- evidence: ")]
+        return [re.sub(r"(?<!TLS )\b(?!0 )\d[\dTZ:.,-]*", "N", line) for line in lines]
+
+    run = open_run(full_run)
+    fresh = show.document(run.name, settle(CLAIMS, Record(run)))
+    assert steady(docs.CLAIMS_FILE.read_text()) == steady(fresh), "stale: python -m lab.views.markdown --claims"
+
+
+def test_the_command_prints_them(full_run: Path) -> None:
+    told = certreplay("claims", full_run)
+    assert told.returncode == 0, told.stderr
+    for claim in CLAIMS:
+        assert claim.claim in " ".join(told.stdout.split())
+    said = json.loads(certreplay("claims", full_run, "--json").stdout)
+    assert {claim["id"]: claim["verdict"] for claim in said["claims"]} == {
+        name: verdict.value for name, verdict in EXPECTED.items()
+    }
+
+
+def test_a_run_that_tried_little_settles_little_and_says_so(tmp_path: Path) -> None:
+    assert certreplay("demo", "--runs", tmp_path).returncode == 0
+    (run,) = tmp_path.iterdir()
+    told = certreplay("claims", run)
+    assert told.returncode == 1
+    assert "no evidence in this run" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"key_at": ("scalar: byte 1",)}, "alice's key was on the wire: scalar: byte 1"),
+        ({"certificate_at": ()}, "does not even find alice's certificate"),
+        ({}, "was not searched"),
+    ],
+)
+def test_a_search_that_found_the_key_or_nothing_at_all_leaves_no_verdicts(
+    full_run: Path, tmp_path: Path, fields: dict[str, Any], word: str
+) -> None:
+    judgement = judge_unfinished(doctored(full_run, tmp_path, _when(CaptureSearched, lambda one: True, **fields)))
+    assert not judgement.as_expected
+    assert any(word in error for error in judgement.errors)

@@ -1,0 +1,190 @@
+"""The whole matrix, really run: every move at every scheme in both versions, each with its evidence."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.catalogue.moves import MOVES, find_move
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
+from lab.catalogue.plan import PlanError, full_matrix
+from lab.catalogue.schemes import SCHEMES, VERSIONS, find_scheme
+from lab.events.run import Run, open_run
+from lab.events.types import CertificateCaptured, HandshakeSeen, MoveTried
+from lab.judging.expectations import expectation
+from lab.judging.judgement import Judgement, Verdict
+from lab.judging.proof_comparison import proof_reason
+from lab.judging.verdicts import judge
+from lab.staging import embedded
+from lab.views import markdown as docs
+from programs import certreplay
+
+ROUNDS = 2
+REPLAYED = ("replay-proof", "relabelled-proof", "flipped-proof")
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Judgement]:
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, full_matrix(rounds=ROUNDS), None, lambda run: None))
+    return open_run(runs / judgement.run), judgement
+
+
+def cell(judged: tuple[Run, Judgement], move: str, scheme: str, version: str) -> Verdict:
+    (found,) = [v for v in judged[1].verdicts if (v.move, v.scheme, v.tls) == (move, scheme, version)]
+    return found
+
+
+def test_every_move_has_a_verdict_at_every_door(judged: tuple[Run, Judgement]) -> None:
+    doors = {(v.move, v.scheme, v.tls) for v in judged[1].verdicts}
+    assert doors == {(m.id, s.id, version) for m in MOVES for s in SCHEMES for version in s.versions}
+
+
+def test_the_matrix_is_as_theory_expects(judged: tuple[Run, Judgement]) -> None:
+    assert judged[1].errors == ()
+    assert [v for v in judged[1].verdicts if not v.as_expected] == []
+    assert {v.evidence.attempts for v in judged[1].verdicts if v.outcome != NOT_APPLICABLE} == {ROUNDS}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+def test_nothing_gets_in_where_the_proof_is_checked(judged: tuple[Run, Judgement], scheme: str, version: str) -> None:
+    outcomes = {v.move: v.outcome for v in judged[1].verdicts if (v.scheme, v.tls) == (scheme, version)}
+    assert ACCEPTED not in outcomes.values()
+    assert outcomes.pop("resume-session") == (REFUSED if version == "1.2" else NOT_APPLICABLE)
+    assert set(outcomes.values()) == {REFUSED}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("scheme", ["certificate-only", "pinned-certificate-only", "forwarded-header"])
+def test_a_certificate_alone_opens_the_doors_that_ask_for_nothing_else(
+    judged: tuple[Run, Judgement], scheme: str, version: str
+) -> None:
+    verdict = cell(judged, "omit-proof", scheme, version)
+    assert verdict.outcome == ACCEPTED
+    assert verdict.evidence.http
+    assert json.loads(verdict.evidence.http.body or "")["customer"] == "alice"
+    assert verdict.evidence.stolen > 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_ignored_proof_has_to_be_there_and_nothing_more(judged: tuple[Run, Judgement], version: str) -> None:
+    assert cell(judged, "omit-proof", "ignored-proof", version).outcome == REFUSED
+    assert cell(judged, "zero-proof", "ignored-proof", version).outcome == ACCEPTED
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_mallory_may_come_in_as_herself(judged: tuple[Run, Judgement], version: str) -> None:
+    verdict = cell(judged, "own-leaf-first", "mtls", version)
+    assert verdict.outcome == REFUSED
+    assert verdict.evidence.http
+    assert json.loads(verdict.evidence.http.body or "")["customer"] == "mallory"
+    assert verdict.evidence.stolen == 0
+
+
+@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("move", REPLAYED)
+def test_a_replayed_proof_fits_all_but_the_servers_random(
+    judged: tuple[Run, Judgement], move: str, scheme: str
+) -> None:
+    reason = cell(judged, move, scheme, "1.2").evidence.proof
+    assert reason
+    assert reason.difference
+    assert (reason.difference.message, reason.difference.field) == ("ServerHello", "random")
+    assert reason.difference.captured != reason.difference.server
+    assert reason.captured_hash != reason.server_hash
+    assert reason.fits_captured == (move == "replay-proof")
+    assert not reason.fits_server
+
+
+def test_the_reason_is_computed_and_not_asserted(judged: tuple[Run, Judgement]) -> None:
+    """With the captured transcript in the server's place, the same code finds no difference, and the proof fits."""
+    run, _ = judged
+    captured = next(one for one in run.all(CertificateCaptured) if one.proof)
+    tried = next(one for one in run.all(MoveTried) if one.move == "replay-proof" and one.seen_at == captured.server)
+    steps = tuple(("client", "a message", raw) for raw in (*captured.transcript, captured.proof or ""))
+    reason = proof_reason(captured, replace(tried, tls="1.2", steps=steps))
+    assert reason
+    assert reason.difference is None
+    assert reason.fits_captured
+    assert reason.fits_server
+
+
+def test_every_tried_cell_has_its_messages_with_their_bytes(judged: tuple[Run, Judgement]) -> None:
+    for verdict in judged[1].verdicts:
+        if verdict.outcome != NOT_APPLICABLE:
+            assert verdict.evidence.messages[0].name == "ClientHello", verdict
+            assert bytes.fromhex(verdict.evidence.messages[0].hex)[0] == 1
+            assert verdict.evidence.reason
+            assert verdict.evidence.clause
+
+
+def test_what_is_not_applicable_has_a_reason(judged: tuple[Run, Judgement]) -> None:
+    passed_over = [v for v in judged[1].verdicts if v.outcome == NOT_APPLICABLE]
+    assert passed_over
+    assert all(v.evidence.reason for v in passed_over)
+
+
+def test_tls13_attempts_use_what_tls12_showed(judged: tuple[Run, Judgement]) -> None:
+    run, _ = judged
+    assert {one.tls for one in run.all(CertificateCaptured)} == {"1.2"}
+    hidden = [one for one in run.all(HandshakeSeen) if one.tls == "1.3"]
+    assert len(hidden) == len(SCHEMES)
+    for one in hidden:
+        types = [record.split()[0] for record in one.client_records]
+        assert types[:1] == ["handshake"]
+        assert set(types[1:]) <= {"change_cipher_spec", "application_data"}
+
+
+def test_a_move_that_came_to_nothing_is_a_finding(judged: tuple[Run, Judgement], tmp_path: Path) -> None:
+    run, _ = judged
+    for recorded in run.events:
+        event = recorded.event
+        if isinstance(event, MoveTried) and event.move == "resume-session":
+            object.__setattr__(event, "outcome", NOT_APPLICABLE)
+    judgement = judge(run)
+    assert judgement
+    assert {v.move for v in judgement.verdicts if not v.as_expected} == {"resume-session"}
+
+
+def test_a_plan_that_cannot_be_carried_out_is_refused() -> None:
+    with pytest.raises(PlanError, match="no move 'nonsense'"):
+        full_matrix(moves=["nonsense"])
+    with pytest.raises(PlanError, match="choose one of mtls"):
+        full_matrix(schemes=["forwarded-header", "pinned-mtls"])
+
+
+def test_no_scheme_is_expected_to_take_a_look_alike() -> None:
+    look_alike = find_move("look-alike")
+    assert look_alike
+    for scheme in SCHEMES:
+        for version in scheme.versions:
+            assert expectation(scheme, version, look_alike).outcome == REFUSED
+
+
+def test_what_is_expected_follows_from_the_schemes_own_fault() -> None:
+    omit = find_move("omit-proof")
+    assert omit
+    assert expectation(find_scheme("certificate-only"), "1.2", omit).reason == find_scheme("certificate-only").fault
+
+
+def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
+    assert docs.FILE.read_text() == docs.text(), "docs/matrix.md is stale: python -m lab.views.markdown"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "move", "closing"),
+    [
+        ("certificate-only", "omit-proof", "opened certificate-only; no door was tried"),
+        ("mtls", "omit-proof", "opened nothing here, and the 2 refusals at mtls rest on"),
+        ("mtls", "own-leaf-first", "opened nothing here; no door was tried"),
+    ],
+)
+def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, scheme: str, move: str, closing: str) -> None:
+    assert certreplay("matrix", "--scheme", scheme, "--move", move, "--runs", tmp_path).returncode == 0
+    (run,) = tmp_path.iterdir()
+    told = certreplay("story", run).stdout
+    assert closing in " ".join(told.split())
+    assert f"1.3   {scheme}" in told

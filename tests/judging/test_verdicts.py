@@ -1,0 +1,154 @@
+"""The judge: verdicts come from events, are framed by controls, and a difference from theory is told, not hidden."""
+
+import asyncio
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.catalogue.plan import short_story
+from lab.events.log import FILE_NAME, from_line, to_line
+from lab.events.run import Run, open_run
+from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
+from lab.judging.attempts import Docket
+from lab.judging.verdicts import judge, judge_unfinished, missing
+from lab.staging import embedded
+from lab.story.acts import Teller, new_console
+
+Doctor = Callable[[Callable[[Event], Event | None]], Run]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run."""
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, short_story(), None, lambda run: None))
+    assert judgement.as_expected
+    return runs / judgement.run
+
+
+@pytest.fixture
+def doctored(finished: Path, tmp_path: Path) -> Doctor:
+    """The same run with its events passed through a function, which may change or drop them."""
+
+    def doctor(change: Callable[[Event], Event | None]) -> Run:
+        copy = tmp_path / "run"
+        shutil.copytree(finished, copy)
+        for path in copy.glob(f"*/{FILE_NAME}"):
+            recorded = [from_line(line) for line in path.read_text().splitlines()]
+            changed = [(one, change(one.event)) for one in recorded]
+            path.write_text("".join(to_line(dataclasses.replace(one, event=event)) for one, event in changed if event))
+        return open_run(copy)
+
+    return doctor
+
+
+def when(kind: type, change: Callable[[Any], Event | None], **fields: object) -> Callable[[Event], Event | None]:
+    """Applies `change` to the events of a type that have these fields, and leaves the others as they are."""
+
+    def apply(event: Event) -> Event | None:
+        fits = isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items())
+        return change(event) if fits else event
+
+    return apply
+
+
+def drop(event: Event) -> None:
+    return None
+
+
+def told(run: Run) -> str:
+    console = new_console()
+    with console.capture() as captured:
+        Teller(console).update(run, judge(run) or judge_unfinished(run))
+    return captured.get()
+
+
+def test_a_run_that_nobody_touched_is_as_expected(doctored: Doctor) -> None:
+    judgement = judge(doctored(lambda event: event))
+    assert judgement
+    assert judgement.as_expected
+
+
+def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
+    def forge(event: MoveTried) -> MoveTried:
+        if not event.alert:
+            return event
+        return dataclasses.replace(event, outcome="accepted", alert=None, alert_by=None, status=200, body="{}")
+
+    run = doctored(when(MoveTried, forge, move="foreign-key"))
+    judgement = judge(run)
+    assert judgement
+    assert not judgement.as_expected
+    assert "FINDING" in told(run)
+    assert "that is a finding" in told(run)
+
+
+def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Doctor) -> None:
+    judgement = judge(doctored(when(MoveTried, lambda event: dataclasses.replace(event, alert=40), alert=51)))
+    assert judgement
+    assert not judgement.as_expected
+
+
+@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
+def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, scheme: str) -> None:
+    run = doctored(when(LoggedIn, drop, scheme=scheme))
+    assert judge(run) is None
+    judgement = judge_unfinished(run)
+    assert judgement.verdicts == ()
+    assert any(f"control client at {scheme}" in error for error in judgement.errors)
+    assert not judgement.as_expected
+    assert json.loads(judgement.to_json())["errors"]
+
+
+@pytest.mark.parametrize("outcome", ["refused", "inconclusive"])
+def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: str) -> None:
+    change = when(MoveTried, lambda event: dataclasses.replace(event, outcome=outcome), move="stolen-key")
+    judgement = judge_unfinished(doctored(change))
+    assert judgement.verdicts == ()
+    assert sum("control stolen-key" in error for error in judgement.errors) == 2
+
+
+def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: Doctor) -> None:
+    def lose(event: MoveTried) -> MoveTried:
+        return dataclasses.replace(event, outcome="inconclusive", error="connection refused")
+
+    run = doctored(when(MoveTried, lose, move="omit-proof"))
+    assert judge(run) is None
+    lacking = missing(Docket(run))
+    assert "omit-proof at certificate-only, TLS 1.2: neither accepted nor refused: connection refused" in lacking
+    assert not any("omit-proof at mtls" in one for one in lacking), "the gateway itself said that it refused"
+
+
+def test_a_refusal_that_the_gateway_knows_nothing_of_is_no_verdict(doctored: Doctor) -> None:
+    assert judge(doctored(when(ClientRefused, drop))) is None
+
+
+def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:
+    run = doctored(when(PositionTaken, lambda event: LeakSought("interception")))
+    assert judge(run) is None
+    judgement = judge_unfinished(run)
+    assert not judgement.as_expected
+    assert any(error.startswith("no client certificate was had by the leak interception") for error in judgement.errors)
+
+
+def test_an_unknown_event_is_told_and_does_not_matter(doctored: Doctor) -> None:
+    run = doctored(when(PositionTaken, lambda event: UnknownEvent("from-the-future", {"detail": 1})))
+    judgement = judge(run)
+    assert judgement
+    assert judgement.as_expected
+    assert "from-the-future" in told(run)
+
+
+def test_a_verdict_names_the_clause_and_the_alert_to_expect(doctored: Doctor) -> None:
+    judgement = judge(doctored(lambda event: event))
+    assert judgement
+    refused = [verdict for verdict in judgement.verdicts if verdict.outcome == "refused"]
+    assert len(refused) == 3
+    for verdict in refused:
+        assert verdict.evidence.clause.startswith("RFC 5246 section 7.4.8")
+        assert verdict.evidence.alert in verdict.evidence.expected_alerts

@@ -1,0 +1,453 @@
+"""The classroom lab in real containers, end to end: one class for all tests, and a second copy beside it."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from programs import program, unavailable
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 180
+NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
+PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
+
+
+@pytest.fixture(scope="module")
+def engine() -> docker.DockerClient:
+    """A Docker engine; without one the tests are skipped, or fail where CERTREPLAY_REQUIRE_DOCKER is set."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        unavailable(f"no Docker engine answers ({error}); start one to run the classroom's tests")
+    return client
+
+
+@dataclass(frozen=True)
+class Class:
+    """One project of compose, and where its runs go on the host."""
+
+    engine: docker.DockerClient
+    project: str
+    runs: Path
+    settings: dict[str, str]
+
+    def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["docker", "compose", "-p", self.project, *arguments]
+        environment = os.environ | {"CERTREPLAY_RUNS": str(self.runs)} | self.settings
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def container(self, service: str) -> Container:
+        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
+        (found,) = self.engine.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def run_in(self, service: str, *command: str) -> tuple[int, str]:
+        status, output = self.container(service).exec_run(list(command))
+        assert status is not None
+        assert isinstance(output, bytes)
+        return status, output.decode()
+
+    def address(self, service: str) -> tuple[str, str]:
+        """A service's IP and MAC address on the lab's network."""
+        (network,) = self.container(service).attrs["NetworkSettings"]["Networks"].values()
+        return network["IPAddress"], network["MacAddress"]
+
+    def arp_table(self, service: str) -> dict[str, str]:
+        """What a service believes: MAC addresses by IP addresses, incomplete entries left out."""
+        _, table = self.run_in(service, "cat", "/proc/net/arp")
+        rows = [line.split() for line in table.splitlines()[1:]]
+        return {row[0]: row[3] for row in rows if row[2] != "0x0"}
+
+    def status(self, service: str, process: str = "1") -> dict[str, str]:
+        """What the kernel says of a process (proc_pid_status(5))."""
+        _, status = self.run_in(service, "cat", f"/proc/{process}/status")
+        return dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+    def believes(self, service: str, about: str, mac: str) -> bool:
+        return self.arp_table(service).get(self.address(about)[0]) == mac
+
+    def verdicts(self) -> dict[str, Any]:
+        wait_for(lambda: any(self.runs.glob("*/verdicts.json")), "verdicts.json")
+        found: dict[str, Any] = json.loads(next(self.runs.glob("*/verdicts.json")).read_text())
+        return found
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
+
+
+def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str) -> Iterator[Class]:
+    it = Class(engine, f"certreplay-{name}-{os.getpid()}", runs, settings)
+    try:
+        yield it
+    finally:
+        it.compose("down", "--volumes", "--timeout", "5", "--rmi", "local")
+
+
+@pytest.fixture(scope="module")
+def classroom(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    """A class that goes on after its verdicts, as it does in front of students."""
+    for it in in_class(engine, "test", tmp_path_factory.mktemp("runs")):
+        up = it.compose("up", "--build", "--detach")
+        assert up.returncode == 0, up.stderr
+        it.verdicts()
+        yield it
+
+
+def test_the_verdicts_are_as_expected(classroom: Class) -> None:
+    verdicts = classroom.verdicts()
+    assert verdicts["as_expected"] is True
+    outcomes = {(v["scheme"], v["move"]): v["outcome"] for v in verdicts["verdicts"]}
+    moves = ("omit-proof", "replay-proof", "foreign-key")
+    assert outcomes == {("mtls", move): "refused" for move in moves} | {
+        ("certificate-only", move): "accepted" for move in moves
+    }
+    assert {c["outcome"] for c in verdicts["controls"]} == {"accepted"}
+    assert len(verdicts["controls"]) == 4
+    assert "ARP" in verdicts["capture"]["source"]
+
+
+def test_both_victims_are_really_poisoned(classroom: Class) -> None:
+    _, mallory = classroom.address("attacker")
+    wait_for(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
+    wait_for(lambda: classroom.believes("victim-server", "victim-client", mallory), "the server's poisoned table")
+
+
+def test_the_attacker_holds_one_capability(classroom: Class) -> None:
+    settings = classroom.container("attacker").attrs["HostConfig"]
+    assert settings["CapDrop"] == ["ALL"]
+    assert [capability.removeprefix("CAP_") for capability in settings["CapAdd"]] == ["NET_RAW"]
+    assert settings["Privileged"] is False
+    assert settings["ReadonlyRootfs"] is True
+    fields = classroom.status("attacker")
+    for capabilities in ("CapEff", "CapPrm", "CapBnd"):
+        assert int(fields[capabilities], 16) == NET_RAW
+    assert fields["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("service", ["victim-client", "victim-server"])
+def test_the_victims_hold_no_capability_and_are_not_root(classroom: Class, service: str) -> None:
+    fields = classroom.status(service)
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+    assert "0" not in fields["Uid"].split()
+
+
+def test_the_attackers_container_holds_no_private_key(classroom: Class) -> None:
+    places = ("/data", "/public", "/keys", "/tmp", "/opt", "/etc", "/home", "/root", "/run", "/var")
+    _, found = classroom.run_in("attacker", "grep", "-rEsl", PEM_KEY, *places)
+    assert found == ""
+    mounted = {mount["Destination"] for mount in classroom.container("attacker").attrs["Mounts"]}
+    assert mounted == {"/data", "/public"}
+
+
+def test_the_search_for_keys_finds_the_victims_own(classroom: Class) -> None:
+    """The control of the test above."""
+    status, found = classroom.run_in("victim-client", "grep", "-rEsl", PEM_KEY, "/keys")
+    assert status == 0
+    assert sorted(found.split()) == ["/keys/client/alice-self-signed.pem", "/keys/client/alice.pem"]
+
+
+def test_the_network_has_no_way_out(classroom: Class) -> None:
+    (name,) = classroom.container("attacker").attrs["NetworkSettings"]["Networks"]
+    assert classroom.engine.networks.get(name).attrs["Internal"] is True
+    image = classroom.container("victim-server").image
+    assert image
+    of_no_project = {"com.docker.compose.project": ""}
+    serve = ["python", "-m", "http.server", "8000"]
+    outside = classroom.engine.containers.run(image, serve, detach=True, labels=of_no_project)
+    try:
+        outside.reload()
+        address = outside.attrs["NetworkSettings"]["IPAddress"]
+        call = ["python", "-c", f"import socket; socket.create_connection(('{address}', 8000), 3)"]
+        wait_for(lambda: outside.exec_run(call)[0] == 0, "the server outside")
+        neighbour = classroom.engine.containers.run(image, call, remove=True, labels=of_no_project)
+        assert neighbour == b""
+        for service in ("attacker", "victim-client", "victim-server"):
+            status, output = classroom.run_in(service, *call)
+            assert status == 1, output
+            assert "timed out" in output or "unreachable" in output.lower()
+    finally:
+        outside.remove(force=True)
+
+
+def test_the_run_lies_on_the_host_and_belongs_to_whoever_owns_its_folder(classroom: Class) -> None:
+    classroom.verdicts()
+    (run,) = classroom.runs.iterdir()
+    for name in ("attacker/capture.pcapng", "attacker/stolen/alice.pem", "victim-client/keys.log", "verdicts.json"):
+        assert (run / name).stat().st_uid == classroom.runs.stat().st_uid
+
+
+def test_tshark_decrypts_what_was_sniffed(classroom: Class) -> None:
+    (run,) = classroom.runs.iterdir()
+    classroom.verdicts()
+    keys = f"tls.keylog_file:{run}/victim-client/keys.log"
+    command = [program("tshark"), "-r", f"{run}/attacker/capture.pcapng", "-o", keys, "-Y", "http.request"]
+    requests = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "GET /account" in requests.stdout
+
+
+def test_the_story_is_told_and_the_lab_goes_on(classroom: Class) -> None:
+    told = classroom.container("lab").logs().decode()
+    assert "So why isn't the certificate enough?" in told
+    assert "Ctrl-C ends it" in told
+    assert classroom.container("lab").status == "running"
+
+
+def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(
+    classroom: Class, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    subnet = f"10.213.{os.getpid() % 256}.0/24"
+    for second in in_class(engine, "second", tmp_path, CERTREPLAY_ONCE="1", CERTREPLAY_SUBNET=subnet):
+        ended = second.compose("up", "--build", "--exit-code-from", "lab")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert second.verdicts()["as_expected"] is True
+        (network,) = engine.networks.list(names=[f"{second.project}_lan"])
+        assert network.attrs["IPAM"]["Config"][0]["Subnet"] == subnet
+        assert classroom.container("lab").status == "running"
+
+
+def test_a_shop_tries_at_the_bank_what_alice_showed_it(engine: docker.DockerClient, tmp_path: Path) -> None:
+    for it in in_class(engine, "rogue", tmp_path, CERTREPLAY_ONCE="1", COMPOSE_PROFILES="rogue"):
+        ended = it.compose("up", "--build", "--exit-code-from", "lab")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        verdicts = [verdict for verdict in it.verdicts()["verdicts"] if verdict["leak"] == "rogue-server"]
+        assert {(verdict["scheme"], verdict["outcome"]) for verdict in verdicts} == {
+            ("mtls", "refused"),
+            ("certificate-only", "accepted"),
+        }
+        (run,) = tmp_path.iterdir()
+        assert (run / "rogue-server" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+        shop = it.container("rogue-server").attrs
+        assert shop["HostConfig"]["CapDrop"] == ["ALL"]
+        assert not shop["HostConfig"]["CapAdd"]
+        assert shop["HostConfig"]["ReadonlyRootfs"] is True
+        assert shop["Config"]["User"] == "lab"
+        assert {mount["Destination"] for mount in shop["Mounts"]} == {"/data", "/public", "/keys/shop"}
+
+
+INTERCEPTED = ("careful-client", "careless-client")
+
+
+@pytest.fixture(scope="module")
+def intercepted(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    """A class with all there is: the interceptor beside the attacker and the shop. It goes on after its verdicts."""
+    for it in in_class(engine, "inter", tmp_path_factory.mktemp("runs"), COMPOSE_PROFILES="interception,rogue"):
+        up = it.compose("up", "--build", "--detach")
+        assert up.returncode == 0, up.stderr
+        it.verdicts()
+        yield it
+
+
+def reported(run: Path, part: str) -> list[dict[str, Any]]:
+    """A part's events, as far as they have been copied."""
+    return [
+        json.loads(line)
+        for line in (run / part / "events.jsonl").read_text().splitlines(keepends=True)
+        if line[-1] == "\n"
+    ]
+
+
+def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]]:
+    """The handshakes of a client in the interceptor's capture, as tshark reads them with that client's keys, by version
+    of TLS: whether the server's Certificate was there, and whether the client's was, with a certificate in it."""
+    (run,) = it.runs.iterdir()
+    address, _ = it.address(client)
+    fields = ("tcp.stream", "ip.src", "tls.handshake.type", "tls.handshake.ciphersuite", "tls.handshake.certificate")
+    command = [program("tshark"), "-r", f"{run}/interceptor/interception.pcapng", "-o"]
+    command += [
+        f"tls.keylog_file:{run}/{client}/keys.log",
+        "-Y",
+        f"ip.addr == {address} && tls.handshake",
+        "-T",
+        "fields",
+    ]
+    command += [part for field in fields for part in ("-e", field)]
+    read = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split("\t") for line in read.stdout.splitlines()]
+    found: dict[str, list[tuple[bool, bool]]] = {"1.2": [], "1.3": []}
+    for stream in dict.fromkeys(row[0] for row in rows):
+        of_stream = [row for row in rows if row[0] == stream]
+        chosen = next(row[3] for row in of_stream if row[1] != address and "2" in row[2].split(","))
+        version = "1.3" if chosen.startswith("0x13") else "1.2"
+        sent = {mine: any(row[4] for row in of_stream if (row[1] == address) is mine) for mine in (True, False)}
+        found[version].append((sent[False], sent[True]))
+    return found
+
+
+def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercepted: Class) -> None:
+    verdicts = intercepted.verdicts()
+    assert verdicts["as_expected"] is True
+    assert {verdict["leak"] for verdict in verdicts["verdicts"]} == {"wire", "interception", "rogue-server"}
+    outcomes = {(v["scheme"], v["move"]): v["outcome"] for v in verdicts["verdicts"] if v["leak"] == "interception"}
+    assert outcomes == {
+        ("mtls", "omit-proof"): "refused",
+        ("mtls", "replay-proof"): "not applicable",
+        ("mtls", "foreign-key"): "refused",
+        ("certificate-only", "omit-proof"): "accepted",
+        ("certificate-only", "replay-proof"): "not applicable",
+        ("certificate-only", "foreign-key"): "accepted",
+    }
+    (run,) = intercepted.runs.iterdir()
+    assert (run / "interceptor" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+
+
+def test_who_is_intercepted_is_no_control(intercepted: Class) -> None:
+    controls = intercepted.verdicts()["controls"]
+    assert sorted({control["scheme"] for control in controls}) == ["certificate-only", "mtls"]
+    (run,) = intercepted.runs.iterdir()
+    for client in INTERCEPTED:
+        logins = [one for one in reported(run, client) if one["type"] in ("logged-in", "login-failed")]
+        assert {login["scheme"] for login in logins} == {
+            f"{scheme}, {client.removesuffix('-client')}" for scheme in ("mtls", "certificate-only")
+        }
+
+
+def test_careful_alice_breaks_off_before_she_has_sent_a_certificate(intercepted: Class) -> None:
+    for version, handshakes in handshakes_seen(intercepted, "careful-client").items():
+        assert len(handshakes) >= 2, version
+        assert set(handshakes) == {(True, False)}, version
+
+
+def test_careless_alice_hands_her_certificate_over_in_both_versions(intercepted: Class) -> None:
+    """The control of the test above: what isn't there can be seen where it is."""
+    for version, handshakes in handshakes_seen(intercepted, "careless-client").items():
+        assert len(handshakes) >= 2, version
+        assert set(handshakes) == {(True, True)}, version
+
+
+def test_mitmproxy_cannot_go_on_to_the_bank(intercepted: Class) -> None:
+    (run,) = intercepted.runs.iterdir()
+    went_on = [one for one in reported(run, "interceptor") if one["type"] == "went-on"]
+    assert {one["server"].rpartition(":")[2] for one in went_on} == {"8441", "8442"}
+    assert all(one["reason"] for one in went_on)
+    refused = {one["peer"] for one in reported(run, "victim-server") if one["type"] == "client-refused"}
+    assert {one["local"] for one in went_on} <= refused
+    handed = [one for one in reported(run, "interceptor") if one["type"] == "intercepted" and one["sha256"]]
+    assert {one["tls"] for one in handed} == {"1.2", "1.3"}
+
+
+def test_the_clients_get_in_again_when_the_interceptor_has_left(intercepted: Class) -> None:
+    (run,) = intercepted.runs.iterdir()
+    (left,) = [one for one in reported(run, "interceptor") if one["type"] == "position-left"]
+    healed = {intercepted.address(service)[0] for service in (*INTERCEPTED, "victim-server")}
+    assert set(left["healed"]) == healed
+    _, server = intercepted.address("victim-server")
+
+    def is_in(client: str) -> bool:
+        since = [one for one in reported(run, client) if one["time"] > left["time"]]
+        return {one["tls"] for one in since if one["type"] == "logged-in"} == {"1.2", "1.3"}
+
+    for client in INTERCEPTED:
+        wait_for(partial(intercepted.believes, client, "victim-server", server), "the client's healed table")
+        wait_for(partial(is_in, client), "the client's logins")
+
+
+def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class) -> None:
+    for container in intercepted.engine.containers.list(
+        all=True, filters={"label": f"com.docker.compose.project={intercepted.project}"}
+    ):
+        service, settings = container.labels["com.docker.compose.service"], container.attrs["HostConfig"]
+        added = {capability.removeprefix("CAP_") for capability in settings["CapAdd"] or ()}
+        expected = {
+            "interceptor": {"NET_RAW", "NET_ADMIN"},
+            "attacker": {"NET_RAW"},
+            "lab": {"SETUID", "SETGID"},
+        }
+        assert added == expected.get(service, set()), service
+        assert settings["CapDrop"] == ["ALL"], service
+        assert settings["Privileged"] is False, service
+        assert settings["ReadonlyRootfs"] is True, service
+        assert any(option.startswith("no-new-privileges") for option in settings["SecurityOpt"]), service
+    fields = intercepted.status("interceptor")
+    for capabilities in ("CapEff", "CapPrm", "CapBnd"):
+        assert int(fields[capabilities], 16) == NET_RAW | NET_ADMIN
+    assert fields["NoNewPrivs"] == "1"
+
+
+def test_the_interceptor_tries_its_moves_without_any_capability(intercepted: Class) -> None:
+    """Its guard, which is the container's first process, keeps what it heals with."""
+    _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -lE '^PPid:.1$' /proc/[0-9]*/status")
+    (interceptor,) = (path.split("/")[2] for path in found.split())
+    fields = intercepted.status("interceptor", interceptor)
+    for capabilities in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(fields[capabilities], 16) == 0
+
+
+def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) -> None:
+    """Its clients are not there to come by, so that it goes on waiting for them, mitmproxy and all."""
+    _, client = intercepted.address("careful-client")
+    _, server = intercepted.address("victim-server")
+    for service in INTERCEPTED:
+        intercepted.container(service).kill("SIGSTOP")  # the kernel still answers for them
+    intercepted.container("interceptor").restart(timeout=5)
+    _, mallory = intercepted.address("interceptor")
+    wait_for(lambda: intercepted.believes("careful-client", "victim-server", mallory), "the client's poisoned table")
+    wait_for(lambda: intercepted.believes("victim-server", "careful-client", mallory), "the server's poisoned table")
+
+    _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -l '^mitmdump' /proc/[0-9]*/comm")
+    (mitmproxy,) = (path.split("/")[2] for path in found.split())
+    fields = intercepted.status("interceptor", mitmproxy)
+    for capabilities in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(fields[capabilities], 16) == 0
+    places = ("/data", "/public", "/keys", "/opt", "/etc", "/home", "/root", "/run", "/var", "/tmp")
+    _, found = intercepted.run_in("interceptor", "grep", "-rEslI", PEM_KEY, *places)
+    (own,) = found.split()
+    assert own.startswith("/tmp/mitmproxy-")
+    assert own.endswith("/mitmproxy-ca.pem")
+    mounted = {mount["Destination"] for mount in intercepted.container("interceptor").attrs["Mounts"]}
+    assert mounted == {"/data", "/public"}
+    _, rules = intercepted.run_in("interceptor", "nft", "list", "ruleset")
+    assert "redirect to :8080" in rules
+
+    began = time.monotonic()
+    intercepted.container("interceptor").stop(timeout=5)
+    assert time.monotonic() - began < 5
+    assert intercepted.container("interceptor").wait()["StatusCode"] == 0
+    wait_for(lambda: intercepted.believes("careful-client", "victim-server", server), "the client's healed table")
+    wait_for(lambda: intercepted.believes("victim-server", "careful-client", client), "the server's healed table")
+
+
+def test_killing_the_attacker_outright_heals_both_tables(classroom: Class) -> None:
+    _, client = classroom.address("victim-client")
+    _, server = classroom.address("victim-server")
+    script = "for p in /proc/[0-9]*; do grep -q '^PPid:.1$' $p/status 2>/dev/null && kill -9 ${p#/proc/}; done"
+    classroom.run_in("attacker", "sh", "-c", script)
+    wait_for(lambda: classroom.container("attacker").status == "exited", "the attacker's end")
+    assert classroom.container("attacker").wait()["StatusCode"] == 137
+    wait_for(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
+    wait_for(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
+
+
+def test_stopping_the_attacker_heals_both_tables(classroom: Class) -> None:
+    assert classroom.compose("up", "--detach", "--no-deps", "attacker").returncode == 0
+    _, mallory = classroom.address("attacker")
+    wait_for(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
+    _, client = classroom.address("victim-client")
+    _, server = classroom.address("victim-server")
+    classroom.container("attacker").stop(timeout=5)
+    assert classroom.container("attacker").wait()["StatusCode"] == 0
+    wait_for(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
+    wait_for(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
+
+
+def test_everything_stops_by_itself_within_the_time_it_is_given(classroom: Class) -> None:
+    """Whatever is still there after the five seconds that compose.yaml grants is killed, which shows as status 137."""
+    assert classroom.compose("stop").returncode == 0
+    for service in ("victim-client", "victim-server", "lab"):
+        assert classroom.container(service).wait()["StatusCode"] == 0, service

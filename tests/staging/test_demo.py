@@ -1,0 +1,265 @@
+"""The embedded lab as its user runs it: real processes on loopback, read back with tools that we did not write."""
+
+import hashlib
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.events.run import Run, open_run
+from lab.events.types import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
+from programs import program
+
+CERTREPLAY = Path(sys.executable).parent / "certreplay"
+DEADLINE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One finished demo: its exit status, what it printed, and its run."""
+
+    status: int
+    output: str
+    errors: str
+    run: Run
+
+    @property
+    def verdicts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run.folders.verdicts.read_text())
+        return found
+
+
+def demo(folder: Path, *arguments: str) -> Demo:
+    done = subprocess.run(
+        [CERTREPLAY, "demo", "--runs", folder / "runs", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    return Demo(done.returncode, done.stdout, done.stderr, open_run(next((folder / "runs").iterdir())))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return demo(tmp_path_factory.mktemp("demo"))
+
+
+def tshark(capture: Path, *arguments: str) -> list[str]:
+    command = [program("tshark"), "-r", str(capture), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+
+
+def left_over(mark: str) -> list[str]:
+    """The command lines of processes that mention `mark`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if mark in words and process.name != str(os.getpid()):
+            found.append(words)
+    return found
+
+
+def wait_until_nothing_is_left(mark: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while left_over(mark):
+        assert time.monotonic() < deadline, f"still running: {left_over(mark)}"
+        time.sleep(0.05)
+
+
+def test_it_ends_with_every_verdict_as_expected(finished: Demo) -> None:
+    assert finished.status == 0
+    assert finished.errors == ""
+    assert finished.verdicts["as_expected"] is True
+
+
+def test_the_captured_certificate_opens_the_certificate_only_door(finished: Demo) -> None:
+    opened = [v for v in finished.verdicts["verdicts"] if v["scheme"] == "certificate-only"]
+    assert {v["move"] for v in opened} == {"omit-proof", "replay-proof", "foreign-key"}
+    for verdict in opened:
+        assert verdict["outcome"] == "accepted"
+        assert verdict["evidence"]["http"]["status"] == 200
+        assert json.loads(verdict["evidence"]["http"]["body"])["customer"] == "alice"
+        assert verdict["evidence"]["stolen"] == 100
+
+
+@pytest.mark.parametrize(
+    ("move", "alert"),
+    [
+        ("omit-proof", {"name": "unexpected_message", "number": 10, "sent_by": "server"}),
+        ("replay-proof", {"name": "decrypt_error", "number": 51, "sent_by": "server"}),
+        ("foreign-key", {"name": "decrypt_error", "number": 51, "sent_by": "server"}),
+    ],
+)
+def test_the_mutual_tls_door_refuses_with_the_alert_that_the_rfc_names(
+    finished: Demo, move: str, alert: dict[str, Any]
+) -> None:
+    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["scheme"], v["move"]) == ("mtls", move)]
+    assert verdict["outcome"] == "refused"
+    assert verdict["evidence"]["alert"] == alert
+    assert verdict["evidence"]["http"] is None
+    assert verdict["evidence"]["reason"]
+    assert verdict["evidence"]["ms"] > 0
+
+
+def test_both_controls_succeed_at_both_doors(finished: Demo) -> None:
+    controls = {(c["scheme"], c["control"]): c["outcome"] for c in finished.verdicts["controls"]}
+    assert controls == dict.fromkeys(
+        [(scheme, control) for scheme in ("mtls", "certificate-only") for control in ("client", "stolen-key")],
+        "accepted",
+    )
+
+
+def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
+    moved = list(finished.run.all(MoneyMoved))
+    assert [(transfer.customer, transfer.to, transfer.amount) for transfer in moved] == [("alice", "mallory", 100)] * 3
+    assert moved[-1].balance == 700
+
+
+def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
+    verdicts = finished.verdicts
+    assert set(verdicts) == {"version", "run", "capture", "controls", "verdicts", "as_expected"}
+    assert verdicts["version"] == 1
+    assert verdicts["run"] == finished.run.name
+    assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
+    assert {"leak", "scheme", "tls", "move", "expected", "outcome", "evidence"} == set(verdicts["verdicts"][0])
+    assert {"scheme", "tls", "control", "outcome"} == set(verdicts["controls"][0])
+
+
+def test_tshark_sees_the_very_certificate_that_mallory_kept(finished: Demo) -> None:
+    stolen = (finished.run.folders.path / "attacker" / "stolen" / "alice.pem").read_text()
+    seen = tshark(
+        finished.run.folders.capture,
+        *("-Y", "tls.handshake.type == 15", "-T", "fields", "-E", "occurrence=f", "-e", "tls.handshake.certificate"),
+    )
+    assert ssl.PEM_cert_to_DER_cert(stolen).hex() in [line.replace(":", "") for line in seen]
+    assert hashlib.sha256(ssl.PEM_cert_to_DER_cert(stolen)).hexdigest() == finished.verdicts["capture"]["sha256"]
+
+
+def test_tshark_finds_nothing_malformed_in_the_capture(finished: Demo) -> None:
+    options = ("-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE")
+    assert tshark(finished.run.folders.capture, *options, "-Y", "_ws.malformed || _ws.expert.severity >= error") == []
+    assert tshark(finished.run.folders.capture, *options, "-Y", "tcp.analysis.flags") == []
+
+
+@pytest.mark.parametrize("part", ["victim-client", "victim-server"])
+def test_tshark_decrypts_the_capture_with_the_victims_keys(finished: Demo, part: str) -> None:
+    keys = finished.run.folders.part(part) / "keys.log"
+    requests = tshark(
+        finished.run.folders.capture, "-o", f"tls.keylog_file:{keys}", "-Y", 'http.request.uri == "/account"'
+    )
+    assert requests
+
+
+def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: Demo) -> None:
+    searched = finished.run.first(CaptureSearched)
+    assert searched
+    assert searched.certificate_at
+    assert searched.key_forms
+    assert searched.key_at == ()
+
+
+def test_no_private_key_stays_in_the_run(finished: Demo) -> None:
+    for path in finished.run.folders.path.rglob("*"):
+        assert not path.is_file() or b"BEGIN PRIVATE KEY" not in path.read_bytes(), path
+
+
+def test_the_story_says_what_the_verdicts_say(finished: Demo) -> None:
+    assert finished.verdicts["capture"]["sha256"] in finished.output
+    assert "300 gone" in finished.output
+    assert "alert decrypt_error (51), sent by the server" in finished.output
+    assert "\x1b" not in finished.output
+    assert not any(line.endswith(" ") for line in finished.output.splitlines())
+
+
+def test_json_prints_the_verdicts_and_nothing_else(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--json")
+    assert json.loads(done.output) == done.verdicts
+    assert done.errors == ""
+
+
+@pytest.mark.parametrize("key_type", ["rsa", "ed25519"])
+def test_it_goes_the_same_way_with_other_keys(tmp_path: Path, key_type: str) -> None:
+    done = demo(tmp_path, "--key-type", key_type, "--json")
+    assert done.status == 0
+    assert done.verdicts["as_expected"] is True
+
+
+def test_the_run_can_be_judged_and_told_again(finished: Demo) -> None:
+    for verb in ("verdicts", "story"):
+        command = [CERTREPLAY, verb, finished.run.folders.path, "--json"]
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert again.returncode == 0
+        assert json.loads(again.stdout) == finished.verdicts
+
+
+def test_every_certificate_was_seen_where_alice_logged_in(finished: Demo) -> None:
+    assert {login.scheme for login in finished.run.all(LoggedIn)} == {"mtls", "certificate-only"}
+    assert len(list(finished.run.all(MoveTried))) == 8
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A demo in the middle of its run: the attacker is in between."""
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [CERTREPLAY, "demo", "--runs", tmp_path / "runs"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not any(Run(folder).update() for folder in (tmp_path / "runs").glob("*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr
+        process.stderr.close()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_it_midway_leaves_nothing_behind(
+    running: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    running.send_signal(number)
+    _, errors = running.communicate(timeout=DEADLINE_SECONDS)
+    assert running.returncode == status
+    assert errors == "certreplay: stopped\n"
+    assert left_over(str(tmp_path)) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_parts_do_not_outlive_a_lab_that_is_killed_outright(
+    running: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    running.kill()
+    running.wait()
+    wait_until_nothing_is_left(str(tmp_path))
+
+
+def test_a_run_that_was_cut_off_can_still_be_told(running: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    running.kill()
+    running.wait()
+    wait_until_nothing_is_left(str(tmp_path))
+    (folder,) = (tmp_path / "runs").iterdir()
+    told = subprocess.run([CERTREPLAY, "story", folder], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 1
+    assert "There are no verdicts" in told.stdout
+    assert told.stderr == ""

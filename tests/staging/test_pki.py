@@ -1,0 +1,223 @@
+"""What the lab hands out: files that only their owner reads, and certificates that OpenSSL takes."""
+
+import os
+import stat
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from lab.catalogue import cast
+from lab.catalogue.plan import KEY_TYPES, KeyType
+from lab.staging import pki
+from lab.tls.bundle import parse_bundle
+from programs import program
+from victim_server import register
+
+
+def openssl(*words: str | Path) -> str:
+    call = [program("openssl"), *map(str, words)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(params=KEY_TYPES)
+def issued_with(request: pytest.FixtureRequest, tmp_path: Path) -> pki.Issued:
+    """Everything the lab hands out, with each kind of key."""
+    return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", request.param)
+
+
+def test_openssl_takes_alices_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
+    it = issued_with
+    assert openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.client_pem).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.client_pem)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
+
+
+def test_openssl_takes_the_servers_certificate_for_a_server_only(issued_with: pki.Issued) -> None:
+    it = issued_with
+    assert openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.server_pem).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.server_pem)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
+
+
+def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issued) -> None:
+    it = issued_with
+    for trusted, certificate in (
+        (it.ca_pem, it.client_pem),
+        (it.ca_pem, it.server_pem),
+        (it.client_self_signed_pem, it.client_self_signed_pem),
+    ):
+        said = openssl("verify", "-x509_strict", "-CAfile", trusted, certificate)
+        assert said.endswith(": OK\n"), said
+
+
+def test_openssl_takes_the_self_signed_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
+    trusted = certificate = issued_with.client_self_signed_pem
+    assert openssl("verify", "-purpose", "sslclient", "-CAfile", trusted, certificate).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", trusted, certificate)
+    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
+
+
+def test_nobody_vouches_for_a_self_signed_certificate_but_the_register(issued: pki.Issued) -> None:
+    assert "error" in openssl("verify", "-CAfile", issued.ca_pem, issued.client_self_signed_pem)
+    entries = register.read(issued.register)
+    assert [entry.customer for entry in entries] == ["alice", "bob", "carol"]
+    assert entries[0].certificate == issued.client_self_signed.der
+    assert b"PRIVATE KEY" not in issued.register.read_bytes()
+
+
+def test_the_two_bundles_have_nothing_in_common_but_the_customer(issued: pki.Issued) -> None:
+    one, two = issued.client, issued.client_self_signed
+    assert one.certificate.subject == two.certificate.subject == two.certificate.issuer
+    assert one.key.public_key() != two.key.public_key()
+
+
+def test_mallory_is_a_customer_like_any_other_and_gets_nothing_of_alices(tmp_path: Path) -> None:
+    hers = tmp_path / "attacker"
+    it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", attacker=hers)
+    assert it.mallory
+    assert sorted(hers.iterdir()) == sorted([it.mallory.pem, it.mallory.self_signed_pem])
+    for path in hers.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for alices in (it.client, it.client_self_signed):
+            assert alices.certificate_pem() not in path.read_bytes()
+    assert openssl("verify", "-CAfile", it.ca_pem, it.mallory.pem).endswith(": OK\n")
+    entries = {entry.customer: entry.certificate for entry in register.read(it.register)}
+    assert entries["mallory"] == it.mallory.self_signed.der
+    assert "mallory" in it.mallory.identity.certificate.subject.rfc4514_string()
+
+
+def test_mallory_can_be_left_out(issued: pki.Issued, tmp_path: Path) -> None:
+    assert issued.mallory is None
+    assert not list(tmp_path.rglob("*mallory*"))
+
+
+@pytest.mark.parametrize("name", cast.SERVER_NAMES)
+def test_the_servers_certificate_is_for_every_name_that_it_goes_by(issued: pki.Issued, name: str) -> None:
+    said = openssl("verify", "-verify_hostname", name, "-CAfile", issued.ca_pem, issued.server_pem)
+    assert said.endswith(": OK\n")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_servers_certificate_is_for_loopback(issued: pki.Issued, address: str) -> None:
+    said = openssl("verify", "-verify_ip", address, "-CAfile", issued.ca_pem, issued.server_pem)
+    assert said.endswith(": OK\n")
+
+
+def test_a_certificate_of_another_authority_does_not_pass(issued: pki.Issued, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(pki.new_client(pki.new_authority("somebody else")).certificate_pem())
+    assert "error" in openssl("verify", "-CAfile", issued.ca_pem, stranger)
+
+
+def test_alice_can_issue_nothing_herself(issued: pki.Issued, tmp_path: Path) -> None:
+    forged = pki.new_client(issued.client, "mallory")
+    (tmp_path / "forged.pem").write_bytes(forged.certificate_pem())
+    said = openssl("verify", "-CAfile", issued.ca_pem, "-untrusted", issued.client_pem, tmp_path / "forged.pem")
+    assert "error" in said
+
+
+def test_the_bundle_is_the_same_in_pem_and_in_pkcs12(issued_with: pki.Issued) -> None:
+    it, now = issued_with, datetime.now(UTC)
+    for identity, pem_file, p12_file, password_file in (
+        (it.client, it.client_pem, it.client_p12, it.client_p12_password),
+        (
+            it.client_self_signed,
+            it.client_self_signed_pem,
+            it.client_self_signed_p12,
+            it.client_self_signed_p12_password,
+        ),
+    ):
+        pem = parse_bundle(pem_file.read_bytes(), None, "pem", now)
+        p12 = parse_bundle(p12_file.read_bytes(), password_file.read_text().strip(), "p12", now)
+        assert pem.chain == p12.chain == (identity.der,)
+        assert pem.key.public_key() == p12.key.public_key()
+
+
+def test_openssl_opens_the_pkcs12_bundle_with_its_password(issued_with: pki.Issued) -> None:
+    it = issued_with
+    said = openssl("pkcs12", "-in", it.client_p12, "-passin", f"file:{it.client_p12_password}", "-nodes")
+    assert "PRIVATE KEY" in said
+    assert "CN = alice" in said
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_only_the_owner_may_read_what_is_secret(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    finally:
+        os.umask(before)
+    for path in (*it.server_pem.parent.iterdir(), *it.client_pem.parent.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(it.ca_pem.stat().st_mode) == 0o644
+
+
+def test_what_everybody_may_have_holds_no_key(issued: pki.Issued) -> None:
+    (only,) = issued.ca_pem.parent.iterdir()
+    assert only == issued.ca_pem
+    assert b"PRIVATE KEY" not in only.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "public/ca.pem",
+        "server/server.pem",
+        "server/customers.sqlite",
+        "client/alice.pem",
+        "client/alice.p12",
+        "client/alice-self-signed.pem",
+        "attacker/mallory.pem",
+        "attacker/mallory-self-signed.pem",
+    ],
+)
+def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
+    path = tmp_path / there
+    path.parent.mkdir()
+    path.write_text("precious")
+    with pytest.raises(pki.PkiError) as caught:
+        pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", attacker=tmp_path / "attacker")
+    assert str(caught.value).startswith(f"{path}: is already there")
+    assert path.read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(pki.PkiError) as caught:
+        pki.issue(tmp_path / "file" / "public", tmp_path / "server", tmp_path / "client")
+    assert str(caught.value).startswith(f"{tmp_path}/file/public/ca.pem: cannot be written")
+
+
+def test_certificates_are_valid_from_an_hour_ago_for_30_days(authority: pki.Identity) -> None:
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    certificate = pki.new_client(authority, now=now).certificate
+    assert certificate.not_valid_before_utc == now - timedelta(hours=1)
+    assert certificate.not_valid_after_utc == now + timedelta(days=30)
+
+
+def test_no_two_certificates_are_the_same(authority: pki.Identity) -> None:
+    one, two = pki.new_client(authority), pki.new_client(authority)
+    assert one.certificate.serial_number != two.certificate.serial_number
+    assert one.sha256 != two.sha256
+
+
+@pytest.mark.parametrize(
+    ("key_type", "words"),
+    [("p256", "ECDSA, secp256r1"), ("rsa", "RSA, 2048 bits"), ("ed25519", "Ed25519"), ("p384", "ECDSA, secp384r1")],
+)
+def test_what_is_told_about_a_bundle_is_what_is_in_it(tmp_path: Path, key_type: KeyType, words: str) -> None:
+    it = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", key_type)
+    event = pki.issued_event(tmp_path / "client")
+    assert event.key_type == words
+    assert event.sha256 == it.client.sha256
+    assert event.subject == x509.load_pem_x509_certificate(it.client.certificate_pem()).subject.rfc4514_string()
+    assert event.issuer == "CN=certreplay lab authority"
+    assert datetime.fromisoformat(event.not_after) == it.client.certificate.not_valid_after_utc
+    assert event.files == ("alice.pem", "alice.p12")
+    other = pki.issued_event(tmp_path / "client", pki.SELF_SIGNED)
+    assert (other.sha256, other.issuer) == (it.client_self_signed.sha256, other.subject)
+    assert other.files == ("alice-self-signed.pem", "alice-self-signed.p12")

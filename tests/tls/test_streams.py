@@ -1,0 +1,86 @@
+"""`TlsStream` where a server refuses a client that is already established, and hangs up right behind its alert."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from lab.staging import pki
+from lab.tls.alerts import AlertDescription
+from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.versions import TLS13
+from tls_peers import PATIENCE_SECONDS, Identities, our_client, our_server
+
+Use = Callable[[TlsStream], Awaitable[object]]
+
+
+@contextlib.contextmanager
+def refusing_server(bank: pki.Identity, reset: bool) -> Iterator[tuple[int, threading.Event]]:
+    """Takes one connection, refuses the client and closes, with a reset or in good order; the event tells when."""
+    gone = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        engine = our_server(bank, versions=(TLS13,))
+        with connection:
+            while not any(step.name.startswith("alert") for step in engine.steps):
+                engine.receive(connection.recv(1 << 16))
+                connection.sendall(engine.data_to_send())
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1], gone
+        thread.join(PATIENCE_SECONDS)
+
+
+async def read(stream: TlsStream) -> bytes:
+    return await stream.read()
+
+
+async def write(stream: TlsStream) -> None:
+    await stream.write(b"let me in")
+    await stream.write(b"please")
+    await stream.read()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("idle", [False, True], ids=["a busy loop", "an idle loop"])
+@pytest.mark.parametrize("use", [read, write], ids=["read", "write"])
+def test_a_refusal_after_the_handshake_is_reported_by_the_next_use(
+    identities: Identities, use: Use, idle: bool, reset: bool
+) -> None:
+    """Whether the event loop has seen the end of the connection already, or hasn't yet."""
+
+    async def refused(port: int, gone: threading.Event) -> ConnectionFailed:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            stream = TlsStream(our_client(versions=(TLS13,)), *await asyncio.open_connection("127.0.0.1", port))
+            await stream.handshake()
+            if idle:
+                while not gone.is_set():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+            else:
+                gone.wait(PATIENCE_SECONDS)
+                time.sleep(0.05)  # what comes meanwhile, the loop does not see
+            try:
+                with pytest.raises(ConnectionFailed) as caught:
+                    await use(stream)
+                with pytest.raises(ConnectionFailed) as again:
+                    await use(stream)
+                assert again.value.failed == caught.value.failed
+                return caught.value
+            finally:
+                await stream.close()
+
+    with refusing_server(identities("server", "p256"), reset) as (port, gone):
+        failed = asyncio.run(refused(port, gone)).failed
+    assert (failed.alert, failed.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")

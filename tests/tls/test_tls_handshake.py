@@ -1,0 +1,1004 @@
+"""Playbooks of both state machines, no network: this comes in, that goes out, and every refusal has its alert."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lab.staging import pki
+from lab.tls import extensions as ext
+from lab.tls import keys, proof, records
+from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
+from lab.tls.client import Client
+from lab.tls.connection import MAX_WARNINGS
+from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
+from lab.tls.errors import CertificateError, TlsError
+from lab.tls.extensions import Extension
+from lab.tls.keys import Entropy
+from lab.tls.messages import (
+    Certificate,
+    CertificateRequest,
+    CertificateVerify,
+    ClientHello,
+    ClientKeyExchange,
+    Finished,
+    HelloRequest,
+    Message,
+    NewSessionTicket,
+    ServerHello,
+    ServerHelloDone,
+    ServerKeyExchange,
+    UnknownMessage,
+    serialize,
+)
+from lab.tls.records import ContentType, write_record
+from lab.tls.server import ClientAuth, Proof, Server
+from tls_peers import NAME, our_client, our_server, pieces, talk
+from tls_script import GROUP, Script, ScriptedClient, ScriptedServer
+
+ROLES = ("client", "server")
+
+
+@pytest.fixture(scope="module")
+def alice(authority: pki.Identity) -> pki.Identity:
+    return pki.new_client(authority)
+
+
+@pytest.fixture(scope="module")
+def bank(authority: pki.Identity) -> pki.Identity:
+    return pki.new_server(authority)
+
+
+Against = Callable[..., Script]
+
+
+@pytest.fixture(scope="module")
+def against(alice: pki.Identity, bank: pki.Identity) -> Against:
+    """A script against a fresh engine of this role, with the engine's options."""
+
+    def start(role: str, **options: object) -> Script:
+        if role == "client":
+            return ScriptedServer(our_client(alice, **options), bank)  # type: ignore[arg-type]
+        return ScriptedClient(our_server(bank, **options), alice)  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def client(against: Against) -> ScriptedServer:
+    """Our client, with a scripted server to talk to it."""
+    script = against("client")
+    assert isinstance(script, ScriptedServer)
+    return script
+
+
+@pytest.fixture
+def server(against: Against) -> ScriptedClient:
+    """Our server, with a scripted client to talk to it."""
+    script = against("server")
+    assert isinstance(script, ScriptedClient)
+    return script
+
+
+def established(script: Script) -> Script:
+    script.play(*script.steps)
+    assert script.established
+    return script
+
+
+# The honest order, and every other one.
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_honest_script_is_taken(against: Against, role: str) -> None:
+    script = established(against(role))
+    assert script.events == [Established()]
+    script.send(ContentType.APPLICATION_DATA, b"hello")
+    assert script.events == [Established(), Data(b"hello")]
+
+
+SAMPLES: tuple[Message, ...] = (
+    HelloRequest(),
+    ClientHello(bytes(32), b"", (0xC02B,), None),
+    ServerHello(bytes(32), b"", 0xC02B, None),
+    NewSessionTicket(1, b"ticket"),
+    Certificate(()),
+    ServerKeyExchange(23, b"point", 0x0403, b"signature"),
+    CertificateRequest((64,), (0x0403,)),
+    ServerHelloDone(),
+    CertificateVerify(0x0403, b"signature"),
+    ClientKeyExchange(b"\x01a"),
+    Finished(bytes(12)),
+    UnknownMessage(99, b"?"),
+)
+TAKEN: dict[str, dict[str, set[type]]] = {
+    "client": {
+        "hello": {ServerHello},
+        "certificate": {Certificate},
+        "key_exchange": {ServerKeyExchange},
+        "request": {CertificateRequest, ServerHelloDone},
+        "done": {ServerHelloDone},
+        "change_cipher_spec": set(),
+        "finished": {Finished},
+        "nothing": set(),
+    },
+    "server": {
+        "hello": {ClientHello},
+        "certificate": {Certificate},
+        "key_exchange": {ClientKeyExchange},
+        "proof": {CertificateVerify},
+        "change_cipher_spec": set(),
+        "finished": {Finished},
+        "nothing": {ClientHello},
+    },
+}
+"""What may come instead of each step (RFC 5246 section 7.3); a HelloRequest means nothing to a client."""
+
+
+def misplaced() -> Iterator[tuple[str, str, Message]]:
+    """Role, step and a message that may not come instead of the step."""
+    for role, steps in TAKEN.items():
+        for step, taken in steps.items():
+            always = {HelloRequest} if role == "client" else set()
+            for message in SAMPLES:
+                if type(message) not in taken | always:
+                    yield role, step, message
+
+
+@pytest.mark.parametrize(
+    ("role", "step", "message"), list(misplaced()), ids=lambda value: getattr(value, "name", value)
+)
+def test_a_message_that_does_not_belong_there_is_unexpected(
+    against: Against, role: str, step: str, message: Message
+) -> None:
+    script = against(role)
+    script.play_before(step)
+    script.say(message)
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("role", "step"),
+    [(role, step) for role in ROLES for step in TAKEN[role] if step != "change_cipher_spec"],
+)
+def test_a_change_cipher_spec_that_does_not_belong_there_is_unexpected(against: Against, role: str, step: str) -> None:
+    """Taken before ClientKeyExchange it would let an attacker choose the keys."""
+    script = against(role)
+    script.play_before(step)
+    script.send(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("role", "step"), [(role, step) for role in ROLES for step in TAKEN[role] if step != "nothing"]
+)
+def test_application_data_before_the_end_of_the_handshake_is_unexpected(against: Against, role: str, step: str) -> None:
+    script = against(role)
+    script.play_before(step)
+    script.send(ContentType.APPLICATION_DATA, b"early")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+    assert script.data == b""
+
+
+def test_a_hello_request_during_the_handshake_means_nothing(client: ScriptedServer) -> None:
+    client.play_before("certificate")
+    client.say_raw(serialize(HelloRequest()))
+    client.play("certificate", "key_exchange", "request", "done", "change_cipher_spec", "finished")
+    assert client.established
+    assert client.alerts == []
+
+
+# Finished.
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("verify_data", [bytes(12), b"", bytes(36)], ids=["zeros", "empty", "long"])
+def test_a_finished_that_does_not_fit_is_a_decrypt_error(against: Against, role: str, verify_data: bytes) -> None:
+    script = against(role)
+    script.play_before("finished")
+    script.say(Finished(verify_data))
+    assert script.refusal == AlertDescription.DECRYPT_ERROR
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_finished_in_plaintext_has_a_bad_mac(against: Against, role: str) -> None:
+    script = against(role)
+    script.play_before("finished")
+    finished = serialize(script.make_finished())
+    script.give(write_record(ContentType.HANDSHAKE, finished))
+    assert script.refusal == AlertDescription.BAD_RECORD_MAC
+
+
+# Records.
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_messages_may_come_in_records_of_one_byte(against: Against, role: str) -> None:
+    script = against(role)
+    script.cut = lambda raw: pieces(raw, 1)
+    assert established(script)
+
+
+def test_a_client_takes_all_of_the_servers_flight_in_one_record(client: ScriptedServer, bank: pki.Identity) -> None:
+    client.say_together(
+        client.make_hello(),
+        Certificate((bank.der,)),
+        client.make_key_exchange(),
+        CertificateRequest((64,), proof.SCHEME_IDS),
+        ServerHelloDone(),
+    )
+    client.play("change_cipher_spec", "finished")
+    assert client.established
+
+
+def test_a_server_takes_all_of_the_clients_flight_in_one_record(server: ScriptedClient) -> None:
+    server.hello()
+    certificate, (exchange, premaster) = server.make_certificate(), server.make_key_exchange()
+    server.handshake += serialize(certificate) + serialize(exchange)
+    server.derive(premaster, server.random, server.find(ServerHello).random)
+    verify = server.make_proof()
+    server.handshake += serialize(verify)
+    server.say_raw(serialize(certificate) + serialize(exchange) + serialize(verify))
+    server.play("change_cipher_spec", "finished")
+    assert server.established
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 4096])
+def test_bytes_may_come_in_pieces_of_any_size(alice: pki.Identity, bank: pki.Identity, cut: int) -> None:
+    assert talk(our_client(alice), our_server(bank), cut).established
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("kind", [ContentType.CHANGE_CIPHER_SPEC, ContentType.APPLICATION_DATA], ids=str)
+def test_a_record_of_another_type_within_a_message_is_unexpected(
+    against: Against, role: str, kind: ContentType
+) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.say_raw(serialize(Certificate((bytes(100),)))[:50])
+    script.send(kind, b"\x01")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_alert_within_a_message_is_heard(against: Against, role: str) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.say_raw(b"\x0b")
+    script.send(ContentType.ALERT, Alert(FATAL, AlertDescription.INTERNAL_ERROR).serialize())
+    (failed,) = script.events
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (AlertDescription.INTERNAL_ERROR, script.role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_message_must_not_span_the_change_of_keys(against: Against, role: str) -> None:
+    """Its first bytes would be taken for protected ones."""
+    script = against(role)
+    script.play_before("change_cipher_spec")
+    script.say_raw(serialize(script.make_finished())[:4])
+    script.send(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+def test_a_finished_in_the_record_before_the_change_of_keys_is_unexpected(server: ScriptedClient) -> None:
+    server.play_before("proof")
+    server.say_together(server.make_proof(), server.make_finished())
+    assert server.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("step", ["hello", "certificate"])
+def test_a_plaintext_record_that_is_too_long_overflows(against: Against, role: str, step: str) -> None:
+    script = against(role)
+    script.play_before(step)
+    script.send(ContentType.HANDSHAKE, bytes(records.MAX_PLAINTEXT + 1))
+    assert script.refusal == AlertDescription.RECORD_OVERFLOW
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_protected_record_with_too_much_plaintext_overflows(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.send(ContentType.APPLICATION_DATA, bytes(records.MAX_PLAINTEXT + 1))
+    assert script.refusal == AlertDescription.RECORD_OVERFLOW
+    assert script.data == b""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_record_longer_than_any_overflows(against: Against, role: str) -> None:
+    script = against(role)
+    script.give(b"\x16\x03\x03" + (records.MAX_PROTECTED + 1).to_bytes(2, "big"))
+    assert script.refusal == AlertDescription.RECORD_OVERFLOW
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_huge_message_is_a_decode_error(against: Against, role: str) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.say_raw(b"\x0b" + (records.MAX_MESSAGE + 1).to_bytes(3, "big"))
+    assert script.refusal == AlertDescription.DECODE_ERROR
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_empty_handshake_record_is_unexpected(against: Against, role: str) -> None:
+    script = against(role)
+    script.say_raw(b"")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_no_tls_is_unexpected(against: Against, role: str) -> None:
+    script = against(role)
+    script.give(b"GET / HTTP/1.1\r\n\r\n")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("content", [b"", b"\x02", b"\x01\x01"])
+def test_a_change_cipher_spec_is_the_byte_1(against: Against, role: str, content: bytes) -> None:
+    script = against(role)
+    script.play_before("change_cipher_spec")
+    script.send(ContentType.CHANGE_CIPHER_SPEC, content)
+    assert script.refusal == AlertDescription.DECODE_ERROR
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_record_that_was_tampered_with_has_a_bad_mac(against: Against, role: str) -> None:
+    script = established(against(role))
+    assert script.write
+    sealed = bytearray(script.write.seal(ContentType.APPLICATION_DATA, b"to bob")[1])
+    sealed[10] ^= 1
+    script.give(write_record(ContentType.APPLICATION_DATA, bytes(sealed)))
+    assert script.refusal == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_plaintext_after_the_handshake_has_a_bad_mac(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.give(write_record(ContentType.APPLICATION_DATA, b"an injected command, longer than a tag"))
+    assert script.refusal == AlertDescription.BAD_RECORD_MAC
+    assert script.data == b""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_protected_record_has_the_version_that_was_agreed_on(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.send(ContentType.APPLICATION_DATA, b"data", version=0x0301)
+    assert script.refusal == AlertDescription.PROTOCOL_VERSION
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_some_empty_records_are_nothing_and_a_flood_of_them_is_unexpected(against: Against, role: str) -> None:
+    script = established(against(role))
+    for _ in range(records.MAX_EMPTY_RECORDS):
+        script.send(ContentType.APPLICATION_DATA, b"")
+    script.send(ContentType.APPLICATION_DATA, b"data")
+    assert script.data == b"data"
+    for _ in range(records.MAX_EMPTY_RECORDS + 1):
+        script.send(ContentType.APPLICATION_DATA, b"")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_heard_or_said_after_a_failure(against: Against, role: str) -> None:
+    script = against(role)
+    script.say_raw(b"")
+    reported, said = list(script.events), list(script.alerts)
+    script.play("hello")
+    script.engine.close()
+    script.listen()
+    assert (script.events, script.alerts) == (reported, said)
+
+
+# Alerts.
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("description", list(AlertDescription), ids=lambda alert: alert.label)
+def test_every_fatal_alert_ends_the_handshake_and_is_reported(
+    against: Against, role: str, description: AlertDescription
+) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.send(ContentType.ALERT, Alert(FATAL, description).serialize())
+    (failed,) = script.events
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (description, script.role)
+    assert description.label in failed.reason
+    assert script.alerts == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_fatal_alert_ends_an_established_connection(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.send(ContentType.ALERT, Alert(FATAL, AlertDescription.INTERNAL_ERROR).serialize())
+    failed = script.events[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (AlertDescription.INTERNAL_ERROR, script.role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_warning_changes_nothing_and_a_flood_of_them_is_unexpected(against: Against, role: str) -> None:
+    script = against(role)
+    warning = Alert(WARNING, AlertDescription.UNRECOGNIZED_NAME).serialize()
+    for _ in range(MAX_WARNINGS):
+        script.send(ContentType.ALERT, warning)
+    established(script)
+    script.send(ContentType.ALERT, warning)
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("content", [b"", b"\x02", b"\x02\x28\x02\x28", b"\x03\x28"], ids=bytes.hex)
+def test_an_alert_that_cannot_be_read_is_a_decode_error(against: Against, role: str, content: bytes) -> None:
+    script = against(role)
+    script.send(ContentType.ALERT, content)
+    assert script.refusal == AlertDescription.DECODE_ERROR
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_close_notify_is_reported_and_answered_in_kind(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.send(ContentType.ALERT, Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize())
+    script.engine.close()
+    script.listen()
+    assert script.events[-1] == Closed()
+    assert script.alerts == [Alert(WARNING, AlertDescription.CLOSE_NOTIFY)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_close_notify_is_said_once_and_what_still_comes_is_read(against: Against, role: str) -> None:
+    script = established(against(role))
+    script.engine.close()
+    script.engine.close()
+    script.send(ContentType.APPLICATION_DATA, b"last words")
+    script.send(ContentType.ALERT, Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize())
+    assert script.alerts == [Alert(WARNING, AlertDescription.CLOSE_NOTIFY)]
+    assert script.events[1:] == [Data(b"last words"), Closed()]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("level", [WARNING, FATAL], ids=["close_notify", "a fatal alert"])
+def test_what_follows_the_end_is_not_heard_even_if_it_came_with_it(against: Against, role: str, level: int) -> None:
+    script = established(against(role))
+    assert script.write
+    end = Alert(level, AlertDescription.CLOSE_NOTIFY if level == WARNING else AlertDescription.INTERNAL_ERROR)
+    contents = ((ContentType.ALERT, end.serialize()), (ContentType.APPLICATION_DATA, b"too late"))
+    script.give(b"".join(write_record(*script.write.seal(kind, content)) for kind, content in contents))
+    assert [type(event) for event in script.events] == [Established, Closed if level == WARNING else Failed]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_close_notify_within_the_handshake_is_a_failure(against: Against, role: str) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.send(ContentType.ALERT, Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize())
+    (failed,) = script.events
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (AlertDescription.CLOSE_NOTIFY, script.role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_data_can_be_sent_only_while_the_connection_stands(against: Against, role: str) -> None:
+    script = against(role)
+    with pytest.raises(TlsError):
+        script.engine.send(b"early")
+    established(script).engine.send(b"in time")
+    script.engine.close()
+    with pytest.raises(TlsError):
+        script.engine.send(b"late")
+
+
+# Renegotiation.
+
+
+def test_a_server_that_asks_to_renegotiate_is_told_no(client: ScriptedServer) -> None:
+    established(client)
+    client.say_raw(serialize(HelloRequest()))
+    assert client.alerts == [Alert(WARNING, AlertDescription.NO_RENEGOTIATION)]
+    client.send(ContentType.APPLICATION_DATA, b"all the same")
+    assert client.data == b"all the same"
+
+
+def test_a_client_that_starts_to_renegotiate_is_told_no(server: ScriptedClient) -> None:
+    established(server)
+    server.say_raw(serialize(server.make_hello()))
+    assert server.alerts == [Alert(WARNING, AlertDescription.NO_RENEGOTIATION)]
+    server.send(ContentType.APPLICATION_DATA, b"all the same")
+    assert server.data == b"all the same"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_asking_to_renegotiate_again_and_again_is_unexpected(against: Against, role: str) -> None:
+    script = established(against(role))
+    request: Message = HelloRequest() if role == "client" else ClientHello(bytes(32), b"", (1,), None)
+    for _ in range(MAX_WARNINGS + 1):
+        script.say_raw(serialize(request))
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+# ClientHello.
+
+TLS13_ONLY = Extension(ext.SUPPORTED_VERSIONS, b"\x02\x03\x04")
+TLS12_AND_13 = Extension(ext.SUPPORTED_VERSIONS, b"\x04\x03\x04\x03\x03")
+NOT_EMPTY = Extension(ext.RENEGOTIATION_INFO, b"\x0c" + bytes(12))
+ED25519 = ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0807,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "alert"),
+    [
+        ({"version": 0x0302}, AlertDescription.PROTOCOL_VERSION),
+        ({"add": (TLS13_ONLY,)}, AlertDescription.PROTOCOL_VERSION),
+        ({"cipher_suites": (0x1301, 0x002F)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"cipher_suites": (0xC02F,)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"cipher_suites": ()}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)),)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"replace": (ED25519,)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"without": (ext.SIGNATURE_ALGORITHMS,)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"replace": (NOT_EMPTY,)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"compression_methods": b"\x01"}, AlertDescription.ILLEGAL_PARAMETER),
+        ({"replace": (Extension(ext.EC_POINT_FORMATS, b"\x01\x01"),)}, AlertDescription.ILLEGAL_PARAMETER),
+        ({"replace": (Extension(ext.EXTENDED_MASTER_SECRET, b"\0"),)}, AlertDescription.DECODE_ERROR),
+        ({"replace": (Extension(ext.SUPPORTED_GROUPS, b"\0\x03\0\x17\0"),)}, AlertDescription.DECODE_ERROR),
+        ({"add": (Extension(21, b""), Extension(21, b""))}, AlertDescription.DECODE_ERROR),
+        ({"add": (Extension(ext.SERVER_NAME, b"\0\x05\0\0\x09ba"),)}, AlertDescription.DECODE_ERROR),
+        ({"session_id": bytes(33)}, AlertDescription.DECODE_ERROR),
+    ],
+    ids=[
+        "TLS 1.1",
+        "TLS 1.3 alone",
+        "no suite of ours",
+        "no suite for the server's key",
+        "no suite at all",
+        "no group of ours",
+        "no scheme for the server's key",
+        "only the default schemes, which are SHA-1's",
+        "renegotiation_info not empty",
+        "compression alone",
+        "compressed points alone",
+        "extended_master_secret not empty",
+        "half a group",
+        "an extension twice",
+        "server_name cut off",
+        "session_id too long",
+    ],
+)
+def test_a_server_refuses_a_client_hello_for_its_right_reason(
+    server: ScriptedClient, changes: dict[str, object], alert: AlertDescription
+) -> None:
+    server.say(server.make_hello(**changes))
+    assert server.refusal == alert
+    assert server.heard == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 0x0304},
+        {"add": (TLS12_AND_13,)},
+        {"without": (ext.EC_POINT_FORMATS,)},
+        {"without": (ext.RENEGOTIATION_INFO,)},
+        {"session_id": bytes(32)},
+        {"compression_methods": b"\x01\x00"},
+        {"cipher_suites": (0x0A0A, 0xC02B)},
+        {"add": (Extension(0x0A0A, b"grease"),)},
+    ],
+    ids=[
+        "a later version",
+        "TLS 1.3 too",
+        "no point formats",
+        "no renegotiation_info",
+        "a session to resume",
+        "compression too",
+        "a suite that nobody knows",
+        "an extension that nobody knows",
+    ],
+)
+def test_a_server_takes_a_client_hello_that_offers_more_or_less(
+    server: ScriptedClient, changes: dict[str, object]
+) -> None:
+    server.say(server.make_hello(**changes))
+    server.play("certificate", "key_exchange", "proof", "change_cipher_spec", "finished")
+    assert server.established
+
+
+def test_a_server_answers_only_the_extensions_that_were_asked(server: ScriptedClient) -> None:
+    lacking = (ext.EC_POINT_FORMATS, ext.RENEGOTIATION_INFO, ext.EXTENDED_MASTER_SECRET)
+    server.say(server.make_hello(without=lacking))
+    assert server.find(ServerHello).extensions is None
+
+
+def test_a_server_answers_the_renegotiation_suite_as_it_does_the_extension(server: ScriptedClient) -> None:
+    suites = (0xC02B, keys.RENEGOTIATION_SCSV)
+    server.say(server.make_hello(cipher_suites=suites, without=(ext.RENEGOTIATION_INFO,)))
+    assert ext.find(server.find(ServerHello).extensions, ext.RENEGOTIATION_INFO) == b"\0"
+
+
+def test_a_server_asks_for_a_certificate_only_if_told_to(server: ScriptedClient, against: Against) -> None:
+    server.hello()
+    assert server.find(CertificateRequest).signature_schemes == proof.SCHEME_IDS
+    silent = against("server", policy=None)
+    silent.play("hello", "key_exchange", "change_cipher_spec", "finished")
+    assert silent.established
+    assert not [message for message in silent.heard if isinstance(message, CertificateRequest)]
+
+
+def test_a_server_that_did_not_ask_takes_no_certificate(against: Against) -> None:
+    script = against("server", policy=None)
+    script.play("hello", "certificate")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+def test_every_handshake_has_a_random_of_its_own(against: Against) -> None:
+    first, second = against("server"), against("server")
+    first.play("hello")
+    second.play("hello")
+    assert first.find(ServerHello).random != second.find(ServerHello).random
+
+
+# ServerHello and what follows it.
+
+CHOSE_TLS13 = Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04")
+
+
+@pytest.mark.parametrize(
+    ("changes", "alert"),
+    [
+        ({"version": 0x0302}, AlertDescription.PROTOCOL_VERSION),
+        ({"version": 0x0304}, AlertDescription.PROTOCOL_VERSION),
+        ({"add": (CHOSE_TLS13,)}, AlertDescription.UNSUPPORTED_EXTENSION),
+        ({"cipher_suite": 0x002F}, AlertDescription.ILLEGAL_PARAMETER),
+        ({"compression_method": 1}, AlertDescription.ILLEGAL_PARAMETER),
+        ({"add": (Extension(16, b"\0\x03\x02h2"),)}, AlertDescription.UNSUPPORTED_EXTENSION),
+        ({"extensions": (NOT_EMPTY,)}, AlertDescription.HANDSHAKE_FAILURE),
+        ({"add": (Extension(ext.EC_POINT_FORMATS, b"\x01\x01"),)}, AlertDescription.ILLEGAL_PARAMETER),
+        ({"add": (ext.extended_master_secret(),)}, AlertDescription.DECODE_ERROR),
+    ],
+    ids=[
+        "TLS 1.1",
+        "TLS 1.3's number",
+        "TLS 1.3, which was not offered",
+        "a suite that was not offered",
+        "compression",
+        "an extension that was not offered",
+        "renegotiation_info not empty",
+        "compressed points alone",
+        "an extension twice",
+    ],
+)
+def test_a_client_refuses_a_server_hello_for_its_right_reason(
+    client: ScriptedServer, changes: dict[str, object], alert: AlertDescription
+) -> None:
+    client.say(client.make_hello(**changes))
+    assert client.refusal == alert
+
+
+def test_a_client_offers_what_it_was_told_to(alice: pki.Identity, bank: pki.Identity) -> None:
+    suite = keys.CIPHER_SUITES[2]
+    script = ScriptedServer(our_client(alice, suites=(suite,), groups=(GROUP,), schemes=(0x0403,)), bank)
+    hello = script.find(ClientHello)
+    assert hello.cipher_suites == (suite.id,)
+    assert ext.read_server_name(hello.extensions) == NAME
+    assert ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS) == (GROUP,)
+    assert ext.read_number_list(hello.extensions, ext.SIGNATURE_ALGORITHMS) == (0x0403,)
+    assert ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) == b""
+    assert ext.find(hello.extensions, ext.RENEGOTIATION_INFO) == b"\0"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_client_names_no_server_that_it_knows_by_address_alone(bank: pki.Identity, address: str) -> None:
+    """RFC 6066 section 3: server_name holds no IP addresses."""
+    script = ScriptedServer(Client(entropy=os.urandom, server_name=address), bank)
+    assert ext.find(script.find(ClientHello).extensions, ext.SERVER_NAME) is None
+
+
+@pytest.mark.parametrize(
+    ("chain", "alert"),
+    [
+        ((), AlertDescription.HANDSHAKE_FAILURE),
+        ((b"no certificate",), AlertDescription.BAD_CERTIFICATE),
+    ],
+    ids=["none", "garbage"],
+)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_certificate_that_cannot_be_used_is_refused(
+    against: Against, role: str, chain: tuple[bytes, ...], alert: AlertDescription
+) -> None:
+    script = against(role)
+    script.play_before("certificate")
+    script.say(Certificate(chain))
+    assert script.refusal == alert
+
+
+def test_a_certificate_that_does_not_suit_the_suite_is_illegal(client: ScriptedServer, authority: pki.Identity) -> None:
+    client.hello()
+    client.say(Certificate((pki.new_server(authority, "rsa").der,)))
+    assert client.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_the_check_of_a_clients_chain_has_the_last_word(against: Against) -> None:
+    def nobody(chain: tuple[bytes, ...]) -> None:
+        raise CertificateError(AlertDescription.UNKNOWN_CA, "nobody is known here")
+
+    script = against("server", check=nobody)
+    script.play("hello", "certificate")
+    assert script.refusal == AlertDescription.UNKNOWN_CA
+
+
+def test_the_check_of_a_servers_chain_has_the_last_word(against: Against) -> None:
+    def nobody(chain: tuple[bytes, ...]) -> None:
+        raise CertificateError(AlertDescription.CERTIFICATE_EXPIRED, "too old")
+
+    script = against("client", check_chain=nobody)
+    script.play("hello", "certificate")
+    assert script.refusal == AlertDescription.CERTIFICATE_EXPIRED
+
+
+def test_a_client_refuses_a_key_exchange_that_the_server_did_not_sign(client: ScriptedServer) -> None:
+    client.play_before("key_exchange")
+    honest = client.make_key_exchange()
+    client.say(replace(honest, point=keys.new_key_share(GROUP, lambda count: b"\x01" * count).public))
+    assert client.refusal == AlertDescription.DECRYPT_ERROR
+
+
+def test_a_client_refuses_the_key_exchange_of_another_handshake(client: ScriptedServer, against: Against) -> None:
+    """The signature covers both randoms (RFC 8422 section 5.4)."""
+    earlier = against("client")
+    assert isinstance(earlier, ScriptedServer)
+    client.play_before("key_exchange")
+    earlier.play_before("key_exchange")
+    client.say(earlier.make_key_exchange())
+    assert client.refusal == AlertDescription.DECRYPT_ERROR
+
+
+def test_a_client_refuses_a_group_that_it_did_not_offer(against: Against) -> None:
+    script = against("client", groups=(keys.X25519,))
+    script.play_before("done")
+    assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_a_client_refuses_a_scheme_that_it_did_not_offer(against: Against) -> None:
+    script = against("client", schemes=(0x0503, 0x0401))
+    script.play_before("request")
+    assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+@pytest.mark.parametrize("scheme", [0x0203, 0x0401], ids=["unknown", "for another kind of key"])
+def test_a_client_refuses_a_key_exchange_with_a_scheme_that_does_not_do(client: ScriptedServer, scheme: int) -> None:
+    client.play_before("key_exchange")
+    client.say(replace(client.make_key_exchange(), scheme=scheme))
+    assert client.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+BAD_POINTS = {
+    "empty": b"",
+    "not on the curve": b"\x04" + b"\x01" * 64,
+    "at infinity": b"\x00",
+    "too short": b"\x04" + bytes(10),
+    "compressed": keys.new_key_share(GROUP, lambda count: b"\x02" * count).public[:33].replace(b"\x04", b"\x02", 1),
+}
+
+
+@pytest.mark.parametrize("point", BAD_POINTS.values(), ids=BAD_POINTS)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_key_share_that_is_no_uncompressed_point_is_illegal(against: Against, role: str, point: bytes) -> None:
+    script = against(role)
+    script.play_before("key_exchange")
+    if isinstance(script, ScriptedServer):
+        script.say(script.make_key_exchange(point=point))
+        script.play("request", "done")
+    else:
+        script.say(ClientKeyExchange.ecdhe(point))
+    assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_an_x25519_share_that_gives_no_secret_is_illegal(client: ScriptedServer) -> None:
+    """RFC 8422 section 5.11: the all-zero result."""
+    client.play_before("key_exchange")
+    client.say(client.make_key_exchange(keys.X25519, bytes(32)))
+    client.play("request", "done")
+    assert client.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_bytes_after_the_point_in_a_client_key_exchange_are_a_decode_error(server: ScriptedClient) -> None:
+    server.play_before("key_exchange")
+    exchange, _ = server.make_key_exchange()
+    server.say(ClientKeyExchange(exchange.exchange_keys + b"\0"))
+    assert server.refusal == AlertDescription.DECODE_ERROR
+
+
+# The proof.
+
+
+def test_both_sides_agree_on_what_a_proof_has_to_sign(alice: pki.Identity, bank: pki.Identity) -> None:
+    ours, theirs = our_client(alice), our_server(bank)
+    assert talk(ours, theirs).established
+    assert ours.challenge
+    assert ours.challenge == theirs.challenge
+    names = ["ClientHello", "ServerHello", "Certificate", "ServerKeyExchange", "CertificateRequest", "ServerHelloDone"]
+    assert [step.name for step in ours.steps][:6] == names
+    signed = b"".join(step.raw for step in ours.steps[:8])
+    assert ours.challenge.content == signed
+    assert [step.name for step in ours.steps[6:8]] == ["Certificate", "ClientKeyExchange"]
+
+
+def test_both_sides_saw_the_same_handshake(alice: pki.Identity, bank: pki.Identity) -> None:
+    ours, theirs = our_client(alice), our_server(bank)
+    assert talk(ours, theirs).established
+    assert ours.steps == theirs.steps
+    assert ours.transcript.entries == theirs.transcript.entries
+    assert ours.key_log == theirs.key_log != ""
+
+
+@pytest.mark.parametrize("scheme", [0x0203, 0x0808], ids=["SHA-1", "Ed448"])
+@pytest.mark.parametrize("policy", list(Proof), ids=lambda policy: policy.name)
+def test_a_proof_with_a_scheme_that_was_not_offered_is_illegal_where_it_is_looked_at(
+    against: Against, policy: Proof, scheme: int
+) -> None:
+    script = against("server", policy=policy)
+    assert isinstance(script, ScriptedClient)
+    script.play_before("proof")
+    script.say(replace(script.make_proof(), scheme=scheme))
+    if policy is Proof.REQUIRED:
+        assert script.refusal == AlertDescription.ILLEGAL_PARAMETER
+    else:
+        script.play("change_cipher_spec", "finished")
+        assert script.established
+
+
+def test_a_proof_with_a_scheme_for_another_kind_of_key_is_illegal(server: ScriptedClient) -> None:
+    server.play_before("proof")
+    server.say(replace(server.make_proof(), scheme=0x0804))
+    assert server.refusal == AlertDescription.ILLEGAL_PARAMETER
+
+
+@pytest.mark.parametrize("signature", [b"", b"\0", bytes(70)], ids=["empty", "a byte", "zeros"])
+def test_a_proof_that_is_no_signature_is_a_decrypt_error(server: ScriptedClient, signature: bytes) -> None:
+    server.play_before("proof")
+    server.say(CertificateVerify(0x0403, signature))
+    assert server.refusal == AlertDescription.DECRYPT_ERROR
+
+
+def test_a_proof_over_anything_but_this_handshake_is_a_decrypt_error(server: ScriptedClient) -> None:
+    server.play_before("proof")
+    honest = server.handshake
+    server.handshake = honest[:-1]
+    short = server.make_proof()
+    server.handshake = honest
+    server.say(short)
+    assert server.refusal == AlertDescription.DECRYPT_ERROR
+
+
+@pytest.mark.parametrize("policy", list(Proof), ids=lambda policy: policy.name)
+def test_a_client_without_a_certificate_is_a_handshake_failure(bank: pki.Identity, policy: Proof) -> None:
+    failed = talk(our_client(), our_server(bank, policy)).failure("client")
+    assert (failed.alert, failed.sent_by) == (AlertDescription.HANDSHAKE_FAILURE, "server")
+
+
+@pytest.mark.parametrize("policy", [Proof.REQUIRED, Proof.IGNORED], ids=lambda policy: policy.name)
+def test_a_proof_that_is_left_out_makes_the_next_message_unexpected(against: Against, policy: Proof) -> None:
+    script = against("server", policy=policy)
+    script.play("hello", "certificate", "key_exchange", "change_cipher_spec")
+    assert script.refusal == AlertDescription.UNEXPECTED_MESSAGE
+
+
+def test_a_server_that_asks_for_no_proof_takes_one_and_none(against: Against) -> None:
+    without, garbled = (against("server", policy=Proof.NOT_ASKED_FOR) for _ in range(2))
+    without.play("hello", "certificate", "key_exchange", "change_cipher_spec", "finished")
+    assert without.established
+    garbled.play("hello", "certificate", "key_exchange")
+    garbled.say(CertificateVerify(0xFFFF, b"?"))
+    garbled.play("change_cipher_spec", "finished")
+    assert garbled.established
+
+
+def test_even_without_a_proof_the_handshake_itself_is_checked(against: Against) -> None:
+    script = against("server", policy=Proof.NOT_ASKED_FOR)
+    script.play("hello", "certificate", "key_exchange", "change_cipher_spec")
+    script.say(Finished(bytes(12)))
+    assert script.refusal == AlertDescription.DECRYPT_ERROR
+
+
+def test_a_client_that_no_scheme_suits_ends_the_handshake_itself(client: ScriptedServer) -> None:
+    client.play_before("request")
+    client.say(CertificateRequest((1,), (0x0401,)))
+    client.done()
+    assert client.refusal == AlertDescription.INTERNAL_ERROR
+
+
+def test_a_client_that_is_not_asked_sends_neither_certificate_nor_proof(client: ScriptedServer) -> None:
+    client.play("hello", "certificate", "key_exchange", "done", "change_cipher_spec", "finished")
+    assert client.established
+    names = [message.name for message in client.heard]
+    assert names == ["ClientHello", "ClientKeyExchange", "Finished"]
+
+
+def test_a_client_without_a_certificate_says_so_and_proves_nothing(alice: pki.Identity, bank: pki.Identity) -> None:
+    script = ScriptedServer(our_client(prove=proof.prove_with(alice.key)), bank)
+    script.play(*script.steps)
+    assert script.established
+    assert script.find(Certificate).chain == ()
+    assert not [message for message in script.heard if isinstance(message, CertificateVerify)]
+
+
+# There is no randomness but what was given.
+
+
+def a_handshake(alice: pki.Identity, bank: pki.Identity, seed: bytes) -> list[bytes]:
+    """All flights of a handshake whose randomness comes from `seed` alone."""
+
+    def entropy(label: bytes) -> Entropy:
+        numbers = count()
+        return lambda length: hashlib.shake_256(seed + label + bytes([next(numbers)])).digest(length)
+
+    prove = proof.prove_with(alice.key)
+    client = Client(entropy=entropy(b"client"), chain=(alice.der,), prove=prove)
+    auth = ClientAuth(lambda chain: None, Proof.REQUIRED)
+    server = Server(entropy=entropy(b"server"), chain=(bank.der,), key=bank.key, client_auth=auth)
+    flights = []
+    for giver, taker in ((client, server), (server, client)) * 2:
+        flights.append(giver.data_to_send())
+        taker.receive(flights[-1])
+    client.send(b"hello")
+    assert server.receive(client.data_to_send()) == [Data(b"hello")]
+    return flights
+
+
+def test_the_same_entropy_makes_the_same_bytes(authority: pki.Identity) -> None:
+    """With Ed25519, whose signatures hold no randomness of their own, that is true of the whole handshake."""
+    alice, bank = pki.new_client(authority, key_type="ed25519"), pki.new_server(authority, "ed25519")
+    first, again, other = (a_handshake(alice, bank, seed) for seed in (b"one", b"one", b"another"))
+    assert first == again
+    assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
+
+
+# Whatever comes, an engine answers; it never raises.
+
+
+@pytest.mark.parametrize(("role", "step"), [(role, step) for role in ROLES for step in TAKEN[role]])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(data=st.binary(max_size=200), kind=st.none() | st.sampled_from(list(ContentType)))
+def test_arbitrary_bytes_never_raise_in_any_state(
+    against: Against, role: str, step: str, data: bytes, kind: ContentType | None
+) -> None:
+    script = against(role)
+    script.play_before(step)
+    if kind is None:
+        script.give(data)
+    else:
+        script.send(kind, data)
+    assert sum(isinstance(event, Failed) for event in script.events) <= 1
+
+
+def minor_versions(flight: bytearray) -> set[int]:
+    """Where in these records the minor version stands."""
+    found, start = set(), 0
+    for record in records.RecordReader().feed(bytes(flight)):
+        found.add(start + 2)
+        start += records.RECORD_HEADER_LENGTH + len(record.fragment)
+    return found
+
+
+@settings(deadline=None, max_examples=400)
+@given(flight=st.integers(0, 3), position=st.integers(0, 100_000), change=st.integers(1, 255))
+def test_a_flight_with_one_byte_changed_never_raises_and_never_leads_to_a_connection(
+    alice: pki.Identity, bank: pki.Identity, flight: int, position: int, change: int
+) -> None:
+    """Both Finished cover the messages and tags cover what is protected; a plaintext record's version is free."""
+    client, server = our_client(alice), our_server(bank)
+    events: dict[str, list[EngineEvent]] = {"client": [], "server": []}
+    for turn in range(8):
+        giver, taker = (client, server) if turn % 2 == 0 else (server, client)
+        sent = bytearray(giver.data_to_send())
+        if turn == flight:
+            at = position % len(sent)
+            harmless = at in minor_versions(sent)
+            sent[at] ^= change
+        events[taker.role] += taker.receive(bytes(sent))
+    assert harmless or not all(Established() in found for found in events.values())
