@@ -22,6 +22,7 @@ from attacker.leak.wire import arp, as_seen, relay
 from attacker.position.capabilities import give_up_privileges
 from attacker.position.tcp_relay import Forward
 from attacker.position.watchdog import Guard, stand_guard
+from lab.capture.errors import CaptureFileError
 from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog, Reporter
@@ -214,7 +215,7 @@ def _events(folder: Path) -> Iterator[EventLog]:
     log = EventLog(folder, PART)
     try:
         yield log
-    except AttackerError as error:
+    except (AttackerError, CaptureFileError) as error:
         log.report(Trouble(str(error)))
         raise BadInput(str(error)) from None
     finally:

@@ -29,6 +29,7 @@ from attacker.collected import Sight, Stolen
 from attacker.errors import AttackerError
 from attacker.leak import files
 from attacker.position.synthetic import Conversation
+from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker, read_file
@@ -252,8 +253,8 @@ def targets(folder: Path) -> tuple[Target, ...]:
         Target("protected records", _protected(), _open_record, (Abort,), 4),
         Target("packets", packets, lambda data: [segment(kind, data) for kind in (1, 101, 113, 276)], (), 10),
         Target("streams of packets", tuple(_joined(talk.packets()) for talk in talks.values()), _track, (), 1),
-        Target("capture files", captures, _reading(scratch, read_file), (AttackerError,), 2),
-        Target("search", captures, _reading(scratch, _search), (AttackerError,), 1),
+        Target("capture files", captures, _reading(scratch, read_file), (CaptureFileError,), 2),
+        Target("search", captures, _reading(scratch, _search), (CaptureFileError,), 1),
         Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
         Target("certificates", certificates, _sighting_of(seen), (), 1),
         Target("proofs", tuple(_proofs(talks[TLS12].client)), _check_proof, (Abort,), 2),

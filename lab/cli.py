@@ -398,7 +398,7 @@ def main() -> NoReturn:
         if not str(error):  # called without anything: the help was shown
             sys.exit(BAD_INPUT)
         _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
-    except (AttackerError, BundleError, PkiError, PlanError, RunError) as error:
+    except (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError) as error:
         _bad_input(str(error))
     except OSError as error:
         if error.errno == errno.ENOSPC:
