@@ -8,6 +8,8 @@ from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from lab.address import Address
+
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -26,12 +28,6 @@ LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
 """The link types that are read."""
 
 
-def host_port(address: tuple[str, int]) -> str:
-    """An address as people write it: `127.0.0.1:8441`, `[::1]:8441`."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class Endpoint(NamedTuple):
     """An address and a port; `host` is packed, 4 or 16 bytes. As text it is `127.0.0.1:8441` or `[::1]:8441`."""
 
@@ -40,7 +36,7 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         address = IPv4Address(self.host) if len(self.host) == 4 else IPv6Address(self.host)
-        return host_port((str(address), self.port))
+        return str(Address(str(address), self.port))
 
 
 class Segment(NamedTuple):
