@@ -4,14 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 
-from rich.text import Text
-
 from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.schemes import Scheme
-from lab.document import Lines, facts
+from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
 from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
 from lab.judging.attempts import Docket
@@ -22,7 +20,7 @@ from lab.story.relays import tell_relays
 MAX_NAMES = 10
 
 
-def tell_leak(run: Run, leak: Leak) -> Lines | None:
+def tell_leak(run: Run, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None as long as it isn't over."""
     docket = Docket(run)
     seen = [one for one in run.all(CertificateCaptured) if one.leak == leak.id]
@@ -31,31 +29,36 @@ def tell_leak(run: Run, leak: Leak) -> Lines | None:
     return _tell(docket, leak, seen, doors) if seen and over else None
 
 
-def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: list[tuple[Scheme, str]]) -> Lines:
-    yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
+def _tell(
+    docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: list[tuple[Scheme, str]]
+) -> Iterator[Block]:
+    yield Paragraph(f"{leak.how[0].upper()}{leak.how[1:]}.")
     taken = [one for one in docket.run.all(PositionTaken) if one.kind == leak.id]
     logins = _logins(docket.run, seen) if leak == ROGUE_SERVER else ()
     yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(docket.run, seen))
     if leak == INTERCEPTION:
-        yield Text("What its clients said, in order (the lab looks inside with the session keys that they logged):")
+        yield Paragraph(
+            "What its clients said, in order (the lab looks inside with the session keys that they logged):"
+        )
         yield facts(*_in_order(docket.run))
-        yield Text("Then mitmproxy tried to go on to the real servers:")
+        yield Paragraph("Then mitmproxy tried to go on to the real servers:")
         yield facts(*_went_on(docket))
     if leak == LIVE_RELAY:
-        yield Text("What became of her proofs, passed on while they were fresh:")
+        yield Paragraph("What became of her proofs, passed on while they were fresh:")
         yield from tell_relays(docket.run, only_strongest=True)
-    yield Text("What that opens:")
-    yield facts(*((f"  {door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
+    opened = facts(*((f"{door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
+    yield Section("What that opens:", (opened,), "point")
     if others := _others(docket, leak):
-        yield Text(f"And not alice's account alone, but those of {', '.join(others)} as well.", "bold red")
+        more = f"And not alice's account alone, but those of {', '.join(others)} as well."
+        yield Paragraph(Span(more, "accepted", strong=True))
 
 
-def _in_order(run: Run) -> Iterator[tuple[str, Text]]:
+def _in_order(run: Run) -> Iterator[tuple[str, str]]:
     """Each way in which a handshake went, once."""
     ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in run.all(HandshakeDecrypted))
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
-        yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", Text("; ".join(parts))
+        yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", "; ".join(parts)
 
 
 def _verifies(one: HandshakeDecrypted) -> bool:
@@ -107,12 +110,13 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
         yield "", f"and {len(versions) - MAX_NAMES} more"
 
 
-def _opened(docket: Docket, leak: Leak, scheme: Scheme, version: str) -> Text:
+def _opened(docket: Docket, leak: Leak, scheme: Scheme, version: str) -> Inline:
     tried = [one for one in door_verdicts(docket, leak.id, scheme, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
-    text = Text(f"opened by {', '.join(opened)}", "red") if opened else Text(f"nothing: {len(tried)} refusals", "green")
+    refusals = Span(f"nothing: {len(tried)} refusals", "refused")
+    text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals
     odd = [one.move for one in tried if not one.as_expected]
-    return text.append(f"  FINDING: {', '.join(odd)}", "bold yellow") if odd else text
+    return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text
 
 
 def _others(docket: Docket, leak: Leak) -> list[str]:
