@@ -29,6 +29,7 @@ from attacker.collected import Sight, Stolen
 from attacker.errors import AttackerError
 from attacker.leak import files
 from attacker.position.synthetic import Conversation
+from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker, read_file
@@ -45,7 +46,7 @@ from lab.tls.connection import Connection
 from lab.tls.errors import Abort
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from victim_server.forwarding import CLIENT_CERT, read_client_cert
 
 RANDOM_SHARE = 0.1
@@ -252,8 +253,8 @@ def targets(folder: Path) -> tuple[Target, ...]:
         Target("protected records", _protected(), _open_record, (Abort,), 4),
         Target("packets", packets, lambda data: [segment(kind, data) for kind in (1, 101, 113, 276)], (), 10),
         Target("streams of packets", tuple(_joined(talk.packets()) for talk in talks.values()), _track, (), 1),
-        Target("capture files", captures, _reading(scratch, read_file), (AttackerError,), 2),
-        Target("search", captures, _reading(scratch, _search), (AttackerError,), 1),
+        Target("capture files", captures, _reading(scratch, read_file), (CaptureFileError,), 2),
+        Target("search", captures, _reading(scratch, _search), (CaptureFileError,), 1),
         Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
         Target("certificates", certificates, _sighting_of(seen), (), 1),
         Target("proofs", tuple(_proofs(talks[TLS12].client)), _check_proof, (Abort,), 2),
@@ -265,7 +266,7 @@ def targets(folder: Path) -> tuple[Target, ...]:
     )
 
 
-def _named(talks: dict[int, _Talk]) -> Iterator[tuple[str, _Talk]]:
+def _named(talks: dict[Version, _Talk]) -> Iterator[tuple[str, _Talk]]:
     return ((f"TLS 1.{version - 0x0301}", talk) for version, talk in talks.items())
 
 
@@ -413,7 +414,7 @@ def _first_record(data: bytes) -> tuple[bytes, bytes]:
     return data[:end], data[end:]
 
 
-def _pcapngs(talks: dict[int, _Talk], folder: Path) -> Iterator[bytes]:
+def _pcapngs(talks: dict[Version, _Talk], folder: Path) -> Iterator[bytes]:
     path = folder / "seed.pcapng"
     for talk in talks.values():
         path.unlink(missing_ok=True)
@@ -424,7 +425,7 @@ def _pcapngs(talks: dict[int, _Talk], folder: Path) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-def _pcaps(talks: dict[int, _Talk]) -> Iterator[bytes]:
+def _pcaps(talks: dict[Version, _Talk]) -> Iterator[bytes]:
     for order, talk in zip("<>", talks.values(), strict=True):
         head = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0x40000, 1)
         yield head + b"".join(struct.pack(f"{order}IIII", 1, 2, len(p), len(p)) + p for p in talk.packets())

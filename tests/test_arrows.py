@@ -1,6 +1,9 @@
 """The house's arrows run one way: ground below, roof above, and the parts know nothing of each other."""
 
 import ast
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -124,6 +127,15 @@ def test_the_attacker_reads_no_bundle_but_those_that_she_is_told_are_hers() -> N
     for name, path in of("attacker"):
         if path.name != "__main__.py":
             assert "lab.tls.bundle.parse_bundle" not in set(imported(path)), name
+
+
+@pytest.mark.parametrize("module", ["lab.capture.reader", "lab.capture.search", "lab.capture.writer"])
+def test_reading_a_capture_loads_neither_the_roof_nor_what_only_the_roof_needs(module: str) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
+    allowed = ("lab.capture", "lab.events", "lab.tls", "lab.address")
+    assert not [name for name in loaded if within(name, ("lab",)) and name != "lab" and not within(name, allowed)]
+    assert not [name for name in loaded if within(name, ("rich", "asyncio", "ssl", "typer", "h11", *PARTS))]
 
 
 def test_the_check_finds_an_import() -> None:

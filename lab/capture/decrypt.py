@@ -1,4 +1,4 @@
-"""The teacher's look: the order of all messages in a captured handshake, with the session keys that the victims logged.
+"""The teacher's view: all messages of a captured handshake in order, read with the victims' logged session keys.
 
 The attacker has no such keys. In TLS 1.2 the messages up to ChangeCipherSpec need none; in TLS 1.3 the key log has each
 side's handshake traffic secret (SSLKEYLOGFILE format; RFC 8446 section 7).
@@ -30,34 +30,34 @@ _SECRETS = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET": True, "SERVER_HANDSHAKE_TRAFFIC_S
 Secrets = dict[bytes, dict[bool, bytes]]
 """By client random, the handshake traffic secrets of the client (True) and of the server (False)."""
 KeyLogs = Mapping[str, Path]
-"""The files by the parts that wrote them."""
+"""Key log files by the part that wrote them."""
 
 
 def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecrypted]:
-    """Every handshake in a capture file, in the order of their beginnings. CaptureFileError where it cannot be read."""
+    """Every handshake in a capture file, in the order of their start. CaptureFileError if it cannot be read."""
     by_part = {part: read_key_log(path) for part, path in key_logs.items()}
     whose = {random: part for part, secrets in by_part.items() for random in secrets}
     secrets = {random: of for one in by_part.values() for random, of in one.items()}
-    talks: dict[frozenset[Endpoint], _Talk] = {}
-    done: list[_Talk] = []
+    connections: dict[frozenset[Endpoint], _Connection] = {}
+    done: list[_Connection] = []
     for packet in read_packets(capture):
         seen = segment(packet.link_type, packet.data)
         if seen is None:
             continue
         ends = frozenset((seen.source, seen.destination))
-        if seen.flags & SYN and not seen.flags & ACK and ends in talks:
-            done.append(talks.pop(ends))  # the ports are used again
-        if ends not in talks and len(talks) + len(done) < MAX_CONNECTIONS:
-            talks[ends] = _Talk(seen.source, seen.destination, secrets)
-        if ends in talks:
-            from_client = seen.source == talks[ends].client
+        if seen.flags & SYN and not seen.flags & ACK and ends in connections:
+            done.append(connections.pop(ends))  # the ports are used again
+        if ends not in connections and len(connections) + len(done) < MAX_CONNECTIONS:
+            connections[ends] = _Connection(seen.source, seen.destination, secrets)
+        if ends in connections:
+            from_client = seen.source == connections[ends].client
             sequence = (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS
-            talks[ends].feed(from_client, sequence, seen.payload)
-    return [talk.told(whose) for talk in (*done, *talks.values()) if talk.messages]
+            connections[ends].feed(from_client, sequence, seen.payload)
+    return [connection.as_event(whose) for connection in (*done, *connections.values()) if connection.messages]
 
 
 def read_key_log(path: Path) -> Secrets:
-    """What TLS 1.3's handshakes were protected with; a file that is not there says nothing, nor does half a line."""
+    """The secrets of TLS 1.3 handshakes; none from a missing file, and incomplete lines are skipped."""
     secrets: Secrets = defaultdict(dict)
     for line in path.read_text().splitlines() if path.exists() else ():
         label, *values = line.split(" ")
@@ -69,17 +69,17 @@ def read_key_log(path: Path) -> Secrets:
 
 @dataclass
 class _Side:
-    """What one side says: its stream, its records, its messages, and how they are protected from some point on."""
+    """One side: its stream, records and messages, and their protection once it starts."""
 
     stream: Stream = field(default_factory=Stream)
     reader: records.RecordReader = field(default_factory=records.RecordReader)
     joiner: records.MessageJoiner = field(default_factory=records.MessageJoiner)
     protection: Protection | None = None
     opaque: bool = False
-    """Whether what it says from here on is nothing that we can look into."""
+    """Whether the rest cannot be decrypted."""
 
 
-class _Talk:
+class _Connection:
     """One connection."""
 
     def __init__(self, client: Endpoint, server: Endpoint, secrets: Secrets) -> None:
@@ -99,8 +99,8 @@ class _Talk:
         except (Abort, StreamBroken):
             side.opaque = True
 
-    def told(self, whose: Mapping[bytes, str]) -> HandshakeDecrypted:
-        """As an event; `whose` has the parts that logged keys, by client random."""
+    def as_event(self, whose: Mapping[bytes, str]) -> HandshakeDecrypted:
+        """The event; `whose` maps a client random to the part that logged its keys."""
         return HandshakeDecrypted(
             client=str(self.client),
             server=str(self.server),
@@ -135,7 +135,7 @@ class _Talk:
                 if not is_retry(message):
                     self._look_inside(message)
             case Finished() if self._version == TLS13:
-                side.opaque = True  # what follows is under other keys
+                side.opaque = True  # later messages use other keys
 
     def _look_inside(self, hello: ServerHello) -> None:
         suite = next((one for one in keys.TLS13_SUITES if one.id == hello.cipher_suite), None)
@@ -149,11 +149,11 @@ class _Talk:
 
 
 def certificate_was_sent(handshake: HandshakeDecrypted) -> bool:
-    """Whether the client sent a certificate in it."""
+    """Whether the client sent a certificate."""
     return ("client", "Certificate") in handshake.messages
 
 
 def alerts_of_client(handshake: HandshakeDecrypted) -> Iterator[str]:
-    """The alerts with which the client ended it."""
+    """The alerts with which the client ended the handshake."""
     alerts = (name for sender, name in handshake.messages if sender == "client" and name.startswith("alert "))
     return (name for name in alerts if name != "alert close_notify")

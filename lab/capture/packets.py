@@ -8,6 +8,8 @@ from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from lab.address import Address
+
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -26,12 +28,6 @@ LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
 """The link types that are read."""
 
 
-def host_port(address: tuple[str, int]) -> str:
-    """An address as people write it: `127.0.0.1:8441`, `[::1]:8441`."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class Endpoint(NamedTuple):
     """An address and a port; `host` is packed, 4 or 16 bytes. As text it is `127.0.0.1:8441` or `[::1]:8441`."""
 
@@ -40,7 +36,7 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         address = IPv4Address(self.host) if len(self.host) == 4 else IPv6Address(self.host)
-        return host_port((str(address), self.port))
+        return str(Address(str(address), self.port))
 
 
 class Segment(NamedTuple):
@@ -54,13 +50,15 @@ class Segment(NamedTuple):
 
 
 def flow(source: Endpoint, destination: Endpoint) -> bytes:
-    """Addresses and ports as they stand in a packet."""
+    """Addresses and ports as the bytes of a packet."""
     return source.host + destination.host + source.port.to_bytes(2, "big") + destination.port.to_bytes(2, "big")
 
 
 def is_of_flows(flows: Container[bytes], link_type: int, data: bytes) -> bool:
-    """Whether a packet surely is of one of these flows and no SYN: a look at those that most packets are like, Ethernet
-    with IPv4 and no options, which costs a fraction of reading them."""
+    """Whether a packet certainly belongs to one of these flows and is no SYN.
+
+    A quick test for the most usual packets, Ethernet with IPv4 and no options; it costs a fraction of reading them.
+    """
     return (
         data[26:38] in flows
         and link_type == _ETHERNET
@@ -71,7 +69,7 @@ def is_of_flows(flows: Container[bytes], link_type: int, data: bytes) -> bool:
 
 
 def segment(link_type: int, data: bytes) -> Segment | None:
-    """The TCP segment in a packet; None where there is none, or only a fragment of one, which is passed over."""
+    """The TCP segment in a packet; None if there is none, or only a fragment of one."""
     try:
         ethernet = link_type == _ETHERNET and data[12:14] == b"\x08\x00"
         start = 14 if ethernet else _network_layer(link_type, data)
@@ -88,7 +86,7 @@ def segment(link_type: int, data: bytes) -> Segment | None:
 
 
 def payload_offset(seen: Segment, data: bytes) -> int:
-    """Where in its packet a segment's payload begins; -1 where the segment is not of this packet."""
+    """Where in its packet a segment's payload starts; -1 if the segment is not from this packet."""
     header = data.find(struct.pack("!HHI", seen.source.port, seen.destination.port, seen.sequence))
     while 0 <= header <= len(data) - 20:
         payload = header + (data[header + 12] >> 4) * 4
@@ -99,7 +97,7 @@ def payload_offset(seen: Segment, data: bytes) -> int:
 
 
 def _network_layer(link_type: int, data: bytes) -> int | None:
-    """Where the IP header begins; None where there is none."""
+    """Where the IP header starts; None if there is none."""
     if link_type == _ETHERNET:
         at = 12
     elif link_type in _RAW:
@@ -109,14 +107,14 @@ def _network_layer(link_type: int, data: bytes) -> int | None:
     elif link_type == _SLL:
         at = 14
     elif link_type == _SLL2:
-        return _behind_tags(data, data[0] << 8 | data[1], 18)  # the header begins with the type, and has 20 bytes
+        return _behind_tags(data, data[0] << 8 | data[1], 18)  # the 20-byte header starts with the type
     else:
         return None
     return _behind_tags(data, data[at] << 8 | data[at + 1], at)
 
 
 def _behind_tags(data: bytes, kind: int, at: int) -> int | None:
-    """Where the IP header begins, behind an EtherType, the VLAN tags that it may stand for, and their types."""
+    """Where the IP header starts, after an EtherType and any VLAN tags."""
     while kind in _VLANS:
         at += 4
         kind = data[at] << 8 | data[at + 1]
@@ -134,7 +132,7 @@ def _from_ipv4(data: bytes, start: int) -> Segment | None:
 
 
 def _from_ipv6(data: bytes, start: int) -> Segment | None:
-    """RFC 8200 section 3, extension headers passed over."""
+    """RFC 8200 section 3, extension headers skipped."""
     length, following, source, destination = _IPV6_HEADER(data, start)
     end = start + 40 + length if length else len(data)
     at = start + 40

@@ -1,7 +1,7 @@
 """Reads capture files, packet by packet: pcap and pcapng, either byte order, micro- and nanoseconds.
 
-The formats are draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Memory does not grow with the file. A file that
-breaks off is an error here, with the place where it does: a tool that stops quietly lets one believe that was all.
+The formats are draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Memory does not grow with the file. A
+truncated file is an error that names the place, since a tool that stops silently looks as if it had read everything.
 """
 
 import struct
@@ -17,7 +17,7 @@ MAX_BLOCK = 1 << 24
 MAX_INTERFACES = 1 << 12
 BUFFER = 1 << 18
 LATEST_NS = 253_402_300_799 * 10**9
-"""The last second that a `datetime` can tell; a damaged file's times may lie beyond."""
+"""The last second that a `datetime` can hold; times in a damaged file may be later."""
 
 _PCAP_HEADER, _PCAP_PACKET_HEADER, _BLOCK_HEADER = 24, 16, 8
 _NANOSECONDS = 10**9
@@ -38,8 +38,7 @@ _TIME_RESOLUTION, _TIME_OFFSET = 9, 14
 class Packet(NamedTuple):
     """One packet as captured: `time_ns` since 1970, the link type's registered number, and the packet's own `length`.
 
-    `data` is shorter than that where the capture was told to keep only the beginnings of packets. `at` is where it
-    begins in the file.
+    `data` is shorter than `length` if the capture kept only the start of each packet. `at` is its place in the file.
     """
 
     time_ns: int
@@ -50,7 +49,7 @@ class Packet(NamedTuple):
 
 
 def read_packets(path: Path) -> Iterator[Packet]:
-    """The packets in a file, in its order; CaptureFileError, once the intact ones are out, where the rest is not."""
+    """The packets of a file in order; CaptureFileError after the last intact one if the rest is damaged."""
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
@@ -72,21 +71,21 @@ def read_packets(path: Path) -> Iterator[Packet]:
 
 
 class _Reader:
-    """A window that moves over a file, and where it is, for errors that say so.
+    """A window that moves over a file, and its place, for error messages.
 
-    Whoever reads goes through `window` on its own, as one call a packet would cost more than the rest of the work.
+    Callers read `window` directly: a call for each packet would cost more than all other work.
     """
 
     def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self._path = path
         self.passed = 0
-        """Where in the file the window begins."""
+        """The window's place in the file."""
         self.window = b""
         self.packets = 0
 
     def more(self, at: int, count: int) -> bytes:
-        """Moves the window on by `at` bytes; it then has at least `count` bytes, fewer at the file's end."""
+        """Moves the window forward by `at` bytes; it then has `count` bytes or more, fewer at the end of the file."""
         self.passed += at
         parts = [self.window[at:]]
         missing = count - len(parts[0])
@@ -103,12 +102,12 @@ class _Reader:
         return self.window
 
     def cut_off(self) -> CaptureFileError:
-        """The file ends with the window, and should not."""
+        """The error for a file that ends too early."""
         where = f"in the middle of packet {self.packets + 1}" if self.packets else "before its first packet is complete"
         return self._error(f"breaks off at byte {self.passed + len(self.window)}, {where}", "copy it again")
 
     def damaged(self, what: str, at: int) -> CaptureFileError:
-        """Something makes no sense, `at` bytes into the window."""
+        """The error for damaged bytes at `at` of the window."""
         where = f"behind packet {self.packets}" if self.packets else "before its first packet"
         return self._error(
             f"{what} at byte {self.passed + at}, {where}", "the file is damaged, copy or capture it again"
@@ -123,7 +122,7 @@ def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet
     window, at = reader.more(0, _PCAP_HEADER), _PCAP_HEADER
     if len(window) < _PCAP_HEADER:
         raise reader.cut_off()
-    link_type = int(struct.unpack_from(f"{order}I", window, 20)[0]) & 0xFFFF  # the rest tells of check sequences
+    link_type = int(struct.unpack_from(f"{order}I", window, 20)[0]) & 0xFFFF  # upper bits: check sequences
     head = struct.Struct(f"{order}IIII").unpack_from
     while True:
         if len(window) - at < _PCAP_PACKET_HEADER:
@@ -148,7 +147,7 @@ def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet
 
 
 class _Interface(NamedTuple):
-    """What a packet block needs to know of its interface, and `time_ns` from the block's own time."""
+    """What is needed of an interface to read its packets; `time_ns` converts a block's time."""
 
     link_type: int
     snap_length: int
@@ -156,7 +155,7 @@ class _Interface(NamedTuple):
 
 
 class _Section:
-    """What a section's header and interface blocks say about the blocks that follow."""
+    """What a section's header and interface blocks say about the later blocks."""
 
     def __init__(self, order: str) -> None:
         self.order = order
@@ -201,7 +200,7 @@ def _read_pcapng(reader: _Reader) -> Iterator[Packet]:
 
 
 def _section(reader: _Reader, at: int) -> _Section:
-    """The section that begins at `at`; its header says in which byte order it is."""
+    """The section that starts at `at`; its header gives the byte order."""
     magic = reader.window[at + _BLOCK_HEADER : at + _BLOCK_HEADER + 4]
     if len(magic) < 4:
         raise reader.cut_off()
@@ -211,7 +210,7 @@ def _section(reader: _Reader, at: int) -> _Section:
 
 
 def _packet(kind: int, at: int, end: int, section: _Section, reader: _Reader) -> Packet:
-    """The packet in the block that begins at `at` and whose second length stands at `end`."""
+    """The packet in the block that starts at `at`; its second length is at `end`."""
     window = reader.window
     start = at + _BLOCK_HEADER
     try:
@@ -234,7 +233,7 @@ def _packet(kind: int, at: int, end: int, section: _Section, reader: _Reader) ->
 
 
 def _interface(at: int, end: int, section: _Section, reader: _Reader) -> _Interface:
-    """The interface that the block from `at` to its second length at `end` describes."""
+    """The interface in the block from `at` to its second length at `end`."""
     body = reader.window[at + _BLOCK_HEADER : end]
     if len(body) < 8 or len(section.interfaces) >= MAX_INTERFACES:
         raise reader.damaged("has an interface block that makes no sense", at)

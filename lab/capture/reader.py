@@ -1,4 +1,4 @@
-"""Reads client certificates off the wire: packets in, captures out. A live link and a file go the same way."""
+"""Reads client certificates from packets, the same way for a live link and for a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from lab.tls.versions import TLS13
 MAX_OPEN = 1 << 13
 MAX_OVER = 1 << 15
 MAX_OCTETS = 1 << 27
-"""About how much memory the connections whose handshakes are going on may take up together."""
+"""The most memory, in bytes, that all open handshakes together may use; an estimate."""
 
 _Ends = tuple[Endpoint, Endpoint]
-"""A connection's two ends, in the order in which they sort."""
+"""A connection's two ends, sorted."""
 _Openings = tuple[tuple[Endpoint, int | None], ...]
-"""The SYNs of a connection that is over, for knowing them again."""
+"""The SYNs of a finished connection, to recognise a retransmission."""
 
 
 @dataclass
 class Tally:
-    """What was seen, so that one can say why there is nothing; counts.
+    """Counts of what was seen. They explain why a capture has no client certificate.
 
-    `unread` packets have a link type that isn't read, `cut` ones are not there as a whole. A handshake is `resumed`
-    where the server went on from an earlier session, without any certificates.
+    `unread` packets have a link type that this reader does not know; `cut` packets were not captured whole. A handshake
+    is `resumed` if the server resumed an earlier session, without certificates.
     """
 
     packets: int = 0
@@ -43,9 +43,9 @@ class Tally:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a capture file holds, handshakes with client certificates and others.
+    """What a capture file holds: handshakes with a client certificate, and the others.
 
-    `problem` says what is wrong with it, or why there is no client certificate in it.
+    `problem` says what is wrong with the file, or why it holds no client certificate.
     """
 
     captures: tuple[Capture, ...]
@@ -64,9 +64,9 @@ def read_file(path: Path) -> Reading:
 
 
 def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[Tally, CaptureFileError | None]:
-    """Hands everything in a pcap or pcapng file to `take`, as `read_file` has it, and keeps nothing of it.
+    """Passes each handshake in a pcap or pcapng file to `take` and keeps none, so memory does not grow with the file.
 
-    So memory does not grow with the file. Comes back with what was seen and, as in a Reading, the problem.
+    Returns the counts and the problem, as in a Reading.
     """
     tracker = Tracker()
     tally = tracker.tally
@@ -133,8 +133,8 @@ def _why_none_presented(tally: Tally) -> str:
 class Tracker:
     """Follows all TCP connections at once and reads the handshakes in them.
 
-    Bounded: so many connections, so much memory for all of them together; the oldest make way. A connection whose
-    handshake is over costs a look a segment.
+    Connections and memory are bounded; the oldest connections are dropped first. A connection whose handshake is over
+    costs one lookup for each segment.
     """
 
     def __init__(self) -> None:
@@ -146,11 +146,11 @@ class Tracker:
         self._octets = 0
 
     def passes_over(self, link_type: int, data: bytes) -> bool:
-        """Whether there is no need to read a packet and feed it: it is of a connection whose handshake is over."""
+        """Whether a packet can be skipped because the handshake of its connection is over."""
         return is_of_flows(self._flows_over, link_type, data)
 
     def feed(self, time_ns: int, seen: Segment) -> list[Capture | Contact]:
-        """Takes one segment; the captures and contacts that are complete with it."""
+        """Takes one segment; returns the captures and contacts that it completes."""
         source, destination, _, flags, payload = seen
         if not payload and not flags & (SYN | FIN | RST):
             return []
@@ -180,7 +180,7 @@ class Tracker:
         return found
 
     def finish(self) -> list[Capture | Contact]:
-        """Nothing more will come: what the connections that are still open have given."""
+        """The captures and contacts of all connections that are still open."""
         return [capture for ends in list(self._open) for capture in self._end(ends)]
 
     def _begin(self, ends: _Ends, first: Segment, time_ns: int) -> Handshake:
@@ -200,12 +200,12 @@ class Tracker:
         return [captured] if captured else []
 
     def _forget(self, ends: _Ends) -> None:
-        """What was known of a connection that is over, if anything."""
+        """Drops what is remembered of a finished connection."""
         if self._over.pop(ends, None) is not None:
             self._flows_over -= _flows(ends)
 
     def _count(self, connection: Handshake) -> None:
-        """Adds a connection that is over to the tally."""
+        """Adds a finished connection to the tally."""
         parties = connection.parties()
         if not parties or not (parties[0].messages or parties[1].messages):
             return

@@ -8,36 +8,36 @@ SEQUENCE_NUMBERS = 1 << 32
 
 
 class StreamBroken(Exception):
-    """More came out of order than is kept, because something is missing for good; `skip` leaves it out."""
+    """Too much arrived out of order: some bytes are missing for good. `skip` continues after the gap."""
 
 
 class Stream:
-    """Puts segments in order. What comes twice counts once.
+    """Puts segments in order; retransmitted bytes count once.
 
-    Without `begin` the first segment that is fed counts as the stream's beginning. `remember` is how many bytes of what
-    came out are kept at least, to tell whether what comes again is the same.
+    Without `begin`, the stream starts at the first segment. At least the last `remember` bytes are kept, to check
+    whether retransmitted bytes are the same.
     """
 
     def __init__(self, remember: int = 0) -> None:
         self._remember = remember
         self.recent = bytearray()
-        """The last bytes that came out, those of the last call among them, as far back as the last gap."""
+        """The last bytes in order, those of the last call included, back to the last gap at most."""
         self.contradictions = 0
-        """How often something was left out that isn't known to be the same bytes again."""
+        """How often bytes were dropped that may differ from the bytes in their place."""
         self._next: int | None = None
-        """The number of the byte that is wanted next, counted on where sequence numbers wrap around."""
+        """The position of the next byte; it does not wrap around as sequence numbers do."""
         self._pending: dict[int, bytes] = {}
         self._starts: list[int] = []
         """The keys of `_pending`, as a heap."""
         self.pending_octets = 0
 
     def begin(self, sequence: int) -> None:
-        """The SYN, which takes up one sequence number. It counts once, and before everything else."""
+        """Takes the SYN, which uses one sequence number. It has an effect only before the first segment."""
         if self._next is None:
             self._next = (sequence + 1) % SEQUENCE_NUMBERS
 
     def feed(self, sequence: int, payload: bytes) -> bytes:
-        """The bytes that are in order now; StreamBroken where what is missing will not come any more."""
+        """Returns the bytes that are now in order; StreamBroken if the missing ones will not arrive any more."""
         if self._next is None:
             self._next = sequence
         if len(self.recent) > 2 * self._remember:
@@ -57,7 +57,7 @@ class Stream:
         return ready
 
     def skip(self) -> bytes:
-        """Leaves out what is missing: the bytes behind the first gap, as far as the second; empty without a gap."""
+        """Skips the first gap and returns the bytes up to the next one; empty if there is no gap."""
         if not self._pending:
             return b""
         self._next = self._starts[0]
@@ -66,15 +66,15 @@ class Stream:
 
     @property
     def end(self) -> int:
-        """The position behind everything that is out."""
+        """The position after the last byte in order."""
         return self._next or 0
 
     def position(self, sequence: int) -> int:
-        """The position that a sequence number stands for, counted on where sequence numbers wrap around."""
+        """The position of a sequence number; positions do not wrap around."""
         return sequence if self._next is None else self._next + self._ahead(sequence)
 
     def has_reached(self, sequence: int) -> bool:
-        """Whether everything before a sequence number is out, as far as one knows where the stream began."""
+        """Whether everything before a sequence number has come, if the start of the stream is known."""
         return self._next is None or self._ahead(sequence) <= 0
 
     def _keep(self, start: int, payload: bytes) -> None:
@@ -107,13 +107,13 @@ class Stream:
             self.recent += data
 
     def _check_again(self, start: int, data: bytes) -> None:
-        """Bytes from `start` that are left out, as the stream is past them."""
+        """Compares bytes that arrived again with those in their place."""
         assert self._next is not None
         at = len(self.recent) - (self._next - start)
         self.contradictions += at < 0 or self.recent[at : at + len(data)] != data
 
     def _ahead(self, sequence: int) -> int:
-        """How far `sequence` lies ahead of what is wanted next, negative if behind."""
+        """How far `sequence` lies ahead of the next byte; negative if behind."""
         assert self._next is not None
         distance = (sequence - self._next) % SEQUENCE_NUMBERS
         return distance - SEQUENCE_NUMBERS if distance >= SEQUENCE_NUMBERS // 2 else distance

@@ -1,7 +1,7 @@
-"""Searches everything in a capture for given bytes: its streams, wherever packets cut them, and the file as it lies.
+"""Searches a capture for given bytes: first its TCP streams, then the raw file.
 
-The streams join what packets, records and retransmissions cut. What is in no stream, or was left out of one, is still
-in the file, whole where one packet has it whole. Where neither is enough, it is counted.
+A stream joins what was split across packets. Bytes outside all streams are still in the file, unbroken if one packet
+holds them whole. Blind spots, where a match could be split and missed, are counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,25 +16,25 @@ from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 
 MAX_STREAMS = 1 << 14
 MAX_HELD = 1 << 28
-"""So many bytes of all streams together are held; the oldest streams make way."""
+"""The most bytes of all streams held together; the oldest streams are dropped first."""
 REMEMBERED = 1 << 16
-"""So many bytes of each stream are remembered at least, to tell the same bytes sent again from others."""
+"""The bytes of each stream that are remembered at least, to compare retransmissions."""
 MAX_HITS = 1000
-"""So many hits of one needle are kept; one would do."""
+"""The most hits that are kept of one needle."""
 THE_FILE = "the file itself"
 MAX_SOURCES = 1 << 14
-"""Of about so many segments of a stream it is remembered where in the file they are, of half as many at least."""
+"""The most segments of a stream whose place in the file is remembered; at least half as many are."""
 _SOURCE_OVERHEAD = 128
-"""About how many bytes that takes."""
+"""The approximate memory of one, in bytes."""
 
 _Way = tuple[Endpoint, Endpoint]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """So many consecutive bytes of a hit in one packet, counted from 1, from this byte of the file on.
+    """Consecutive bytes of a hit in one packet: `octets` bytes, from byte `at` of the file.
 
-    `packet` is None where it is not known.
+    `packet` counts from 1; None if unknown.
     """
 
     packet: int | None
@@ -44,10 +44,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Hit:
-    """A needle was found: in the stream from whom to whom or in the file, and how many bytes in, gaps not counted.
+    """A needle was found at a byte `offset` of a place: a stream (gaps not counted) or the file.
 
-    `pieces` are where the file has it: what packets cut comes in several. They are of the packets that had it first,
-    and empty where that is not known.
+    `pieces` say where it is in the file, one for each packet that holds a part of it, of the packets that had it first.
+    They are empty if that is unknown.
     """
 
     needle: str
@@ -58,12 +58,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Found:
-    """How many connections and bytes in them were searched, and what was found, at most MAX_HITS of each needle.
+    """How many connections and bytes were searched, and what was found, at most MAX_HITS of each needle.
 
-    A hit in the file itself is told where no stream has that needle. What could be in the capture and was not found
-    is cut in two, and that where one of these counts says so: `gaps` are the places where a stream lacks bytes, begins
-    before the capture does, or came with different bytes; `cut` packets were not kept as a whole; `alone` are those
-    that belong to no stream (other protocols, IP fragments, link types that aren't read).
+    The file itself is searched for the needles that no stream holds. A match can be missed only where it is split, and
+    these counts are the blind spots: `gaps` are places where a stream lacks bytes, starts before the capture, or has
+    contradicting bytes; `cut` packets were not captured whole; `alone` packets belong to no stream (other protocols, IP
+    fragments, unknown link types).
     """
 
     connections: int
@@ -75,9 +75,9 @@ class Found:
 
 
 def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
-    """Looks for each needle in both directions of every TCP connection, TLS or not, and in all of the file.
+    """Searches both directions of every TCP connection, TLS or not, and the whole file for each needle.
 
-    CaptureFileError where the file cannot be read to its end.
+    CaptureFileError if the file cannot be read to its end.
     """
     try:
         file = path.open("rb")
@@ -103,7 +103,7 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
 
 
 def _find_in_file(path: Path, needles: Mapping[str, bytes]) -> Iterator[tuple[str, int]]:
-    """Each needle's name and offset, in the bytes from the file's first to its last."""
+    """Each needle's name and offset in the raw file."""
     keep = max(map(len, needles.values()), default=1) - 1
     window, passed = b"", 0
     try:
@@ -120,7 +120,7 @@ def _find_in_file(path: Path, needles: Mapping[str, bytes]) -> Iterator[tuple[st
 
 
 def _occurrences(needle: bytes, window: bytes | bytearray, old: int) -> Iterator[int]:
-    """Where a needle is in a window, unless it was there when the window had its `old` first bytes only."""
+    """Where a needle is in a window, without the matches inside its first `old` bytes."""
     at = window.find(needle, max(0, old - len(needle) + 1))
     while at >= 0:
         yield at
@@ -128,7 +128,7 @@ def _occurrences(needle: bytes, window: bytes | bytearray, old: int) -> Iterator
 
 
 class _Search:
-    """All directions of all connections, so many at once; the oldest make way."""
+    """Both directions of all connections; the number is bounded, and the oldest are dropped first."""
 
     def __init__(self, needles: Mapping[str, bytes], file: BinaryIO) -> None:
         self.hits: dict[str, list[Hit]] = {name: [] for name in needles}
@@ -140,7 +140,7 @@ class _Search:
         self._held = 0
 
     def feed(self, seen: Segment, packet: int, at: int) -> None:
-        """Takes one segment, of this packet, its payload at this byte of the file."""
+        """Takes one segment of packet number `packet`, its payload at byte `at` of the file."""
         ways = (seen.source, seen.destination), (seen.destination, seen.source)
         opens = bool(seen.flags & SYN)
         direction = self._directions.get(ways[0])
@@ -167,7 +167,7 @@ class _Search:
             self._finish(next(iter(self._directions)))
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Searches the rest of all streams."""
         for way in list(self._directions):
             self._finish(way)
 
@@ -190,13 +190,13 @@ class _Search:
             self.gaps += not direction.stream.has_reached(direction.reached)
 
     def _skip(self, way: _Way, direction: "_Direction") -> None:
-        """Something is missing for good: what came is looked at nevertheless."""
+        """Searches the bytes after each gap that stays open."""
         while data := direction.stream.skip():
             self.gaps += 1
             self._look(way, direction, data)
 
     def _look(self, way: _Way, direction: "_Direction", data: bytes) -> None:
-        """Takes bytes that came out of a direction's stream, and are the last that the stream remembers."""
+        """Searches new bytes of a stream, the last ones that it remembers."""
         if not data:
             return
         direction.octets += len(data)
@@ -212,7 +212,7 @@ class _Search:
                 self.hits[name].append(Hit(name, place, direction.octets - len(window) + at, pieces))
 
     def _pieces(self, direction: "_Direction", start: int, needle: bytes) -> tuple[Piece, ...]:
-        """Where the file has a needle that stands at a position of a stream."""
+        """Where in the file the needle at this position of a stream is."""
         pieces: list[Piece] = []
         done = 0
         while done < len(needle):
@@ -224,9 +224,9 @@ class _Search:
         return tuple(pieces)
 
     def _piece(self, direction: "_Direction", position: int, wanted: bytes) -> Piece | None:
-        """The first packet that has what is wanted at a position, as much of it as it has.
+        """The first packet that holds the start of the wanted bytes at a position, and how many of them.
 
-        Other bytes may have been sent with the same sequence numbers, so the file is asked.
+        Different bytes may have been sent with the same sequence numbers, so the file is compared.
         """
         for source in direction.sources:
             behind = position - source.position
@@ -239,7 +239,7 @@ class _Search:
 
 
 class _Source(NamedTuple):
-    """So many bytes of a stream from a position on, and where in the file they came from."""
+    """`octets` bytes of a stream from a position on, and their place in the file."""
 
     position: int
     octets: int
@@ -253,16 +253,16 @@ class _Direction:
     def __init__(self, remember: int) -> None:
         self.opening: int | None = None
         self.reached = 0
-        """The sequence number behind all that the sender had sent, as its last packet tells, or its FIN."""
+        """The sequence number after the sender's last byte, as its last packet or its FIN shows."""
         self.closed = False
         self.octets = 0
         self.stream = Stream(remember)
         self.sources: list[_Source] = []
-        """In the order of the file."""
+        """In file order."""
         self._enough = 64
 
     def remember_source(self, source: _Source) -> None:
-        """Remembers where bytes came from, as long as they are remembered themselves."""
+        """Remembers where bytes came from, while the bytes themselves are remembered."""
         if len(self.sources) >= self._enough:
             oldest = self.stream.end - len(self.stream.recent)
             self.sources = [one for one in self.sources if one.position + one.octets > oldest]

@@ -1,7 +1,7 @@
-"""Writes packets to a pcapng file that Wireshark opens, each at once, so that a killed run leaves a readable file.
+"""Writes packets to a pcapng file for Wireshark, each at once, so that a killed run leaves a readable file.
 
 The format is draft-ietf-opsawg-pcapng: a section header, an interface description with times in nanoseconds, and one
-enhanced packet block a packet.
+enhanced packet block for each packet.
 """
 
 import os
@@ -45,7 +45,7 @@ class CaptureFile:
         self.full = False
 
     def write(self, time_ns: int, packet: bytes) -> bool:
-        """Appends a packet seen at `time_ns` since 1970. False from the first packet on that the limit leaves out."""
+        """Appends a packet seen at `time_ns` since 1970. False once the size limit is reached."""
         block = _block(
             _PACKET,
             struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(packet), len(packet)) + _padded(packet),
@@ -66,7 +66,7 @@ class CaptureFile:
 
 
 def _whole_blocks(file: BinaryIO, path: Path) -> int:
-    """How many bytes of the file are whole blocks; what comes after was cut off."""
+    """The length of the file's whole blocks; a later, incomplete block is dropped."""
     length = os.fstat(file.fileno()).st_size
     end = 0
     while True:
@@ -104,7 +104,7 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _block(kind: int, body: bytes) -> bytes:
-    """A block says its length before and after its body, so that a reader can go either way."""
+    """A block has its length before and after its body, so that it can be read in both directions."""
     length = 12 + len(body)
     return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
 

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from lab.events import version1
 from lab.events.types import BY_NAME, Event, UnknownEvent, type_name
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "events.jsonl"
 
 
@@ -94,9 +95,10 @@ def from_line(line: str) -> Recorded:
         raise ValueError(f"an event's envelope lacks or garbles {error}") from None
     if time.tzinfo is None or not isinstance(kind, str):
         raise ValueError("an event's time has an offset from UTC, and its type is a string")
-    known = BY_NAME.get(kind) if version == VERSION else None
+    known = BY_NAME.get(kind) if version in (VERSION, version1.VERSION) else None
     if known:
-        values = {key: _frozen(value) for key, value in fields.items()}
+        current = fields if version == VERSION else version1.upgraded(kind, fields)
+        values = {key: _frozen(value) for key, value in current.items()}
         try:
             return Recorded(part, sequence, time, known(**values))
         except TypeError:

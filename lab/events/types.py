@@ -14,7 +14,7 @@ class RunStarted:
 
     mode: str
     run: str
-    schemes: tuple[str, ...]
+    gateways: tuple[str, ...]
     moves: tuple[str, ...]
     versions: tuple[str, ...]
     key_type: str
@@ -59,9 +59,9 @@ class CaptureSearched:
 
 @dataclass(frozen=True)
 class GatewayListening:
-    """A gateway takes connections; `scheme` is its row in lab.catalogue.schemes, `versions` are those of TLS."""
+    """A gateway accepts connections. `gateway` is its id, for example `mtls@openssl`; `versions` are those of TLS."""
 
-    scheme: str
+    gateway: str
     host: str
     port: int
     versions: tuple[str, ...]
@@ -72,7 +72,7 @@ class ClientAuthenticated:
     """A gateway took a client for the certificate's subject. `peer` is host:port as the gateway saw it, `tls` the
     connection's version."""
 
-    scheme: str
+    gateway: str
     peer: str
     tls: str
     subject: str
@@ -85,7 +85,7 @@ class ClientRefused:
     """A gateway turned a client away, as a rule during the handshake; `alert` is the number that it sent, if it sent
     one. `tls` is empty where no version was settled."""
 
-    scheme: str
+    gateway: str
     peer: str
     tls: str
     reason: str
@@ -106,7 +106,7 @@ class MoneyMoved:
 class LoggedIn:
     """Alice logged in at `url` and the bank told her her balance; `sha256` is of the certificate she used."""
 
-    scheme: str
+    gateway: str
     url: str
     subject: str
     sha256: str
@@ -118,7 +118,7 @@ class LoggedIn:
 class LoginFailed:
     """Alice did not get in; `tls` is the version that she tried."""
 
-    scheme: str
+    gateway: str
     url: str
     tls: str
     reason: str

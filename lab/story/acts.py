@@ -6,11 +6,12 @@ from typing import TypeAlias
 
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
-from lab.catalogue.leaks import WIRE, find_leak
+from lab.catalogue.gateways import Gateway
+from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import Scheme, find_scheme
+from lab.catalogue.schemes import find_scheme
 from lab.document import (
     Block,
     Break,
@@ -37,19 +38,21 @@ from lab.events.types import (
     RunStarted,
     UnknownEvent,
 )
-from lab.judging.attempts import Docket, captured, plan_of
+from lab.judging.attempts import captured, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
-from lab.judging.verdicts import door_verdicts, missing_verdicts
+from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.story.leaks import tell_leak
 from lab.tls.dissect import Field, certificate_fields, proof_fields
+from lab.tls.versions import Version
 
 QUESTION = (
     "In mutual TLS the client sends its certificate and then signs the handshake with its private key "
     "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the certificate enough?"
 )
 
-Tell: TypeAlias = Callable[[Run, Judgement | None], Iterable[Block] | None]
+Tell: TypeAlias = Callable[[JudgedRun, bool], Iterable[Block] | None]
+"""What an act tells of a run, None while it cannot yet be told; the flag says whether the run is over."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,16 @@ class Teller:
         """Whether the story has come to its end."""
         return bool(self._acts) and self._told == len(self._acts)
 
-    def update(self, run: Run, judgement: Judgement | None = None) -> list[Block]:
-        """What can be told now and was not told before; with a judgement, all that is left and can be told."""
+    def update(self, judged: JudgedRun, over: bool = False) -> list[Block]:
+        """What can be told now and was not told before; once the run is `over`, all that is left and can be told."""
         news: list[Block] = []
-        started = run.first(RunStarted)
+        started = judged.run.first(RunStarted)
         if started and not self._acts:
-            self._acts = acts(plan_of(run))
+            self._acts = acts(judged.plan)
             news = [Paragraph(Span(QUESTION, strong=True)), Paragraph(f"run {started.run}, {started.mode}")]
         for act in self._acts[self._told :]:
-            blocks = act.tell(run, judgement)
-            if blocks is None and judgement is None:
+            blocks = act.tell(judged, over)
+            if blocks is None and not over:
                 break
             self._told += 1
             if blocks is not None:
@@ -89,13 +92,13 @@ class Teller:
         return news
 
 
-def tell(run: Run, judgement: Judgement) -> list[Block]:
+def tell(judged: JudgedRun) -> list[Block]:
     """The whole story of a run, as far as it got."""
-    return Teller().update(run, judgement)
+    return Teller().update(judged, over=True)
 
 
-def _issued(run: Run, judgement: Judgement | None) -> list[Block] | None:
-    issued = run.first(BundleIssued)
+def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
+    issued = judged.run.first(BundleIssued)
     if not issued:
         return None
     return [
@@ -117,21 +120,20 @@ _BETWEEN = {
 """The positions on the wire; other leaks have acts of their own."""
 
 
-def _position(run: Run, judgement: Judgement | None) -> list[Block] | None:
-    position = next((taken for taken in run.all(PositionTaken) if taken.kind in _BETWEEN), None)
+def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
+    position = next((taken for taken in judged.run.all(PositionTaken) if taken.kind in _BETWEEN), None)
     return None if position is None else [Paragraph(_BETWEEN[position.kind]), Listing(position.detail)]
 
 
-def _wire(run: Run, judgement: Judgement | None) -> Iterator[Block] | None:
-    seen = captured(run)
-    known = seen and run.first(BundleIssued) and (judgement or _login_at(run, seen.server))
+def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    run, seen = judged.run, captured(judged.run)
+    known = seen and run.first(BundleIssued) and (over or _login_at(run, seen.server))
     return _tell_wire(run) if known else None
 
 
 def _login_at(run: Run, server: str) -> LoggedIn | None:
     """Alice's login at a server, which tells what she takes it for."""
-    port = server.rpartition(":")[2]
-    return next((login for login in run.all(LoggedIn) if login.url.rpartition(":")[2] == port), None)
+    return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
 def _tell_wire(run: Run) -> Iterator[Block]:
@@ -139,8 +141,8 @@ def _tell_wire(run: Run) -> Iterator[Block]:
     assert seen
     assert issued
     login = _login_at(run, seen.server)
-    door = f" at `{login.scheme}`" if login else ""
-    yield Paragraph(f"Alice logs in{door}, TLS {seen.tls}: {seen.client} to {seen.server}.")
+    where = f" at `{login.gateway}`" if login else ""
+    yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
     yield Paragraph("Her Certificate message is plaintext:")
     yield _octets("Certificate", certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
     yield Paragraph("Then her proof, made with the private key over this one handshake:")
@@ -171,7 +173,8 @@ def _kept(run: Run) -> Iterator[str]:
         yield f"{path.relative_to(run.folders.path)}: {certificates} certificate, {keys or 'no'} private key"
 
 
-def _tls13(run: Run, judgement: Judgement | None) -> list[Block] | None:
+def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
+    run = judged.run
     seen = next((one for one in run.all(HandshakeSeen) if one.tls == "1.3"), None)
     login = next((one for one in run.all(ClientAuthenticated) if one.tls == "1.3"), None)
     if not (seen and login):
@@ -192,19 +195,21 @@ def _tls13(run: Run, judgement: Judgement | None) -> list[Block] | None:
     ]
 
 
-def _door(scheme: Scheme, version: str) -> Tell:
-    def tell(run: Run, judgement: Judgement | None) -> Iterator[Block] | None:
-        docket = Docket(run)
-        there = scheme in docket.schemes.values() and not missing_verdicts(docket, WIRE.id, scheme, version)
-        return _tell_door(docket, scheme, version) if there else None
+def _gateway(gateway: Gateway, version: Version) -> Tell:
+    def tell(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+        there = gateway in judged.gateways.values() and not judged.missing_at(WIRE.id, gateway, version)
+        return _tell_gateway(judged, gateway, version) if there else None
 
     return tell
 
 
-def _tell_door(docket: Docket, scheme: Scheme, version: str) -> Iterator[Block]:
-    yield facts(("asks for", scheme.asks_for), ("checks", scheme.verifies))
+def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version) -> Iterator[Block]:
+    scheme = gateway.scheme
+    yield facts(
+        ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
+    )
     titles = {move.id: move.title for move in MOVES}
-    for verdict in door_verdicts(docket, WIRE.id, scheme, version):
+    for verdict in judged.verdicts_at(WIRE.id, gateway, version):
         title = (Span(f"{verdict.move}: ", strong=True), f"{titles[verdict.move]}.")
         yield Section(title, (facts(*_attempt(verdict)),), "point")
 
@@ -222,18 +227,18 @@ def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
     yield "outcome", outcome if verdict.as_expected else (outcome, finding)
 
 
-def _leak(leak_id: str) -> Tell:
-    return lambda run, judgement: tell_leak(run, find_leak(leak_id))
+def _leak(leak: Leak) -> Tell:
+    return lambda judged, over: tell_leak(judged, leak)
 
 
-def _controls(run: Run, judgement: Judgement | None) -> Iterator[Block] | None:
-    return _tell_controls(run, judgement) if judgement else None
+def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    return _tell_controls(judged.run, judged.judgement) if over else None
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Paragraph("A refusal means something only if the right key gets in by the same way.")
     who = {CLIENT: "alice herself", STOLEN_KEY: "this replay, with her key"}
-    rows = [(who[one.control], f"{one.scheme}, TLS {one.tls}", one.outcome) for one in judgement.controls]
+    rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
@@ -274,8 +279,8 @@ def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
         yield "cut in two, if there", f"would not be found at {places}"
 
 
-def _verdicts(run: Run, judgement: Judgement | None) -> Iterator[Block] | None:
-    return _tell_verdicts(run, judgement) if judgement else None
+def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    return _tell_verdicts(judged.run, judged.judgement) if over else None
 
 
 def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
@@ -298,7 +303,7 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
 
 
 def verdict_table(judgement: Judgement) -> Table:
-    """The moves by the schemes; and by the leaks and the versions, where there were several."""
+    """The moves by the gateways; and by the leaks and the versions, where there were several."""
     leaks = len({verdict.leak for verdict in judgement.verdicts}) > 1
     versions = len({verdict.tls for verdict in judgement.verdicts}) > 1
     where = [heading for heading, several in (("leak", leaks), ("TLS", versions)) if several]
@@ -306,8 +311,8 @@ def verdict_table(judgement: Judgement) -> Table:
     for verdict in judgement.verdicts:
         at = *([verdict.leak] if leaks else []), *([verdict.tls] if versions else [])
         outcome = marked(outcome_span(verdict.outcome), verdict.as_expected)
-        rows.append((*at, verdict.scheme, verdict.move, verdict.expected, outcome, _in_short(verdict)))
-    return Table(columns(*where, "scheme", "move", "expected", "outcome", "evidence"), tuple(rows), "verdicts")
+        rows.append((*at, verdict.gateway, verdict.move, verdict.expected, outcome, _in_short(verdict)))
+    return Table(columns(*where, "gateway", "move", "expected", "outcome", "evidence"), tuple(rows), "verdicts")
 
 
 def _in_short(verdict: Verdict) -> str:
@@ -319,12 +324,12 @@ def _in_short(verdict: Verdict) -> str:
 def _answer(judgement: Judgement) -> str:
     """One closing sentence, out of what was measured."""
     if not judgement.as_expected:
-        odd = [f"{v.move} at {v.scheme}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
+        odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
         return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
-    opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
+    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
     # Whom a server takes for mallory, it has refused as alice, but not for want of her key.
-    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
-    held = [v for v in refused if find_scheme(v.scheme).checks_proof and not v.evidence.http]
+    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
+    held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
     said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
@@ -333,22 +338,23 @@ def _answer(judgement: Judgement) -> str:
     refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "
-        f"{', '.join(sorted({v.scheme for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
+        f"{', '.join(sorted({v.gateway for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
         f"never {never}, alice's key, which must sign every handshake anew."
     )
 
 
 def acts(plan: Plan) -> tuple[Act, ...]:
-    """The acts of a run with this plan, numbered; the doors that ask for less come first."""
+    """The acts of a run with this plan, numbered; the gateways that ask for less come first."""
     told: list[tuple[str, Tell]] = [("Issued", _issued)]
     if WIRE.id in plan.leaks:
-        doors = sorted(plan.doors(), key=lambda door: door[0].checks_proof)
+        targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
         told += [
             ("In between", _position),
             ("On the wire", _wire),
-            *((f"At the door `{scheme.id}`, TLS {version}", _door(scheme, version)) for scheme, version in doors),
+            *((f"At the gateway `{one.id}`, TLS {version}", _gateway(one, version)) for one, version in targets),
             ("Over TLS 1.3", _tls13),
         ]
-    told += [(find_leak(leak).title, _leak(leak)) for leak in plan.leaks if leak != WIRE.id]
+    leaks = [leak for leak in map(find_leak, plan.leaks) if leak and leak != WIRE]
+    told += [(leak.title, _leak(leak)) for leak in leaks]
     told += [("Controls", _controls), ("Verdicts", _verdicts)]
     return tuple(Act(f"{number}. {title}", tell) for number, (title, tell) in enumerate(told, start=1))

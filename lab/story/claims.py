@@ -7,13 +7,14 @@ from typing import Any
 from lab.document import Block, Heading, Inline, Meaning, Paragraph, Section, Span, facts
 from lab.events.run import open_run
 from lab.judging.claims import CLAIMS, settle
-from lab.judging.claims.claim import Claim, Settled, Verdict
-from lab.judging.queries import Record
+from lab.judging.claims.claim import Claim, Holding, Settled
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
 
-_MEANINGS: dict[Verdict, Meaning] = {
-    Verdict.HOLDS: "holds",
-    Verdict.FAILS: "fails",
-    Verdict.CONDITIONAL: "conditional",
+_MEANINGS: dict[Holding, Meaning] = {
+    Holding.HOLDS: "holds",
+    Holding.FAILS: "fails",
+    Holding.CONDITIONAL: "conditional",
 }
 
 SettledClaims = list[tuple[Claim, Settled]]
@@ -26,7 +27,7 @@ def tell_claims(claims: SettledClaims) -> Iterator[Block]:
 
 
 def _facts(claim: Claim, settled: Settled) -> Iterator[tuple[str, Inline]]:
-    word = Span(settled.verdict.value, _MEANINGS.get(settled.verdict, ""), strong=True)
+    word = Span(settled.holding.value, _MEANINGS.get(settled.holding, ""), strong=True)
     yield "verdict", (word, f": {settled.condition}") if settled.condition else word
     yield "experiment", claim.experiment
     yield "in this run", settled.because
@@ -43,7 +44,7 @@ def as_json(run: str, claims: SettledClaims) -> dict[str, Any]:
                 "by": claim.by,
                 "claim": claim.claim,
                 "experiment": claim.experiment,
-                "verdict": settled.verdict.value,
+                "verdict": settled.holding.value,
                 "condition": settled.condition,
                 "because": settled.because,
                 "evidence": list(settled.evidence),
@@ -62,5 +63,5 @@ def claims_document(folder: Path) -> Iterator[Block]:
         "is stale. The numbers are events of that run, `attacker#12` the twelfth of the attacker's; "
         "`certreplay claims` makes a run of your own and prints the same of it."
     )
-    for claim, settled in settle(CLAIMS, Record(run)):
+    for claim, settled in settle(CLAIMS, RunQueries(JudgedRun(run))):
         yield Section(claim.claim, (facts(("said by", claim.by), *_facts(claim, settled)),))

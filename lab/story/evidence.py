@@ -1,6 +1,6 @@
 """The evidence of a verdict in words, the same in every view of it."""
 
-from lab.catalogue.outcomes import ACCEPTED
+from lab.catalogue.outcomes import ACCEPTED, Outcome
 from lab.document import Span
 from lab.judging.judgement import Verdict
 
@@ -23,7 +23,7 @@ def due(verdict: Verdict) -> str:
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
 
 
-def outcome_span(outcome: str, words: str = "", strong: bool = False) -> Span:
+def outcome_span(outcome: Outcome, words: str = "", strong: bool = False) -> Span:
     """An outcome, in these words if they are given."""
     return Span(words or outcome, "accepted" if outcome == ACCEPTED else "refused", strong)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import NOT_APPLICABLE
-from lab.catalogue.schemes import find_scheme
 from lab.document import (
     Block,
     Break,
@@ -36,11 +36,18 @@ PROTECTED = "protected record"
 
 def explain(verdict: Verdict) -> Iterator[Block]:
     """What was sent, what came back, what was expected, and where a proof was refused, why it could not fit."""
-    move, scheme, evidence = find_move(verdict.move), find_scheme(verdict.scheme), verdict.evidence
-    yield Heading(f"{verdict.move} at {verdict.scheme}, TLS {verdict.tls}: {verdict.outcome}")
+    move, gateway, evidence = find_move(verdict.move), find_gateway(verdict.gateway), verdict.evidence
+    yield Heading(f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}: {verdict.outcome}")
     yield facts(
         *([("the move", f"{move.title}: {move.sends}")] if move else []),
-        ("the scheme", f"asks for {scheme.asks_for}; checks {scheme.verifies}"),
+        *(
+            [
+                ("the scheme", f"asks for {gateway.scheme.asks_for}; checks {gateway.scheme.verifies}"),
+                ("implemented by", gateway.implementation.title),
+            ]
+            if gateway
+            else []
+        ),
         ("expected", due(verdict)),
         ("because", evidence.clause),
         *(

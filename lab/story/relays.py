@@ -4,21 +4,22 @@ from collections.abc import Iterator
 
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.document import Block, Break, Compared, Comparison, Heading, Paragraph, Span, Table, columns, facts
-from lab.events.run import Run
-from lab.judging.relays import Relay, relays
+from lab.judging.gateway_reports import sentence
+from lab.judging.relays import RelayedProof
+from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import marked, outcome_span
 from lab.tls.alerts import alert_name
 
 
-def tell_relays(run: Run, only_strongest: bool = False) -> Iterator[Block]:
+def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Block]:
     """A line for each relayed proof, and all about one of each kind that was refused, or about the strongest of them.
 
     That is one with which both connections had the same keys, if there was such a one.
     """
-    found = relays(run)
+    found = judged.relayed_proofs
     rows = tuple(
         (
-            one.scheme.id,
+            one.gateway.id,
             one.event.tls,
             one.event.key_exchange,
             "the same" if one.event.same_keys else "different",
@@ -38,14 +39,14 @@ def tell_relays(run: Run, only_strongest: bool = False) -> Iterator[Block]:
         yield Break()
 
 
-def tell_relay(relay: Relay) -> Iterator[Block]:
+def tell_relay(relay: RelayedProof) -> Iterator[Block]:
     """One relayed proof: what was alike, what wasn't and could not be, and what the signature was made over."""
     event, reason = relay.event, relay.reason
-    yield Heading(f"Relayed to {relay.scheme.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}")
+    yield Heading(f"Relayed to {relay.gateway.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}")
     yield facts(
         ("alike, to the byte", ", ".join(relay.alike)),
         ("the keys", "the same on both connections" if event.same_keys else "different ones"),
-        ("the gateway", relay.gateway or "has not said"),
+        ("the gateway", sentence(relay.report) or "has not reported"),
     )
     differing = (
         Compared(
@@ -65,7 +66,7 @@ def tell_relay(relay: Relay) -> Iterator[Block]:
         ),
     )
     for one in relay.mismatches:
-        takes = f" The same would take {one.why.takes}." if one.why.takes else ""
+        takes = f" It takes {one.why.takes} to make them equal." if one.why.takes else ""
         yield Paragraph(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
 
 
@@ -74,7 +75,7 @@ def fits(does: bool) -> Span:
     return Span("fits" if does else "does not fit", strong=True)
 
 
-def _evidence(relay: Relay) -> str:
+def _evidence(relay: RelayedProof) -> str:
     if relay.event.status is not None:
         return f"HTTP {relay.event.status}"
     if relay.alert is not None:

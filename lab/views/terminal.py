@@ -5,7 +5,7 @@ by what needs it, so that a command that prints nothing does not wait for it.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from lab.document import (
     Block,
@@ -182,13 +182,14 @@ def _table(table: Table) -> "Grid":
 
 
 def _add_column(grid: "Grid", column: Column) -> None:
-    heading = safe(column.heading)
-    overflow: Literal["fold", "ellipsis"] = "fold" if column.kind == "address" else "ellipsis"
+    heading = column.heading
+    if column.kind == "outcome":
+        heading = heading.replace("-", "-\n").replace("@", "\n@")
     grid.add_column(
-        _lines(*heading.replace("-", "-\n").split("\n")) if column.kind == "outcome" else _text(heading),
+        _lines(*heading.split("\n")),
         justify="right" if column.kind == "number" else "left",
         no_wrap=column.kind == "name",
-        overflow=overflow,
+        overflow="fold" if column.kind == "address" else "ellipsis",
     )
 
 

@@ -28,7 +28,7 @@ from lab.staging import pki
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.engine import Failed
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from programs import program
 from tls_peers import our_client, refusal
 from victims import Curl, Reports, client_context, events_in, in_a_loop, run_curl, run_part, start_part, wait_for_event
@@ -89,7 +89,7 @@ def bundle_of(issued: pki.Issued) -> Bundle:
     return bundle(issued.shop_pem)
 
 
-def haul(reports: Reports, folder: Path, *doors: Door, versions: tuple[int, ...] = (TLS12, TLS13)) -> Haul:
+def haul(reports: Reports, folder: Path, *doors: Door, versions: tuple[Version, ...] = (TLS12, TLS13)) -> Haul:
     omit = find_move("omit-proof")
     assert omit
     return Haul(reports, folder, ROGUE_SERVER, Plan((omit,), versions), doors, "alice")

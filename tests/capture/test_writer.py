@@ -8,8 +8,8 @@ import pytest
 from scapy.layers.inet import TCP
 from scapy.utils import rdpcap
 
-from attacker.errors import AttackerError
 from attacker.position.synthetic import Conversation
+from lab.capture.errors import CaptureFileError
 from lab.capture.writer import CaptureFile
 from programs import program
 
@@ -83,7 +83,7 @@ def test_a_file_cut_off_anywhere_in_its_head_is_begun_anew(path: Path, length: i
 def test_another_file_is_left_alone(path: Path, other: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(other)
-    with pytest.raises(AttackerError, match="not a capture that this lab wrote"):
+    with pytest.raises(CaptureFileError, match="not a capture that this lab wrote"):
         CaptureFile(path)
     assert path.read_bytes() == other
 

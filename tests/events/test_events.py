@@ -64,7 +64,7 @@ def test_a_line_says_who_when_and_what() -> None:
                 "lab",
                 3,
                 time,
-                RunStarted("embedded", "runs/1", ("mtls",), ("omit-proof",), ("1.2",), "p256", 1, ("wire",)),
+                RunStarted("embedded", "runs/1", ("mtls@openssl",), ("omit-proof",), ("1.2",), "p256", 1, ("wire",)),
             )
         )
     )
@@ -76,7 +76,7 @@ def test_a_line_says_who_when_and_what() -> None:
         "type": "run-started",
         "mode": "embedded",
         "run": "runs/1",
-        "schemes": ["mtls"],
+        "schemes": ["mtls@openssl"],
         "moves": ["omit-proof"],
         "versions": ["1.2"],
         "key_type": "p256",

@@ -16,8 +16,7 @@ from lab.catalogue.plan import short_story
 from lab.events.log import FILE_NAME, from_line, to_line
 from lab.events.run import Run, open_run
 from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
-from lab.judging.attempts import Docket
-from lab.judging.verdicts import judge, judge_unfinished, missing
+from lab.judging.verdicts import JudgedRun, judge, judge_unfinished
 from lab.staging import embedded
 from lab.story.acts import tell
 from lab.views import terminal
@@ -67,7 +66,7 @@ def drop(event: Event) -> None:
 def told(run: Run) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        terminal.show(tell(run, judge(run) or judge_unfinished(run)))
+        terminal.show(tell(JudgedRun(run)))
     return printed.getvalue()
 
 
@@ -97,7 +96,7 @@ def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Docto
     assert not judgement.as_expected
 
 
-@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
+@pytest.mark.parametrize("scheme", ["mtls@openssl", "certificate-only@instrument"])
 def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, scheme: str) -> None:
     run = doctored(when(LoggedIn, drop, scheme=scheme))
     assert judge(run) is None
@@ -122,7 +121,7 @@ def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: 
 
     run = doctored(when(MoveTried, lose, move="omit-proof"))
     assert judge(run) is None
-    lacking = missing(Docket(run))
+    lacking = list(JudgedRun(run).missing)
     assert "omit-proof at certificate-only, TLS 1.2: neither accepted nor refused: connection refused" in lacking
     assert not any("omit-proof at mtls" in one for one in lacking), "the gateway itself said that it refused"
 

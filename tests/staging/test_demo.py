@@ -86,7 +86,7 @@ def test_it_ends_with_every_verdict_as_expected(finished: Demo) -> None:
 
 
 def test_the_captured_certificate_opens_the_certificate_only_door(finished: Demo) -> None:
-    opened = [v for v in finished.verdicts["verdicts"] if v["scheme"] == "certificate-only"]
+    opened = [v for v in finished.verdicts["verdicts"] if v["scheme"] == "certificate-only@instrument"]
     assert {v["move"] for v in opened} == {"omit-proof", "replay-proof", "foreign-key"}
     for verdict in opened:
         assert verdict["outcome"] == "accepted"
@@ -106,7 +106,7 @@ def test_the_captured_certificate_opens_the_certificate_only_door(finished: Demo
 def test_the_mutual_tls_door_refuses_with_the_alert_that_the_rfc_names(
     finished: Demo, move: str, alert: dict[str, Any]
 ) -> None:
-    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["scheme"], v["move"]) == ("mtls", move)]
+    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["scheme"], v["move"]) == ("mtls@openssl", move)]
     assert verdict["outcome"] == "refused"
     assert verdict["evidence"]["alert"] == alert
     assert verdict["evidence"]["http"] is None
@@ -117,7 +117,11 @@ def test_the_mutual_tls_door_refuses_with_the_alert_that_the_rfc_names(
 def test_both_controls_succeed_at_both_doors(finished: Demo) -> None:
     controls = {(c["scheme"], c["control"]): c["outcome"] for c in finished.verdicts["controls"]}
     assert controls == dict.fromkeys(
-        [(scheme, control) for scheme in ("mtls", "certificate-only") for control in ("client", "stolen-key")],
+        [
+            (scheme, control)
+            for scheme in ("mtls@openssl", "certificate-only@instrument")
+            for control in ("client", "stolen-key")
+        ],
         "accepted",
     )
 
@@ -206,7 +210,7 @@ def test_the_run_can_be_judged_and_told_again(finished: Demo) -> None:
 
 
 def test_every_certificate_was_seen_where_alice_logged_in(finished: Demo) -> None:
-    assert {login.scheme for login in finished.run.all(LoggedIn)} == {"mtls", "certificate-only"}
+    assert {login.gateway for login in finished.run.all(LoggedIn)} == {"mtls@openssl", "certificate-only@instrument"}
     assert len(list(finished.run.all(MoveTried))) == 8
 
 
