@@ -31,13 +31,18 @@ EARLY = {"1.2": set[str](), "1.3": {"early-finished"}}
 
 
 def opened(leak: str, version: str) -> dict[str, set[str]]:
-    """What opens where with what comes by a leak, by scheme: written down here, and not taken from the lab's tables."""
+    """What opens where with what a leak yields, by gateway: written down here, and not taken from the lab's tables."""
     moves = WITH_A_PROOF if leak == "rogue-server" else WITHOUT_A_PROOF
-    pinned = {"pinned-mtls@openssl": set[str](), "pinned-certificate-only@instrument": moves | EARLY[version]}
+    pinned = {
+        "pinned-mtls@openssl": set[str](),
+        "pinned-mtls@instrument": set[str](),
+        "pinned-certificate-only@instrument": moves | EARLY[version],
+    }
     if leak == "database":
         return pinned
     issued = {
         "mtls@openssl": set[str](),
+        "mtls@instrument": set[str](),
         "certificate-only@instrument": moves | EARLY[version],
         "ignored-proof@instrument": moves - {"omit-proof"},
     }
@@ -87,10 +92,10 @@ def test_everything_is_as_expected(finished: Finished) -> None:
 def test_it_opens_what_it_opens(finished: Finished, version: str) -> None:
     rows = [v for v in finished.verdicts["verdicts"] if v["tls"] == version and v["outcome"] != NOT_APPLICABLE]
     assert {v["leak"] for v in rows} == {finished.leak}
-    accepted = {scheme: set[str]() for scheme in dict.fromkeys(v["scheme"] for v in rows)}
+    accepted = {gateway: set[str]() for gateway in dict.fromkeys(v["gateway"] for v in rows)}
     for verdict in rows:
         if verdict["outcome"] == ACCEPTED:
-            accepted[verdict["scheme"]].add(verdict["move"])
+            accepted[verdict["gateway"]].add(verdict["move"])
             assert verdict["evidence"]["stolen"] > 0
     assert accepted == opened(finished.leak, version)
 
@@ -117,7 +122,7 @@ def test_the_story_tells_the_leak_and_no_wire(finished: Finished) -> None:
     assert "3. Controls" in told.stdout
     assert "mallory has" in told.stdout
     assert "no key" in told.stdout
-    assert "pinned-mtls@openssl, TLS 1.3              nothing:" in told.stdout
+    assert "pinned-mtls@openssl, TLS 1.3                 nothing:" in told.stdout
     assert "pinned-certificate-only@instrument, TLS 1.3  opened by omit-proof" in told.stdout
     assert "wire" not in told.stdout
     assert "the one that got out opened" in told.stdout
@@ -195,18 +200,18 @@ def test_the_shop_had_every_certificate_with_a_proof_of_each_version(shopped: Fi
     assert all(one.proof and one.transcript and one.message for one in seen)
 
 
-@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
+@pytest.mark.parametrize("gateway", ["mtls@openssl", "pinned-mtls@openssl"])
 @pytest.mark.parametrize(
     ("version", "message", "field"), [("1.2", "ServerHello", "random"), ("1.3", "ClientHello", "random")]
 )
 def test_a_proof_that_the_shop_was_shown_fits_the_shop_only(
-    shopped: Finished, scheme: str, version: str, message: str, field: str
+    shopped: Finished, gateway: str, version: str, message: str, field: str
 ) -> None:
     """In TLS 1.2 mallory sends even alice's ClientHello again; in TLS 1.3 she would lack its key share's secret."""
     judgement = judge(shopped.run)
     assert judgement
     for move in ("replay-proof", "relabelled-proof", "flipped-proof"):
-        (verdict,) = [v for v in judgement.verdicts if (v.move, v.scheme, v.tls) == (move, scheme, version)]
+        (verdict,) = [v for v in judgement.verdicts if (v.move, v.gateway, v.tls) == (move, gateway, version)]
         reason = verdict.evidence.proof
         assert reason
         assert reason.fits_captured == (move == "replay-proof")
@@ -217,7 +222,7 @@ def test_a_proof_that_the_shop_was_shown_fits_the_shop_only(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_reason_can_be_read(shopped: Finished, version: str) -> None:
-    call = ("--leak", "rogue-server", "--move", "replay-proof", "--scheme", "mtls@openssl", "--tls", version)
+    call = ("--leak", "rogue-server", "--move", "replay-proof", "--gateway", "mtls@openssl", "--tls", version)
     told = certreplay("explain", shopped.run.folders.path, *call).stdout
     assert "what alice's proof was made over" in told
     assert "this signature" in told
@@ -247,7 +252,9 @@ def test_a_shop_that_alice_does_not_get_into_is_said_to_be_what_is_missing(shopp
         if not isinstance(r.event, CertificateCaptured)
     ]
     (lacking,) = list(JudgedRun(run).missing)
-    assert "had by the leak rogue-server: https://localhost:1: the server's certificate is not right" in lacking
+    assert (
+        "obtained through the leak rogue-server: https://localhost:1: the server's certificate is not right" in lacking
+    )
 
 
 # --- what cannot be carried out ---
@@ -265,8 +272,8 @@ def test_a_leak_without_alice_in_it_is_said_to_be_what_is_missing(
     monkeypatch.setattr(embedded, "SETTLE_SECONDS", 0.5)
     plan = full_matrix(leaks=["database"], moves=["omit-proof"])
     judgement = asyncio.run(embedded.run_embedded(tmp_path, plan, None, lambda run: None))
-    assert "no client certificate was had by the leak database" in judgement.errors
-    assert "omit-proof at pinned-mtls, TLS 1.2, leak database: not tried" in judgement.errors
+    assert "no client certificate was obtained through the leak database" in judgement.errors
+    assert "omit-proof at pinned-mtls@openssl, TLS 1.2, leak database: not tried" in judgement.errors
     assert judgement.verdicts == ()
 
 

@@ -191,8 +191,8 @@ def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
 @pytest.mark.parametrize(
     ("gateway_id", "move", "closing"),
     [
-        ("certificate-only@instrument", "omit-proof", "opened certificate-only; no door was tried"),
-        ("mtls@openssl", "omit-proof", "opened nothing here, and the 2 refusals at mtls rest on"),
+        ("certificate-only@instrument", "omit-proof", "opened certificate-only@instrument; no door was tried"),
+        ("mtls@openssl", "omit-proof", "opened nothing here, and the 2 refusals at mtls@openssl rest on"),
         ("mtls@openssl", "own-leaf-first", "opened nothing here; no door was tried"),
     ],
 )

@@ -438,7 +438,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
     port = taken.getsockname()[1]
     cases: list[tuple[dict[str, str], str]] = [
         ({"port": "no-such=1"}, "no-such"),
-        ({"port": "mtls@openssl"}, "SCHEME=PORT"),
+        ({"port": "mtls@openssl"}, "GATEWAY=PORT"),
         ({"port": "mtls@openssl=x"}, "port"),
         ({"port": "mtls@openssl=65536"}, "port"),
         ({"port": f"mtls@openssl={port}"}, f"mtls@openssl cannot listen on 127.0.0.1:{port}: Address already in use"),
