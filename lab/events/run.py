@@ -103,3 +103,14 @@ def open_run(folder: Path) -> Run:
     if not run.update():
         raise RunError(f"{folder}: holds no events, so it is no run directory")
     return run
+
+
+def newest_run(runs: Path) -> Path:
+    """The newest run's directory below `runs`; RunError if there is none. Names of runs sort by time."""
+    try:
+        found = sorted((path for path in runs.iterdir() if any(path.glob(f"*/{FILE_NAME}"))), reverse=True)
+    except OSError:
+        found = []
+    if not found:
+        raise RunError(f"{runs}: holds no run; `certreplay demo` makes one, and --runs says where they are")
+    return found[0]
