@@ -7,7 +7,7 @@ folder named after the run; `follow` copies these together into one run director
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def start_run(key_type: KeyType) -> None:
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
 
 
-async def run_control(gateways: list[tuple[str, int]]) -> None:
+async def run_control(gateways: Sequence[tuple[str, int]]) -> None:
     """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
     _check_container()
     name = await _attacked([port for _, port in gateways])
