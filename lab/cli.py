@@ -24,6 +24,7 @@ from typer.exceptions import TyperException
 
 from attacker.errors import AttackerError
 from lab import process as parts
+from lab.address import Address
 from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture, Contact
 from lab.capture.reader import scan_file
@@ -367,9 +368,10 @@ def control_command(
     gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
-    targets = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in gateway) if port.isdigit()]
-    if len(targets) != len(gateway):
-        raise RunError(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    try:
+        targets = [Address.parse(text) for text in gateway]
+    except ValueError as error:
+        raise RunError(f"--gateway: {error}") from None
     _finish(classroom.run_control(targets))
 
 

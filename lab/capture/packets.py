@@ -8,6 +8,8 @@ from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from lab.address import Address
+
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -28,8 +30,7 @@ LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
 
 def host_port(address: tuple[str, int]) -> str:
     """An address as people write it: `127.0.0.1:8441`, `[::1]:8441`."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(Address.of_socket(address))
 
 
 class Endpoint(NamedTuple):
@@ -40,7 +41,7 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         address = IPv4Address(self.host) if len(self.host) == 4 else IPv6Address(self.host)
-        return host_port((str(address), self.port))
+        return str(Address(str(address), self.port))
 
 
 class Segment(NamedTuple):

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
+from lab.address import Address
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import STOLEN_KEY
@@ -39,7 +40,7 @@ class Docket:
         words = Words(run)
         for recorded in run.events:
             tried = recorded.event
-            scheme = self.schemes.get(_port(tried.server)) if isinstance(tried, MoveTried) else None
+            scheme = self.schemes.get(Address.parse(tried.server).port) if isinstance(tried, MoveTried) else None
             if scheme and isinstance(tried, MoveTried):
                 if tried.customer == CUSTOMER:
                     self._attempts[tried.leak, scheme.id, tried.tls, tried.move].append(tried)
@@ -90,14 +91,10 @@ def gateway_schemes(run: Run) -> dict[int, Scheme]:
 def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
     """Whether the attacker has tried the short story's moves at the gateways on these ports, and seen TLS 1.3."""
     moves = short_story().moves
-    tried = {(_port(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
+    tried = {(Address.parse(attempt.server).port, attempt.move) for attempt in run.all(MoveTried)}
     return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
 
 
 def has_seen_tls13(run: Run) -> bool:
     """Whether the attacker has seen what TLS 1.3 shows of the same client."""
     return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

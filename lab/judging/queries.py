@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lab.address import Address
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.schemes import Scheme, find_scheme
@@ -76,6 +77,6 @@ class Record:
 
     def _tried(self) -> Iterator[Tried]:
         for found in self.all(MoveTried):
-            scheme = self._docket.schemes.get(int(found.event.server.rpartition(":")[2]))
+            scheme = self._docket.schemes.get(Address.parse(found.event.server).port)
             if scheme:
                 yield Tried(found.number, found.event, find_scheme(scheme.id), self._docket.outcome(found.event))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from lab.address import Address
 from lab.catalogue.checks import Check
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.schemes import Scheme, find_scheme
@@ -216,7 +217,7 @@ def _relayed(run: Run) -> Iterator[tuple[ProofRelayed, Scheme, Word | None]]:
     words = Words(run)
     for recorded in run.events:
         event = recorded.event
-        if isinstance(event, ProofRelayed) and (scheme := schemes.get(int(event.server.rpartition(":")[2]))):
+        if isinstance(event, ProofRelayed) and (scheme := schemes.get(Address.parse(event.server).port)):
             yield event, scheme, words.nearest(recorded.time, scheme, event.local, event.tls)
 
 

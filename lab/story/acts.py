@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lab.address import Address
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.leaks import WIRE, find_leak
@@ -148,8 +149,8 @@ def _wire(run: Run, judgement: Judgement | None) -> Lines | None:
 
 def _login_at(run: Run, server: str) -> LoggedIn | None:
     """Alice's login at a server, which tells what she takes it for."""
-    port = server.rpartition(":")[2]
-    return next((login for login in run.all(LoggedIn) if login.url.rpartition(":")[2] == port), None)
+    port = Address.parse(server).port
+    return next((login for login in run.all(LoggedIn) if Address.of_url(login.url).port == port), None)
 
 
 def _tell_wire(run: Run) -> Lines:

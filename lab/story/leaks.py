@@ -6,6 +6,7 @@ from itertools import groupby
 
 from rich.text import Text
 
+from lab.address import Address
 from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
@@ -75,7 +76,7 @@ def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
         one = recorded.event
         if not isinstance(one, WentOn):
             continue
-        scheme = docket.schemes.get(int(one.server.rpartition(":")[2]))
+        scheme = docket.schemes.get(Address.parse(one.server).port)
         if scheme and scheme.id not in seen:
             seen.add(scheme.id)
             said = in_words(words.nearest(recorded.time, scheme, one.local, one.tls)) or "nothing"
@@ -84,8 +85,8 @@ def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     """Where alice logged in and was seen by the one whom she logged in at."""
-    ports = {one.server.rpartition(":")[2] for one in seen if one.client}
-    logins = [login for login in run.all(LoggedIn) if login.url.rpartition(":")[2] in ports]
+    ports = {Address.parse(one.server).port for one in seen if one.client}
+    logins = [login for login in run.all(LoggedIn) if Address.of_url(login.url).port in ports]
     for url in dict.fromkeys(login.url for login in logins):
         versions = sorted({login.tls for login in logins if login.url == url})
         yield "alice sees", f"{url}: its certificate is right, and she is logged in (TLS {' and '.join(versions)})"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.address import Address
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.plan import full_matrix
 from lab.events.run import Run, open_run
@@ -146,7 +147,7 @@ def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
     ports = {port: scheme.id for port, scheme in Docket(finished.run).schemes.items()}
     tried = list(finished.run.all(MoveTried))
     fallen = {
-        (ports[int(one.server.rpartition(":")[2])], one.tls, one.customer)
+        (ports[Address.parse(one.server).port], one.tls, one.customer)
         for one in tried
         if one.leak and one.outcome == ACCEPTED
     }

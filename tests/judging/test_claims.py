@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lab.address import Address
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import everything
 from lab.catalogue.schemes import SCHEMES
@@ -119,7 +120,7 @@ def _attempts(schemes: tuple[str, ...], outcome: str, leak: str = "") -> Change:
     def change(event: Event, ports: dict[int, str]) -> Event | None:
         if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
             return event
-        there = ports.get(int(event.server.rpartition(":")[2])) in schemes and event.outcome in (ACCEPTED, REFUSED)
+        there = ports.get(Address.parse(event.server).port) in schemes and event.outcome in (ACCEPTED, REFUSED)
         return dataclasses.replace(event, outcome=outcome) if there else event
 
     return change
