@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+HTTPS_PORT = 443
 _HOST_PORT = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^\[\]:]+)):([0-9]{1,5})")
 
 
@@ -26,8 +27,11 @@ class Address(NamedTuple):
 
     @classmethod
     def of_url(cls, url: str) -> "Address":
-        """The host and port that a URL names. ValueError where it has no port."""
-        return cls.parse(urlsplit(url).netloc)
+        """The address that an https URL names, by default port 443. ValueError for anything else."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            raise ValueError(f"{url!r} is not https://HOST:PORT")
+        return cls(parts.hostname, HTTPS_PORT if parts.port is None else parts.port)
 
     @classmethod
     def of_socket(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> "Address":

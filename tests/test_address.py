@@ -44,7 +44,22 @@ def test_a_socket_name_of_ipv6_has_four_parts() -> None:
     assert Address.of_socket(("127.0.0.1", 8441)) == Address("127.0.0.1", 8441)
 
 
-def test_a_url_names_an_address() -> None:
-    assert Address.of_url("https://localhost:8441") == Address("localhost", 8441)
-    with pytest.raises(ValueError, match="is not HOST:PORT"):
-        Address.of_url("https://localhost")
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://localhost:8441", Address("localhost", 8441)),
+        ("https://localhost:8441/account", Address("localhost", 8441)),
+        ("https://[::1]:8441", Address("::1", 8441)),
+        ("https://localhost", Address("localhost", 443)),
+    ],
+)
+def test_a_url_names_an_address(url: str, address: Address) -> None:
+    assert Address.of_url(url) == address
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8441", "http://localhost:8441", "https://", "https://:8441", "https://a:b", "https://["]
+)
+def test_what_is_no_https_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        Address.of_url(url)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lab.address import HTTPS_PORT
 from lab.events.types import LoggedIn, LoginFailed
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
@@ -23,7 +24,7 @@ from lab.tls.errors import BundleError
 
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_LENGTH = 1 << 16
-HTTPS_PORT = 443
+
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 

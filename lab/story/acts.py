@@ -24,6 +24,7 @@ from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
     CaptureSearched,
+    CertificateCaptured,
     ClientAuthenticated,
     HandshakeSeen,
     LoggedIn,
@@ -143,13 +144,13 @@ def _tell_position(position: PositionTaken) -> Lines:
 
 def _wire(run: Run, judgement: Judgement | None) -> Lines | None:
     seen = captured(run)
-    known = seen and run.first(BundleIssued) and (judgement or _login_at(run, seen.server))
+    known = seen and run.first(BundleIssued) and (judgement or _login_at(run, seen))
     return _tell_wire(run) if known else None
 
 
-def _login_at(run: Run, server: str) -> LoggedIn | None:
-    """Alice's login at a server, which tells what she takes it for."""
-    port = Address.parse(server).port
+def _login_at(run: Run, seen: CertificateCaptured) -> LoggedIn | None:
+    """Alice's login at the server where her certificate was seen."""
+    port = seen.address and seen.address.port
     return next((login for login in run.all(LoggedIn) if Address.of_url(login.url).port == port), None)
 
 
@@ -157,7 +158,7 @@ def _tell_wire(run: Run) -> Lines:
     seen, issued = captured(run), run.first(BundleIssued)
     assert seen
     assert issued
-    login = _login_at(run, seen.server)
+    login = _login_at(run, seen)
     door = f" at `{login.scheme}`" if login else ""
     yield Text(f"Alice logs in{door}, TLS {seen.tls}: {seen.client} to {seen.server}.")
     yield Text("Her Certificate message is plaintext:")

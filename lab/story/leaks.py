@@ -85,7 +85,7 @@ def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     """Where alice logged in and was seen by the one whom she logged in at."""
-    ports = {Address.parse(one.server).port for one in seen if one.client}
+    ports = {one.address.port for one in seen if one.address}
     logins = [login for login in run.all(LoggedIn) if Address.of_url(login.url).port in ports]
     for url in dict.fromkeys(login.url for login in logins):
         versions = sorted({login.tls for login in logins if login.url == url})
