@@ -23,17 +23,16 @@ from attacker.position.capabilities import give_up_privileges
 from attacker.position.tcp_relay import Forward
 from attacker.position.watchdog import Guard, stand_guard
 from lab.capture.errors import CaptureFileError
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, find_leak
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LEAKS, LIVE_RELAY, LOG, ROGUE_SERVER
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog, Reporter
 from lab.events.types import LeakSought, PartStopped, Trouble
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, VERSION_NAMES, versions_named
 
 PART = "attacker"
-VERSIONS = {"1.2": TLS12, "1.3": TLS13}
 RELAY, ARP = "relay", "arp"
 VICTIM = "alice"
 
@@ -90,8 +89,8 @@ def parser() -> ArgumentParser:
     on_network = leaks.add_parser(ARP, help="between two hosts on the lab's network")
     on_network.add_argument("--client", required=True, metavar="HOST")
     on_network.add_argument("--server", required=True, metavar="HOST")
-    for leak_id in COLLECT:
-        leak = leaks.add_parser(leak_id, help=find_leak(leak_id).how)
+    for known in (known for known in LEAKS if known.id in COLLECT):
+        leak = leaks.add_parser(known.id, help=known.how)
         leak.add_argument(
             "--door",
             action="append",
@@ -100,22 +99,22 @@ def parser() -> ArgumentParser:
             help="a gateway to try, and whether it takes the certificates that the bank's customers signed themselves",
         )
         leak.add_argument("--victim", default=VICTIM, metavar="NAME", help="whose account it is about (%(default)s)")
-        if leak_id in (DATABASE.id, LOG.id):
+        if known.id in (DATABASE.id, LOG.id):
             leak.add_argument("--file", type=Path, required=True, help="what got out of the bank")
-        if leak_id in (INTERCEPTION.id, LIVE_RELAY.id):
+        if known.id in (INTERCEPTION.id, LIVE_RELAY.id):
             tell = "listen there as if it were the server there; may be repeated"
             ways = leak.add_mutually_exclusive_group(required=True)
             ways.add_argument("--forward", action="append", metavar="HOST:PORT=HOST:PORT", help=tell)
-        if leak_id == INTERCEPTION.id:
+        if known.id == INTERCEPTION.id:
             tell = "come between each --client and the --server on the lab's network, and answer at its doors"
             ways.add_argument("--arp", action="store_true", help=tell)
             leak.add_argument("--client", action="append", metavar="HOST", help="with --arp; may be repeated")
             leak.add_argument("--server", metavar="HOST", help="with --arp")
             tell = "on loopback, wait for so many connections to each; otherwise until nobody comes any more"
             leak.add_argument("--visits", type=int, metavar="N", help=tell)
-        if leak_id == LIVE_RELAY.id:
+        if known.id == LIVE_RELAY.id:
             leak.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
-        if leak_id == ROGUE_SERVER.id:
+        if known.id == ROGUE_SERVER.id:
             leak.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
             leak.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")
     for command in leaks.choices.values():
@@ -128,7 +127,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     moves = [move.id for move in MOVES]
     tell = f"what to try: {', '.join(moves)} (all)"
     command.add_argument("--move", action="append", choices=moves, metavar="MOVE", help=tell)
-    command.add_argument("--tls", action="append", choices=VERSIONS, help="a version to try it in (1.2)")
+    command.add_argument("--tls", action="append", choices=VERSION_NAMES, help="a version to try it in (1.2)")
     command.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
     command.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
     command.add_argument("--folder", type=Path, required=True, help="where everything goes")
@@ -139,7 +138,7 @@ def plan(arguments: argparse.Namespace) -> Plan:
     """What the attacker is told to do; BadInput for a bundle that can't be used."""
     return Plan(
         moves=tuple(move for move in MOVES if not arguments.move or move.id in arguments.move),
-        versions=tuple(number for name, number in VERSIONS.items() if name in (arguments.tls or ["1.2"])),
+        versions=versions_named(arguments.tls or [str(TLS12)]),
         rounds=arguments.rounds,
         own=tuple(map(bundle, arguments.bundle)),
     )
@@ -189,7 +188,7 @@ async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
 
 async def by_leak(arguments: argparse.Namespace, reporter: Reporter, guard: Guard | None) -> None:
     """Lets the leak happen, then tries at every door what it gave."""
-    leak = find_leak(arguments.leak)
+    leak = next(leak for leak in LEAKS if leak.id == arguments.leak)
     reporter.report(LeakSought(leak.id))
     doors = map(parse_door, arguments.door)
     haul = Haul(reporter, arguments.folder, leak, plan(arguments), doors, arguments.victim)

@@ -11,7 +11,7 @@ from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
 from lab.catalogue.moves import MOVES, Move
 from lab.events.log import Reporter
 from lab.tls.bundle import Bundle
-from lab.tls.versions import TLS12, version_name
+from lab.tls.versions import TLS12, Version
 
 TRANSFER = Transfer("mallory", 100)
 CONCURRENCY = 8
@@ -25,7 +25,7 @@ class Plan:
     """
 
     moves: tuple[Move, ...] = MOVES
-    versions: tuple[int, ...] = (TLS12,)
+    versions: tuple[Version, ...] = (TLS12,)
     rounds: int = 1
     own: tuple[Bundle, ...] = ()
     transfer: Transfer | None = TRANSFER
@@ -57,14 +57,14 @@ class Tries:
         self._plan = plan
         self._turns = asyncio.Semaphore(CONCURRENCY)
 
-    async def everything(self, target: Target, version: int, loot: Loot) -> None:
+    async def everything(self, target: Target, version: Version, loot: Loot) -> None:
         """All moves that exist in the version, round by round."""
         for round_ in range(1, self._plan.rounds + 1):
             await asyncio.gather(*(self.one(target, version, loot, move, round_) for move in self._plan.moves))
 
-    async def one(self, target: Target, version: int, loot: Loot, move: Move, round_: int = 1) -> None:
+    async def one(self, target: Target, version: Version, loot: Loot, move: Move, round_: int = 1) -> None:
         """One move, once."""
-        if version_name(version) not in move.fails:
+        if version not in move.fails:
             return
         it = Attempt(
             move=move.id,

@@ -21,7 +21,7 @@ from bench.report import Aim, Section, Table, machine, program_version
 from bench.timing import Timing, side_by_side
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.outcomes import ACCEPTED
-from lab.tls.versions import TLS12, TLS13, version_name
+from lab.tls.versions import TLS12, TLS13, Version, version_name
 
 ROUNDS, QUICK_ROUNDS = 100, 10
 AT_MOST_OPENSSL, AHEAD_OF_OTHERS = 2.0, 3.0
@@ -49,12 +49,12 @@ def run(quick: bool) -> Section:
     return Section(conditions, (Table(heads, tuple(rows)),), tuple(aims))
 
 
-def _row(tls: int, name: str, timing: Timing, times: dict[str, Timing]) -> tuple[str, ...]:
+def _row(tls: Version, name: str, timing: Timing, times: dict[str, Timing]) -> tuple[str, ...]:
     beside = (f"{timing.median / times[other].median:.2f}" for other in (OPENSSL, CERTREPLAY))
     return name, version_name(tls), *timing.in_ms(), *beside
 
 
-def _aims(tls: int, times: dict[str, Timing]) -> Iterator[Aim]:
+def _aims(tls: Version, times: dict[str, Timing]) -> Iterator[Aim]:
     label, ours = f"TLS {version_name(tls)}", times[CERTREPLAY].median
     beside = ours / times[OPENSSL].median
     yield Aim(
@@ -69,7 +69,7 @@ def _aims(tls: int, times: dict[str, Timing]) -> Iterator[Aim]:
 
 
 @contextmanager
-def contenders(files: Files, tls: int, port: int) -> Iterator[dict[str, Contender]]:
+def contenders(files: Files, tls: Version, port: int) -> Iterator[dict[str, Contender]]:
     """Every client as a function that makes one attempt, and raises where it isn't let in."""
     with asyncio.Runner() as loop:
         yield {
@@ -80,7 +80,7 @@ def contenders(files: Files, tls: int, port: int) -> Iterator[dict[str, Contende
         }
 
 
-def _certreplay(loop: asyncio.Runner, files: Files, tls: int, port: int) -> Contender:
+def _certreplay(loop: asyncio.Runner, files: Files, tls: Version, port: int) -> Contender:
     play = stolen_key(files.alice, tls)
     it = Attempt("stolen-key", tls, (HOST, port), SERVER_NAME, CUSTOMER)
 
@@ -91,7 +91,7 @@ def _certreplay(loop: asyncio.Runner, files: Files, tls: int, port: int) -> Cont
     return go
 
 
-def _openssl(files: Files, tls: int, port: int) -> Contender:
+def _openssl(files: Files, tls: Version, port: int) -> Contender:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = context.maximum_version = ssl.TLSVersion(tls)
@@ -106,7 +106,7 @@ def _openssl(files: Files, tls: int, port: int) -> Contender:
     return go
 
 
-def _tlslite(files: Files, tls: int, port: int) -> Contender:
+def _tlslite(files: Files, tls: Version, port: int) -> Contender:
     from tlslite.api import HandshakeSettings, TLSConnection, X509CertChain, parsePEMKey
 
     chain = X509CertChain()
@@ -128,7 +128,7 @@ def _tlslite(files: Files, tls: int, port: int) -> Contender:
     return go
 
 
-def _scapy(files: Files, tls: int, port: int) -> Contender:
+def _scapy(files: Files, tls: Version, port: int) -> Contender:
     from scapy.layers.tls.all import (
         TLS_Ext_SignatureAlgorithms,
         TLS_Ext_SupportedGroups,

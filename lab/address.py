@@ -1,42 +1,36 @@
-"""A TCP address: a host and a port.
+"""Network addresses: a host and a port, as people and events write them."""
 
-Events and command lines hold addresses as text, `127.0.0.1:8441`. Code that needs the parts reads them here.
-"""
-
-import re
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-HTTPS_PORT = 443
-_HOST_PORT = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^\[\]:]+)):([0-9]{1,5})")
+MAX_PORT = 65535
 
 
 class Address(NamedTuple):
-    """A host, by name or by IP address, and a port. As text `127.0.0.1:8441`, or `[::1]:8441` for IPv6."""
+    """A host (a name or an IP address, without brackets) and a port. As text it is `127.0.0.1:8441` or `[::1]:8441`."""
 
     host: str
     port: int
 
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """Reads HOST:PORT. ValueError for anything else; an IPv6 address needs its brackets."""
-        match = _HOST_PORT.fullmatch(text)
-        if not match or int(match[3]) > 0xFFFF:
-            raise ValueError(f"{text!r} is not HOST:PORT")
-        return cls(match[1] or match[2], int(match[3]))
-
-    @classmethod
-    def of_url(cls, url: str) -> "Address":
-        """The address that an https URL names, by default port 443. ValueError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise ValueError(f"{url!r} is not https://HOST:PORT")
-        return cls(parts.hostname, HTTPS_PORT if parts.port is None else parts.port)
-
-    @classmethod
-    def of_socket(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> "Address":
-        """From what `getsockname` and `getpeername` return: for IPv6 that has four parts."""
-        return cls(name[0], name[1])
-
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def host_port(socket_name: tuple[str, int]) -> str:
+    """The text for a socket's own name or its peer's; with IPv6 such a name has two more fields."""
+    return str(Address(*socket_name[:2]))
+
+
+def find_address(text: str) -> Address | None:
+    """Reads `HOST:PORT`; None if the text is no address. An IPv6 address is in brackets (RFC 3986 section 3.2.2)."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return None
+    number = port_number(port)
+    return Address(host, number) if colon and host and number is not None else None
+
+
+def port_number(text: str) -> int | None:
+    """A port from 0 to 65535; None if the text is not one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT else None

@@ -24,23 +24,25 @@ from typer.exceptions import TyperException
 
 from attacker.errors import AttackerError
 from lab import process as parts
-from lab.address import Address
+from lab.address import find_address
 from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture, Contact
 from lab.capture.reader import scan_file
 from lab.catalogue.cast import VICTIM_CLIENT
+from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
 from lab.catalogue.plan import KeyType, Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.catalogue.schemes import SCHEMES, VERSIONS
+from lab.catalogue.schemes import SCHEMES
 from lab.events.run import Run, RunError, open_run
 from lab.inspect import bundles, profiles
 from lab.inspect import certificates as sightings
 from lab.judging import verdicts
-from lab.judging.claims import CLAIMS, Verdict, settle
+from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.expectations import HERSELF
 from lab.judging.judgement import Judgement
-from lab.judging.queries import Record
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
 from lab.ports import HOST
 from lab.staging import classroom, embedded, pki
 from lab.staging.pki import PkiError
@@ -50,6 +52,7 @@ from lab.story import claims as show
 from lab.story import explain
 from lab.story import matrix as tables
 from lab.tls.errors import BundleError
+from lab.tls.versions import TLS13, VERSIONS
 
 T = TypeVar("T")
 
@@ -77,9 +80,13 @@ def demo(
     console = story.new_console(quiet=as_json)
     teller = story.Teller(console)
     plan = short_story(key_type)
-    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), teller.update, keep_bundle))
+
+    def watch(run: Run) -> None:
+        teller.update(JudgedRun(run))
+
+    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
-    teller.update(run, judgement)
+    teller.update(JudgedRun(run), over=True)
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
@@ -89,7 +96,9 @@ def demo(
 
 @app.command()
 def matrix(
-    scheme: Annotated[list[str] | None, typer.Option(help="A scheme; all if not given. Repeatable.")] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if not given. Repeatable.")] = None,
+    scheme: Annotated[list[str] | None, typer.Option(help="Only gateways of this scheme. Repeatable.")] = None,
+    implementation: Annotated[list[str] | None, typer.Option(help="Only of this implementation. Repeatable.")] = None,
     move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
     tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
@@ -98,11 +107,21 @@ def matrix(
     runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Try every move at every scheme, in TLS 1.2 and 1.3, and print what each did."""
-    judgements = [
-        _run_matrix(full_matrix(scheme or (), move or (), tls or (), key, repeat, leak or (WIRE.id,)), runs, as_json)
+    """Try every move at every gateway, in TLS 1.2 and 1.3, and print what each did."""
+    plans = [
+        full_matrix(
+            gateways=gateway or (),
+            schemes=scheme or (),
+            implementations=implementation or (),
+            moves=move or (),
+            versions=tls or (),
+            key_type=key,
+            rounds=repeat,
+            leaks=leak or (WIRE.id,),
+        )
         for key in key_types(key_type or ["p256"])
     ]
+    judgements = [_run_matrix(plan, runs, as_json) for plan in plans]
     if as_json:
         print(json.dumps([json.loads(judgement.to_json()) for judgement in judgements], indent=2))
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
@@ -119,14 +138,14 @@ def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
         console.print(f"\n{heading}", style="bold")
         story.print_trimmed(console, table)
     _show_problems(console, judgement)
-    if "1.3" in plan.versions and WIRE.id in plan.leaks:
+    if TLS13 in plan.versions and WIRE.id in plan.leaks:
         console.print(f"\n{tables.NOTE_ON_TLS13}")
     console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
     return judgement
 
 
 def _show_problems(console: Console, judgement: Judgement) -> None:
-    """What a run lacks for its verdicts, and where it did not go as theory has it."""
+    """What a run lacks for its verdicts, and where it differs from what the RFCs predict."""
     for error in judgement.errors:
         console.print(error, style="yellow", markup=False)
     for finding in tables.findings(judgement):
@@ -145,7 +164,7 @@ def claims(
         with tables.MatrixProgress(len(plan)) as progress:
             run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
     judgement = _judge(run)
-    settled = settle(CLAIMS, Record(open_run(run)))
+    settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
     if as_json:
         print(json.dumps(show.as_json(run.name, settled), indent=2))
     else:
@@ -154,7 +173,7 @@ def claims(
             story.print_trimmed(console, line)
         _show_problems(console, judgement)
         print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
-    lacking = any(one.verdict is Verdict.NO_EVIDENCE for _, one in settled)
+    lacking = any(one.holding is Holding.NO_EVIDENCE for _, one in settled)
     sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
 
 
@@ -173,7 +192,7 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
 def explain_command(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
-    scheme: Annotated[str, typer.Option(help="A scheme, as `certreplay schemes` lists them.")],
+    gateway: Annotated[str, typer.Option(help="A gateway, as `certreplay gateways` lists them.")],
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
@@ -181,10 +200,10 @@ def explain_command(
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
     judgement = _judge(run)
-    found = [v for v in judgement.verdicts if (v.leak, v.move, v.scheme, v.tls) == (leak, move, scheme, tls)]
+    found = [v for v in judgement.verdicts if (v.leak, v.move, v.gateway, v.tls) == (leak, move, gateway, tls)]
     if not found:
         _bad_input(
-            f"{run}: has no verdict on {move} at {scheme}, TLS {tls}, by the leak {leak}; {_has(judgement, leak)}"
+            f"{run}: no verdict for move {move}, gateway {gateway}, TLS {tls}, leak {leak}; {_has(judgement, leak)}"
         )
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))
@@ -202,8 +221,8 @@ def _has(judgement: Judgement, leak: str) -> str:
     if leak not in leaks:
         return f"give --leak: it has {', '.join(leaks)}"
     mine = [v for v in judgement.verdicts if v.leak == leak]
-    doors, moves = dict.fromkeys(f"{v.scheme} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
-    return f"it has the moves {', '.join(moves)} at {', '.join(doors)}"
+    places, moves = dict.fromkeys(f"{v.gateway} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
+    return f"it has the moves {', '.join(moves)} at {', '.join(places)}"
 
 
 @app.command(name="story")
@@ -211,7 +230,7 @@ def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")
     """Tell a run's story again, as far as it got."""
     judgement = _judge(run)
     if not as_json:
-        story.Teller(story.new_console()).update(open_run(run), judgement)
+        story.Teller(story.new_console()).update(JudgedRun(open_run(run)), over=True)
     _end(judgement, as_json)
 
 
@@ -340,13 +359,27 @@ def schemes(as_json: Json = False) -> None:
     rows = [
         {
             "id": s.id,
-            "tls": " and ".join(s.versions),
             "asks_for": s.asks_for,
             "checks": s.verifies,
             "stands_for": s.stands_for,
             "fault": s.fault or "none",
         }
         for s in SCHEMES
+    ]
+    _show(rows, as_json)
+
+
+@app.command()
+def gateways(as_json: Json = False) -> None:
+    """List the gateways: each scheme with the implementations that serve it."""
+    rows = [
+        {
+            "id": g.id,
+            "scheme": g.scheme.id,
+            "implementation": g.implementation.title,
+            "tls": " and ".join(map(str, g.versions)),
+        }
+        for g in GATEWAYS
     ]
     _show(rows, as_json)
 
@@ -368,10 +401,9 @@ def control_command(
     gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
-    try:
-        targets = [Address.parse(text) for text in gateway]
-    except ValueError as error:
-        raise RunError(f"--gateway: {error}") from None
+    targets = [address for address in map(find_address, gateway) if address]
+    if len(targets) != len(gateway):
+        raise RunError(f"--gateway {' '.join(gateway)}: give HOST:PORT")
     _finish(classroom.run_control(targets))
 
 
@@ -383,7 +415,7 @@ def follow() -> None:
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
     def watch(run: Run, judgement: Judgement | None) -> None:
-        if teller.update(run, judgement) and not once:
+        if teller.update(JudgedRun(run), over=judgement is not None) and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
     async def run() -> Judgement:

@@ -40,8 +40,12 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_verdict_that_the_run_does_not_have(tmp_path: Path) -> None:
     assert certreplay("demo", "--runs", tmp_path).returncode == 0
     (run,) = tmp_path.iterdir()
-    done = certreplay("explain", run, "--move", "no-certificate", "--scheme", "mtls")
-    assert_bad_input(done, "no-certificate at mtls", "omit-proof, replay-proof, foreign-key at mtls in 1.2")
+    done = certreplay("explain", run, "--move", "no-certificate", "--gateway", "mtls@openssl")
+    assert_bad_input(
+        done,
+        "move no-certificate, gateway mtls@openssl",
+        "moves omit-proof, replay-proof, foreign-key at certificate-only@instrument in 1.2",
+    )
 
 
 def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:

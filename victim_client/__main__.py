@@ -10,8 +10,8 @@ from typing import Any
 from lab.events.log import EventLog, Reporter
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal
+from lab.tls.versions import VERSION_NAMES, Version, versions_named
 from victim_client.login import (
-    VERSIONS,
     Credentials,
     GatewayUrl,
     load_credentials,
@@ -33,7 +33,7 @@ class Habit:
 
     every_seconds: float
     times: int
-    versions: tuple[str, ...]
+    versions: tuple[Version, ...]
 
 
 async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: Habit, reporter: Reporter) -> bool:
@@ -54,7 +54,7 @@ async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: 
     return all(succeeded.values())
 
 
-async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
+async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: Version) -> LoggedIn | LoginFailed:
     """`log_in` in a daemon thread, which doesn't keep the part from ending while a server is slow."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[LoggedIn | LoginFailed] = loop.create_future()
@@ -70,7 +70,7 @@ async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: s
         except RuntimeError:
             pass  # the loop is closed: alice has stopped meanwhile
 
-    threading.Thread(target=work, name=gateway.scheme, daemon=True).start()
+    threading.Thread(target=work, name=gateway.name, daemon=True).start()
     return await outcome
 
 
@@ -81,20 +81,20 @@ def parser() -> ArgumentParser:
         "--bundle",
         action="append",
         required=True,
-        metavar="[SCHEME=]FILE",
+        metavar="[GATEWAY=]FILE",
         help="alice's bundle, PEM or PKCS#12, for all gateways or for one; may be repeated",
     )
     it.add_argument("--password-file", type=Path, metavar="FILE", help="holds the bundles' password")
     it.add_argument("--ca", type=Path, required=True, metavar="FILE", help="the CA of the server's certificate, PEM")
     it.add_argument(
-        "--gateway", action="append", required=True, metavar="SCHEME=URL", help="where to log in; may be repeated"
+        "--gateway", action="append", required=True, metavar="GATEWAY=URL", help="where to log in; may be repeated"
     )
-    it.add_argument("--tls", action="append", choices=VERSIONS, help="a version to log in with; may be repeated (all)")
+    it.add_argument("--tls", action="append", choices=VERSION_NAMES, help="a version to log in with; repeatable (all)")
     it.add_argument(
         "--forward-certificate",
         action="append",
         default=[],
-        metavar="SCHEME",
+        metavar="GATEWAY",
         help="there the certificate goes into the Client-Cert header, as from a proxy; may be repeated",
     )
     it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
@@ -111,21 +111,21 @@ def parser() -> ArgumentParser:
     return it
 
 
-def bundle_files(texts: list[str], schemes: list[str]) -> dict[str, Path]:
-    """Which bundle alice uses where, from `FILE` and `SCHEME=FILE`; BadInput where a gateway is left without one."""
+def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
+    """Which bundle alice uses where, from `FILE` and `GATEWAY=FILE`; BadInput where a gateway is left without one."""
     for_all: Path | None = None
     files: dict[str, Path] = {}
     for text in texts:
-        scheme, equals, file = text.partition("=")
-        if equals and scheme in schemes:
-            files[scheme] = Path(file)
+        gateway, equals, file = text.partition("=")
+        if equals and gateway in gateways:
+            files[gateway] = Path(file)
         else:
             for_all = Path(text)
-    for scheme in schemes:
-        if scheme not in files:
+    for gateway in gateways:
+        if gateway not in files:
             if for_all is None:
-                raise BadInput(f"--bundle: there is none for {scheme}; give FILE or {scheme}=FILE")
-            files[scheme] = for_all
+                raise BadInput(f"--bundle: there is none for {gateway}; give FILE or {gateway}=FILE")
+            files[gateway] = for_all
     return files
 
 
@@ -135,31 +135,31 @@ async def main() -> int:
     if not (0 < arguments.every < float("inf") and arguments.times >= 0):
         raise BadInput("--every has to be more than 0, and --times not less than 0")
     gateways = [parse_gateway(text) for text in arguments.gateway]
-    schemes = [gateway.scheme for gateway in gateways]
-    if strangers := set(arguments.forward_certificate) - set(schemes):
+    names = [gateway.name for gateway in gateways]
+    if strangers := set(arguments.forward_certificate) - set(names):
         raise BadInput(f"--forward-certificate {min(strangers)}: there is no --gateway of that name")
     if arguments.ciphers and not arguments.careless:
         raise BadInput("--ciphers is for --careless clients only; all others offer what their TLS library does")
     stopped = stop_signal(arguments.tether)
     password = read_password(arguments.password_file) if arguments.password_file else None
     credentials = {
-        scheme: load_credentials(
+        name: load_credentials(
             file,
             password,
             arguments.ca,
-            forward=scheme in arguments.forward_certificate,
+            forward=name in arguments.forward_certificate,
             careless=arguments.careless,
             ciphers=arguments.ciphers,
         )
-        for scheme, file in bundle_files(arguments.bundle, schemes).items()
+        for name, file in bundle_files(arguments.bundle, names).items()
     }
     log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_NAME)
-    habit = Habit(arguments.every, arguments.times, tuple(arguments.tls or VERSIONS))
+    habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls))
 
     async def log_in_everywhere() -> bool:
-        logins = (keep_logging_in(gateway, credentials[gateway.scheme], habit, log) for gateway in gateways)
+        logins = (keep_logging_in(gateway, credentials[gateway.name], habit, log) for gateway in gateways)
         return all(await asyncio.gather(*logins))
 
     logins = asyncio.create_task(log_in_everywhere())

@@ -16,33 +16,32 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from lab.address import HTTPS_PORT
 from lab.events.types import LoggedIn, LoginFailed
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
+from lab.tls.versions import VERSIONS, Version
 
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_LENGTH = 1 << 16
-
-VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+HTTPS_PORT = 443
 
 
 @dataclass(frozen=True)
 class GatewayUrl:
-    """Where a scheme's gateway is."""
+    """A gateway's name and address."""
 
-    scheme: str
+    name: str
     url: str
     host: str
     port: int
 
 
 def parse_gateway(text: str) -> GatewayUrl:
-    """Reads `mtls=https://localhost:8441`; BadInput for anything else."""
-    scheme, equals, url = text.partition("=")
-    if not (scheme and equals):
-        raise BadInput(f"{text!r} is not SCHEME=URL; for example mtls=https://localhost:8441")
+    """Reads `mtls@openssl=https://localhost:8441`; BadInput for anything else."""
+    name, equals, url = text.partition("=")
+    if not (name and equals):
+        raise BadInput(f"{text!r} is not GATEWAY=URL; for example mtls@openssl=https://localhost:8441")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -51,7 +50,7 @@ def parse_gateway(text: str) -> GatewayUrl:
         raise BadInput(f"{url!r} is not a URL: {error}") from None
     if parts.scheme != "https" or not host or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise BadInput(f"{url!r} is not https://HOST:PORT")
-    return GatewayUrl(scheme, url, host, HTTPS_PORT if port is None else port)
+    return GatewayUrl(name, url, host, HTTPS_PORT if port is None else port)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Credentials:
     `contexts` has one for each version of TLS; `headers` go with each request.
     """
 
-    contexts: Mapping[str, ssl.SSLContext]
+    contexts: Mapping[Version, ssl.SSLContext]
     headers: Mapping[str, str]
     subject: str
     sha256: str
@@ -96,7 +95,7 @@ def load_credentials(
     except BundleError as error:
         raise BadInput(str(error)) from None
     ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
-    contexts = {name: _new_context(version, ca_file, careless, ciphers) for name, version in VERSIONS.items()}
+    contexts = {version: _new_context(version, ca_file, careless, ciphers) for version in VERSIONS}
     if not forward:
         for context in contexts.values():
             _load_bundle(context, bundle_file, bundle, password, b"-----BEGIN" in data)
@@ -116,12 +115,12 @@ def log_key_material(credentials: Credentials, key_log: Path) -> None:
         context.keylog_filename = str(key_log)
 
 
-def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
+def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> LoggedIn | LoginFailed:
     """Logs in once, in a full handshake of this version, and says how it went; whatever the other side does, it raises
     nothing."""
 
     def failed(reason: str) -> LoginFailed:
-        return LoginFailed(gateway.scheme, gateway.url, version, reason)
+        return LoginFailed(gateway.name, gateway.url, str(version), reason)
 
     connection = http.client.HTTPSConnection(
         gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.contexts[version]
@@ -136,7 +135,7 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> Logge
         if answer.status != http.client.OK:
             return failed(f"HTTP {answer.status}: {_error_in(body)}")
         balance = int(json.loads(body)["balance"])
-        return LoggedIn(gateway.scheme, gateway.url, credentials.subject, credentials.sha256, tls, balance)
+        return LoggedIn(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance)
     except (OSError, http.client.HTTPException) as error:
         return failed(_describe(error))
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -145,12 +144,12 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: str) -> Logge
         connection.close()
 
 
-def _new_context(version: ssl.TLSVersion, ca_file: Path, careless: bool, ciphers: str | None) -> ssl.SSLContext:
+def _new_context(version: Version, ca_file: Path, careless: bool, ciphers: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
-    context.minimum_version = context.maximum_version = version
+    context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
     if careless:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

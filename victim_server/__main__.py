@@ -4,39 +4,47 @@ import socket
 import sys
 from pathlib import Path
 
-from lab.catalogue.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
+from lab.address import port_number
+from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.process import ArgumentParser, BadInput, run_part
+from lab.tls.versions import VERSION_NAMES, versions_named
 
 CHECK_SECONDS = 2
-MAX_PORT = 65535
 
 
-def scheme_and_port(text: str) -> tuple[Scheme, int]:
-    """Reads `mtls=8441`; BadInput for anything else."""
-    scheme, equals, port = text.partition("=")
+def gateway_and_port(text: str) -> tuple[Gateway, int]:
+    """Reads `mtls@openssl=8441`; BadInput for anything else."""
+    name, equals, number = text.partition("=")
     if not equals:
-        raise BadInput(f"{text!r} is not SCHEME=PORT; for example mtls=8441")
-    return find_scheme(scheme), port_number(port)
+        raise BadInput(f"{text!r} is not GATEWAY=PORT; for example mtls@openssl=8441")
+    gateway = find_gateway(name)
+    if gateway is None:
+        raise BadInput(f"there is no gateway {name!r}; choose one of {', '.join(one.id for one in GATEWAYS)}")
+    return gateway, port(number)
 
 
-def port_number(text: str) -> int:
+def port(text: str) -> int:
     """0 to 65535; BadInput for anything else."""
-    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+    number = port_number(text)
+    if number is None:
         raise BadInput(f"{text!r} is not a port number")
-    return int(text)
+    return number
 
 
 def parser() -> ArgumentParser:
     """The command line."""
-    ids = ", ".join(scheme.id for scheme in SCHEMES)
+    ids = ", ".join(gateway.id for gateway in GATEWAYS)
     it = ArgumentParser(prog="python -m victim_server", description=__doc__)
     it.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    it.add_argument("--port", action="append", metavar="SCHEME=PORT", help=f"a gateway; schemes: {ids}; 0 for any port")
+    it.add_argument("--port", action="append", metavar="GATEWAY=PORT", help=f"a gateway, one of {ids}; 0 for any port")
     it.add_argument("--bundle", type=Path, metavar="FILE", help="the server's key and certificate, PEM")
     it.add_argument("--ca", type=Path, metavar="FILE", help="the CA that the clients' certificates come from, PEM")
     it.add_argument("--register", type=Path, metavar="FILE", help="for pinned schemes: the bank's customers, SQLite")
     it.add_argument(
-        "--tls", action="append", choices=VERSIONS, help="a version to serve; may be repeated (default: all of them)"
+        "--tls",
+        action="append",
+        choices=VERSION_NAMES,
+        help="a version to serve; repeatable (all)",
     )
     it.add_argument(
         "--rsa-transport", type=Path, metavar="FILE", help="do RSA key transport too, with this second bundle, PEM"
@@ -70,13 +78,13 @@ async def main() -> int:
     arguments = parser().parse_args()
     if arguments.check:
         host, *ports = arguments.check
-        return check(host, [port_number(port) for port in ports])
+        return check(host, [port(one) for one in ports])
     for option in ("port", "bundle", "ca", "folder"):
         if getattr(arguments, option) is None:
             raise BadInput(f"--{option} is missing (--help shows how to call it)")
     if arguments.opening_balance < 0:
         raise BadInput("--opening-balance has to be 0 or more")
-    ports = tuple(scheme_and_port(text) for text in arguments.port)
+    ports = tuple(gateway_and_port(text) for text in arguments.port)
 
     from victim_server.service import Settings, serve  # the check must not wait for it
 
@@ -88,7 +96,7 @@ async def main() -> int:
         folder=arguments.folder,
         register_file=arguments.register,
         access_log=arguments.access_log,
-        versions=tuple(arguments.tls or VERSIONS),
+        versions=versions_named(arguments.tls),
         opening_balance=arguments.opening_balance,
         rsa_transport_file=arguments.rsa_transport,
     )

@@ -1,4 +1,4 @@
-"""A gateway: ends TLS, decides by its scheme who the client is, and passes HTTP on to the bank (RFC 9440's TTRP).
+"""A gateway: terminates TLS, authenticates the client, and forwards HTTP to the bank (RFC 9440's TTRP).
 
 One gateway serves any number of connections up to a limit, each in a task of its own. Nothing that a client does raises
 past its task: a client that is refused, too slow, too big or gone is reported or answered, and the gateway goes on.
@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.catalogue.schemes import Scheme
+from lab.catalogue.gateways import Gateway
 from lab.events.log import Reporter
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
 from lab.tls.errors import CertificateError, TlsError
@@ -53,15 +53,15 @@ class Limits:
     body_bytes: int = 1 << 16
 
 
-class Gateway:
-    """One scheme on one listening socket, in front of the bank at its Unix domain socket.
+class GatewayServer:
+    """One gateway on one listening socket, in front of the bank at its Unix domain socket.
 
     `key_log` is an open file descriptor for the session keys.
     """
 
     def __init__(
         self,
-        scheme: Scheme,
+        gateway: Gateway,
         authentication: Authentication,
         bank: Path,
         reporter: Reporter,
@@ -69,7 +69,7 @@ class Gateway:
         limits: Limits | None = None,
         access_log: AccessLog | None = None,
     ) -> None:
-        self._scheme = scheme
+        self._gateway = gateway
         self._authentication = authentication
         self._bank = bank
         self._reporter = reporter
@@ -123,7 +123,7 @@ class Gateway:
         except (TlsError, OSError, TimeoutError):
             pass  # the client is gone, or takes nothing more
         except Exception as error:
-            self._reporter.report(Trouble(f"{self._scheme.id}, with {peer}: {type(error).__name__}: {error}"))
+            self._reporter.report(Trouble(f"{self._gateway.id}, with {peer}: {type(error).__name__}: {error}"))
         finally:
             writer.transport.abort()
 
@@ -169,16 +169,16 @@ class Gateway:
     def _authenticated(self, engine: GatewayEngine, peer: str, der: bytes) -> ClientAuthenticated:
         certificate = x509.load_der_x509_certificate(der)
         return ClientAuthenticated(
-            scheme=self._scheme.id,
+            gateway=self._gateway.id,
             peer=peer,
             tls=_version(engine),
             subject=certificate.subject.rfc4514_string(),
             sha256=certificate.fingerprint(SHA256()).hex(),
-            proof=self._scheme.proof,
+            proof=self._gateway.scheme.proof,
         )
 
     def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
-        return ClientRefused(self._scheme.id, peer, _version(engine), reason, alert)
+        return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert)
 
     async def _say_goodbye(
         self, engine: GatewayEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

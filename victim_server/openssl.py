@@ -8,8 +8,8 @@ import ssl
 
 from lab.tls.alerts import FATAL, AlertDescription, alert_name
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
-from victim_server.authentication import GatewayFiles
-from victim_server.chain import NOT_ISSUED
+from victim_server.authentication import Authentication, GatewayFiles
+from victim_server.chain import NOT_ISSUED, ChainCheck
 
 READ_SIZE = 1 << 16
 ALERT, HANDSHAKE = 21, 22  # RFC 8446 section 5.1
@@ -18,7 +18,20 @@ SERVER_HELLO = 2  # RFC 8446 section 4
 RSA_TRANSPORT = "kRSA+AESGCM"
 """OpenSSL's name for the suites in question; Python's `ssl` leaves them out by default."""
 
-VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+def authentication(scheme: str, files: GatewayFiles) -> Authentication:
+    """How OpenSSL serves a scheme. One context serves all connections of a gateway."""
+    match scheme:
+        case "mtls":
+            context = client_context(files, files.authorities)
+            return Authentication(lambda: OpenSslServer(context))
+        case "pinned-mtls":
+            context, issued = client_context(files, files.issued), frozenset(files.issued)
+            return Authentication(lambda: OpenSslServer(context, issued))
+        case "forwarded-header":
+            context = server_context(files)
+            return Authentication(lambda: OpenSslServer(context), ChainCheck(files.authorities))
+    raise KeyError(scheme)
 
 
 def server_context(files: GatewayFiles) -> ssl.SSLContext:
@@ -28,8 +41,8 @@ def server_context(files: GatewayFiles) -> ssl.SSLContext:
     that a session resumes at the gateway that it was made with and at no other.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = min(VERSIONS[version] for version in files.versions)
-    context.maximum_version = max(VERSIONS[version] for version in files.versions)
+    context.minimum_version = ssl.TLSVersion(min(files.versions))
+    context.maximum_version = ssl.TLSVersion(max(files.versions))
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(files.bundle_file)
     if files.rsa_transport_file:

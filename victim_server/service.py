@@ -15,15 +15,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.catalogue.schemes import VERSIONS, Scheme
+from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
 from lab.events.types import GatewayListening, PartStopped, Trouble
 from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
+from lab.tls.versions import VERSIONS, Version
 from victim_server import access_log, bank, register
 from victim_server.authentication import GatewayFiles, authentication_for, served
-from victim_server.gateway import Gateway, Limits
+from victim_server.gateway import GatewayServer, Limits
 
 PART = "victim-server"
 KEY_LOG_NAME = "keys.log"
@@ -34,7 +35,7 @@ BACKLOG = 512
 class Settings:
     """What the part is called with.
 
-    `ports` pairs each scheme with the port of its gateway, 0 for any free one. `register_file` is the bank's
+    `ports` has the port of each gateway, 0 for any free one. `register_file` is the bank's
     register of the customers whose self-signed certificates it issued, which the pinned schemes need. `versions` are
     the versions of TLS that the gateways serve, each as far as it can; with `rsa_transport_file`, a bundle with an RSA
     key, those that run OpenSSL do RSA key transport too. With `access_log` they keep one in `folder`,
@@ -42,13 +43,13 @@ class Settings:
     """
 
     host: str
-    ports: tuple[tuple[Scheme, int], ...]
+    ports: tuple[tuple[Gateway, int], ...]
     bundle_file: Path
     ca_file: Path
     folder: Path
     register_file: Path | None = None
     access_log: bool = False
-    versions: tuple[str, ...] = VERSIONS
+    versions: tuple[Version, ...] = VERSIONS
     opening_balance: int = bank.OPENING_BALANCE
     rsa_transport_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
@@ -58,10 +59,10 @@ async def serve(settings: Settings, tether: bool) -> int:
     """Runs until told to stop; the exit status. BadInput or OSError, before anything is written, for bad settings."""
     stopped = stop_signal(tether)
     _raise_file_limit()
-    for scheme, _ in settings.ports:
-        served(scheme, settings.versions)
-        if scheme.trusts == "pinned" and settings.register_file is None:
-            raise BadInput(f"{scheme.id} needs --register FILE, the customers whose certificates the server issued")
+    for gateway, _ in settings.ports:
+        served(gateway, settings.versions)
+        if gateway.scheme.trusts == "pinned" and settings.register_file is None:
+            raise BadInput(f"{gateway.id} needs --register FILE, the customers whose certificates the server issued")
     entries = register.read(settings.register_file) if settings.register_file else ()
     files = GatewayFiles(
         bundle_file=settings.bundle_file,
@@ -72,7 +73,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         rsa_transport_file=_rsa_bundle(settings.rsa_transport_file),
     )
     with contextlib.ExitStack() as opened:
-        listeners = [opened.enter_context(listen(settings.host, scheme, port)) for scheme, port in settings.ports]
+        listeners = [opened.enter_context(listen(settings.host, gateway, port)) for gateway, port in settings.ports]
         log = EventLog(settings.folder, PART)
         opened.callback(log.close)
         asyncio.get_running_loop().set_exception_handler(lambda _, context: log.report(_trouble(context)))
@@ -93,23 +94,23 @@ async def running(
 ) -> AsyncIterator[None]:
     """Bank and gateways, one a listener, as long as the block lasts."""
     key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-    gateways: list[Gateway] = []
+    servers: list[GatewayServer] = []
     requests_log = access_log.AccessLog(settings.folder / access_log.FILE_NAME) if settings.access_log else None
     try:
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:
-            for (scheme, _), listener in zip(settings.ports, listeners, strict=True):
-                versions = served(scheme, settings.versions)
-                authentication = authentication_for(scheme, replace(files, versions=versions))
-                gateway = Gateway(scheme, authentication, bank_socket, reporter, key_log, settings.limits, requests_log)
-                gateways.append(gateway)
-                await gateway.open(listener)
+            for (gateway, _), listener in zip(settings.ports, listeners, strict=True):
+                versions = served(gateway, settings.versions)
+                how = authentication_for(gateway, replace(files, versions=versions))
+                server = GatewayServer(gateway, how, bank_socket, reporter, key_log, settings.limits, requests_log)
+                servers.append(server)
+                await server.open(listener)
                 host, port = listener.getsockname()[:2]
-                reporter.report(GatewayListening(scheme.id, host, port, versions))
+                reporter.report(GatewayListening(gateway.id, host, port, tuple(map(str, versions))))
             try:
                 yield
             finally:
-                await asyncio.gather(*(gateway.close() for gateway in gateways))
+                await asyncio.gather(*(server.close() for server in servers))
     finally:
         os.close(key_log)
         if requests_log:
@@ -141,15 +142,15 @@ def _read_certificates(path: Path, whose: str) -> tuple[bytes, ...]:
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 
-def listen(host: str, scheme: Scheme, port: int) -> socket.socket:
-    """A listening socket; BadInput, which names the scheme, where there is none to be had."""
+def listen(host: str, gateway: Gateway, port: int) -> socket.socket:
+    """A listening socket; BadInput, which names the gateway, if the address is not free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise BadInput(
-            f"{scheme.id} cannot listen on {host}:{port}: {error.strerror}; "
-            f"free it, or choose another with --host or --port {scheme.id}=PORT"
+            f"{gateway.id} cannot listen on {host}:{port}: {error.strerror}; "
+            f"free it, or choose another with --host or --port {gateway.id}=PORT"
         ) from None
 
 

@@ -29,7 +29,7 @@ from attacker.position.redirect import Redirect, between, redirected
 from attacker.position.tcp_relay import Forward, Relay
 from attacker.position.watchdog import Guard
 from attacker.scope import check_target
-from lab.capture.packets import host_port
+from lab.address import host_port
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import INTERCEPTION
 from lab.events.log import Reporter

@@ -24,7 +24,7 @@ from attacker.leak.mirror import RSA, client_like, key_exchange, messages_of, re
 from attacker.moves.make import Loot, fresh_key, look_alike_certificate
 from attacker.moves.replay import Answer, use_account, what_became
 from attacker.position.tcp_relay import Forward
-from lab.capture.packets import host_port
+from lab.address import host_port
 from lab.catalogue.outcomes import INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED
 from lab.events.log import Reporter
 from lab.events.types import PositionLeft, PositionTaken, ProofRelayed, Trouble

@@ -19,7 +19,7 @@ from attacker.errors import AttackerError
 from attacker.haul import Haul
 from attacker.moves.make import Loot
 from attacker.scope import check_listen
-from lab.capture.packets import host_port
+from lab.address import host_port
 from lab.events.log import Reporter
 from lab.events.types import PositionLeft, PositionTaken, Trouble
 from lab.tls.bundle import Bundle

@@ -8,8 +8,9 @@ from attacker.attempts import Plan
 from attacker.position.tcp_relay import Forward, Relay
 from attacker.position.watchdog import Guard
 from attacker.raid import Raid
+from lab.address import host_port
 from lab.capture.handshake import Capture, Contact
-from lab.capture.packets import host_port, segment
+from lab.capture.packets import segment
 from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET, CaptureFile
 from lab.events.log import EventLog, Reporter

@@ -29,7 +29,7 @@ from lab.tls.flight import (
 from lab.tls.messages import CertificateVerify, ClientHello
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, PrivateKey, Prover
 from lab.tls.sessions import Session
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -71,42 +71,42 @@ class Play:
     header: bytes | None = None
 
 
-Maker: TypeAlias = Callable[[Loot, int], Play]
+Maker: TypeAlias = Callable[[Loot, Version], Play]
 """Makes the play of a move for one version out of the loot; NotApplicable where there is no such play."""
 
 
-def no_certificate(loot: Loot, version: int) -> Play:
+def no_certificate(loot: Loot, version: Version) -> Play:
     return Play(honest_flight(version, (), None), header=b"")
 
 
-def omit_proof(loot: Loot, version: int) -> Play:
+def omit_proof(loot: Loot, version: Version) -> Play:
     return Play(honest_flight(version, loot.chain, None), header=loot.chain[0])
 
 
-def replay_proof(loot: Loot, version: int) -> Play:
+def replay_proof(loot: Loot, version: Version) -> Play:
     return _with_captured(loot, version, lambda captured: captured)
 
 
-def relabelled_proof(loot: Loot, version: int) -> Play:
+def relabelled_proof(loot: Loot, version: Version) -> Play:
     return _with_captured(loot, version, lambda captured: replace(captured, scheme=_another_scheme(loot, captured)))
 
 
-def flipped_proof(loot: Loot, version: int) -> Play:
+def flipped_proof(loot: Loot, version: Version) -> Play:
     def flip(captured: CertificateVerify) -> CertificateVerify:
         return replace(captured, signature=captured.signature[:-1] + bytes((captured.signature[-1] ^ 1,)))
 
     return _with_captured(loot, version, flip)
 
 
-def foreign_key(loot: Loot, version: int) -> Play:
+def foreign_key(loot: Loot, version: Version) -> Play:
     return Play(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
 
 
-def empty_proof(loot: Loot, version: int) -> Play:
+def empty_proof(loot: Loot, version: Version) -> Play:
     return Play(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
 
 
-def zero_proof(loot: Loot, version: int) -> Play:
+def zero_proof(loot: Loot, version: Version) -> Play:
     def zeros(scheme: proof.SignatureScheme) -> bytes:
         key = proof.public_key(loot.chain[0])
         match key:
@@ -120,24 +120,24 @@ def zero_proof(loot: Loot, version: int) -> Play:
     return Play(honest_flight(version, loot.chain, _signature(loot, zeros)))
 
 
-def look_alike(loot: Loot, version: int) -> Play:
+def look_alike(loot: Loot, version: Version) -> Play:
     key = fresh_key(loot.chain[0])
     certificate = look_alike_certificate(loot.chain[0], key)
     return Play(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
 
 
-def own_leaf_first(loot: Loot, version: int) -> Play:
+def own_leaf_first(loot: Loot, version: Version) -> Play:
     own = _own(loot)
     return Play(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
 
 
-def stolen_leaf_first(loot: Loot, version: int) -> Play:
+def stolen_leaf_first(loot: Loot, version: Version) -> Play:
     own = _own(loot)
     chain = (loot.chain[0], own.chain[0], *loot.chain[1:])
     return Play(honest_flight(version, chain, proof.prove_with(own.key)))
 
 
-def early_proof(loot: Loot, version: int) -> Play:
+def early_proof(loot: Loot, version: Version) -> Play:
     captured = _captured(loot)
     certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: captured)
     if version == TLS13:
@@ -145,11 +145,11 @@ def early_proof(loot: Loot, version: int) -> Play:
     return Play((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
 
 
-def early_finished(loot: Loot, version: int) -> Play:
+def early_finished(loot: Loot, version: Version) -> Play:
     return Play((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
 
 
-def second_certificate(loot: Loot, version: int) -> Play:
+def second_certificate(loot: Loot, version: Version) -> Play:
     own = _own(loot)
     *honest, finished = honest_flight(version, own.chain, proof.prove_with(own.key))
     if version == TLS12:
@@ -158,20 +158,20 @@ def second_certificate(loot: Loot, version: int) -> Play:
     return Play((*honest, SendCertificate(loot.chain), finished))
 
 
-def replay_flight(loot: Loot, version: int) -> Play:
+def replay_flight(loot: Loot, version: Version) -> Play:
     recorded = loot.recorded.get(version)
     if not recorded:
         raise NotApplicable("no whole connection of this version was recorded at this server")
     return Play(recorded=recorded, header=b"")
 
 
-def resume_session(loot: Loot, version: int) -> Play:
+def resume_session(loot: Loot, version: Version) -> Play:
     if loot.session is None:
         raise NotApplicable("the server gave the client no session that the wire could show")
     return Play(honest_flight(version, (), None), resume=loot.session)
 
 
-def stolen_key(bundle: Bundle, version: int) -> Play:
+def stolen_key(bundle: Bundle, version: Version) -> Play:
     """The control: the proof made with the real key."""
     return Play(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
 
@@ -203,7 +203,7 @@ def _captured(loot: Loot) -> CertificateVerify:
     return loot.proof
 
 
-def _with_captured(loot: Loot, version: int, change: Callable[[CertificateVerify], CertificateVerify]) -> Play:
+def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Play:
     """The captured proof, in a handshake that is the client's own as far as it can be: in TLS 1.2 down to her very
     ClientHello, so that what differs is what the server says."""
     answer = change(_captured(loot))

@@ -15,15 +15,15 @@ import h11
 from attacker.moves.make import Play
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
-from lab.capture.packets import host_port
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED
+from lab.address import host_port
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED, Outcome
 from lab.events.types import MoveTried
 from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step
 from lab.tls.engine import Failed
 from lab.tls.streams import ConnectionFailed, TlsStream
-from lab.tls.versions import version_name
+from lab.tls.versions import Version, version_name
 
 ATTEMPT_SECONDS = 10.0
 MAX_ANSWER = 1 << 16
@@ -44,7 +44,7 @@ class Attempt:
     """What to try and where: a move's play, in one version, at a server, as whom, and what to do once in."""
 
     move: str
-    version: int
+    version: Version
     target: tuple[str, int]
     server_name: str
     victim: str
@@ -199,7 +199,7 @@ def _pointless(engine: Client | Playback, play: Play) -> str:
     return NOT_ASKED if engine.request is None and play.header is None else ""
 
 
-def what_became(account: Answer | None, victim: str, failed: Failed) -> str:
+def what_became(account: Answer | None, victim: str, failed: Failed) -> Outcome:
     """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
     that is somebody else's."""
     if account is None:

@@ -28,11 +28,6 @@ LINK_TYPES = frozenset((_ETHERNET, _NULL, _LOOP, _SLL, _SLL2, *_RAW))
 """The link types that are read."""
 
 
-def host_port(address: tuple[str, int]) -> str:
-    """An address as people write it: `127.0.0.1:8441`, `[::1]:8441`."""
-    return str(Address.of_socket(address))
-
-
 class Endpoint(NamedTuple):
     """An address and a port; `host` is packed, 4 or 16 bytes. As text it is `127.0.0.1:8441` or `[::1]:8441`."""
 

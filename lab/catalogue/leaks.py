@@ -72,6 +72,6 @@ LOG = Leak(
 LEAKS: tuple[Leak, ...] = (WIRE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, DATABASE, LOG)
 
 
-def find_leak(leak_id: str) -> Leak:
-    """The leak with that id; KeyError where there is none."""
-    return {leak.id: leak for leak in LEAKS}[leak_id]
+def find_leak(leak_id: str) -> Leak | None:
+    """The leak with that id."""
+    return next((leak for leak in LEAKS if leak.id == leak_id), None)

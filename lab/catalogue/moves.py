@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import Spoil
 from lab.tls.alerts import AlertDescription
+from lab.tls.versions import TLS12, TLS13, Version
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Move:
     id: str
     title: str
     sends: str
-    fails: Mapping[str, tuple[Failure, ...]]
-    impossible: Mapping[str, str] = field(default_factory=dict)
+    fails: Mapping[Version, tuple[Failure, ...]]
+    impossible: Mapping[Version, str] = field(default_factory=dict)
     in_header: bool = False
     needs: frozenset[Spoil] = frozenset()
     """What it is made of, besides the certificate."""
@@ -59,12 +60,12 @@ that cannot be located, signatures that did not verify correctly, some other iss
 unable to verify a signature."""
 
 
-def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[str, tuple[Failure, ...]]:
-    return {"1.2": (Failure(check, clause12, alerts),), "1.3": (Failure(check, clause13, alerts),)}
+def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[Version, tuple[Failure, ...]]:
+    return {TLS12: (Failure(check, clause12, alerts),), TLS13: (Failure(check, clause13, alerts),)}
 
 
 _NO_VALID_PROOF = {
-    "1.2": (
+    TLS12: (
         Failure(
             Check.PROOF_VALID,
             "RFC 5246 section 7.4.8: the signature is over all messages of this handshake, made with the key in the "
@@ -72,7 +73,7 @@ _NO_VALID_PROOF = {
             (_DECRYPT,),
         ),
     ),
-    "1.3": (
+    TLS13: (
         Failure(
             Check.PROOF_VALID,
             "RFC 8446 section 4.4.3: the signature is over this handshake's transcript hash, made with the key in the "
@@ -116,14 +117,14 @@ MOVES: tuple[Move, ...] = (
         "Send no certificate at all",
         "an empty Certificate message: the baseline, somebody anonymous",
         {
-            "1.2": (
+            TLS12: (
                 Failure(
                     Check.CERTIFICATE_PRESENT,
                     "RFC 5246 section 7.4.6: without a certificate the server may refuse with handshake_failure",
                     (AlertDescription.HANDSHAKE_FAILURE,),
                 ),
             ),
-            "1.3": (
+            TLS13: (
                 Failure(
                     Check.CERTIFICATE_PRESENT,
                     "RFC 8446 section 4.4.2.4: without a certificate the server may refuse with certificate_required",
@@ -152,8 +153,8 @@ MOVES: tuple[Move, ...] = (
         "Send the captured proof under another scheme",
         "the captured signature, said to be in another signature scheme",
         {
-            "1.2": (Failure(Check.PROOF_VALID, _NO_VALID_PROOF["1.2"][0].clause, (_DECRYPT, _ILLEGAL)),),
-            "1.3": _NO_VALID_PROOF["1.3"],
+            TLS12: (Failure(Check.PROOF_VALID, _NO_VALID_PROOF[TLS12][0].clause, (_DECRYPT, _ILLEGAL)),),
+            TLS13: _NO_VALID_PROOF[TLS13],
         },
         needs=_A_PROOF,
     ),
@@ -194,7 +195,7 @@ MOVES: tuple[Move, ...] = (
         "own-leaf-first",
         "Hide the stolen certificate behind one's own",
         "mallory's certificate, then alice's, and a valid proof by mallory's key",
-        {"1.2": (), "1.3": ()},
+        {TLS12: (), TLS13: ()},
         as_herself=True,
     ),
     Move(
@@ -214,7 +215,7 @@ MOVES: tuple[Move, ...] = (
         "early-finished",
         "Finish before the proof is due",
         "ChangeCipherSpec and Finished straight after Certificate: no ClientKeyExchange (1.2), no proof",
-        {"1.2": _WRONG_ORDER["1.2"], "1.3": _NO_PROOF["1.3"]},
+        {TLS12: _WRONG_ORDER[TLS12], TLS13: _NO_PROOF[TLS13]},
     ),
     Move(
         "second-certificate",
@@ -226,7 +227,7 @@ MOVES: tuple[Move, ...] = (
         "replay-flight",
         "Send everything again",
         "all bytes that alice sent on one connection, in order, whatever the server answers",
-        {"1.2": _NO_VALID_PROOF["1.2"] + _WRONG_KEYS["1.2"], "1.3": _WRONG_KEYS["1.3"]},
+        {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
         needs=frozenset({Spoil.RECORDING}),
         in_header=True,
     ),
@@ -234,10 +235,10 @@ MOVES: tuple[Move, ...] = (
         "resume-session",
         "Go on with alice's session",
         "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
-        {"1.2": _WRONG_KEYS["1.2"]},
+        {TLS12: _WRONG_KEYS[TLS12]},
         needs=frozenset({Spoil.SESSION}),
         impossible={
-            "1.3": "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
+            TLS13: "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
         },
     ),
 )

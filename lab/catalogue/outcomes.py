@@ -1,10 +1,20 @@
 """What can become of an attempt."""
 
-ACCEPTED = "accepted"
-REFUSED = "refused"
-NOT_APPLICABLE = "not applicable"
-INCONCLUSIVE = "inconclusive"
-"""Neither let in nor refused: the server was away, for example. Such an attempt proves nothing and is no verdict."""
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """An attempt's outcome; the value is what events and JSON hold."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NOT_APPLICABLE = "not applicable"
+    INCONCLUSIVE = "inconclusive"
+    """Neither let in nor refused: the server was away, for example. Such an attempt is no verdict."""
+
+
+ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
+NOT_APPLICABLE, INCONCLUSIVE = Outcome.NOT_APPLICABLE, Outcome.INCONCLUSIVE
 
 NOT_ASKED = "the server does not ask for a certificate in TLS, so there is no proof to leave out or to forge"
-NOT_RESUMED = "the server did not go on with the session that was offered"
+NOT_RESUMED = "the server did not resume the session that was offered"

@@ -1,12 +1,15 @@
-"""What a run sets out to do, as data: which schemes, moves and versions, with which keys, how often."""
+"""What a run sets out to do, as data: which gateways, moves and versions, with which keys, how often."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
+from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES
-from lab.catalogue.schemes import SCHEMES, VERSIONS, Scheme, find_scheme
+from lab.catalogue.schemes import SCHEMES
+from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
 
 KeyType = Literal["p256", "rsa", "ed25519", "p384"]
 KEY_TYPES: tuple[KeyType, ...] = get_args(KeyType)
@@ -18,76 +21,97 @@ class PlanError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """One run's plan. `versions` are those in which the moves are tried; alice logs in with every one.
+    """One run's plan. Alice logs in with every version; the moves are tried in these `versions`.
 
-    `rounds` is how often each move is tried everywhere, and all of it once for each of the `leaks`.
+    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`. A plan read from a
+    run may name gateways, moves and leaks that this version does not know; they are left out.
     """
 
-    schemes: tuple[str, ...]
+    gateways: tuple[str, ...]
     moves: tuple[str, ...]
-    versions: tuple[str, ...]
+    versions: tuple[Version, ...]
     key_type: KeyType = "p256"
     rounds: int = 1
     leaks: tuple[str, ...] = (WIRE.id,)
 
-    def doors(self) -> Iterator[tuple[Scheme, str]]:
-        """Each scheme in each version that is to be tried there."""
-        for scheme in map(find_scheme, self.schemes):
+    def targets(self) -> Iterator[tuple[Gateway, Version]]:
+        """Each gateway with each version that is to be tried there."""
+        for gateway in filter(None, map(find_gateway, self.gateways)):
             for version in self.versions:
-                if version in scheme.versions:
-                    yield scheme, version
+                if version in gateway.versions:
+                    yield gateway, version
 
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
-        return sum(self.attempts(find_leak(leak)) for leak in self.leaks)
+        return sum(self.attempts(leak) for leak in filter(None, map(find_leak, self.leaks)))
 
     def attempts(self, leak: Leak) -> int:
-        """How many reports of attempts there will be with what comes by one leak."""
+        """How many reports of attempts there will be with what one leak yields."""
         moves = [move for move in MOVES if move.id in self.moves]
-        doors = [version for scheme, version in self.doors() if scheme.trusts in leak.certificates]
-        return self.rounds * sum(version in move.fails for version in doors for move in moves)
+        versions = [version for gateway, version in self.targets() if gateway.scheme.trusts in leak.certificates]
+        return self.rounds * sum(version in move.fails for version in versions for move in moves)
 
 
 def short_story(key_type: KeyType = "p256") -> Plan:
-    """What the question's answer needs, and no more."""
-    return Plan(("mtls", "certificate-only"), ("omit-proof", "replay-proof", "foreign-key"), ("1.2",), key_type)
+    """What the question's answer needs, and no more.
+
+    Two gateways that differ in one argument, `Proof.REQUIRED`, and OpenSSL's as an independent witness.
+    """
+    gateways = ("certificate-only@instrument", "mtls@instrument", "mtls@openssl")
+    return Plan(gateways, ("omit-proof", "replay-proof", "foreign-key"), (TLS12,), key_type)
 
 
 def full_matrix(
+    *,
+    gateways: Iterable[str] = (),
     schemes: Iterable[str] = (),
+    implementations: Iterable[str] = (),
     moves: Iterable[str] = (),
     versions: Iterable[str] = (),
     key_type: KeyType = "p256",
     rounds: int = 1,
     leaks: Iterable[str] = (WIRE.id,),
 ) -> Plan:
-    """Everything, or what is chosen of it; PlanError for a choice that there isn't."""
+    """Everything, or what is chosen of it; PlanError for a choice that does not exist."""
+    chosen_schemes = _chosen("scheme", tuple(schemes), tuple(scheme.id for scheme in SCHEMES))
+    chosen_implementations = _chosen("implementation", tuple(implementations), tuple(one.id for one in IMPLEMENTATIONS))
+    chosen = [
+        gateway
+        for gateway in _chosen("gateway", tuple(gateways), tuple(gateway.id for gateway in GATEWAYS))
+        if (found := find_gateway(gateway))
+        and found.scheme.id in chosen_schemes
+        and found.implementation.id in chosen_implementations
+    ]
+    if not chosen:
+        raise PlanError("no gateway is all of that; `certreplay gateways` lists those there are")
     plan = Plan(
-        _chosen("scheme", tuple(schemes), tuple(scheme.id for scheme in SCHEMES)),
+        tuple(chosen),
         _chosen("move", tuple(moves), tuple(move.id for move in MOVES)),
-        _chosen("version", tuple(versions), VERSIONS),
+        versions_named(_chosen("version", tuple(versions), VERSION_NAMES)),
         key_type,
         rounds,
         _chosen("leak", tuple(leaks), tuple(leak.id for leak in LEAKS)),
     )
-    chosen = [find_scheme(scheme) for scheme in plan.schemes]
-    showing = [scheme.id for scheme in SCHEMES if scheme.asks_in_tls and scheme.trusts == "ca"]
-    if not all(scheme.asks_in_tls for scheme in chosen) and not any(scheme.id in showing for scheme in chosen):
-        hidden = next(scheme.id for scheme in chosen if not scheme.asks_in_tls)
-        reason = (
-            f"{hidden} never shows the wire the certificate that it takes; choose one of {', '.join(showing)} with it"
-        )
-        raise PlanError(reason)
+    _check_that_a_certificate_shows(plan)
     return plan
 
 
+def _check_that_a_certificate_shows(plan: Plan) -> None:
+    """A server that takes certificates from a header never shows one in TLS; another gateway has to."""
+    schemes = [found.scheme for found in filter(None, map(find_gateway, plan.gateways))]
+    hidden = [scheme.id for scheme in schemes if not scheme.asks_in_tls]
+    if hidden and not any(scheme.asks_in_tls and scheme.trusts == "ca" for scheme in schemes):
+        showing = ", ".join(one.id for one in SCHEMES if one.asks_in_tls and one.trusts == "ca")
+        raise PlanError(f"{hidden[0]} never shows its certificate in TLS; choose one of {showing} with it")
+
+
 def everything(key_type: KeyType = "p256") -> Plan:
-    """Every move, everywhere, with what comes by every leak."""
+    """Every move at every gateway, with what every leak yields."""
     return full_matrix(key_type=key_type, leaks=())
 
 
 def key_types(wanted: Iterable[str]) -> tuple[KeyType, ...]:
-    """The kinds of keys of these names; PlanError for one that there isn't."""
+    """The kinds of keys of these names; PlanError for a name that does not exist."""
     chosen = _chosen("key type", tuple(wanted), KEY_TYPES)
     return tuple(one for one in KEY_TYPES if one in chosen)
 
@@ -95,5 +119,5 @@ def key_types(wanted: Iterable[str]) -> tuple[KeyType, ...]:
 def _chosen(what: str, wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     for one in wanted:
         if one not in known:
-            raise PlanError(f"there is no {what} {one!r}; there are {', '.join(known)}")
+            raise PlanError(f"there is no {what} {one!r}; choose one of {', '.join(known)}")
     return tuple(one for one in known if one in wanted) or known

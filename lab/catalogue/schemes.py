@@ -1,22 +1,21 @@
-"""The schemes: what a server asks its clients for and what it checks, as data."""
+"""The schemes: what a server asks its clients for and what it checks, as data.
+
+A scheme says nothing about who implements it; that is `lab.catalogue.gateways`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from lab.catalogue.checks import Check
-from lab.process import BadInput
-
-VERSIONS = ("1.2", "1.3")
-"""The versions of TLS that a gateway negotiates, as people and events call them."""
 
 
 @dataclass(frozen=True)
 class Scheme:
     """One way for a server to authenticate its clients.
 
-    `verifies`, `stands_for` and `fault`, what the scheme leaves out, are for people; `checks` says the first as data.
-    `trusts` says which of its certificates a customer has to bring: the CA's or a self-signed one that the server has
-    on its list.
+    `verifies`, `stands_for` and `fault` (what it fails to check) are for people; `checks` is `verifies` as data.
+    `trusts` says which certificate a customer needs: one from the CA, or a self-signed one that the server has on its
+    list.
     """
 
     id: str
@@ -27,7 +26,6 @@ class Scheme:
     fault: str
     proof: Literal["checked", "ignored", "not asked for"]
     trusts: Literal["ca", "pinned"]
-    versions: tuple[str, ...] = VERSIONS
 
     @property
     def asks_in_tls(self) -> bool:
@@ -49,7 +47,7 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(
         id="mtls",
         asks_for="Certificate + proof",
-        verifies="chain and proof (OpenSSL through Python's `ssl`)",
+        verifies="chain and proof",
         checks=ALL_CHECKS,
         stands_for="RFC 5246/8446 as written",
         fault="",
@@ -109,9 +107,6 @@ SCHEMES: tuple[Scheme, ...] = (
 )
 
 
-def find_scheme(scheme_id: str) -> Scheme:
-    """The scheme with that id; BadInput for one that there isn't."""
-    for scheme in SCHEMES:
-        if scheme.id == scheme_id:
-            return scheme
-    raise BadInput(f"there is no scheme {scheme_id!r}; there are {', '.join(scheme.id for scheme in SCHEMES)}")
+def find_scheme(scheme_id: str) -> Scheme | None:
+    """The scheme with that id."""
+    return next((scheme for scheme in SCHEMES if scheme.id == scheme_id), None)

@@ -11,8 +11,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from lab.address import Address
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
+from lab.address import find_address
 
 Reader = Callable[[Any], Any]
 """Makes the value of a field of what JSON has for it. TypeError or ValueError where that does not fit."""
@@ -28,14 +27,14 @@ def _is_hex(text: str) -> None:
         raise ValueError(f"{text!r} is not hex")
 
 
+def _is_address(text: str) -> None:
+    if find_address(text) is None:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+
+
 def _is_file_name(text: str) -> None:
     if not text or ":" in text:
         raise ValueError(f"{text!r} is not the name of a file")
-
-
-def _is_outcome(text: str) -> None:
-    if text not in (ACCEPTED, REFUSED, NOT_APPLICABLE, INCONCLUSIVE):
-        raise ValueError(f"{text!r} is no outcome")
 
 
 def _between(least: float, most: float) -> Callable[[float], None]:
@@ -50,10 +49,8 @@ Empty = Annotated[str, _is_empty]
 """Stands where there is nothing to say."""
 Hex = Annotated[str, _is_hex]
 """One byte or more, two digits each, in lower case."""
-HostPort = Annotated[str, Address.parse]
+HostPort = Annotated[str, _is_address]
 """`127.0.0.1:8441`, `[::1]:8441`."""
-Url = Annotated[str, Address.of_url]
-"""`https://localhost:8441`."""
 FileName = Annotated[str, _is_file_name]
 """The name of a file, without a colon: it cannot be mistaken for an address."""
 Port = Annotated[int, _between(0, 0xFFFF)]
@@ -61,8 +58,6 @@ Count = Annotated[int, _between(0, 2**63)]
 AlertNumber = Annotated[int, _between(0, 0xFF)]
 """An alert's number on the wire."""
 HttpStatus = Annotated[int, _between(100, 999)]
-Outcome = Annotated[str, _is_outcome]
-"""One of `lab.catalogue.outcomes`."""
 Milliseconds = Annotated[float, _between(0, 86_400_000)]
 """At most a day."""
 

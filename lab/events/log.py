@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from lab.events import version1
 from lab.events.fields import build
 from lab.events.types import BY_NAME, Event, UnknownEvent, type_name
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "events.jsonl"
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is earlier: from its time a duration can be subtracted."""
@@ -95,8 +96,7 @@ def from_line(line: str) -> Recorded:
         raise ValueError("type and part are strings, and the sequence is an integer")
     if time.tzinfo is None or time < EARLIEST:
         raise ValueError("the time has an offset from UTC, and is not before 1970")
-    known = BY_NAME.get(kind) if version == VERSION else None
-    return Recorded(part, sequence, time, _event(known, fields) or UnknownEvent(kind, fields))
+    return Recorded(part, sequence, time, _event(version, kind, fields) or UnknownEvent(kind, fields))
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -112,12 +112,14 @@ def _object(line: str) -> dict[str, Any]:
     return fields
 
 
-def _event(kind: type | None, fields: dict[str, Any]) -> Event | None:
-    """The event with these fields; None where they are not its fields."""
-    if kind is None:
+def _event(version: object, kind: str, fields: dict[str, Any]) -> Event | None:
+    """The event with these fields; None where they do not fit it, and for an unknown version or type."""
+    if version == version1.VERSION:
+        fields = version1.upgraded(kind, fields)
+    if version not in (VERSION, version1.VERSION) or kind not in BY_NAME:
         return None
     try:
-        event: Event = build(kind, fields)
+        event: Event = build(BY_NAME[kind], fields)
     except (TypeError, ValueError):
         return None
     return event

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lab.address import Address
+from lab.catalogue.outcomes import Outcome
 from lab.events.fields import (
     AlertNumber,
     Count,
@@ -20,9 +20,7 @@ from lab.events.fields import (
     HostPort,
     HttpStatus,
     Milliseconds,
-    Outcome,
     Port,
-    Url,
 )
 
 # --- the lab ---
@@ -38,7 +36,7 @@ class RunStarted:
 
     mode: str
     run: str
-    schemes: tuple[str, ...]
+    gateways: tuple[str, ...]
     moves: tuple[str, ...]
     versions: tuple[str, ...]
     key_type: str
@@ -88,10 +86,9 @@ class CaptureSearched:
 
 @dataclass(frozen=True)
 class GatewayListening:
-    """A gateway accepts connections at `host` and `port`, for a scheme of `lab.catalogue.schemes`, in these versions of
-    TLS."""
+    """A gateway accepts connections. `gateway` is its id, for example `mtls@openssl`; `versions` are those of TLS."""
 
-    scheme: str
+    gateway: str
     host: str
     port: Port
     versions: tuple[str, ...]
@@ -105,7 +102,7 @@ class ClientAuthenticated:
     says what the gateway did with the proof of possession.
     """
 
-    scheme: str
+    gateway: str
     peer: str
     tls: str
     subject: str
@@ -121,7 +118,7 @@ class ClientRefused:
     is for people. `alert` is the alert that the gateway sent, None where it sent none.
     """
 
-    scheme: str
+    gateway: str
     peer: str
     tls: str
     reason: str
@@ -142,8 +139,8 @@ class MoneyMoved:
 class LoggedIn:
     """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance."""
 
-    scheme: str
-    url: Url
+    gateway: str
+    url: str
     subject: str
     sha256: Hex
     tls: str
@@ -154,7 +151,7 @@ class LoggedIn:
 class LoginFailed:
     """The customer could not log in at `url`; `tls` is the version that she tried, and `reason` is for people."""
 
-    scheme: str
+    gateway: str
     url: str
     tls: str
     reason: str
@@ -215,11 +212,6 @@ class CertificateCaptured:
     server_random: Hex | Empty
     source: str
     note: str
-
-    @property
-    def address(self) -> Address | None:
-        """The server's address; None where a file leaked."""
-        return Address.parse(self.server) if ":" in self.server else None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.address import Address
+from lab.address import find_address
 from lab.inspect.certificates import Name, Sighting
 from lab.story.acts import facts, printable
 
@@ -110,13 +110,15 @@ def _profile(group: list[Sighting]) -> Profile:
 
 def _server(one: Sighting) -> str:
     """Under the name that was asked for, if one was; a host may have several, each with a port of its own."""
-    return f"{one.server_name}:{Address.parse(one.server).port}" if one.server_name else one.server
+    address = find_address(one.server)
+    return f"{one.server_name}:{address.port}" if one.server_name and address else one.server
 
 
 def network_of(client: str) -> str:
     """The network that a client's address, host:port, belongs to."""
-    address = ip_address(Address.parse(client).host)
-    return str(ip_network((address, NETWORK_BITS[address.version]), strict=False))
+    address = find_address(client)
+    ip = ip_address(address.host if address else client)
+    return str(ip_network((ip, NETWORK_BITS[ip.version]), strict=False))
 
 
 def lines(found: list[Profile]) -> Iterator[ConsoleRenderable]:

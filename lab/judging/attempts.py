@@ -1,16 +1,17 @@
-"""A run's events, sorted for the judge and for everybody who asks what became of an attempt."""
+"""A run's attempts, each with its gateway, its outcome and what the gateway reported."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from lab.address import Address
+from lab.address import port_number
 from lab.catalogue.cast import CUSTOMER
+from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import INCONCLUSIVE, REFUSED
-from lab.catalogue.plan import Plan, short_story
-from lab.catalogue.schemes import Scheme, find_scheme
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
+from lab.catalogue.plan import KEY_TYPES, Plan, short_story
 from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
@@ -22,79 +23,119 @@ from lab.events.types import (
     MoveTried,
     RunStarted,
 )
-from lab.judging.gateway_reports import Word, Words
+from lab.judging.gateway_reports import GatewayReport, GatewayReports
+from lab.tls.versions import TLS13, Version, find_version
 
 CLOCK_SLACK_MS = 5.0
-"""How much the parts' clocks and their reports' times may be apart."""
+"""How far apart the times of two parts' reports about the same moment may be."""
 
 
-class Docket:
-    """A run's events, sorted for the judge: attempts by door and move, each with the gateway's word on it."""
+@dataclass(frozen=True)
+class Tried:
+    """One attempt. `number` is that of its event: `attacker#12` is line 12 of attacker/events.jsonl."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.plan = plan_of(run)
-        self.schemes = gateway_schemes(run)
-        self._attempts: dict[tuple[str, str, str, str], list[MoveTried]] = defaultdict(list)
-        self._words: dict[int, Word | None] = {}
-        words = Words(run)
+    number: str
+    event: MoveTried
+    gateway: Gateway
+    version: Version
+    report: GatewayReport | None
+    """The gateway's report on this very connection."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The attacker cannot always read how a connection ended; then the gateway's report decides."""
+        refused = isinstance(self.report, ClientRefused) and self.report.alert is not None
+        return REFUSED if refused and self.event.outcome == INCONCLUSIVE else self.event.outcome
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome == ACCEPTED
+
+
+class Attempts:
+    """A run's attempts at the gateways that this version knows, in order."""
+
+    def __init__(self, run: Run, reports: GatewayReports) -> None:
+        gateways = listening_gateways(run)
+        self.all: list[Tried] = []
+        self._as_alice: dict[tuple[str, str, Version, str], list[Tried]] = defaultdict(list)
         for recorded in run.events:
-            tried = recorded.event
-            scheme = self.schemes.get(Address.parse(tried.server).port) if isinstance(tried, MoveTried) else None
-            if scheme and isinstance(tried, MoveTried):
-                if tried.customer == CUSTOMER:
-                    self._attempts[tried.leak, scheme.id, tried.tls, tried.move].append(tried)
-                began = recorded.time - timedelta(milliseconds=tried.milliseconds + CLOCK_SLACK_MS)
-                self._words[id(tried)] = words.first_since(began, scheme, tried.local, tried.tls)
+            event = recorded.event
+            if not isinstance(event, MoveTried):
+                continue
+            gateway, version = gateways.get(port_of(event.server)), find_version(event.tls)
+            if gateway is None or version is None:
+                continue
+            began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
+            report = reports.first_since(began, gateway.id, event.local, version)
+            tried = Tried(f"{recorded.part}#{recorded.sequence}", event, gateway, version, report)
+            self.all.append(tried)
+            if event.customer == CUSTOMER:
+                self._as_alice[event.leak, gateway.id, version, event.move].append(tried)
 
-    def attempts(self, leak: str, scheme: Scheme, version: str, move: str) -> list[MoveTried]:
-        """The attempts at a door to come in as alice, in order."""
-        return self._attempts.get((leak, scheme.id, version, move), [])
+    def at(self, leak: str, gateway: Gateway, version: Version, move: str) -> list[Tried]:
+        """The attempts at a gateway to get in as alice, in order."""
+        return self._as_alice.get((leak, gateway.id, version, move), [])
 
-    def controls(self, scheme: Scheme, version: str) -> list[MoveTried]:
-        """The attempts with the real key at a door."""
-        return self.attempts("", scheme, version, STOLEN_KEY)
+    def controls(self, gateway: Gateway, version: Version) -> list[Tried]:
+        """The attempts with the real key at a gateway."""
+        return self.at("", gateway, version, STOLEN_KEY)
 
-    def word(self, tried: MoveTried) -> Word | None:
-        """What the gateway itself reported of this very connection; None as long as it hasn't."""
-        return self._words.get(id(tried))
 
-    def outcome(self, tried: MoveTried) -> str:
-        """What became of an attempt. The attacker may not be able to read how a connection ended; the gateway knows."""
-        word = self.word(tried)
-        refused = isinstance(word, ClientRefused) and word.alert is not None
-        return REFUSED if refused and tried.outcome == INCONCLUSIVE else tried.outcome
+def port_of(address: str) -> int:
+    """The port of an address in an event, or of a URL that ends with one; 0 if there is none."""
+    return port_number(address.rpartition(":")[2].rstrip("/")) or 0
 
 
 def plan_of(run: Run) -> Plan:
-    """What the run set out to do, the short story where it doesn't say; and the leaks that joined it since."""
+    """What the run set out to do, the short story if it does not say; and the leaks that joined it since."""
     started = run.first(RunStarted)
     if not started:
         return short_story()
     joined = {sought.leak for sought in run.all(LeakSought)}
-    leaks = tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined)
-    return Plan(started.schemes, started.moves, started.versions, rounds=started.rounds, leaks=leaks)
+    return Plan(
+        started.gateways,
+        started.moves,
+        tuple(filter(None, map(find_version, started.versions))),
+        key_type=next((one for one in KEY_TYPES if one == started.key_type), "p256"),
+        rounds=started.rounds,
+        leaks=tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined),
+    )
+
+
+def run_started(mode: str, name: str, plan: Plan) -> RunStarted:
+    """The event that states a plan; `plan_of` reads it back."""
+    versions = tuple(map(str, plan.versions))
+    return RunStarted(mode, name, plan.gateways, plan.moves, versions, plan.key_type, plan.rounds, plan.leaks)
 
 
 def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
-    """The certificate that the attacker worked with: the first one, from the wire the first with its proof."""
+    """The certificate that the attacker worked with: the first one; from the wire, the first with its proof."""
     issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    sights = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
-    return next((seen for seen in sights if seen.sha256 in issued or not issued), None)
+    found = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
+    return next((seen for seen in found if seen.sha256 in issued or not issued), None)
 
 
-def gateway_schemes(run: Run) -> dict[int, Scheme]:
-    """The schemes that were there to be tried, by port."""
-    return {gateway.port: find_scheme(gateway.scheme) for gateway in run.all(GatewayListening)}
+def listening_gateways(run: Run) -> dict[int, Gateway]:
+    """The run's gateways by port, as far as this version knows them."""
+    found = ((gateway.port, find_gateway(gateway.gateway)) for gateway in run.all(GatewayListening))
+    return {port: gateway for port, gateway in found if gateway}
+
+
+def unknown_gateways(run: Run) -> list[str]:
+    """The ids of the run's gateways that this version does not know."""
+    named = [gateway.gateway for gateway in run.all(GatewayListening)]
+    started = run.first(RunStarted)
+    return sorted({one for one in (*named, *(started.gateways if started else ())) if not find_gateway(one)})
 
 
 def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
     """Whether the attacker has tried the short story's moves at the gateways on these ports, and seen TLS 1.3."""
     moves = short_story().moves
-    tried = {(Address.parse(attempt.server).port, attempt.move) for attempt in run.all(MoveTried)}
+    tried = {(port_of(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
     return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
 
 
 def has_seen_tls13(run: Run) -> bool:
     """Whether the attacker has seen what TLS 1.3 shows of the same client."""
-    return any(seen.tls == "1.3" for seen in run.all(HandshakeSeen))
+    return any(seen.tls == str(TLS13) for seen in run.all(HandshakeSeen))

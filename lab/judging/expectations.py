@@ -1,23 +1,24 @@
-"""What theory expects of a move at a scheme, from their two tables alone: settled before anything is tried."""
+"""What the RFCs predict for a move at a scheme, from their two tables alone, before anything is tried."""
 
 from dataclasses import dataclass
 
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import WIRE, Leak
 from lab.catalogue.moves import Move
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
+from lab.tls.versions import Version
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """`reason` is the clause that asks for the refusal, what lets the move in, or why there is nothing to try.
+    """`reason` is the clause that requires the refusal, what lets the move in, or why there is nothing to try.
 
-    A refusal comes with one of these `alerts`, or where there are none with one of these HTTP `statuses`.
+    A refusal comes with one of these `alerts`, or, if there are none, with one of these HTTP `statuses`.
     """
 
-    outcome: str
+    outcome: Outcome
     reason: str
     alerts: tuple[AlertDescription, ...] = ()
     statuses: tuple[int, ...] = ()
@@ -29,18 +30,16 @@ HERSELF = (
 )
 
 
-def expectation(scheme: Scheme, version: str, move: Move, leak: Leak = WIRE) -> Expectation:
-    """What is expected of a scheme in a version (1.2, 1.3) presented with a move made of what came by a leak."""
+def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:
+    """What is expected of a scheme in a version when it is presented with a move made of what a leak yields."""
     if scheme.trusts not in leak.certificates:
-        return Expectation(NOT_APPLICABLE, "no certificate that this server takes leaks this way")
+        return Expectation(NOT_APPLICABLE, "no certificate that this server accepts leaks this way")
     if version not in move.fails:
         return Expectation(NOT_APPLICABLE, move.impossible[version])
     if not scheme.asks_in_tls and not move.in_header:
         return Expectation(NOT_APPLICABLE, NOT_ASKED)
     if lacking := move.needs - leak.gives:
-        return Expectation(
-            NOT_APPLICABLE, f"from this leak the attacker has no {min(spoil.value for spoil in lacking)}"
-        )
+        return Expectation(NOT_APPLICABLE, f"this leak yields no {min(kind.value for kind in lacking)}")
     if move.as_herself:
         return Expectation(REFUSED, HERSELF, statuses=(200,))
     for failure in move.fails[version]:

@@ -1,41 +1,41 @@
-"""What the gateways themselves said of connections: who was taken for whom, who was refused and why."""
+"""Gateway reports: what the gateways themselves logged about connections, joined with the other witnesses."""
 
 from collections import defaultdict
 from datetime import datetime
+from typing import TypeAlias
 
-from lab.catalogue.schemes import Scheme
 from lab.events.run import Run
 from lab.events.types import ClientAuthenticated, ClientRefused
+from lab.tls.versions import Version
 
-Word = ClientRefused | ClientAuthenticated
+GatewayReport: TypeAlias = ClientRefused | ClientAuthenticated
 
 
-class Words:
-    """A run's words by gateway and peer; a peer's address may have been another connection's before."""
+class GatewayReports:
+    """A run's gateway reports by gateway and peer. An earlier connection may have had the same peer address."""
 
     def __init__(self, run: Run) -> None:
-        self._said: dict[tuple[str, str], list[tuple[datetime, Word]]] = defaultdict(list)
+        self._reports: dict[tuple[str, str], list[tuple[datetime, GatewayReport]]] = defaultdict(list)
         for recorded in run.events:
-            if isinstance(recorded.event, Word):
-                self._said[recorded.event.scheme, recorded.event.peer].append((recorded.time, recorded.event))
+            if isinstance(recorded.event, ClientRefused | ClientAuthenticated):
+                self._reports[recorded.event.gateway, recorded.event.peer].append((recorded.time, recorded.event))
 
-    def first_since(self, began: datetime, scheme: Scheme, peer: str, version: str) -> Word | None:
-        """The first that can be about a connection that began then."""
-        return next((word for time, word in self._about(scheme, peer, version) if time >= began), None)
+    def first_since(self, began: datetime, gateway: str, peer: str, version: Version | None) -> GatewayReport | None:
+        """The first report that can be about a connection that began then."""
+        return next((report for time, report in self._about(gateway, peer, version) if time >= began), None)
 
-    def nearest(self, when: datetime, scheme: Scheme, peer: str, version: str) -> Word | None:
-        """The one about a connection that ended about then."""
-        said = self._about(scheme, peer, version)
-        return min(said, key=lambda one: abs(one[0] - when), default=(when, None))[1]
+    def nearest(self, when: datetime, gateway: str, peer: str, version: Version | None) -> GatewayReport | None:
+        """The report about a connection that ended about then."""
+        reports = self._about(gateway, peer, version)
+        return min(reports, key=lambda one: abs(one[0] - when), default=(when, None))[1]
 
-    def _about(self, scheme: Scheme, peer: str, version: str) -> list[tuple[datetime, Word]]:
-        """A gateway may not know the version when it refuses."""
-        said = self._said.get((scheme.id, peer), ())
-        return [(time, word) for time, word in said if word.tls in ("", version)]
+    def _about(self, gateway: str, peer: str, version: Version | None) -> list[tuple[datetime, GatewayReport]]:
+        """A gateway that refuses early does not know the version."""
+        return [(time, one) for time, one in self._reports.get((gateway, peer), ()) if one.tls in ("", str(version))]
 
 
-def in_words(word: Word | None) -> str:
-    """A word as a sentence; empty where there is none."""
-    if isinstance(word, ClientAuthenticated):
-        return f"took the client for {word.subject}; proof: {word.proof}"
-    return word.reason if word else ""
+def sentence(report: GatewayReport | None) -> str:
+    """A report for people; empty if there is none."""
+    if isinstance(report, ClientAuthenticated):
+        return f"authenticated the client as {report.subject}; proof: {report.proof}"
+    return report.reason if report else ""

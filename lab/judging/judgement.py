@@ -5,16 +5,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from lab.catalogue.outcomes import Outcome
 from lab.judging.proof_comparison import ProofReason
 from lab.judging.relays import RelayVerdict
 
-VERSION = 1
+VERSION = 2
 CLIENT = "client"
 """The control that is alice herself."""
 
 
 @dataclass(frozen=True)
-class Captured:
+class CapturedCertificate:
     """The certificate that the verdicts are about."""
 
     subject: str
@@ -25,9 +26,9 @@ class Captured:
 
 @dataclass(frozen=True)
 class Control:
-    """A run that must succeed, or the verdicts of its scheme mean nothing."""
+    """A login that must succeed, or the verdicts of its gateway mean nothing."""
 
-    scheme: str
+    gateway: str
     tls: str
     control: str
     outcome: str
@@ -67,13 +68,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an attempt sent and what came back. `reason` is the gateway's own; `ms` from connect to verdict.
+    """What an attempt sent and what came back. `attempt` is the number of its event, `attacker#12`.
 
-    `alert_seen_by` is `attacker`, or `gateway` for an alert that was protected with keys that the attacker doesn't have
-    and is known from the gateway's own report. `clause` is what asks for the refusal, or what lets the move in;
-    `proof` is there where a proof was sent and refused. The move was tried `attempts` times; where it did not go the
-    same way each time, `deviations` counts the times that were not as expected, and this is of the first of them.
+    `reason` is the gateway's own; `ms` is the time from connecting to the outcome. `alert_seen_by` is `attacker`, or
+    `gateway` for an alert that was encrypted with keys that the attacker does not have and that the gateway's report
+    names. `clause` is what requires the refusal, or what lets the move in. `proof` is there if a proof was sent and
+    refused. The move was tried `attempts` times; `deviations` counts those that were not as expected, and the evidence
+    is that of the first such attempt.
     """
+
+    attempt: str
 
     alert: SentAlert | None
     alert_seen_by: str | None
@@ -96,14 +100,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scheme did with a move, made of what came by a leak."""
+    """What a gateway did with a move that was made of what a leak yielded. `gateway` is `scheme@implementation`."""
 
     leak: str
+    gateway: str
     scheme: str
+    implementation: str
     tls: str
     move: str
-    expected: str
-    outcome: str
+    expected: Outcome
+    outcome: Outcome
     evidence: Evidence
 
     @property
@@ -117,7 +123,7 @@ class Judgement:
     """A run's outcome. `errors` is empty unless a control failed; then there are no verdicts."""
 
     run: str
-    capture: Captured
+    capture: CapturedCertificate
     controls: tuple[Control, ...]
     verdicts: tuple[Verdict, ...]
     errors: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Why a proof did not fit, shown: what it was made over beside what the server had to check it against."""
+"""Why a proof does not fit: what it was made over, beside what the server had to check it against."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -14,18 +14,18 @@ from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHell
 from lab.tls.messages13 import is_retry, parse
 from lab.tls.proof import Challenge, PublicKey
 from lab.tls.transcript import MESSAGE_HASH, Transcript
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, Version, find_version
 
 Messages: TypeAlias = list[tuple[str, bytes]]
-"""Who sent each message, which may be empty, and the message."""
+"""For each message its sender, which may be empty, and its bytes."""
 
 _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first field in which two transcripts differ. Bytes in hex; `captured` or `server` is empty where that one
-    has no such message."""
+    """The first field in which two transcripts differ. Bytes in hex; `captured` or `server` is empty if that
+    transcript has no such message."""
 
     message: str
     field: str
@@ -35,11 +35,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class ProofReason:
-    """A proof that came in an attempt, held against both transcripts with the public key in the certificate.
+    """A proof that was sent in an attempt, compared with both transcripts by the public key in the certificate.
 
     `captured_hash` is of what alice's proof was made over and `server_hash` of what the server checks against, both in
     hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `difference` is
-    None where the transcripts are the same.
+    None if the transcripts are equal.
     """
 
     scheme: str
@@ -53,8 +53,10 @@ class ProofReason:
 
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
-    """What became of the proof in an attempt; None where none was sent or the captured transcript isn't whole."""
-    version, seen_in = version_number(tried.tls), version_number(captured.tls)
+    """The proof of an attempt, compared; None if none was sent or the captured transcript is incomplete."""
+    version, seen_in = find_version(tried.tls), find_version(captured.tls)
+    if version is None or seen_in is None:
+        return None
     sent = _messages(tried)
     made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
     at = next(
@@ -67,10 +69,12 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
 
 
 def held_against(
-    key: PublicKey, verify: bytes, signed: tuple[Messages, int], checked: tuple[Messages, int]
+    key: PublicKey, verify: bytes, signed: tuple[Messages, Version], checked: tuple[Messages, Version]
 ) -> ProofReason:
-    """A CertificateVerify, as it came in the second of two handshakes, held against both: each the messages before it,
-    and the version."""
+    """Compares a CertificateVerify, sent in the second of two handshakes, with both.
+
+    A handshake is given by the messages before it, and its version.
+    """
     answer = parse(verify, checked[1])
     assert isinstance(answer, CertificateVerify)
     then, now = _challenge(*signed), _challenge(*checked)
@@ -92,8 +96,8 @@ def _messages(tried: MoveTried) -> Messages:
     return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
 
 
-def _challenge(sent: Messages, version: int) -> Challenge:
-    """What a proof has to sign after these messages, of which the first may be hashed already (RFC 8446, 4.4.1)."""
+def _challenge(sent: Messages, version: Version) -> Challenge:
+    """What a proof has to sign after these messages, the first of which may already be hashed (RFC 8446, 4.4.1)."""
     if version == TLS12:
         return proof.challenge12(b"".join(raw for _, raw in sent), proof.SCHEME_IDS)
     transcript, suite = Transcript(), keys.TLS13_SUITES[0]
@@ -117,24 +121,19 @@ def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bo
 
 def presented(tried: MoveTried) -> frozenset[str]:
     """The fingerprints of the certificates that an attempt sent, in hex."""
-    version = version_number(tried.tls)
+    version = find_version(tried.tls) or TLS12
     own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
     return frozenset(sha256(der).hexdigest() for raw in own for der in chain_in(raw, version))
 
 
-def chain_in(certificate_message: bytes, version: int) -> tuple[bytes, ...]:
+def chain_in(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
     """The certificates in a Certificate message, in DER."""
     message: Any = parse(certificate_message, version)
     chain: tuple[bytes, ...] = message.chain
     return chain
 
 
-def version_number(name: str) -> int:
-    """The number of the version that events call 1.2 or 1.3."""
-    return TLS13 if name == "1.3" else TLS12
-
-
-def _parsed(messages: Messages, version: int) -> list[Message]:
+def _parsed(messages: Messages, version: Version) -> list[Message]:
     return [parse(raw, version) for _, raw in messages]
 
 

@@ -1,30 +1,29 @@
-"""Relayed proofs, judged: what became of each, how far its two handshakes were alike, and why not all the way."""
+"""Relayed proofs, judged: what became of each, what its two handshakes have in common, and why they must differ."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from lab.address import Address
 from lab.catalogue.checks import Check
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
-from lab.catalogue.schemes import Scheme, find_scheme
+from lab.catalogue.gateways import Gateway
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.run import Run
-from lab.events.types import ClientRefused, GatewayListening, ProofRelayed, Trouble
-from lab.judging.gateway_reports import Word, Words, in_words
-from lab.judging.proof_comparison import Messages, ProofReason, chain_in, held_against, version_number
+from lab.events.types import ClientRefused, ProofRelayed, Trouble
+from lab.judging.attempts import port_of
+from lab.judging.gateway_reports import GatewayReport, GatewayReports, sentence
+from lab.judging.proof_comparison import Messages, ProofReason, chain_in, held_against
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.messages import Certificate, Message
 from lab.tls.messages13 import Certificate13, parse
+from lab.tls.versions import TLS12, Version, find_version
 
 SERVERS_KEY = "the server's private key"
 CLIENTS_SHARE = "the private half of the client's key share"
 SERVERS_SHARE = "the private half of the server's key share"
 ITS_OWN_CHOICE = ""
-TRANSPORTING = ("mtls", "pinned-mtls")
-"""The schemes whose gateways run OpenSSL, which does RSA key transport if it is told to."""
 
 _EXTENSIONS = {value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)}
 _SHARE, _EXTENDED = _EXTENSIONS[ext.KEY_SHARE], _EXTENSIONS[ext.EXTENDED_MASTER_SECRET]
@@ -33,8 +32,8 @@ _GROUPS, _COMPRESS = _EXTENSIONS[ext.SUPPORTED_GROUPS], _EXTENSIONS[ext.COMPRESS
 
 @dataclass(frozen=True)
 class Why:
-    """Why something differs in the two handshakes. `takes` is what it would take to make it the same, empty where the
-    attacker could and did not want to."""
+    """Why a field differs in the two handshakes. `takes` names the private key that would make them equal; it is empty
+    if the attacker could have copied the field."""
 
     takes: str
     reason: str
@@ -42,9 +41,9 @@ class Why:
 
 _FORCED: dict[tuple[str, str], dict[str, Why]] = {
     ("Certificate", ""): {
-        "1.2 ECDHE": Why(SERVERS_KEY, "with the real certificate its key would have to sign her ServerKeyExchange"),
-        "1.2 RSA": Why(SERVERS_KEY, "what is encrypted to the real certificate's key she could not decrypt"),
-        "1.3 ECDHE": Why(SERVERS_KEY, "with the real certificate its key would have to sign her CertificateVerify"),
+        "1.2 ECDHE": Why(SERVERS_KEY, "with the real certificate mallory would need its key to sign ServerKeyExchange"),
+        "1.2 RSA": Why(SERVERS_KEY, "mallory cannot decrypt what is encrypted to the real certificate's key"),
+        "1.3 ECDHE": Why(SERVERS_KEY, "with the real certificate mallory would need its key to sign CertificateVerify"),
     },
     ("ServerKeyExchange", "point"): {
         "": Why(SERVERS_SHARE, "the client's keys come from this point, so mallory must have its private half"),
@@ -56,7 +55,7 @@ _FORCED: dict[tuple[str, str], dict[str, Why]] = {
         "1.2 ECDHE": Why(CLIENTS_SHARE, "the server's keys come from it, so mallory must have its private half"),
         "1.2 RSA": Why(
             SERVERS_KEY,
-            "it is the premaster secret under the certificate's key: here mallory's, there the server's",
+            "it is the premaster secret, encrypted to the certificate's key: here mallory's, there the server's",
         ),
     },
     ("ClientHello", _SHARE): {
@@ -66,29 +65,29 @@ _FORCED: dict[tuple[str, str], dict[str, Why]] = {
         "": Why(SERVERS_SHARE, "the client's keys come from this share, so mallory must have its private half"),
     },
     ("CertificateVerify", ""): {
-        "": Why(SERVERS_KEY, "the server's own proof: made by the certificate's key over this very transcript"),
+        "": Why(SERVERS_KEY, "the server's own proof, made with the certificate's key over this very transcript"),
     },
     ("Finished", ""): {
-        "": Why(SERVERS_SHARE, "it comes from the connection's keys and from all the messages before it"),
+        "": Why(SERVERS_SHARE, "it is computed from the connection's keys and all earlier messages"),
     },
 }
-"""By message and field, any field where that is empty; then by version and key exchange, any where that is empty."""
+"""By message and field (empty: any field), then by version and key exchange (empty: any)."""
 
 _CHOSEN: dict[tuple[str, str], str] = {
-    ("ClientHello", _EXTENDED): "left out on purpose: with it the two connections could not have the same keys at all",
-    ("ServerHello", _EXTENDED): "left out on purpose: with it the two connections could not have the same keys at all",
+    ("ClientHello", _EXTENDED): "left out on purpose: with it the two connections could never have the same keys",
+    ("ServerHello", _EXTENDED): "left out on purpose: with it the two connections could never have the same keys",
     (
         "ClientHello",
         _GROUPS,
-    ): "a group is left out whose key share mallory cannot make: a server would ask for it",
+    ): "without the groups for which mallory cannot make a key share: a server would ask for one",
 }
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A field in which the two transcripts differ; `signed` and `checked` in hex, None where there is no such thing.
+    """A field in which the two transcripts differ; `signed` and `checked` in hex, None if the field is absent.
 
-    `signed_at` and `checked_at` are where the field's message begins in each transcript, in bytes.
+    `signed_at` and `checked_at` are the byte offsets of the field's message in each transcript.
     """
 
     message: str
@@ -101,43 +100,47 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class Relay:
-    """A relayed proof with everything that is known of it.
+class RelayedProof:
+    """A relayed proof with everything that is known of it. `number` is that of its event, `attacker#12`.
 
-    `gateway` is the gateway's own word on it. `alike` names the messages that were the same to the byte, `mismatches`
-    all that wasn't; `reason` is the proof held against both transcripts.
+    `alike` names the messages that are equal in both handshakes, `mismatches` the fields that differ. `reason` compares
+    the proof with both transcripts.
     """
 
+    number: str
     event: ProofRelayed
-    scheme: Scheme
-    gateway: str
-    gateway_alert: int | None
+    gateway: Gateway
+    report: GatewayReport | None
     alike: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
     reason: ProofReason
 
     @property
-    def outcome(self) -> str:
-        """The attacker's word, or the gateway's where the attacker cannot tell."""
-        refused = self.gateway_alert is not None and self.event.outcome not in (ACCEPTED, REFUSED)
+    def outcome(self) -> Outcome:
+        """What the attacker saw; what the gateway reports if the attacker cannot tell."""
+        refused = self._gateway_alert is not None and self.event.outcome not in (ACCEPTED, REFUSED)
         return REFUSED if refused else self.event.outcome
+
+    @property
+    def _gateway_alert(self) -> int | None:
+        return self.report.alert if isinstance(self.report, ClientRefused) else None
 
     @property
     def alert(self) -> int | None:
         """The server's alert."""
         by_server = self.event.alert_by == "server"
-        return self.event.alert if by_server and self.event.alert is not None else self.gateway_alert
+        return self.event.alert if by_server and self.event.alert is not None else self._gateway_alert
 
     @property
-    def expected(self) -> str:
-        """What theory has for a proof that was made over another handshake."""
-        if not self.scheme.asks_in_tls:
+    def expected(self) -> Outcome:
+        """What the RFCs predict for a proof that was made over another handshake."""
+        if not self.gateway.scheme.asks_in_tls:
             return NOT_APPLICABLE
-        return REFUSED if Check.PROOF_VALID in self.scheme.checks else ACCEPTED
+        return REFUSED if Check.PROOF_VALID in self.gateway.scheme.checks else ACCEPTED
 
     @property
     def as_expected(self) -> bool:
-        """Also the alert, RFC 5246 section 7.4.8 and RFC 8446 section 4.4.3; and why it was refused is shown."""
+        """Whether outcome, alert (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3) and reason are as predicted."""
         if self.outcome != self.expected:
             return False
         if self.expected != REFUSED:
@@ -147,23 +150,27 @@ class Relay:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """What it would take to make the two transcripts the same."""
+        """The private keys that would make the two transcripts equal."""
         return tuple(dict.fromkeys(one.why.takes for one in self.mismatches if one.why.takes))
 
 
 @dataclass(frozen=True)
 class RelayVerdict:
-    """What a scheme did with a relayed proof, beside what is expected; all of the evidence is in `Relay`.
+    """What a gateway did with a relayed proof, beside what is expected; all of the evidence is in `RelayedProof`.
 
-    `differing` names the fields in which the two transcripts differ, and `takes` what it would take that they don't.
+    `differing` names the fields in which the two transcripts differ, `takes` the private keys that would make them
+    equal.
     """
 
+    attempt: str
+    gateway: str
     scheme: str
+    implementation: str
     tls: str
     key_exchange: str
     same_keys: bool
-    expected: str
-    outcome: str
+    expected: Outcome
+    outcome: Outcome
     alert: int | None
     reason: str
     differing: tuple[str, ...]
@@ -171,67 +178,66 @@ class RelayVerdict:
     as_expected: bool
 
 
-def relays(run: Run) -> list[Relay]:
-    """All proofs that were relayed in a run, in order; those at servers that are not the run's are left out."""
-    return [_relay(event, scheme, word) for event, scheme, word in _relayed(run)]
+def relayed_proofs(run: Run, gateways: Mapping[int, Gateway], reports: GatewayReports) -> list[RelayedProof]:
+    """All proofs that were relayed in a run to gateways of its own, in order."""
+    found: list[RelayedProof] = []
+    for recorded in run.events:
+        event = recorded.event
+        gateway = gateways.get(port_of(event.server)) if isinstance(event, ProofRelayed) else None
+        version = find_version(event.tls) if isinstance(event, ProofRelayed) else None
+        if gateway and version and isinstance(event, ProofRelayed):
+            report = reports.nearest(recorded.time, gateway.id, event.local, version)
+            number = f"{recorded.part}#{recorded.sequence}"
+            found.append(_relayed_proof(number, event, gateway, version, report))
+    return found
 
 
-def relay_verdicts(run: Run) -> tuple[RelayVerdict, ...]:
-    """The verdicts on all of them."""
-    return tuple(
-        RelayVerdict(
-            scheme=one.scheme.id,
-            tls=one.event.tls,
-            key_exchange=one.event.key_exchange,
-            same_keys=one.event.same_keys,
-            expected=one.expected,
-            outcome=one.outcome,
-            alert=one.alert,
-            reason=one.gateway,
-            differing=tuple(f"{difference.message}, {difference.field}" for difference in one.mismatches),
-            takes=one.takes,
-            as_expected=one.as_expected,
-        )
-        for one in relays(run)
+def relay_verdict(one: RelayedProof) -> RelayVerdict:
+    """The verdict on a relayed proof."""
+    return RelayVerdict(
+        attempt=one.number,
+        gateway=one.gateway.id,
+        scheme=one.gateway.scheme.id,
+        implementation=one.gateway.implementation.id,
+        tls=one.event.tls,
+        key_exchange=one.event.key_exchange,
+        same_keys=one.event.same_keys,
+        expected=one.expected,
+        outcome=one.outcome,
+        alert=one.alert,
+        reason=sentence(one.report),
+        differing=tuple(f"{difference.message}, {difference.field}" for difference in one.mismatches),
+        takes=one.takes,
+        as_expected=one.as_expected,
     )
 
 
-def missing_relays(run: Run, scheme: Scheme, version: str) -> list[str]:
-    """What keeps the relay at this door from having a verdict."""
-    if not scheme.asks_in_tls:
+def missing_relays(run: Run, relayed: list[RelayedProof], gateway: Gateway, version: Version) -> list[str]:
+    """What keeps the relay to this gateway from having a verdict."""
+    if not gateway.scheme.asks_in_tls:
         return []
-    door = f"{scheme.id}, TLS {version}"
-    found = [(event, word) for event, at, word in _relayed(run) if (at, event.tls) == (scheme, version)]
-    due = {"ECDHE", "RSA"} if version == "1.2" and scheme.id in TRANSPORTING else {"ECDHE"}
-    if not due <= {event.key_exchange for event, _ in found}:
+    where = f"{gateway.id}, TLS {version}"
+    here = [one for one in relayed if (one.gateway, one.event.tls) == (gateway, str(version))]
+    both = version == TLS12 and gateway.implementation.rsa_key_transport
+    if not ({"ECDHE", "RSA"} if both else {"ECDHE"}) <= {one.event.key_exchange for one in here}:
         troubles = [trouble.what for trouble in run.all(Trouble)]
-        return [f"relay to {door}: no proof was relayed" + (f": {troubles[-1]}" if troubles else "")]
-    if not all(word for _, word in found):
-        return [f"relay to {door}: the gateway has not said what it did"]
+        return [f"relay to {where}: no proof was relayed" + (f": {troubles[-1]}" if troubles else "")]
+    if not all(one.report for one in here):
+        return [f"relay to {where}: no gateway report for this attempt"]
     return []
 
 
-def _relayed(run: Run) -> Iterator[tuple[ProofRelayed, Scheme, Word | None]]:
-    """Each with the scheme that it was tried at, and the gateway's own word on it."""
-    schemes = {gateway.port: find_scheme(gateway.scheme) for gateway in run.all(GatewayListening)}
-    words = Words(run)
-    for recorded in run.events:
-        event = recorded.event
-        if isinstance(event, ProofRelayed) and (scheme := schemes.get(Address.parse(event.server).port)):
-            yield event, scheme, words.nearest(recorded.time, scheme, event.local, event.tls)
-
-
-def _relay(event: ProofRelayed, scheme: Scheme, word: Word | None) -> Relay:
-    version = version_number(event.tls)
+def _relayed_proof(
+    number: str, event: ProofRelayed, gateway: Gateway, version: Version, report: GatewayReport | None
+) -> RelayedProof:
     signed, checked = ([bytes.fromhex(raw) for raw in raws] for raws in (event.signed, event.checked))
-    alike, mismatches = _compare(signed, checked, event)
+    alike, mismatches = _compare(signed, checked, event, version)
     *_, certificate = (raw for raw in signed if raw[0] == Certificate.type)
     key = proof.public_key(chain_in(certificate, version)[0])
     held = held_against(
         key, bytes.fromhex(event.proof), (_unattributed(signed), version), (_unattributed(checked), version)
     )
-    alert = word.alert if isinstance(word, ClientRefused) else None
-    return Relay(event, scheme, in_words(word), alert, alike, mismatches, held)
+    return RelayedProof(number, event, gateway, report, alike, mismatches, held)
 
 
 def _unattributed(raws: list[bytes]) -> Messages:
@@ -239,13 +245,13 @@ def _unattributed(raws: list[bytes]) -> Messages:
 
 
 def _compare(
-    signed: list[bytes], checked: list[bytes], event: ProofRelayed
+    signed: list[bytes], checked: list[bytes], event: ProofRelayed, version: Version
 ) -> tuple[tuple[str, ...], tuple[Mismatch, ...]]:
-    """The messages that are the same, and all fields that aren't."""
+    """The messages that are equal, and the fields that differ."""
     alike: list[str] = []
     mismatches: list[Mismatch] = []
     for left, right in _pairs(signed, checked):
-        ours, theirs = (_read(raws, at, event) for raws, at in ((signed, left), (checked, right)))
+        ours, theirs = (_read(raws, at, version) for raws, at in ((signed, left), (checked, right)))
         present = ours or theirs
         assert present
         if left is not None and right is not None and signed[left] == checked[right]:
@@ -261,7 +267,7 @@ def _compare(
 
 
 def _whose(message: Message, raws: list[bytes], at: int) -> str:
-    """Its name, and of the two Certificate messages whose it is: the server's comes first."""
+    """The message's name; of the two Certificate messages the server's comes first."""
     if message.type != Certificate.type:
         return message.name
     first = next(place for place, raw in enumerate(raws) if raw[0] == Certificate.type)
@@ -269,7 +275,7 @@ def _whose(message: Message, raws: list[bytes], at: int) -> str:
 
 
 def _pairs(signed: list[bytes], checked: list[bytes]) -> Iterator[tuple[int | None, int | None]]:
-    """The places of the messages that belong together, by their types; None where one has no counterpart."""
+    """The places of corresponding messages, by type; None if a message has no counterpart."""
     types = [[raw[0] for raw in raws] for raws in (signed, checked)]
     matcher = SequenceMatcher(None, types[0], types[1], autojunk=False)
     for _, i, i_end, j, j_end in matcher.get_opcodes():
@@ -280,8 +286,8 @@ def _pairs(signed: list[bytes], checked: list[bytes]) -> Iterator[tuple[int | No
             yield from ((None, at) for at in range(j, j_end))
 
 
-def _read(raws: list[bytes], at: int | None, event: ProofRelayed) -> Message | None:
-    return None if at is None else parse(raws[at], version_number(event.tls))
+def _read(raws: list[bytes], at: int | None, version: Version) -> Message | None:
+    return None if at is None else parse(raws[at], version)
 
 
 def _start(raws: list[bytes], at: int | None) -> int:
@@ -289,7 +295,7 @@ def _start(raws: list[bytes], at: int | None) -> int:
 
 
 def parts(message: Message) -> dict[str, str]:
-    """What a message consists of, by name, in hex; certificates and extensions one by one."""
+    """A message's fields by name, in hex; certificates and extensions one by one."""
     if isinstance(message, Certificate | Certificate13):
         return {f"certificate {number}": der.hex() for number, der in enumerate(message.chain, start=1)}
     found: dict[str, str] = {}
@@ -313,5 +319,5 @@ def _why(message: str, field: str, event: ProofRelayed) -> Why:
         reasons = _FORCED.get((message, name), {})
         if why := reasons.get(kind) or reasons.get(""):
             return why
-    reason = _CHOSEN.get((message, field), "mallory said something else here, and need not have")
+    reason = _CHOSEN.get((message, field), "mallory chose another value; she could have copied it")
     return Why(ITS_OWN_CHOICE, reason)

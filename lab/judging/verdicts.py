@@ -1,17 +1,17 @@
 """The judge: from a run's events to its verdicts.
 
-A verdict says what a scheme did with a move, beside what theory expects of it (`lab.judging.expectations`). Every
-verdict is framed by controls that must succeed: alice herself, and the same replay code with the real key. Where one
-fails there are no verdicts, but errors.
+A verdict says what a gateway did with a move, beside what the RFCs predict (`lab.judging.expectations`). Every verdict
+is framed by controls that must succeed: alice herself, and the same replay code with the real key. If one fails there
+are no verdicts, but errors.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
-from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from lab.catalogue.gateways import Gateway
+from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
-from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import Scheme
 from lab.events.run import Run
 from lab.events.types import (
     CaptureSearched,
@@ -22,219 +22,276 @@ from lab.events.types import (
     MoveTried,
     Trouble,
 )
-from lab.judging.attempts import Docket, captured, has_seen_tls13
+from lab.judging.attempts import (
+    Attempts,
+    Tried,
+    captured,
+    has_seen_tls13,
+    listening_gateways,
+    plan_of,
+    unknown_gateways,
+)
 from lab.judging.expectations import Expectation, expectation
-from lab.judging.gateway_reports import in_words
-from lab.judging.judgement import CLIENT, Captured, Control, Evidence, HttpAnswer, Judgement, Sent, SentAlert, Verdict
+from lab.judging.gateway_reports import GatewayReports, sentence
+from lab.judging.judgement import (
+    CLIENT,
+    CapturedCertificate,
+    Control,
+    Evidence,
+    HttpAnswer,
+    Judgement,
+    Sent,
+    SentAlert,
+    Verdict,
+)
 from lab.judging.proof_comparison import ProofReason, presented, proof_reason
-from lab.judging.relays import missing_relays, relay_verdicts
+from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.tls.alerts import alert_name
+from lab.tls.versions import Version
 
 
 def judge(run: Run) -> Judgement | None:
-    """The run's outcome; None as long as something that belongs to it hasn't happened yet."""
-    docket = Docket(run)
-    return None if missing(docket) else _judgement(docket, ())
+    """The run's outcome; None while something that belongs to it is missing."""
+    judged = JudgedRun(run)
+    return None if judged.missing else judged.judgement
 
 
 def judge_unfinished(run: Run) -> Judgement:
-    """The outcome of a run that will not go on: errors, and no verdicts, for what is missing."""
-    docket = Docket(run)
-    return _judgement(docket, tuple(missing(docket)))
+    """The outcome of a run that will not continue: if something is missing, errors and no verdicts."""
+    return JudgedRun(run).judgement
 
 
-def missing(docket: Docket) -> list[str]:
-    """What this run still lacks for its verdicts, a sentence each, with the last thing that was heard of it."""
-    lacking: list[str] = []
-    for leak in docket.plan.leaks:
-        if not captured(docket.run, leak):
-            what = "captured together with its proof" if leak == WIRE.id else f"had by the leak {leak}"
-            failures = _failures_elsewhere(docket) if leak == ROGUE_SERVER.id else []
-            if leak == INTERCEPTION.id:
-                failures = [trouble.what for trouble in docket.run.all(Trouble)]
-            lacking.append(f"no client certificate was {what}{_because(failures)}")
-    if WIRE.id in docket.plan.leaks and not has_seen_tls13(docket.run):
-        lacking.append("alice's login over TLS 1.3 was not seen")
-    if WIRE.id in docket.plan.leaks:
-        lacking += _missing_search(docket.run)
-    listening = {scheme.id for scheme in docket.schemes.values()}
-    if not listening:
-        lacking.append("no gateway is listening")
-    for scheme, version in docket.plan.doors():
-        if scheme.id in listening:
-            lacking += missing_controls(docket, scheme, version)
-            for leak in docket.plan.leaks:
-                lacking += missing_verdicts(docket, leak, scheme, version)
-            if LIVE_RELAY.id in docket.plan.leaks:
-                lacking += missing_relays(docket.run, scheme, version)
-        elif listening:
-            lacking.append(f"the gateway of {scheme.id} is not listening")
-    return lacking
+class JudgedRun:
+    """A run as far as it got, and all that can be said of it so far. Every view reads this and judges nothing itself.
+
+    It is a snapshot: when the run has new events, make a new one. Everything is computed once, when it is first read.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.plan = plan_of(run)
+        self.gateways = listening_gateways(run)
+        self.reports = GatewayReports(run)
+        self.attempts = Attempts(run, self.reports)
+        self._verdicts: dict[tuple[str, str, Version], tuple[Verdict, ...]] = {}
+
+    @property
+    def leaks(self) -> list[Leak]:
+        """The leaks of the plan."""
+        return [leak for leak in map(find_leak, self.plan.leaks) if leak]
+
+    @property
+    def moves(self) -> list[Move]:
+        """The moves of the plan, in the table's order."""
+        return [move for move in MOVES if move.id in self.plan.moves]
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """What the run still lacks for its verdicts, a sentence each, with the last known reason."""
+        return tuple(self._missing())
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """The outcome as it stands: with something missing, errors and no verdicts."""
+        seen = captured(self.run, next(iter(self.plan.leaks), WIRE.id))
+        targets = [(leak.id, *target) for leak in self.leaks for target in self.plan.targets()]
+        complete = not self.missing
+        return Judgement(
+            run=self.run.name,
+            capture=CapturedCertificate(seen.subject, seen.sha256, seen.tls, seen.source)
+            if seen
+            else CapturedCertificate("", "", "", ""),
+            controls=tuple(self._controls()),
+            verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
+            errors=self.missing,
+            relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
+        )
+
+    @cached_property
+    def relayed_proofs(self) -> list[RelayedProof]:
+        """The proofs that were relayed while they were fresh, in order."""
+        return relayed_proofs(self.run, self.gateways, self.reports)
+
+    def verdicts_at(self, leak: str, gateway: Gateway, version: Version) -> tuple[Verdict, ...]:
+        """The verdicts on all planned moves at one gateway; all of them must have been tried."""
+        key = (leak, gateway.id, version)
+        if key not in self._verdicts:
+            self._verdicts[key] = tuple(self._verdicts_at(leak, gateway, version))
+        return self._verdicts[key]
+
+    def missing_at(self, leak_id: str, gateway: Gateway, version: Version) -> list[str]:
+        """What keeps a gateway's moves from having verdicts."""
+        leak = find_leak(leak_id)
+        if leak is None or gateway.scheme.trusts not in leak.certificates:
+            return []
+        lacking: list[str] = []
+        where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
+        for move in self.moves:
+            if version not in move.fails:
+                continue
+            attempts = self.attempts.at(leak.id, gateway, version, move.id)
+            if len(attempts) < self.plan.rounds:
+                times = f" {self.plan.rounds} times" if self.plan.rounds > 1 else ""
+                lacking.append(f"{move.id} at {where}: not tried{times}")
+            lacking += [f"{move.id} at {where}: {why}" for why in map(_undecided, attempts) if why][:1]
+        return lacking
+
+    def _missing(self) -> Iterator[str]:
+        run, leaks = self.run, self.leaks
+        for gateway_id in unknown_gateways(run):
+            yield f"the run has a gateway that this version does not know: {gateway_id}"
+        for leak in leaks:
+            if not captured(run, leak.id):
+                what = "captured together with its proof" if leak == WIRE else f"obtained through the leak {leak.id}"
+                yield f"no client certificate was {what}{_because(self._failures(leak))}"
+        if WIRE in leaks and not has_seen_tls13(run):
+            yield "alice's login over TLS 1.3 was not seen"
+        if WIRE in leaks:
+            yield from _missing_search(run)
+        listening = set(self.gateways.values())
+        if not listening:
+            yield "no gateway is listening"
+        for gateway, version in self.plan.targets():
+            if gateway in listening:
+                yield from self._missing_controls(gateway, version)
+                for leak in leaks:
+                    yield from self.missing_at(leak.id, gateway, version)
+                if LIVE_RELAY in leaks:
+                    yield from missing_relays(self.run, self.relayed_proofs, gateway, version)
+            elif listening:
+                yield f"the gateway {gateway.id} is not listening"
+
+    def _failures(self, leak: Leak) -> list[str]:
+        """What was reported that can explain why a leak yielded nothing."""
+        if leak == INTERCEPTION:
+            return [trouble.what for trouble in self.run.all(Trouble)]
+        if leak == ROGUE_SERVER:
+            ours = {gateway.id for gateway in self.gateways.values()}
+            return [f"{one.url}: {one.reason}" for one in self.run.all(LoginFailed) if one.gateway not in ours]
+        return []
+
+    def _missing_controls(self, gateway: Gateway, version: Version) -> Iterator[str]:
+        """The controls of a gateway that did not succeed."""
+        where, here = f"{gateway.id}, TLS {version}", (gateway.id, str(version))
+        if not any((login.gateway, login.tls) == here for login in self.run.all(LoggedIn)):
+            failures = [one.reason for one in self.run.all(LoginFailed) if (one.gateway, one.tls) == here]
+            yield f"control {CLIENT} at {where}: alice did not log in{_because(failures)}"
+        control = next(iter(self.attempts.controls(gateway, version)), None)
+        if control is None or control.event.outcome != ACCEPTED:
+            why = "it was not run" if control is None else _what_came_back(control.event)
+            yield f"control {STOLEN_KEY} at {where}: the real key did not get in: {why}"
+
+    def _controls(self) -> Iterator[Control]:
+        logins = {(login.gateway, login.tls) for login in self.run.all(LoggedIn)}
+        for gateway, version in self.plan.targets():
+            if (gateway.id, str(version)) in logins:
+                yield Control(gateway.id, str(version), CLIENT, ACCEPTED)
+            for tried in self.attempts.controls(gateway, version)[:1]:
+                yield Control(gateway.id, str(version), STOLEN_KEY, tried.event.outcome)
+
+    def _verdicts_at(self, leak_id: str, gateway: Gateway, version: Version) -> Iterator[Verdict]:
+        leak = find_leak(leak_id)
+        for move in self.moves if leak else ():
+            assert leak
+            expected = expectation(gateway.scheme, version, move, leak)
+            attempts = self.attempts.at(leak.id, gateway, version, move.id)
+            deviating = [tried for tried in attempts if not _is_as_expected(tried, expected)]
+            shown = next(iter(deviating or attempts), None)
+            yield Verdict(
+                leak=leak.id,
+                gateway=gateway.id,
+                scheme=gateway.scheme.id,
+                implementation=gateway.implementation.id,
+                tls=str(version),
+                move=move.id,
+                expected=expected.outcome,
+                outcome=shown.outcome if shown else NOT_APPLICABLE,
+                evidence=self._evidence(shown, expected, len(attempts), len(deviating))
+                if shown
+                else _nothing(expected),
+            )
+
+    def _evidence(self, tried: Tried, expected: Expectation, attempts: int, deviations: int) -> Evidence:
+        alert, seen_by = _alert(tried)
+        event = tried.event
+        return Evidence(
+            attempt=tried.number,
+            alert=alert,
+            alert_seen_by=seen_by,
+            http=None if event.status is None else HttpAnswer(event.status, event.body),
+            reason=sentence(tried.report) or event.error or "",
+            ms=event.milliseconds,
+            stolen=event.stolen,
+            messages=tuple(Sent(*step) for step in event.steps),
+            clause=expected.reason,
+            expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
+            expected_statuses=expected.statuses,
+            proof=self._proof(event) if tried.outcome == REFUSED else None,
+            attempts=attempts,
+            deviations=deviations,
+        )
+
+    def _proof(self, event: MoveTried) -> ProofReason | None:
+        """Compared with the capture that the attempt was made of: the same certificate, preferably the same version."""
+        where = (event.leak, event.seen_at)
+        seen = [one for one in self.run.all(CertificateCaptured) if one.proof and (one.leak, one.server) == where]
+        shown = presented(event) if seen else frozenset()
+        best = max(seen, key=lambda one: (one.sha256 in shown, one.tls == event.tls), default=None)
+        return proof_reason(best, event) if best else None
+
+
+def _undecided(tried: Tried) -> str:
+    """Why an attempt has no outcome; empty if it has one."""
+    if tried.event.outcome == NOT_APPLICABLE:
+        return ""
+    if not tried.report:
+        return "no gateway report for this attempt"
+    return f"neither accepted nor refused: {tried.event.error}" if tried.outcome == INCONCLUSIVE else ""
 
 
 def _missing_search(run: Run) -> list[str]:
-    """What keeps the search of the capture from saying that alice's key never was on the wire."""
+    """What keeps the search of the capture from showing that alice's key was never on the wire."""
     searched = run.first(CaptureSearched)
     if not searched:
         return ["the capture was not searched for alice's key"]
     if not searched.certificate_at:
-        return ["the search of the capture does not even find alice's certificate, which was there"]
+        return ["alice's certificate is not in the capture; the key search proves nothing"]
     return [f"alice's key was on the wire: {'; '.join(searched.key_at)}"] if searched.key_at else []
 
 
-def _failures_elsewhere(docket: Docket) -> list[str]:
-    """Why alice did not get in at a server that is none of the bank's."""
-    schemes = {scheme.id for scheme in docket.schemes.values()}
-    return [
-        f"{failure.url}: {failure.reason}" for failure in docket.run.all(LoginFailed) if failure.scheme not in schemes
-    ]
-
-
-def missing_controls(docket: Docket, scheme: Scheme, version: str) -> list[str]:
-    """What keeps this door's controls from having succeeded."""
-    lacking: list[str] = []
-    door = f"{scheme.id}, TLS {version}"
-    if not any((login.scheme, login.tls) == (scheme.id, version) for login in docket.run.all(LoggedIn)):
-        failures = [
-            failure.reason
-            for failure in docket.run.all(LoginFailed)
-            if (failure.scheme, failure.tls) == (scheme.id, version)
-        ]
-        lacking.append(f"control {CLIENT} at {door}: alice did not log in{_because(failures)}")
-    control = next(iter(docket.controls(scheme, version)), None)
-    if control is None or control.outcome != ACCEPTED:
-        why = "it was not run" if control is None else _what_came_back(control)
-        lacking.append(f"control {STOLEN_KEY} at {door}: the real key did not get in: {why}")
-    return lacking
-
-
-def missing_verdicts(docket: Docket, leak: str, scheme: Scheme, version: str) -> list[str]:
-    """What keeps this door's moves from having verdicts."""
-    lacking: list[str] = []
-    if scheme.trusts not in find_leak(leak).certificates:
-        return lacking
-    door = f"{scheme.id}, TLS {version}" + (f", leak {leak}" if leak != WIRE.id else "")
-    for move in planned_moves(docket.plan):
-        if version not in move.fails:
-            continue
-        attempts = docket.attempts(leak, scheme, version, move.id)
-        if len(attempts) < docket.plan.rounds:
-            times = f" {docket.plan.rounds} times" if docket.plan.rounds > 1 else ""
-            lacking.append(f"{move.id} at {door}: not tried{times}")
-        for attempt in attempts:
-            if attempt.outcome == NOT_APPLICABLE:
-                continue
-            if not docket.word(attempt):
-                lacking.append(f"{move.id} at {door}: the gateway has not said what it did")
-                break
-            if docket.outcome(attempt) == INCONCLUSIVE:
-                lacking.append(f"{move.id} at {door}: neither accepted nor refused: {attempt.error}")
-                break
-    return lacking
-
-
-def planned_moves(plan: Plan) -> list[Move]:
-    """The moves of a plan, in the table's order."""
-    return [move for move in MOVES if move.id in plan.moves]
-
-
-def _judgement(docket: Docket, errors: tuple[str, ...]) -> Judgement:
-    seen = captured(docket.run, docket.plan.leaks[0])
-    capture = Captured(seen.subject, seen.sha256, seen.tls, seen.source) if seen else None
-    doors = ((leak, *door) for leak in docket.plan.leaks for door in docket.plan.doors())
-    verdicts = () if errors else tuple(verdict for door in doors for verdict in door_verdicts(docket, *door))
-    controls, relays = tuple(_controls(docket)), () if errors else relay_verdicts(docket.run)
-    return Judgement(docket.run.name, capture or Captured("", "", "", ""), controls, verdicts, errors, relays)
-
-
-def _controls(docket: Docket) -> Iterator[Control]:
-    logins = {(login.scheme, login.tls) for login in docket.run.all(LoggedIn)}
-    for scheme, version in docket.plan.doors():
-        if (scheme.id, version) in logins:
-            yield Control(scheme.id, version, CLIENT, ACCEPTED)
-        for attempt in docket.controls(scheme, version)[:1]:
-            yield Control(scheme.id, version, STOLEN_KEY, attempt.outcome)
-
-
-def door_verdicts(docket: Docket, leak: str, scheme: Scheme, version: str) -> Iterator[Verdict]:
-    """The verdicts on all planned moves at one door; all of them must have been tried."""
-    for move in planned_moves(docket.plan):
-        expected = expectation(scheme, version, move, find_leak(leak))
-        attempts = docket.attempts(leak, scheme, version, move.id)
-        if not attempts:  # there is no such thing here
-            yield Verdict(leak, scheme.id, version, move.id, expected.outcome, NOT_APPLICABLE, _nothing(expected))
-            continue
-        deviating = [tried for tried in attempts if not _is_as_expected(docket, tried, expected)]
-        shown = (deviating or attempts)[0]
-        evidence = _evidence(docket, shown, expected, len(attempts), len(deviating))
-        yield Verdict(leak, scheme.id, version, move.id, expected.outcome, docket.outcome(shown), evidence)
-
-
-def _is_as_expected(docket: Docket, tried: MoveTried, expected: Expectation) -> bool:
-    if docket.outcome(tried) != expected.outcome:
+def _is_as_expected(tried: Tried, expected: Expectation) -> bool:
+    if tried.outcome != expected.outcome:
         return False
     if expected.outcome != REFUSED:
         return True
-    alert, _ = _alert(docket, tried)
+    alert, _ = _alert(tried)
     if expected.alerts:
         return alert is not None and alert.sent_by == "server" and alert.number in expected.alerts
-    return alert is None and tried.status in expected.statuses
+    return alert is None and tried.event.status in expected.statuses
 
 
-def _alert(docket: Docket, tried: MoveTried) -> tuple[SentAlert | None, str | None]:
-    """The alert that ended an attempt and who saw it; the gateway's own report where the attacker cannot read it."""
-    word = docket.word(tried)
-    if tried.alert is not None and tried.alert_by == "server":
-        return SentAlert(alert_name(tried.alert), tried.alert, "server"), "attacker"
-    if tried.status is None and isinstance(word, ClientRefused) and word.alert is not None:
-        return SentAlert(alert_name(word.alert), word.alert, "server"), "gateway"
-    if tried.alert is not None:
-        return SentAlert(alert_name(tried.alert), tried.alert, tried.alert_by), "attacker"
+def _alert(tried: Tried) -> tuple[SentAlert | None, str | None]:
+    """The alert that ended an attempt and who saw it; from the gateway's report if the attacker cannot read it."""
+    event, report = tried.event, tried.report
+    if event.alert is not None and event.alert_by == "server":
+        return SentAlert(alert_name(event.alert), event.alert, "server"), "attacker"
+    if event.status is None and isinstance(report, ClientRefused) and report.alert is not None:
+        return SentAlert(alert_name(report.alert), report.alert, "server"), "gateway"
+    if event.alert is not None:
+        return SentAlert(alert_name(event.alert), event.alert, event.alert_by), "attacker"
     return None, None
-
-
-def _evidence(docket: Docket, tried: MoveTried, expected: Expectation, attempts: int, deviations: int) -> Evidence:
-    alert, seen_by = _alert(docket, tried)
-    outcome = docket.outcome(tried)
-    return Evidence(
-        alert=alert,
-        alert_seen_by=seen_by,
-        http=None if tried.status is None else HttpAnswer(tried.status, tried.body),
-        reason=in_words(docket.word(tried)) or tried.error or "",
-        ms=tried.milliseconds,
-        stolen=tried.stolen,
-        messages=tuple(Sent(*step) for step in tried.steps),
-        clause=expected.reason,
-        expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
-        expected_statuses=expected.statuses,
-        proof=_proof(docket.run, tried) if outcome == REFUSED else None,
-        attempts=attempts,
-        deviations=deviations,
-    )
 
 
 def _nothing(expected: Expectation) -> Evidence:
     """The evidence of what cannot be tried."""
-    return Evidence(None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0)
-
-
-def _proof(run: Run, tried: MoveTried) -> ProofReason | None:
-    """Held against the sight that the attempt was made of: of the same certificate, rather in the same version."""
-    sights = [seen for seen in run.all(CertificateCaptured) if seen.proof and _is_of(seen, tried)]
-    shown = presented(tried)
-    seen = max(sights, key=lambda seen: (seen.sha256 in shown, seen.tls == tried.tls), default=None)
-    return proof_reason(seen, tried) if seen else None
-
-
-def _is_of(seen: CertificateCaptured, tried: MoveTried) -> bool:
-    return (seen.leak, seen.server) == (tried.leak, tried.seen_at)
+    return Evidence("", None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0)
 
 
 def _because(reasons: list[str]) -> str:
     return f": {reasons[-1]}" if reasons else ""
 
 
-def _what_came_back(attempt: MoveTried) -> str:
-    if attempt.alert is not None:
-        return f"alert {alert_name(attempt.alert)} ({attempt.alert})"
-    return attempt.error or f"HTTP {attempt.status}"
+def _what_came_back(event: MoveTried) -> str:
+    if event.alert is not None:
+        return f"alert {alert_name(event.alert)} ({event.alert})"
+    return event.error or f"HTTP {event.status}"

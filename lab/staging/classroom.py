@@ -6,7 +6,6 @@ folder named after the run; `follow` copies these together into one run director
 """
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,8 +20,8 @@ from lab.catalogue.leaks import INTERCEPTION
 from lab.catalogue.plan import KeyType, short_story
 from lab.events.log import EventLog
 from lab.events.run import CAPTURE_FILE, Folders, Run, RunError, make_run_folder, new_run_name
-from lab.events.types import PartStopped, PositionLeft, RunStarted
-from lab.judging.attempts import tried_everywhere
+from lab.events.types import PartStopped, PositionLeft
+from lab.judging.attempts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import judge, judge_unfinished
 from lab.staging import control, pki
@@ -58,7 +57,7 @@ def start_run(key_type: KeyType) -> None:
         pki.issue(*folders[:3], key_type, shop=folders[3])
     name = new_run_name()
     log = EventLog(DATA / name, AUTHORITY)
-    log.report(RunStarted("classroom", name, **dataclasses.asdict(short_story(key_type))))
+    log.report(run_started("classroom", name, short_story(key_type)))
     log.report(pki.issued_event(KEYS / "client"))
     log.close()
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")

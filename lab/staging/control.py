@@ -18,6 +18,7 @@ from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.moves import STOLEN_KEY
 from lab.events.types import CaptureSearched, MoveTried
 from lab.tls.bundle import Bundle
+from lab.tls.versions import Version
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Target:
     """A gateway, a version to try there, and the bundle that it should take."""
 
     address: tuple[str, int]
-    version: int
+    version: Version
     bundle: Bundle
 
 

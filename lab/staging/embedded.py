@@ -13,13 +13,12 @@ from typing import TypeVar
 from attacker.leak import interception
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
-from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
+from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import find_scheme
 from lab.events.log import EventLog
 from lab.events.run import Run, make_run_folder, new_run_name
-from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken, RunStarted
-from lab.judging.attempts import gateway_schemes, has_seen_tls13
+from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
+from lab.judging.attempts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import judge, judge_unfinished
 from lab.ports import HOST, held_ports
@@ -28,7 +27,6 @@ from lab.staging.control import Target
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
 from lab.tls.bundle import Bundle
-from lab.tls.versions import TLS12, TLS13
 from victim_client.__main__ import KEY_LOG_NAME
 
 T = TypeVar("T")
@@ -38,7 +36,6 @@ SECONDS_AN_ATTEMPT = 0.1
 SETTLE_SECONDS = 5.0
 """How long the parts' last reports may take once everything has been tried."""
 POLL_SECONDS = 0.02
-VERSION_NUMBERS = {"1.2": TLS12, "1.3": TLS13}
 
 Watcher = Callable[[Run], object]
 """Called whenever something new has happened in the run."""
@@ -58,7 +55,7 @@ async def run_embedded(
         log = EventLog(folders.part(LAB), LAB)
         stack.callback(log.close)
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
-        log.report(RunStarted("embedded", name, **dataclasses.asdict(plan)))
+        log.report(run_started("embedded", name, plan))
         folder = keys / VICTIM_CLIENT
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
@@ -67,21 +64,22 @@ async def run_embedded(
             rsa_transport=LIVE_RELAY.id in plan.leaks,
         )
         log.report(pki.issued_event(folder))
-        if any(find_scheme(scheme).trusts == "pinned" for scheme in plan.schemes):
+        if any(gateway.scheme.trusts == "pinned" for gateway, _ in plan.targets()):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
         if keep_bundle:
             for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
                 shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
         more_ports = partial(held_ports, stack)
+        gateways = list(dict.fromkeys(gateway for gateway, _ in plan.targets()))
         count = port_count(plan)
         ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
-        setting = Setting(plan, folders, issued, dict(zip(plan.schemes, ports, strict=False)), more_ports)
+        setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
         async with Supervisor() as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
             try:
                 async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
-                    judgement = await lab.carry_out(ports[len(plan.schemes) :], log)
+                    judgement = await lab.carry_out(ports[len(gateways) :], log)
             except TimeoutError:
                 judgement = judge_unfinished(lab.run)
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
@@ -111,11 +109,11 @@ class _Lab:
             wire = stages.wire(self.setting, relay_ports)
             for part in (wire.attacker, *wire.clients):
                 await self.parts.start(part)
-            await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE.id))
+            await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE))
         else:
             await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
-        doors = {(scheme.id, version) for scheme, version in plan.doors()}
-        await self._until(lambda: doors <= {(login.scheme, login.tls) for login in self.run.all(LoggedIn)})
+        targets = {(gateway.id, str(version)) for gateway, version in plan.targets()}
+        await self._until(lambda: targets <= {(login.gateway, login.tls) for login in self.run.all(LoggedIn)})
         later = [leak for leak in plan.leaks if leak != WIRE.id]
         if later:
             await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
@@ -158,17 +156,17 @@ class _Lab:
             if not news:
                 await asyncio.sleep(POLL_SECONDS)
 
-    def _tried(self, leak: str) -> bool:
-        tried = sum(1 for one in self.run.all(MoveTried) if one.leak == leak)
-        return tried >= self.setting.plan.attempts(find_leak(leak))
+    def _tried(self, leak: Leak) -> bool:
+        tried = sum(1 for one in self.run.all(MoveTried) if one.leak == leak.id)
+        return tried >= self.setting.plan.attempts(leak)
 
     async def _control(self, log: EventLog) -> None:
-        ports = {scheme.id: port for port, scheme in gateway_schemes(self.run).items()}
+        ports = {gateway: port for port, gateway in listening_gateways(self.run).items()}
         issued = self.setting.issued
         bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
         targets = [
-            Target((HOST, ports[scheme.id]), VERSION_NUMBERS[version], _bundle(bundles[scheme.trusts]))
-            for scheme, version in self.setting.plan.doors()
+            Target((HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):
             log.report(tried)
@@ -181,5 +179,5 @@ def _bundle(identity: pki.Identity) -> Bundle:
 
 
 def port_count(plan: Plan) -> int:
-    """How many ports a run takes: a gateway's and a relay's for each scheme."""
-    return 2 * len(plan.schemes)
+    """How many ports a run takes: one for each gateway and one for its relay."""
+    return 2 * len(plan.gateways)

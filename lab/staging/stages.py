@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from attacker.attempts import TRANSFER
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import VERSIONS, find_scheme
 from lab.events.run import Folders
-from lab.judging.relays import TRANSPORTING
 from lab.ports import HOST
 from lab.staging.pki import Issued
 from lab.staging.supervisor import Part
+from lab.tls.versions import TLS12, VERSIONS
 from victim_server import access_log
 
 LOGIN_EVERY_SECONDS = 0.25
@@ -26,13 +26,13 @@ RSA_TRANSPORT = "kRSA+AESGCM"
 
 @dataclass(frozen=True)
 class Setting:
-    """What the stages have in common: the run's plan and folders, what was issued, each scheme's gateway's port, and
-    where to get more ports."""
+    """What the stages have in common: the run's plan and folders, what was issued, each gateway's port, and where to
+    get more ports."""
 
     plan: Plan
     folders: Folders
     issued: Issued
-    gateways: Mapping[str, int]
+    gateways: Mapping[Gateway, int]
     ports: Callable[[int], list[int]]
 
 
@@ -54,27 +54,26 @@ def victim_server(setting: Setting) -> Part:
         setting,
         VICTIM_SERVER,
         f"--host={HOST}",
-        *(f"--port={scheme}={port}" for scheme, port in setting.gateways.items()),
+        *(f"--port={gateway.id}={port}" for gateway, port in setting.gateways.items()),
         f"--bundle={issued.server_pem}",
         f"--register={issued.register}",
-        f"--opening-balance={max(1000, TRANSFER.amount * (len(setting.plan) + len(list(setting.plan.doors()))))}",
+        f"--opening-balance={max(1000, TRANSFER.amount * len(setting.plan))}",
         f"--ca={issued.ca_pem}",
         *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
         *(["--access-log"] if LOG.id in setting.plan.leaks else []),
     )
 
 
-def victim_client(setting: Setting, ports: Mapping[str, int]) -> Part:
-    """Alice, who logs in again and again at these ports, each of which leads to a scheme's gateway."""
-    schemes = [find_scheme(scheme) for scheme in ports]
+def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
+    """Alice, who logs in again and again at these ports, each of which leads to a gateway."""
     issued = setting.issued
     return _part(
         setting,
         VICTIM_CLIENT,
-        *(f"--gateway={scheme}=https://localhost:{port}" for scheme, port in ports.items()),
+        *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
         f"--bundle={issued.client_pem}",
-        *(f"--bundle={scheme.id}={issued.client_self_signed_pem}" for scheme in schemes if scheme.trusts == "pinned"),
-        *(f"--forward-certificate={scheme.id}" for scheme in schemes if not scheme.asks_in_tls),
+        *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if one.scheme.trusts == SELF_SIGNED),
+        *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
     )
@@ -83,15 +82,15 @@ def victim_client(setting: Setting, ports: Mapping[str, int]) -> Part:
 def wire(setting: Setting, ports: list[int]) -> Stage:
     """The attacker's relay takes alice's connections, as if her network had sent them there."""
     relays = dict(zip(setting.gateways, ports, strict=True))
-    forwards = (f"--forward={HOST}:{relays[scheme]}={HOST}:{port}" for scheme, port in setting.gateways.items())
+    forwards = (f"--forward={HOST}:{relays[gateway]}={HOST}:{port}" for gateway, port in setting.gateways.items())
     return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
 
 
 def interception(setting: Setting) -> Stage:
     """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
-    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
-    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
     clients = (
         _passing_client(setting, VICTIM_CLIENT, ports),
         _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
@@ -104,30 +103,30 @@ def live_relay(setting: Setting) -> Stage:
     """A careless alice logs in once at each gateway in each version, and once more with RSA key transport, and takes
     mallory for the bank each time."""
     versions = setting.plan.versions
-    asking = [scheme for scheme in setting.gateways if find_scheme(scheme).asks_in_tls]
+    asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     options = ("--careless", *(f"--tls={version}" for version in versions))
     clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
-    relays = sum(scheme.asks_in_tls for scheme, _ in setting.plan.doors())
-    transporting = {scheme: port for scheme, port in ports.items() if scheme in TRANSPORTING}
-    if transporting and "1.2" in versions:
+    relays = sum(gateway.scheme.asks_in_tls for gateway, _ in setting.plan.targets())
+    transporting = {one: port for one, port in ports.items() if one.implementation.rsa_key_transport}
+    if transporting and TLS12 in versions:
         options = ("--careless", "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
         clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
         relays += len(transporting)
-    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[scheme]}" for scheme, port in ports.items())
+    forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
     attacker = _attacker(setting, LIVE_RELAY.id, *doors(setting), *forwards, f"--relays={relays}")
     return Stage(attacker, tuple(clients))
 
 
-def _passing_client(setting: Setting, name: str, ports: Mapping[str, int], *options: str) -> Part:
+def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *options: str) -> Part:
     """Alice, who comes by where mallory is: one login each. They go by names that are no gateway's."""
     issued = setting.issued
-    logins = {f"{scheme}, by way of mallory": scheme for scheme in ports}
-    pinned = (login for login, scheme in logins.items() if find_scheme(scheme).trusts == SELF_SIGNED)
+    logins = {f"{gateway.id}, by way of mallory": gateway for gateway in ports}
+    pinned = (login for login, gateway in logins.items() if gateway.scheme.trusts == SELF_SIGNED)
     return _part(
         setting,
         name,
-        *(f"--gateway={login}=https://localhost:{ports[scheme]}" for login, scheme in logins.items()),
+        *(f"--gateway={login}=https://localhost:{ports[gateway]}" for login, gateway in logins.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
         f"--ca={issued.ca_pem}",
@@ -183,8 +182,8 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
 
 def doors(setting: Setting) -> list[str]:
     """The gateways, as the attacker takes them on her command line."""
-    sorts = {scheme: "self-signed=" if find_scheme(scheme).trusts == SELF_SIGNED else "" for scheme in setting.gateways}
-    return [f"--door={sorts[scheme]}{HOST}:{port}" for scheme, port in setting.gateways.items()]
+    sorts = {one: "self-signed=" if one.scheme.trusts == SELF_SIGNED else "" for one in setting.gateways}
+    return [f"--door={sorts[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
 
 
 def _attacker(setting: Setting, command: str, *arguments: str) -> Part:

@@ -9,14 +9,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.address import Address
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
-from lab.catalogue.leaks import WIRE, find_leak
+from lab.catalogue.gateways import Gateway
+from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import Scheme, find_scheme
+from lab.catalogue.schemes import find_scheme
 from lab.document import Lines
 from lab.document import facts as facts
 from lab.document import printable as printable
@@ -24,7 +24,6 @@ from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
     CaptureSearched,
-    CertificateCaptured,
     ClientAuthenticated,
     HandshakeSeen,
     LoggedIn,
@@ -33,11 +32,12 @@ from lab.events.types import (
     RunStarted,
     UnknownEvent,
 )
-from lab.judging.attempts import Docket, captured, plan_of
+from lab.judging.attempts import captured, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
-from lab.judging.verdicts import door_verdicts, missing_verdicts
+from lab.judging.verdicts import JudgedRun
 from lab.story.leaks import tell_leak
 from lab.tls.dissect import Field, certificate_fields, proof_fields
+from lab.tls.versions import Version
 
 WIDTH = 110
 OCTETS_A_LINE = 16
@@ -48,7 +48,8 @@ QUESTION = (
     "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the certificate enough?"
 )
 
-Tell: TypeAlias = Callable[[Run, Judgement | None], Lines | None]
+Tell: TypeAlias = Callable[[JudgedRun, bool], Lines | None]
+"""What an act tells of a run, None while it cannot yet be told; the flag says whether the run is over."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,21 @@ class Teller:
         self._told = 0
         self._acts: tuple[Act, ...] = ()
 
-    def update(self, run: Run, judgement: Judgement | None = None) -> bool:
-        """Tells the acts that can be told now; with a judgement, all that are left and can be.
+    def update(self, judged: JudgedRun, over: bool = False) -> bool:
+        """Tells the acts that can be told now; once the run is `over`, all that are left and can be.
 
         True for the one call that comes to the end.
         """
-        started = run.first(RunStarted)
+        started = judged.run.first(RunStarted)
         if started and not self._acts:
-            self._acts = acts(plan_of(run))
+            self._acts = acts(judged.plan)
             self._print(Text(QUESTION, "bold"), Text(f"run {started.run}, {started.mode}"))
         if self._told == len(self._acts):
             return False
         while self._told < len(self._acts):
             act = self._acts[self._told]
-            lines = act.tell(run, judgement)
-            if lines is None and judgement is None:
+            lines = act.tell(judged, over)
+            if lines is None and not over:
                 return False
             self._told += 1
             if lines is not None:
@@ -108,8 +109,8 @@ def new_console(quiet: bool = False) -> Console:
     return console
 
 
-def _issued(run: Run, judgement: Judgement | None) -> Lines | None:
-    issued = run.first(BundleIssued)
+def _issued(judged: JudgedRun, over: bool) -> Lines | None:
+    issued = judged.run.first(BundleIssued)
     return _tell_issued(issued) if issued else None
 
 
@@ -131,8 +132,8 @@ _BETWEEN = {
 """The positions on the wire; other leaks have acts of their own."""
 
 
-def _position(run: Run, judgement: Judgement | None) -> Lines | None:
-    position = next((taken for taken in run.all(PositionTaken) if taken.kind in _BETWEEN), None)
+def _position(judged: JudgedRun, over: bool) -> Lines | None:
+    position = next((taken for taken in judged.run.all(PositionTaken) if taken.kind in _BETWEEN), None)
     return _tell_position(position) if position else None
 
 
@@ -142,25 +143,24 @@ def _tell_position(position: PositionTaken) -> Lines:
         yield Text(f"  {line}")
 
 
-def _wire(run: Run, judgement: Judgement | None) -> Lines | None:
-    seen = captured(run)
-    known = seen and run.first(BundleIssued) and (judgement or _login_at(run, seen))
+def _wire(judged: JudgedRun, over: bool) -> Lines | None:
+    run, seen = judged.run, captured(judged.run)
+    known = seen and run.first(BundleIssued) and (over or _login_at(run, seen.server))
     return _tell_wire(run) if known else None
 
 
-def _login_at(run: Run, seen: CertificateCaptured) -> LoggedIn | None:
-    """Alice's login at the server where her certificate was seen."""
-    port = seen.address and seen.address.port
-    return next((login for login in run.all(LoggedIn) if Address.of_url(login.url).port == port), None)
+def _login_at(run: Run, server: str) -> LoggedIn | None:
+    """Alice's login at a server, which tells what she takes it for."""
+    return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
 def _tell_wire(run: Run) -> Lines:
     seen, issued = captured(run), run.first(BundleIssued)
     assert seen
     assert issued
-    login = _login_at(run, seen)
-    door = f" at `{login.scheme}`" if login else ""
-    yield Text(f"Alice logs in{door}, TLS {seen.tls}: {seen.client} to {seen.server}.")
+    login = _login_at(run, seen.server)
+    where = f" at `{login.gateway}`" if login else ""
+    yield Text(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
     yield Text("Her Certificate message is plaintext:")
     yield _dump(certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
     yield Text("Then her proof, made with the private key over this one handshake:")
@@ -181,7 +181,8 @@ def _kept(run: Run) -> Iterator[str]:
         yield f"{path.relative_to(run.folders.path)}: {certificates} certificate, {keys or 'no'} private key"
 
 
-def _tls13(run: Run, judgement: Judgement | None) -> Lines | None:
+def _tls13(judged: JudgedRun, over: bool) -> Lines | None:
+    run = judged.run
     seen = next((one for one in run.all(HandshakeSeen) if one.tls == "1.3"), None)
     return _tell_tls13(run, seen) if seen and _login13(run) else None
 
@@ -207,19 +208,21 @@ def _tell_tls13(run: Run, seen: HandshakeSeen) -> Lines:
     )
 
 
-def _door(scheme: Scheme, version: str) -> Tell:
-    def tell(run: Run, judgement: Judgement | None) -> Lines | None:
-        docket = Docket(run)
-        there = scheme in docket.schemes.values() and not missing_verdicts(docket, WIRE.id, scheme, version)
-        return _tell_door(docket, scheme, version) if there else None
+def _gateway(gateway: Gateway, version: Version) -> Tell:
+    def tell(judged: JudgedRun, over: bool) -> Lines | None:
+        there = gateway in judged.gateways.values() and not judged.missing_at(WIRE.id, gateway, version)
+        return _tell_gateway(judged, gateway, version) if there else None
 
     return tell
 
 
-def _tell_door(docket: Docket, scheme: Scheme, version: str) -> Lines:
-    yield facts(("asks for", scheme.asks_for), ("checks", scheme.verifies))
+def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version) -> Lines:
+    scheme = gateway.scheme
+    yield facts(
+        ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
+    )
     titles = {move.id: move.title for move in MOVES}
-    for verdict in door_verdicts(docket, WIRE.id, scheme, version):
+    for verdict in judged.verdicts_at(WIRE.id, gateway, version):
         yield Text.assemble((f"{verdict.move}: ", "bold"), f"{titles[verdict.move]}.")
         if verdict.outcome == NOT_APPLICABLE:
             yield facts(("  not applicable", verdict.evidence.reason))
@@ -243,7 +246,7 @@ def came_back(verdict: Verdict) -> str:
 
 
 def _outcome(verdict: Verdict) -> Text:
-    words = verdict.outcome
+    words = str(verdict.outcome)
     if verdict.evidence.stolen:
         words += f", and {verdict.evidence.stolen} moved from alice to mallory"
     text = Text.assemble((words, "bold red" if verdict.outcome == ACCEPTED else "bold green"))
@@ -259,12 +262,12 @@ def due(verdict: Verdict) -> str:
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
 
 
-def _leak(leak_id: str) -> Tell:
-    return lambda run, judgement: tell_leak(run, find_leak(leak_id))
+def _leak(leak: Leak) -> Tell:
+    return lambda judged, over: tell_leak(judged, leak)
 
 
-def _controls(run: Run, judgement: Judgement | None) -> Lines | None:
-    return _tell_controls(run, judgement) if judgement else None
+def _controls(judged: JudgedRun, over: bool) -> Lines | None:
+    return _tell_controls(judged.run, judged.judgement) if over else None
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Lines:
@@ -272,7 +275,7 @@ def _tell_controls(run: Run, judgement: Judgement) -> Lines:
     who = {CLIENT: "alice herself", STOLEN_KEY: "this replay, with her key"}
     table = Table.grid(padding=(0, 2, 0, 0))
     for control in judgement.controls:
-        table.add_row(who[control.control], f"{control.scheme}, TLS {control.tls}", control.outcome)
+        table.add_row(who[control.control], f"{control.gateway}, TLS {control.tls}", control.outcome)
     yield table
     searched = run.first(CaptureSearched)
     if searched:
@@ -314,8 +317,8 @@ def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
         yield "cut in two, if there", f"would not be found at {places}"
 
 
-def _verdicts(run: Run, judgement: Judgement | None) -> Lines | None:
-    return _tell_verdicts(run, judgement) if judgement else None
+def _verdicts(judged: JudgedRun, over: bool) -> Lines | None:
+    return _tell_verdicts(judged.run, judged.judgement) if over else None
 
 
 def _tell_verdicts(run: Run, judgement: Judgement) -> Lines:
@@ -342,10 +345,10 @@ def verdict_table(judgement: Judgement) -> Table:
     leaks = len({verdict.leak for verdict in judgement.verdicts}) > 1
     versions = len({verdict.tls for verdict in judgement.verdicts}) > 1
     where = [heading for heading, several in (("leak", leaks), ("TLS", versions)) if several]
-    for heading in (*where, "scheme", "move", "expected", "outcome", "evidence"):
+    for heading in (*where, "gateway", "move", "expected", "outcome", "evidence"):
         table.add_column(heading)
     for verdict in judgement.verdicts:
-        row = verdict.scheme, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict)
+        row = verdict.gateway, verdict.move, verdict.expected, _outcome_word(verdict), _in_short(verdict)
         table.add_row(*([verdict.leak] if leaks else []), *([verdict.tls] if versions else []), *row)
     return table
 
@@ -364,12 +367,12 @@ def _outcome_word(verdict: Verdict) -> Text:
 def _answer(judgement: Judgement) -> str:
     """One closing sentence, out of what was measured."""
     if not judgement.as_expected:
-        odd = [f"{v.move} at {v.scheme}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
+        odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
         return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
-    opened = {v.scheme for v in judgement.verdicts if v.outcome == ACCEPTED}
+    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
     # Whom a server takes for mallory, it has refused as alice, but not for want of her key.
-    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.scheme not in opened]
-    held = [v for v in refused if find_scheme(v.scheme).checks_proof and not v.evidence.http]
+    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
+    held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
     said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
@@ -378,7 +381,7 @@ def _answer(judgement: Judgement) -> str:
     refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "
-        f"{', '.join(sorted({v.scheme for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
+        f"{', '.join(sorted({v.gateway for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
         f"never {never}, alice's key, which must sign every handshake anew."
     )
 
@@ -398,16 +401,17 @@ def _dump(fields: Iterator[Field]) -> Padding:
 
 
 def acts(plan: Plan) -> tuple[Act, ...]:
-    """The acts of a run with this plan, numbered; the doors that ask for less come first."""
+    """The acts of a run with this plan, numbered; the gateways that ask for less come first."""
     told: list[tuple[str, Tell]] = [("Issued", _issued)]
     if WIRE.id in plan.leaks:
-        doors = sorted(plan.doors(), key=lambda door: door[0].checks_proof)
+        targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
         told += [
             ("In between", _position),
             ("On the wire", _wire),
-            *((f"At the door `{scheme.id}`, TLS {version}", _door(scheme, version)) for scheme, version in doors),
+            *((f"At the gateway `{one.id}`, TLS {version}", _gateway(one, version)) for one, version in targets),
             ("Over TLS 1.3", _tls13),
         ]
-    told += [(find_leak(leak).title, _leak(leak)) for leak in plan.leaks if leak != WIRE.id]
+    leaks = [leak for leak in map(find_leak, plan.leaks) if leak and leak != WIRE]
+    told += [(leak.title, _leak(leak)) for leak in leaks]
     told += [("Controls", _controls), ("Verdicts", _verdicts)]
     return tuple(Act(f"{number}. {title}", tell) for number, (title, tell) in enumerate(told, start=1))

@@ -7,10 +7,10 @@ from rich.console import ConsoleRenderable
 from rich.padding import Padding
 from rich.text import Text
 
-from lab.judging.claims.claim import Claim, Settled, Verdict
+from lab.judging.claims.claim import Claim, Holding, Settled
 from lab.story.acts import facts
 
-_STYLES = {Verdict.HOLDS: "bold green", Verdict.FAILS: "bold red", Verdict.CONDITIONAL: "bold yellow"}
+_STYLES = {Holding.HOLDS: "bold green", Holding.FAILS: "bold red", Holding.CONDITIONAL: "bold yellow"}
 
 SettledClaims = list[tuple[Claim, Settled]]
 
@@ -20,7 +20,7 @@ def lines(claims: SettledClaims) -> Iterator[ConsoleRenderable]:
     for claim, settled in claims:
         yield Text.assemble((f"{claim.by}: ", "dim"), claim.claim)
         condition = f": {settled.condition}" if settled.condition else ""
-        word = Text.assemble((settled.verdict.value, _STYLES.get(settled.verdict, "bold")), condition)
+        word = Text.assemble((settled.holding.value, _STYLES.get(settled.holding, "bold")), condition)
         rows = facts(
             ("verdict", word),
             ("experiment", claim.experiment),
@@ -40,7 +40,7 @@ def as_json(run: str, claims: SettledClaims) -> dict[str, Any]:
                 "by": claim.by,
                 "claim": claim.claim,
                 "experiment": claim.experiment,
-                "verdict": settled.verdict.value,
+                "verdict": settled.holding.value,
                 "condition": settled.condition,
                 "because": settled.because,
                 "evidence": list(settled.evidence),
@@ -66,7 +66,7 @@ def _document(run: str, claims: SettledClaims) -> Iterator[str]:
         yield ""
         yield f"## {claim.claim}"
         yield ""
-        yield f"Said by {claim.by}. **{settled.verdict.value.capitalize()}**{condition}."
+        yield f"Said by {claim.by}. **{settled.holding.value.capitalize()}**{condition}."
         yield ""
         yield f"- experiment: {claim.experiment}"
         yield f"- in this run: {settled.because}"

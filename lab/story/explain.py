@@ -7,9 +7,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import NOT_APPLICABLE
-from lab.catalogue.schemes import find_scheme
 from lab.judging.judgement import Sent, Verdict
 from lab.judging.proof_comparison import ProofReason
 from lab.story.acts import came_back, due, facts
@@ -27,11 +27,18 @@ def explain(verdict: Verdict, all_bytes: bool) -> Iterator[ConsoleRenderable]:
 
     Of long messages the beginning is shown, or all of them with `all_bytes`.
     """
-    move, scheme, evidence = find_move(verdict.move), find_scheme(verdict.scheme), verdict.evidence
-    yield Text(f"{verdict.move} at {verdict.scheme}, TLS {verdict.tls}: {verdict.outcome}", "bold")
+    move, gateway, evidence = find_move(verdict.move), find_gateway(verdict.gateway), verdict.evidence
+    yield Text(f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}: {verdict.outcome}", "bold")
     yield facts(
         *([("the move", f"{move.title}: {move.sends}")] if move else []),
-        ("the scheme", f"asks for {scheme.asks_for}; checks {scheme.verifies}"),
+        *(
+            [
+                ("the scheme", f"asks for {gateway.scheme.asks_for}; checks {gateway.scheme.verifies}"),
+                ("implemented by", gateway.implementation.title),
+            ]
+            if gateway
+            else []
+        ),
         ("expected", due(verdict)),
         ("because", evidence.clause),
         *(

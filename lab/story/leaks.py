@@ -3,51 +3,55 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
+from typing import TypeAlias
 
 from rich.text import Text
 
-from lab.address import Address
 from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
+from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
-from lab.catalogue.schemes import Scheme
 from lab.document import Lines, facts
 from lab.events.run import Run
 from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
-from lab.judging.attempts import Docket
-from lab.judging.gateway_reports import Words, in_words
-from lab.judging.verdicts import door_verdicts, missing_verdicts
+from lab.judging.attempts import port_of
+from lab.judging.gateway_reports import sentence
+from lab.judging.verdicts import JudgedRun
 from lab.story.relays import tell_relays
+from lab.tls.versions import Version, find_version
 
 MAX_NAMES = 10
 
 
-def tell_leak(run: Run, leak: Leak) -> Lines | None:
-    """The act about one leak; None as long as it isn't over."""
-    docket = Docket(run)
-    seen = [one for one in run.all(CertificateCaptured) if one.leak == leak.id]
-    doors = [(scheme, version) for scheme, version in docket.plan.doors() if scheme.trusts in leak.certificates]
-    over = docket.schemes and not any(missing_verdicts(docket, leak.id, *door) for door in doors)
-    return _tell(docket, leak, seen, doors) if seen and over else None
+Target: TypeAlias = tuple[Gateway, Version]
 
 
-def _tell(docket: Docket, leak: Leak, seen: list[CertificateCaptured], doors: list[tuple[Scheme, str]]) -> Lines:
+def tell_leak(judged: JudgedRun, leak: Leak) -> Lines | None:
+    """The act about one leak; None until it is over."""
+    seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
+    targets = [target for target in judged.plan.targets() if target[0].scheme.trusts in leak.certificates]
+    over = judged.gateways and not any(judged.missing_at(leak.id, *target) for target in targets)
+    return _tell(judged, leak, seen, targets) if seen and over else None
+
+
+def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], targets: list[Target]) -> Lines:
+    run = judged.run
     yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
-    taken = [one for one in docket.run.all(PositionTaken) if one.kind == leak.id]
-    logins = _logins(docket.run, seen) if leak == ROGUE_SERVER else ()
-    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(docket.run, seen))
+    taken = [one for one in run.all(PositionTaken) if one.kind == leak.id]
+    logins = _logins(run, seen) if leak == ROGUE_SERVER else ()
+    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(run, seen))
     if leak == INTERCEPTION:
         yield Text("What its clients said, in order (the lab looks inside with the session keys that they logged):")
-        yield facts(*_in_order(docket.run))
+        yield facts(*_in_order(run))
         yield Text("Then mitmproxy tried to go on to the real servers:")
-        yield facts(*_went_on(docket))
+        yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
         yield Text("What became of her proofs, passed on while they were fresh:")
-        yield from tell_relays(docket.run, only_strongest=True)
+        yield from tell_relays(judged, only_strongest=True)
     yield Text("What that opens:")
-    yield facts(*((f"  {door[0].id}, TLS {door[1]}", _opened(docket, leak, *door)) for door in doors))
-    if others := _others(docket, leak):
+    yield facts(*((f"  {one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
+    if others := _others(run, leak):
         yield Text(f"And not alice's account alone, but those of {', '.join(others)} as well.", "bold red")
 
 
@@ -68,25 +72,24 @@ def _sender(message: tuple[str, str]) -> str:
     return message[0]
 
 
-def _went_on(docket: Docket) -> Iterator[tuple[str, str]]:
-    """What became of it at each gateway, in mitmproxy's words and in the gateway's own."""
-    words = Words(docket.run)
+def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
+    """What became of it at each gateway, by mitmproxy and by the gateway's report."""
     seen: set[str] = set()
-    for recorded in docket.run.events:
+    for recorded in judged.run.events:
         one = recorded.event
         if not isinstance(one, WentOn):
             continue
-        scheme = docket.schemes.get(Address.parse(one.server).port)
-        if scheme and scheme.id not in seen:
-            seen.add(scheme.id)
-            said = in_words(words.nearest(recorded.time, scheme, one.local, one.tls)) or "nothing"
-            yield scheme.id, f"{one.reason or 'connected'}; the gateway says: {said}"
+        gateway = judged.gateways.get(port_of(one.server))
+        if gateway and gateway.id not in seen:
+            seen.add(gateway.id)
+            report = judged.reports.nearest(recorded.time, gateway.id, one.local, find_version(one.tls))
+            yield gateway.id, f"{one.reason or 'connected'}; the gateway reports: {sentence(report) or 'nothing'}"
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     """Where alice logged in and was seen by the one whom she logged in at."""
-    ports = {one.address.port for one in seen if one.address}
-    logins = [login for login in run.all(LoggedIn) if Address.of_url(login.url).port in ports]
+    ports = {port_of(one.server) for one in seen if one.client}
+    logins = [login for login in run.all(LoggedIn) if port_of(login.url) in ports]
     for url in dict.fromkeys(login.url for login in logins):
         versions = sorted({login.tls for login in logins if login.url == url})
         yield "alice sees", f"{url}: its certificate is right, and she is logged in (TLS {' and '.join(versions)})"
@@ -108,20 +111,20 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
         yield "", f"and {len(versions) - MAX_NAMES} more"
 
 
-def _opened(docket: Docket, leak: Leak, scheme: Scheme, version: str) -> Text:
-    tried = [one for one in door_verdicts(docket, leak.id, scheme, version) if one.outcome != NOT_APPLICABLE]
+def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Text:
+    tried = [one for one in judged.verdicts_at(leak.id, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
     text = Text(f"opened by {', '.join(opened)}", "red") if opened else Text(f"nothing: {len(tried)} refusals", "green")
     odd = [one.move for one in tried if not one.as_expected]
     return text.append(f"  FINDING: {', '.join(odd)}", "bold yellow") if odd else text
 
 
-def _others(docket: Docket, leak: Leak) -> list[str]:
+def _others(run: Run, leak: Leak) -> list[str]:
     """Other customers whose accounts were opened too."""
     return sorted(
         {
             tried.customer
-            for tried in docket.run.all(MoveTried)
+            for tried in run.all(MoveTried)
             if tried.leak == leak.id and tried.outcome == ACCEPTED and tried.customer != CUSTOMER
         }
     )

@@ -1,4 +1,4 @@
-"""The matrix as tables: moves by schemes, one table a version."""
+"""The matrix as tables: moves by gateways, one table for each version."""
 
 from types import TracebackType
 from typing import Self
@@ -8,10 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
 from lab.catalogue.moves import MOVES
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
-from lab.catalogue.schemes import SCHEMES
 from lab.events.run import Run
 from lab.events.types import MoveTried
 from lab.judging.judgement import Judgement, Verdict
@@ -34,18 +34,19 @@ def matrix_tables(judgement: Judgement) -> list[tuple[str, Table]]:
 
 
 def _heading(leak: str, version: str) -> str:
-    return f"TLS {version}" if leak == WIRE.id else f"{find_leak(leak).title}, TLS {version}"
+    known = find_leak(leak)
+    return f"TLS {version}" if known == WIRE else f"{known.title if known else leak}, TLS {version}"
 
 
 def _matrix(judgement: Judgement, leak: str, version: str) -> Table:
-    cells = {(v.move, v.scheme): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
-    schemes = [scheme.id for scheme in SCHEMES if any(scheme.id == of for _, of in cells)]
+    cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
+    gateways = [gateway.id for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("move", no_wrap=True)
-    for scheme in schemes:
-        table.add_column(scheme.replace("-", "-\n"))
+    for gateway in gateways:
+        table.add_column(gateway.replace("-", "-\n").replace("@", "\n@"))
     for move in MOVES:
-        row = [_cell(cells[move.id, scheme]) for scheme in schemes if (move.id, scheme) in cells]
+        row = [_cell(cells[move.id, gateway]) for gateway in gateways if (move.id, gateway) in cells]
         if row:
             table.add_row(move.id, *row)
     return table
@@ -58,23 +59,23 @@ def _cell(verdict: Verdict) -> Text:
 
 
 def findings(judgement: Judgement) -> list[str]:
-    """What did not go as theory has it, a line each."""
+    """What differs from what the RFCs predict, a line each."""
     return [
-        f"{v.move} at {_door(v)}: {v.outcome} ({came_back(v)}; {v.evidence.reason}); expected {due(v)}"
+        f"{v.move} at {_where(v)}: {v.outcome} ({came_back(v)}; {v.evidence.reason}); expected {due(v)}"
         + (f"; {v.evidence.deviations} of {v.evidence.attempts} attempts" if v.evidence.attempts > 1 else "")
         for v in judgement.verdicts
         if not v.as_expected
     ] + [
-        f"a fresh proof relayed to {v.scheme}, TLS {v.tls}, {v.key_exchange}: {v.outcome} ({v.reason}); "
+        f"a fresh proof relayed to {v.gateway}, TLS {v.tls}, {v.key_exchange}: {v.outcome} ({v.reason}); "
         f"expected {v.expected}"
         for v in judgement.relays
         if not v.as_expected
     ]
 
 
-def _door(verdict: Verdict) -> str:
+def _where(verdict: Verdict) -> str:
     leak = "" if verdict.leak == WIRE.id else f", by the leak {verdict.leak}"
-    return f"{verdict.scheme}, TLS {verdict.tls}{leak}"
+    return f"{verdict.gateway}, TLS {verdict.tls}{leak}"
 
 
 class MatrixProgress:

@@ -5,19 +5,20 @@ from rich.text import Text
 
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.document import Lines, facts
-from lab.events.run import Run
-from lab.judging.relays import Relay, relays
+from lab.judging.gateway_reports import sentence
+from lab.judging.relays import RelayedProof
+from lab.judging.verdicts import JudgedRun
 from lab.tls.alerts import alert_name
 
 SHOWN_OCTETS = 32
 
 
-def tell_relays(run: Run, only_strongest: bool = False) -> Lines:
+def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Lines:
     """A line for each relayed proof, and all about one of each kind that was refused, or about the strongest of them.
 
     That is one with which both connections had the same keys, if there was such a one.
     """
-    found = relays(run)
+    found = judged.relayed_proofs
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("relayed to", "TLS", "key exchange", "both sides' keys", "outcome", "evidence"):
         table.add_column(heading)
@@ -26,7 +27,7 @@ def tell_relays(run: Run, only_strongest: bool = False) -> Lines:
         if not one.as_expected:
             outcome.append(" (!)", "bold yellow")
         keys = "the same" if one.event.same_keys else "different"
-        table.add_row(one.scheme.id, one.event.tls, one.event.key_exchange, keys, outcome, _evidence(one))
+        table.add_row(one.gateway.id, one.event.tls, one.event.key_exchange, keys, outcome, _evidence(one))
     yield table
     refused = [one for one in found if one.outcome == REFUSED]
     kinds = {(one.event.tls, one.event.key_exchange): one for one in reversed(refused)}
@@ -38,14 +39,14 @@ def tell_relays(run: Run, only_strongest: bool = False) -> Lines:
         yield Text()
 
 
-def tell_relay(relay: Relay, all_bytes: bool = False) -> Lines:
+def tell_relay(relay: RelayedProof, all_bytes: bool = False) -> Lines:
     """One relayed proof: what was alike, what wasn't and could not be, and what the signature was made over."""
     event, reason = relay.event, relay.reason
-    yield Text(f"Relayed to {relay.scheme.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}", "bold")
+    yield Text(f"Relayed to {relay.gateway.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}", "bold")
     yield facts(
         ("alike, to the byte", ", ".join(relay.alike)),
         ("the keys", "the same on both connections" if event.same_keys else "different ones"),
-        ("the gateway", relay.gateway or "has not said"),
+        ("the gateway", sentence(relay.report) or "has not reported"),
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("differs", "in what the client signed", "in what the server checks"):
@@ -59,11 +60,11 @@ def tell_relay(relay: Relay, all_bytes: bool = False) -> Lines:
     table.add_row(f"this signature\n({reason.scheme})", fits[reason.fits_captured], fits[reason.fits_server])
     yield table
     for one in relay.mismatches:
-        takes = f" The same would take {one.why.takes}." if one.why.takes else ""
+        takes = f" It takes {one.why.takes} to make them equal." if one.why.takes else ""
         yield Text(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
 
 
-def _evidence(relay: Relay) -> str:
+def _evidence(relay: RelayedProof) -> str:
     if relay.event.status is not None:
         return f"HTTP {relay.event.status}"
     if relay.alert is not None:

@@ -18,15 +18,15 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak import interception
+from lab.address import host_port
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
-from lab.capture.packets import host_port
 from lab.events.run import Run
 from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
 from lab.ports import held_ports
 from lab.staging import pki
 from programs import certreplay, mitmproxy, program
 from victim_client.login import GatewayUrl, load_credentials, log_in, log_key_material
-from victims import Victims, run_part, running_victims
+from victims import Victims, run_part, running_victims, version_named
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 SECONDS = 60.0
@@ -73,7 +73,7 @@ def interceptor(victims: tuple[pki.Issued, Victims], tmp_path_factory: pytest.Te
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = gateways.port("mtls")
+    server = gateways.port("mtls@openssl")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "attacker", "interception", f"--forward=127.0.0.1:{port}=127.0.0.1:{server}"),
@@ -122,15 +122,15 @@ def call_as_alice(it: Interceptor, version: str, key_log: Path, careless: bool) 
     """Why the lab's own client did not get in."""
     credentials = load_credentials(it.issued.client_pem, None, it.issued.ca_pem, careless=careless)
     log_key_material(credentials, key_log)
-    gateway = GatewayUrl("mtls", f"https://localhost:{it.port}", "localhost", it.port)
-    outcome = log_in(gateway, credentials, version)
+    gateway = GatewayUrl("mtls@openssl", f"https://localhost:{it.port}", "localhost", it.port)
+    outcome = log_in(gateway, credentials, version_named(version))
     assert isinstance(outcome, LoginFailed)
     return outcome.reason
 
 
 def messages(it: Interceptor, key_log: Path, file: str = interception.CAPTURE_FILE) -> list[list[str]]:
     """The handshake messages and alerts of each connection by their numbers and names, as tshark reads them."""
-    capture, port = it.folder / file, it.port if file == interception.CAPTURE_FILE else it.victims.port("mtls")
+    capture, port = it.folder / file, it.port if file == interception.CAPTURE_FILE else it.victims.port("mtls@openssl")
     fields = ("tcp.stream", "tcp.dstport", "tls.handshake.type", "tls.alert_message.desc")
     command = [program("tshark"), "-r", str(capture), "-o", f"tls.keylog_file:{key_log}", "-Y", "tls", "-T", "fields"]
     command += ["-E", "occurrence=a", "-d", f"tcp.port=={port},tls"]
@@ -236,7 +236,7 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
     before = len(list(interceptor.events().all(WentOn)))
     call_with_curl(interceptor, "1.2", tmp_path / "keys.log", "-k")
     went_on = list(interceptor.events().all(WentOn))[before:]
-    assert {one.server for one in went_on} == {f"127.0.0.1:{interceptor.victims.port('mtls')}"}
+    assert {one.server for one in went_on} == {f"127.0.0.1:{interceptor.victims.port('mtls@openssl')}"}
     told = decrypted_handshakes(interceptor.folder / interception.ONWARD_FILE, {})
     assert {one.local for one in went_on} <= {one.client for one in told}
     said = messages(interceptor, tmp_path / "none", interception.ONWARD_FILE)[-1]
@@ -337,7 +337,7 @@ def test_mitmproxy_does_not_outlive_the_attacker(
 ) -> None:
     mitmproxy()
     _, gateways = victims
-    forward = f"--forward=127.0.0.1:0=127.0.0.1:{gateways.port('mtls')}"
+    forward = f"--forward=127.0.0.1:0=127.0.0.1:{gateways.port('mtls@openssl')}"
     command = [sys.executable, "-m", "attacker", "interception", forward, "--door=127.0.0.1:9", "--folder"]
     process = subprocess.Popen([*command, str(tmp_path / "attacker")], stdin=subprocess.PIPE)
     run = Run(tmp_path)

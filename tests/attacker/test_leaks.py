@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from lab.address import Address
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.plan import full_matrix
 from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, LoginFailed, MoveTried
-from lab.judging.attempts import Docket
-from lab.judging.verdicts import judge, missing
+from lab.judging.attempts import port_of
+from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded, pki, stages
 from lab.staging.stages import Setting, Stage
 
@@ -33,13 +32,22 @@ EARLY = {"1.2": set[str](), "1.3": {"early-finished"}}
 
 
 def opened(leak: str, version: str) -> dict[str, set[str]]:
-    """What opens where with what comes by a leak, by scheme: written down here, and not taken from the lab's tables."""
+    """What opens where with what a leak yields, by gateway: written down here, and not taken from the lab's tables."""
     moves = WITH_A_PROOF if leak == "rogue-server" else WITHOUT_A_PROOF
-    pinned = {"pinned-mtls": set[str](), "pinned-certificate-only": moves | EARLY[version]}
+    pinned = {
+        "pinned-mtls@openssl": set[str](),
+        "pinned-mtls@instrument": set[str](),
+        "pinned-certificate-only@instrument": moves | EARLY[version],
+    }
     if leak == "database":
         return pinned
-    issued = {"mtls": set[str](), "certificate-only": moves | EARLY[version], "ignored-proof": moves - {"omit-proof"}}
-    return pinned | issued | {"forwarded-header": {"omit-proof"}}
+    issued = {
+        "mtls@openssl": set[str](),
+        "mtls@instrument": set[str](),
+        "certificate-only@instrument": moves | EARLY[version],
+        "ignored-proof@instrument": moves - {"omit-proof"},
+    }
+    return pinned | issued | {"forwarded-header@openssl": {"omit-proof"}}
 
 
 @dataclass(frozen=True)
@@ -85,10 +93,10 @@ def test_everything_is_as_expected(finished: Finished) -> None:
 def test_it_opens_what_it_opens(finished: Finished, version: str) -> None:
     rows = [v for v in finished.verdicts["verdicts"] if v["tls"] == version and v["outcome"] != NOT_APPLICABLE]
     assert {v["leak"] for v in rows} == {finished.leak}
-    accepted = {scheme: set[str]() for scheme in dict.fromkeys(v["scheme"] for v in rows)}
+    accepted = {gateway: set[str]() for gateway in dict.fromkeys(v["gateway"] for v in rows)}
     for verdict in rows:
         if verdict["outcome"] == ACCEPTED:
-            accepted[verdict["scheme"]].add(verdict["move"])
+            accepted[verdict["gateway"]].add(verdict["move"])
             assert verdict["evidence"]["stolen"] > 0
     assert accepted == opened(finished.leak, version)
 
@@ -115,21 +123,23 @@ def test_the_story_tells_the_leak_and_no_wire(finished: Finished) -> None:
     assert "3. Controls" in told.stdout
     assert "mallory has" in told.stdout
     assert "no key" in told.stdout
-    assert "pinned-mtls, TLS 1.3              nothing:" in told.stdout
-    assert "pinned-certificate-only, TLS 1.3  opened by omit-proof" in told.stdout
+    assert "pinned-mtls@openssl, TLS 1.3                 nothing:" in told.stdout
+    assert "pinned-certificate-only@instrument, TLS 1.3  opened by omit-proof" in told.stdout
     assert "wire" not in told.stdout
     assert "the one that got out opened" in told.stdout
 
 
 def test_a_verdict_is_explained(finished: Finished) -> None:
     folder = finished.run.folders.path
-    told = certreplay("explain", folder, "--leak", finished.leak, "--move", "foreign-key", "--scheme", "pinned-mtls")
+    told = certreplay(
+        "explain", folder, "--leak", finished.leak, "--move", "foreign-key", "--gateway", "pinned-mtls@openssl"
+    )
     assert (told.returncode, told.stderr) == (0, "")
-    assert "foreign-key at pinned-mtls, TLS 1.2: refused" in told.stdout
+    assert "foreign-key at pinned-mtls@openssl, TLS 1.2: refused" in told.stdout
 
 
 def test_what_leak_to_explain_has_to_be_said(finished: Finished) -> None:
-    told = certreplay("explain", finished.run.folders.path, "--move", "omit-proof", "--scheme", "pinned-mtls")
+    told = certreplay("explain", finished.run.folders.path, "--move", "omit-proof", "--gateway", "pinned-mtls@openssl")
     assert told.returncode == 2
     assert f"give --leak: it has {finished.leak}" in told.stderr
 
@@ -144,15 +154,13 @@ def test_what_nobody_listened_to_settles_no_claim_about_the_wire(finished: Finis
 
 def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
     finished = matrix(tmp_path, "database")
-    ports = {port: scheme.id for port, scheme in Docket(finished.run).schemes.items()}
+    ports = {port: gateway.id for port, gateway in JudgedRun(finished.run).gateways.items()}
     tried = list(finished.run.all(MoveTried))
     fallen = {
-        (ports[Address.parse(one.server).port], one.tls, one.customer)
-        for one in tried
-        if one.leak and one.outcome == ACCEPTED
+        (ports[port_of(one.server)], one.tls, one.customer) for one in tried if one.leak and one.outcome == ACCEPTED
     }
     customers = ("alice", "bob", "carol")
-    assert fallen == {("pinned-certificate-only", version, who) for version in VERSIONS for who in customers}
+    assert fallen == {("pinned-certificate-only@instrument", version, who) for version in VERSIONS for who in customers}
     assert {one.customer for one in tried} == set(customers)
     assert {seen.subject for seen in finished.run.all(CertificateCaptured)} == {
         f"O=Bank of Example,CN={who}" for who in customers
@@ -179,9 +187,9 @@ def test_no_log_is_kept_where_none_is_to_leak(shopped: Finished) -> None:
 
 
 def test_alice_verified_the_shop_and_was_served(shopped: Finished) -> None:
-    logins = {(one.scheme, one.tls) for one in shopped.run.all(LoggedIn) if one.scheme in stages.SHOP_LOGINS}
+    logins = {(one.gateway, one.tls) for one in shopped.run.all(LoggedIn) if one.gateway in stages.SHOP_LOGINS}
     assert logins == {(login, version) for login in stages.SHOP_LOGINS for version in VERSIONS}
-    assert not [one for one in shopped.run.all(LoginFailed) if one.scheme in stages.SHOP_LOGINS]
+    assert not [one for one in shopped.run.all(LoginFailed) if one.gateway in stages.SHOP_LOGINS]
 
 
 def test_the_shop_had_every_certificate_with_a_proof_of_each_version(shopped: Finished) -> None:
@@ -191,18 +199,18 @@ def test_the_shop_had_every_certificate_with_a_proof_of_each_version(shopped: Fi
     assert all(one.proof and one.transcript and one.message for one in seen)
 
 
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("gateway", ["mtls@openssl", "pinned-mtls@openssl"])
 @pytest.mark.parametrize(
     ("version", "message", "field"), [("1.2", "ServerHello", "random"), ("1.3", "ClientHello", "random")]
 )
 def test_a_proof_that_the_shop_was_shown_fits_the_shop_only(
-    shopped: Finished, scheme: str, version: str, message: str, field: str
+    shopped: Finished, gateway: str, version: str, message: str, field: str
 ) -> None:
     """In TLS 1.2 mallory sends even alice's ClientHello again; in TLS 1.3 she would lack its key share's secret."""
     judgement = judge(shopped.run)
     assert judgement
     for move in ("replay-proof", "relabelled-proof", "flipped-proof"):
-        (verdict,) = [v for v in judgement.verdicts if (v.move, v.scheme, v.tls) == (move, scheme, version)]
+        (verdict,) = [v for v in judgement.verdicts if (v.move, v.gateway, v.tls) == (move, gateway, version)]
         reason = verdict.evidence.proof
         assert reason
         assert reason.fits_captured == (move == "replay-proof")
@@ -213,7 +221,7 @@ def test_a_proof_that_the_shop_was_shown_fits_the_shop_only(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_reason_can_be_read(shopped: Finished, version: str) -> None:
-    call = ("--leak", "rogue-server", "--move", "replay-proof", "--scheme", "mtls", "--tls", version)
+    call = ("--leak", "rogue-server", "--move", "replay-proof", "--gateway", "mtls@openssl", "--tls", version)
     told = certreplay("explain", shopped.run.folders.path, *call).stdout
     assert "what alice's proof was made over" in told
     assert "this signature" in told
@@ -226,9 +234,9 @@ def test_a_login_at_the_shop_is_no_login_at_the_bank(shopped: Finished) -> None:
     """The control has to fail where alice got in at the shop alone."""
     run = Run(shopped.run.folders.path)
     run.update()
-    at_the_bank = {"mtls", "pinned-mtls"}
-    run.events = [r for r in run.events if not (isinstance(r.event, LoggedIn) and r.event.scheme in at_the_bank)]
-    lacking = missing(Docket(run))
+    at_the_bank = {"mtls@openssl", "pinned-mtls@openssl"}
+    run.events = [r for r in run.events if not (isinstance(r.event, LoggedIn) and r.event.gateway in at_the_bank)]
+    lacking = list(JudgedRun(run).missing)
     assert len(lacking) == 4
     assert all("alice did not log in" in one for one in lacking)
 
@@ -238,12 +246,14 @@ def test_a_shop_that_alice_does_not_get_into_is_said_to_be_what_is_missing(shopp
     run.update()
     failed = LoginFailed("shop", "https://localhost:1", "1.2", "the server's certificate is not right: expired")
     run.events = [
-        replace(r, event=failed) if isinstance(r.event, LoggedIn) and r.event.scheme == "shop" else r
+        replace(r, event=failed) if isinstance(r.event, LoggedIn) and r.event.gateway == "shop" else r
         for r in run.events
         if not isinstance(r.event, CertificateCaptured)
     ]
-    (lacking,) = missing(Docket(run))
-    assert "had by the leak rogue-server: https://localhost:1: the server's certificate is not right" in lacking
+    (lacking,) = list(JudgedRun(run).missing)
+    assert (
+        "obtained through the leak rogue-server: https://localhost:1: the server's certificate is not right" in lacking
+    )
 
 
 # --- what cannot be carried out ---
@@ -261,8 +271,8 @@ def test_a_leak_without_alice_in_it_is_said_to_be_what_is_missing(
     monkeypatch.setattr(embedded, "SETTLE_SECONDS", 0.5)
     plan = full_matrix(leaks=["database"], moves=["omit-proof"])
     judgement = asyncio.run(embedded.run_embedded(tmp_path, plan, None, lambda run: None))
-    assert "no client certificate was had by the leak database" in judgement.errors
-    assert "omit-proof at pinned-mtls, TLS 1.2, leak database: not tried" in judgement.errors
+    assert "no client certificate was obtained through the leak database" in judgement.errors
+    assert "omit-proof at pinned-mtls@openssl, TLS 1.2, leak database: not tried" in judgement.errors
     assert judgement.verdicts == ()
 
 

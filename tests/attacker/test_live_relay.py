@@ -38,7 +38,8 @@ from lab.events.types import (
     ProofRelayed,
     Trouble,
 )
-from lab.judging.relays import SERVERS_KEY, Relay, relays
+from lab.judging.relays import SERVERS_KEY, RelayedProof
+from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
 from lab.story.relays import tell_relays
 from lab.tls import extensions as ext
@@ -50,8 +51,8 @@ from programs import program
 from tls_peers import serving, write_files
 from victim_client.login import Credentials, GatewayUrl, load_credentials, log_in, log_key_material
 from victims import (
+    GATEWAY_IDS,
     PATIENCE_SECONDS,
-    SCHEME_IDS,
     Reports,
     Victims,
     alice_at,
@@ -59,6 +60,7 @@ from victims import (
     in_a_loop,
     run_part,
     running_victims,
+    version_named,
 )
 
 KINDS = {"1.2": ("1.2", "ECDHE"), "1.2 with RSA key transport": ("1.2", "RSA"), "1.3": ("1.3", "ECDHE")}
@@ -115,7 +117,11 @@ def careless(bank: Victims, scheme: str, exchange: str, **options: bool) -> Cred
 
 
 def log_in_at(port: int, credentials: Credentials, version: str) -> LoggedIn | LoginFailed:
-    return log_in(GatewayUrl("careless", f"https://localhost:{port}", "localhost", port), credentials, version)
+    return log_in(
+        GatewayUrl("careless", f"https://localhost:{port}", "localhost", port),
+        credentials,
+        version_named(version),
+    )
 
 
 def relay_at(bank: Victims, scheme: str, kind: str, craft: Craft = live_relay.WITHOUT_KEYS) -> ProofRelayed:
@@ -141,7 +147,7 @@ def word_on(bank: Victims, relayed: ProofRelayed) -> ClientRefused | ClientAuthe
     raise AssertionError(f"no gateway has said anything about {relayed.local}")
 
 
-def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[Relay]:
+def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[RelayedProof]:
     """Relays as the lab reads them off a run."""
     for relayed in events:
         if relayed.outcome in (ACCEPTED, REFUSED):
@@ -153,14 +159,14 @@ def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[Relay]:
     for relayed in events:
         log.report(relayed)
     log.close()
-    return relays(open_run(tmp_path / "run"))
+    return JudgedRun(open_run(tmp_path / "run")).relayed_proofs
 
 
 # --- refused where the proof is checked ---
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
 def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme: str, kind: str) -> None:
     relayed = relay_at(bank, scheme, kind)
     assert relayed.outcome == REFUSED
@@ -168,11 +174,11 @@ def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme
     assert relayed.status is None
     word = word_on(bank, relayed)
     assert isinstance(word, ClientRefused)
-    assert (word.scheme, word.tls, word.reason, word.alert) == (scheme, relayed.tls, "bad signature", DECRYPT_ERROR)
+    assert (word.gateway, word.tls, word.reason, word.alert) == (scheme, relayed.tls, "bad signature", DECRYPT_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
 def test_the_fresh_proof_is_right_and_of_another_handshake(
     bank: Victims, tmp_path: Path, scheme: str, kind: str
 ) -> None:
@@ -186,9 +192,9 @@ def test_the_fresh_proof_is_right_and_of_another_handshake(
 
 
 def test_with_rsa_key_transport_both_connections_have_the_same_keys(bank: Victims) -> None:
-    assert relay_at(bank, "mtls", "1.2 with RSA key transport").same_keys
-    assert not relay_at(bank, "mtls", "1.2").same_keys
-    assert not relay_at(bank, "mtls", "1.3").same_keys
+    assert relay_at(bank, "mtls@openssl", "1.2 with RSA key transport").same_keys
+    assert not relay_at(bank, "mtls@openssl", "1.2").same_keys
+    assert not relay_at(bank, "mtls@openssl", "1.3").same_keys
 
 
 # --- what differs ---
@@ -218,7 +224,7 @@ DIFFERING = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_differs_but_what_takes_a_key(bank: Victims, tmp_path: Path, kind: str) -> None:
-    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls", kind))
+    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls@openssl", kind))
     assert {(one.message, one.field) for one in relay.mismatches} == DIFFERING[kind]
     chosen = {one.field for one in relay.mismatches if not one.why.takes}
     assert chosen <= {"extended_master_secret"}
@@ -231,7 +237,7 @@ def test_nothing_differs_but_what_takes_a_key(bank: Victims, tmp_path: Path, kin
 
 
 def test_the_bytes_are_where_they_are_said_to_be(bank: Victims, tmp_path: Path) -> None:
-    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls", "1.2"))
+    (relay,) = shown(bank, tmp_path, relay_at(bank, "mtls@openssl", "1.2"))
     signed, checked = (bytes.fromhex("".join(raws)) for raws in (relay.event.signed, relay.event.checked))
     assert signed != checked
     for one in relay.mismatches:
@@ -242,10 +248,10 @@ def test_the_bytes_are_where_they_are_said_to_be(bank: Victims, tmp_path: Path) 
 
 
 def test_the_reasons_can_be_told(bank: Victims, tmp_path: Path) -> None:
-    found = [relay_at(bank, "mtls", kind) for kind in KINDS]
+    found = [relay_at(bank, "mtls@openssl", kind) for kind in KINDS]
     shown(bank, tmp_path, *found)
     console = Console(width=120, record=True, file=(tmp_path / "terminal").open("w"))
-    for line in tell_relays(open_run(tmp_path / "run")):
+    for line in tell_relays(JudgedRun(open_run(tmp_path / "run"))):
         console.print(line)
     told = console.export_text()
     assert told.count("Relayed to mtls") == len(KINDS)
@@ -284,7 +290,7 @@ def without_extension(credentials: Credentials) -> Credentials:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
 def test_with_alices_key_the_same_relay_gets_in(bank: Victims, scheme: str, kind: str) -> None:
     relayed = relay_at(bank, scheme, kind, with_clients_key(bank, scheme))
     assert relayed.outcome == ACCEPTED
@@ -297,9 +303,9 @@ def test_both_ends_key_logs_have_the_same_line(bank: Victims, tmp_path: Path) ->
 
     The server's OpenSSL writes it once it has sent its Finished, so alice's key is lent to let it come to that.
     """
-    credentials = careless(bank, "mtls", "RSA")
+    credentials = careless(bank, "mtls@openssl", "RSA")
     log_key_material(credentials, tmp_path / "keys.log")
-    with relaying(bank.port("mtls"), with_clients_key(bank, "mtls")) as relay:
+    with relaying(bank.port("mtls@openssl"), with_clients_key(bank, "mtls@openssl")) as relay:
         log_in_at(relay.port, credentials, "1.2")
         relayed = relay.relayed()
     assert relayed.outcome == ACCEPTED
@@ -310,8 +316,8 @@ def test_both_ends_key_logs_have_the_same_line(bank: Victims, tmp_path: Path) ->
 
 def test_a_client_without_the_extension_gives_the_same_hello(bank: Victims, tmp_path: Path) -> None:
     """Then the two transcripts differ in the server's certificate and in what is encrypted to it, and nothing else."""
-    with relaying(bank.port("mtls")) as relay:
-        log_in_at(relay.port, without_extension(careless(bank, "mtls", "RSA")), "1.2")
+    with relaying(bank.port("mtls@openssl")) as relay:
+        log_in_at(relay.port, without_extension(careless(bank, "mtls@openssl", "RSA")), "1.2")
         relayed = relay.relayed()
     (found,) = shown(bank, tmp_path, relayed)
     assert (relayed.outcome, relayed.same_keys) == (REFUSED, True)
@@ -324,8 +330,8 @@ def test_a_client_without_the_extension_gives_the_same_hello(bank: Victims, tmp_
 
 def test_with_the_servers_key_alices_own_proof_fits(bank: Victims, tmp_path: Path) -> None:
     """The mechanism works: where the transcripts are the same, the relayed proof is accepted as it is."""
-    with relaying(bank.port("mtls"), with_servers_key(bank)) as relay:
-        log_in_at(relay.port, without_extension(careless(bank, "mtls", "RSA")), "1.2")
+    with relaying(bank.port("mtls@openssl"), with_servers_key(bank)) as relay:
+        log_in_at(relay.port, without_extension(careless(bank, "mtls@openssl", "RSA")), "1.2")
         relayed = relay.relayed()
     (found,) = shown(bank, tmp_path, relayed)
     assert relayed.signed == relayed.checked
@@ -336,14 +342,16 @@ def test_with_the_servers_key_alices_own_proof_fits(bank: Victims, tmp_path: Pat
 
 def test_one_extension_left_out_is_enough_for_a_refusal(bank: Victims, tmp_path: Path) -> None:
     """Even with the server's key: a signature over all messages forgives no byte."""
-    (found,) = shown(bank, tmp_path, relay_at(bank, "mtls", "1.2 with RSA key transport", with_servers_key(bank)))
+    (found,) = shown(
+        bank, tmp_path, relay_at(bank, "mtls@openssl", "1.2 with RSA key transport", with_servers_key(bank))
+    )
     assert [(one.message, one.field) for one in found.mismatches] == [("ClientHello", "extended_master_secret")]
     assert (found.outcome, found.alert) == (REFUSED, DECRYPT_ERROR)
 
 
 @pytest.mark.parametrize("kind", ["1.2", "1.3"])
 def test_where_keys_are_ephemeral_the_servers_key_is_not_enough(bank: Victims, tmp_path: Path, kind: str) -> None:
-    (found,) = shown(bank, tmp_path, relay_at(bank, "mtls", kind, with_servers_key(bank)))
+    (found,) = shown(bank, tmp_path, relay_at(bank, "mtls@openssl", kind, with_servers_key(bank)))
     assert (found.outcome, found.alert) == (REFUSED, DECRYPT_ERROR)
     assert "the server's Certificate" in found.alike
     assert {(one.message, one.field) for one in found.mismatches} == DIFFERING[kind] - {
@@ -355,7 +363,9 @@ def test_where_keys_are_ephemeral_the_servers_key_is_not_enough(bank: Victims, t
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-@pytest.mark.parametrize("scheme", ["certificate-only", "pinned-certificate-only", "ignored-proof"])
+@pytest.mark.parametrize(
+    "scheme", ["certificate-only@instrument", "pinned-certificate-only@instrument", "ignored-proof@instrument"]
+)
 def test_where_the_proof_is_not_checked_the_relay_simply_gets_in(bank: Victims, scheme: str, version: str) -> None:
     before = len(bank.reports.all(MoneyMoved))
     relayed = relay_at(bank, scheme, version)
@@ -365,7 +375,7 @@ def test_where_the_proof_is_not_checked_the_relay_simply_gets_in(bank: Victims, 
 
 
 def test_a_server_that_asks_for_nothing_gets_nothing(bank: Victims, tmp_path: Path) -> None:
-    (found,) = shown(bank, tmp_path, relay_at(bank, "forwarded-header", "1.2"))
+    (found,) = shown(bank, tmp_path, relay_at(bank, "forwarded-header@openssl", "1.2"))
     assert found.outcome == NOT_APPLICABLE
     assert found.event.error
     assert found.as_expected
@@ -419,7 +429,7 @@ def run_client(name: str, bundle: Path, port: int, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_it_makes_no_difference_whose_client_is_careless(bank: Victims, tmp_path: Path, client: str, kind: str) -> None:
-    with relaying(bank.port("mtls")) as relay:
+    with relaying(bank.port("mtls@openssl")) as relay:
         run_client(client, bank.issued.client_pem, relay.port, kind)
         relayed = relay.relayed()
     assert (relayed.tls, relayed.key_exchange) == KINDS[kind]
@@ -434,13 +444,13 @@ def test_it_makes_no_difference_whose_client_is_careless(bank: Victims, tmp_path
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_any_careless_client_loses_its_account_where_no_proof_is_asked_for(bank: Victims, client: str) -> None:
-    with relaying(bank.port("certificate-only")) as relay:
+    with relaying(bank.port("certificate-only@instrument")) as relay:
         run_client(client, bank.issued.client_pem, relay.port, "1.2")
         assert relay.relayed().outcome == ACCEPTED
 
 
 def test_curl_at_its_ease_offers_both_versions_and_is_relayed_in_one(bank: Victims) -> None:
-    with relaying(bank.port("mtls")) as relay:
+    with relaying(bank.port("mtls@openssl")) as relay:
         command = [one for one in curl(bank.issued.client_pem, relay.port, "1.3") if one != "--tlsv1.3"]
         subprocess.run([program("curl"), *command[1:]], capture_output=True, timeout=PATIENCE_SECONDS, check=False)
         relayed = relay.relayed()
@@ -462,11 +472,11 @@ def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tm
         relayed = relay.relayed()
     assert bytes.fromhex(relayed.signed[0])[0] == 254  # the first hello's hash (RFC 8446 section 4.4.1)
     assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
-    listening = GatewayListening("mtls", "127.0.0.1", port, ("1.3",))
+    listening = GatewayListening("mtls@openssl", "127.0.0.1", port, ("1.3",))
     log = EventLog(tmp_path / "run" / "victim-server", "victim-server")
     log.report(listening)
     log.report(relayed)
-    (found,) = relays(open_run(tmp_path / "run"))
+    (found,) = JudgedRun(open_run(tmp_path / "run")).relayed_proofs
     assert found.reason.fits_captured
     assert not found.reason.fits_server
 
@@ -494,7 +504,7 @@ def test_a_group_that_the_instrument_does_not_have_is_left_to_the_client(bank: V
 
 def test_a_client_that_verifies_proves_nothing_to_mallory(bank: Victims) -> None:
     verifying = load_credentials(bank.issued.client_pem, None, bank.issued.ca_pem)
-    with relaying(bank.port("mtls")) as relay:
+    with relaying(bank.port("mtls@openssl")) as relay:
         outcome = log_in_at(relay.port, verifying, "1.2")
         (trouble,) = relay.reports.wait_for(Trouble)
         assert relay.reports.all(ProofRelayed) == []
@@ -504,7 +514,7 @@ def test_a_client_that_verifies_proves_nothing_to_mallory(bank: Victims) -> None
 
 
 def test_a_client_without_a_certificate_gives_none(bank: Victims) -> None:
-    with relaying(bank.port("mtls")) as relay:
+    with relaying(bank.port("mtls@openssl")) as relay:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-tls1_2"]
         subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
         (trouble,) = relay.reports.wait_for(Trouble)
@@ -513,18 +523,21 @@ def test_a_client_without_a_certificate_gives_none(bank: Victims) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"])
 def test_what_is_no_client_is_reported_and_the_relay_goes_on(bank: Victims, said: bytes) -> None:
-    with relaying(bank.port("certificate-only")) as relay:
+    with relaying(bank.port("certificate-only@instrument")) as relay:
         with socket.create_connection(("127.0.0.1", relay.port), PATIENCE_SECONDS) as connection:
             connection.sendall(said)
             connection.shutdown(socket.SHUT_WR)
             relay.reports.wait_for(Trouble)
-        log_in_at(relay.port, careless(bank, "certificate-only", "ECDHE"), "1.2")
+        log_in_at(relay.port, careless(bank, "certificate-only@instrument", "ECDHE"), "1.2")
         assert relay.relayed().outcome == ACCEPTED
 
 
 def test_a_client_that_says_nothing_is_left_after_a_while(bank: Victims, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_relay, "RELAY_SECONDS", 0.1)
-    with relaying(bank.port("mtls")) as relay, socket.create_connection(("127.0.0.1", relay.port), PATIENCE_SECONDS):
+    with (
+        relaying(bank.port("mtls@openssl")) as relay,
+        socket.create_connection(("127.0.0.1", relay.port), PATIENCE_SECONDS),
+    ):
         (trouble,) = relay.reports.wait_for(Trouble)
     assert "took too long" in trouble.what
 
@@ -533,7 +546,7 @@ def test_a_server_that_is_away_is_reported(bank: Victims) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with relaying(port) as relay:
-        log_in_at(relay.port, careless(bank, "mtls", "ECDHE"), "1.2")
+        log_in_at(relay.port, careless(bank, "mtls@openssl", "ECDHE"), "1.2")
         (trouble,) = relay.reports.wait_for(Trouble)
     assert "was not relayed" in trouble.what
 
@@ -565,7 +578,7 @@ def test_rsa_key_transport_is_off_unless_asked_for(tmp_path: Path) -> None:
     issued = pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
     assert issued.server_rsa_pem is None
     with running_victims(issued, tmp_path / "victim-server") as victims:
-        outcome = log_in_at(victims.port("mtls"), careless(victims, "mtls", "RSA"), "1.2")
+        outcome = log_in_at(victims.port("mtls@openssl"), careless(victims, "mtls@openssl", "RSA"), "1.2")
     assert isinstance(outcome, LoginFailed)
     assert "handshake failure" in outcome.reason
 
@@ -573,8 +586,8 @@ def test_rsa_key_transport_is_off_unless_asked_for(tmp_path: Path) -> None:
 def test_with_rsa_key_transport_the_rest_is_as_it_was(bank: Victims) -> None:
     verifying = load_credentials(bank.issued.client_pem, None, bank.issued.ca_pem)
     for version in ("1.2", "1.3"):
-        assert isinstance(log_in_at(bank.port("mtls"), verifying, version), LoggedIn)
-    assert isinstance(log_in_at(bank.port("mtls"), careless(bank, "mtls", "RSA"), "1.2"), LoggedIn)
+        assert isinstance(log_in_at(bank.port("mtls@openssl"), verifying, version), LoggedIn)
+    assert isinstance(log_in_at(bank.port("mtls@openssl"), careless(bank, "mtls@openssl", "RSA"), "1.2"), LoggedIn)
 
 
 def test_an_rsa_server_needs_no_second_bundle(tmp_path: Path) -> None:
@@ -611,11 +624,17 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
-    found = relays(open_run(judged))
-    doors = {(one.scheme.id, one.event.tls, one.event.key_exchange) for one in found}
-    asking = ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof")
+    found = JudgedRun(open_run(judged)).relayed_proofs
+    doors = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
+    asking = (
+        "mtls@openssl",
+        "pinned-mtls@openssl",
+        "certificate-only@instrument",
+        "pinned-certificate-only@instrument",
+        "ignored-proof@instrument",
+    )
     with_ecdhe = {(scheme, version, "ECDHE") for scheme in asking for version in ("1.2", "1.3")}
-    assert doors == with_ecdhe | {("mtls", "1.2", "RSA"), ("pinned-mtls", "1.2", "RSA")}
+    assert doors == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
     assert all(one.as_expected for one in found)
     assert all(one.gateway for one in found)
 
@@ -623,19 +642,23 @@ def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
 def test_the_careless_logins_are_told_apart_from_alices_own(judged: Path) -> None:
     run = open_run(judged)
     own = [recorded.event for recorded in run.events if recorded.part == VICTIM_CLIENT]
-    assert {event.scheme for event in own if isinstance(event, LoggedIn)} == set(SCHEME_IDS)
+    assert {event.gateway for event in own if isinstance(event, LoggedIn)} == set(GATEWAY_IDS)
     for part in (CARELESS_CLIENT, f"{CARELESS_CLIENT}-rsa"):
         logins = [recorded.event for recorded in run.events if recorded.part == part]
         assert not any(isinstance(event, LoggedIn) for event in logins)
-        names = {event.scheme for event in logins if isinstance(event, LoginFailed)}
+        names = {event.gateway for event in logins if isinstance(event, LoginFailed)}
         assert names
-        assert not names & set(SCHEME_IDS)
+        assert not names & set(GATEWAY_IDS)
         assert "CLIENT_RANDOM" in (judged / part / "keys.log").read_text()
 
 
 def test_a_captured_hello_is_the_clients_own(judged: Path) -> None:
     """What mallory signed nothing of: in TLS 1.2 with ephemeral keys her hello is the client's to the byte."""
-    found = next(one for one in relays(open_run(judged)) if (one.event.tls, one.event.key_exchange) == ("1.2", "ECDHE"))
+    found = next(
+        one
+        for one in JudgedRun(open_run(judged)).relayed_proofs
+        if (one.event.tls, one.event.key_exchange) == ("1.2", "ECDHE")
+    )
     assert found.event.signed[0] == found.event.checked[0]
     hello = parse(bytes.fromhex(found.event.signed[0]))
     assert isinstance(hello, ClientHello)
@@ -643,5 +666,5 @@ def test_a_captured_hello_is_the_clients_own(judged: Path) -> None:
 
 
 def test_a_proof_that_got_in_would_be_a_finding(judged: Path) -> None:
-    found = next(one for one in relays(open_run(judged)) if one.scheme.id == "mtls")
+    found = next(one for one in JudgedRun(open_run(judged)).relayed_proofs if one.gateway.id == "mtls@openssl")
     assert not replace(found, event=replace(found.event, outcome=ACCEPTED)).as_expected

@@ -22,13 +22,14 @@ from attacker.leak.rogue_server import Limits, Shop, keep_a_shop
 from lab.catalogue import cast
 from lab.catalogue.leaks import FROM_CA, ROGUE_SERVER, SELF_SIGNED
 from lab.catalogue.moves import find_move
+from lab.catalogue.outcomes import REFUSED
 from lab.events.types import CertificateCaptured, LoggedIn, MoveTried, PositionLeft, PositionTaken, Trouble
 from lab.judging.proof_comparison import proof_reason
 from lab.staging import pki
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.engine import Failed
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from programs import program
 from tls_peers import our_client, refusal
 from victims import Curl, Reports, client_context, events_in, in_a_loop, run_curl, run_part, start_part, wait_for_event
@@ -89,7 +90,7 @@ def bundle_of(issued: pki.Issued) -> Bundle:
     return bundle(issued.shop_pem)
 
 
-def haul(reports: Reports, folder: Path, *doors: Door, versions: tuple[int, ...] = (TLS12, TLS13)) -> Haul:
+def haul(reports: Reports, folder: Path, *doors: Door, versions: tuple[Version, ...] = (TLS12, TLS13)) -> Haul:
     omit = find_move("omit-proof")
     assert omit
     return Haul(reports, folder, ROGUE_SERVER, Plan((omit,), versions), doors, "alice")
@@ -272,7 +273,7 @@ def tried(tls: str, steps: tuple[tuple[str, str, str], ...]) -> MoveTried:
         move="replay-proof",
         tls=tls,
         round=1,
-        outcome="refused",
+        outcome=REFUSED,
         steps=steps,
         milliseconds=0.0,
         **nothing,  # type: ignore[arg-type]

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lab.address import Address
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.gateways import GATEWAYS
+from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
-from lab.catalogue.schemes import SCHEMES
 from lab.events.log import FILE_NAME, from_line, to_line
 from lab.events.run import Run, open_run
 from lab.events.types import (
@@ -26,27 +25,29 @@ from lab.events.types import (
     MoveTried,
     ProofRelayed,
 )
-from lab.judging.claims import CLAIMS, Verdict, settle
-from lab.judging.queries import Record
-from lab.judging.verdicts import judge_unfinished
+from lab.judging.attempts import port_of
+from lab.judging.claims import CLAIMS, Holding, settle
+from lab.judging.claims.table import scheme_of
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun, judge_unfinished
 from lab.staging import embedded
 from lab.story import claims as show
 from lab.views import markdown as docs
 from programs import certreplay, mitmproxy
 
 EXPECTED = {
-    "certificate-in-the-clear": Verdict.HOLDS,
-    "server-tls-protects": Verdict.FAILS,
-    "checking-adds-nothing": Verdict.FAILS,
-    "only-the-issuer-is-fooled": Verdict.CONDITIONAL,
-    "whoever-saw-it-is-her": Verdict.CONDITIONAL,
-    "privacy-but-not-identity": Verdict.CONDITIONAL,
-    "database-is-a-liability": Verdict.HOLDS,
-    "tls13-encrypts": Verdict.HOLDS,
-    "tls13-is-unauthenticated": Verdict.CONDITIONAL,
-    "tls13-makes-it-irrelevant": Verdict.FAILS,
-    "proof-can-be-passed-on": Verdict.FAILS,
-    "self-signed-is-useless": Verdict.FAILS,
+    "certificate-in-the-clear": Holding.HOLDS,
+    "server-tls-protects": Holding.FAILS,
+    "checking-adds-nothing": Holding.FAILS,
+    "only-the-issuer-is-fooled": Holding.CONDITIONAL,
+    "whoever-saw-it-is-her": Holding.CONDITIONAL,
+    "privacy-but-not-identity": Holding.CONDITIONAL,
+    "database-is-a-liability": Holding.HOLDS,
+    "tls13-encrypts": Holding.HOLDS,
+    "tls13-is-unauthenticated": Holding.CONDITIONAL,
+    "tls13-makes-it-irrelevant": Holding.FAILS,
+    "proof-can-be-passed-on": Holding.FAILS,
+    "self-signed-is-useless": Holding.FAILS,
 }
 
 Change = Callable[[Event, dict[int, str]], Event | None]
@@ -63,8 +64,8 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / judgement.run
 
 
-def verdicts(run: Run) -> dict[str, Verdict]:
-    return {claim.id: settled.verdict for claim, settled in settle(CLAIMS, Record(run))}
+def verdicts(run: Run) -> dict[str, Holding]:
+    return {claim.id: settled.holding for claim, settled in settle(CLAIMS, RunQueries(JudgedRun(run)))}
 
 
 def test_a_fresh_run_settles_every_claim(full_run: Path) -> None:
@@ -74,7 +75,7 @@ def test_a_fresh_run_settles_every_claim(full_run: Path) -> None:
 def test_the_evidence_are_events_of_the_run(full_run: Path) -> None:
     run = open_run(full_run)
     known = {f"{recorded.part}#{recorded.sequence}" for recorded in run.events}
-    for _, settled in settle(CLAIMS, Record(run)):
+    for _, settled in settle(CLAIMS, RunQueries(JudgedRun(run))):
         assert settled.evidence
         assert set(settled.evidence) <= known
 
@@ -84,7 +85,7 @@ def doctored(full_run: Path, folder: Path, change: Change) -> Run:
     copy = folder / "run"
     shutil.copytree(full_run, copy)
     ports = {
-        one["port"]: one["scheme"]
+        one["port"]: scheme_of(one["gateway"])
         for line in (copy / "victim-server" / FILE_NAME).read_text().splitlines()
         if (one := json.loads(line))["type"] == "gateway-listening"
     }
@@ -100,7 +101,7 @@ class Doctoring(NamedTuple):
 
     claim: str
     change: Change
-    verdict: Verdict
+    verdict: Holding
 
 
 def _when(kind: type, having: Callable[[Any], bool], **fields: Any) -> Change:
@@ -114,13 +115,13 @@ def _when(kind: type, having: Callable[[Any], bool], **fields: Any) -> Change:
     return change
 
 
-def _attempts(schemes: tuple[str, ...], outcome: str, leak: str = "") -> Change:
+def _attempts(schemes: tuple[str, ...], outcome: Outcome, leak: str = "") -> Change:
     """Every attempt of the attacker's at these schemes goes another way."""
 
     def change(event: Event, ports: dict[int, str]) -> Event | None:
         if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
             return event
-        there = ports.get(Address.parse(event.server).port) in schemes and event.outcome in (ACCEPTED, REFUSED)
+        there = ports.get(port_of(event.server)) in schemes and event.outcome in (ACCEPTED, REFUSED)
         return dataclasses.replace(event, outcome=outcome) if there else event
 
     return change
@@ -137,34 +138,34 @@ ALL_SENT_IN_13 = (
 FOUND_NOTHING = _when(CaptureSearched, lambda one: True, certificate_at=())
 
 DOCTORED = (
-    Doctoring("certificate-in-the-clear", ON_THE_WIRE_12, Verdict.FAILS),
-    Doctoring("server-tls-protects", ON_THE_WIRE_12, Verdict.HOLDS),
-    Doctoring("checking-adds-nothing", _attempts(CHECKING, ACCEPTED), Verdict.HOLDS),
-    Doctoring("checking-adds-nothing", _when(CaptureSearched, lambda one: True, key_at=("byte 1",)), Verdict.HOLDS),
-    Doctoring("checking-adds-nothing", FOUND_NOTHING, Verdict.NO_EVIDENCE),
-    Doctoring("tls13-encrypts", FOUND_NOTHING, Verdict.NO_EVIDENCE),
-    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[1:], REFUSED, "rogue-server"), Verdict.FAILS),
-    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[:1], REFUSED, "rogue-server"), Verdict.HOLDS),
-    Doctoring("whoever-saw-it-is-her", _attempts(CHECKING, ACCEPTED, "rogue-server"), Verdict.HOLDS),
-    Doctoring("whoever-saw-it-is-her", _attempts(BLIND, REFUSED, "rogue-server"), Verdict.FAILS),
-    Doctoring("privacy-but-not-identity", _attempts(CHECKING, ACCEPTED, "log"), Verdict.FAILS),
-    Doctoring("privacy-but-not-identity", _attempts(BLIND, REFUSED), Verdict.HOLDS),
-    Doctoring("database-is-a-liability", _attempts(BLIND, REFUSED, "database"), Verdict.FAILS),
+    Doctoring("certificate-in-the-clear", ON_THE_WIRE_12, Holding.FAILS),
+    Doctoring("server-tls-protects", ON_THE_WIRE_12, Holding.HOLDS),
+    Doctoring("checking-adds-nothing", _attempts(CHECKING, ACCEPTED), Holding.HOLDS),
+    Doctoring("checking-adds-nothing", _when(CaptureSearched, lambda one: True, key_at=("byte 1",)), Holding.HOLDS),
+    Doctoring("checking-adds-nothing", FOUND_NOTHING, Holding.NO_EVIDENCE),
+    Doctoring("tls13-encrypts", FOUND_NOTHING, Holding.NO_EVIDENCE),
+    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[1:], REFUSED, "rogue-server"), Holding.FAILS),
+    Doctoring("only-the-issuer-is-fooled", _attempts(BLIND[:1], REFUSED, "rogue-server"), Holding.HOLDS),
+    Doctoring("whoever-saw-it-is-her", _attempts(CHECKING, ACCEPTED, "rogue-server"), Holding.HOLDS),
+    Doctoring("whoever-saw-it-is-her", _attempts(BLIND, REFUSED, "rogue-server"), Holding.FAILS),
+    Doctoring("privacy-but-not-identity", _attempts(CHECKING, ACCEPTED, "log"), Holding.FAILS),
+    Doctoring("privacy-but-not-identity", _attempts(BLIND, REFUSED), Holding.HOLDS),
+    Doctoring("database-is-a-liability", _attempts(BLIND, REFUSED, "database"), Holding.FAILS),
     Doctoring(
         "tls13-is-unauthenticated",
         _when(Intercepted, lambda one: one.tls == "1.3", sha256=""),
-        Verdict.FAILS,
+        Holding.FAILS,
     ),
     Doctoring(
         "tls13-is-unauthenticated",
         _when(HandshakeDecrypted, lambda one: one.tls == "1.3" and one.of == "victim-client", messages=ALL_SENT_IN_13),
-        Verdict.HOLDS,
+        Holding.HOLDS,
     ),
-    Doctoring("tls13-makes-it-irrelevant", _attempts(BLIND, REFUSED), Verdict.HOLDS),
-    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True, outcome=ACCEPTED), Verdict.HOLDS),
-    Doctoring("self-signed-is-useless", _attempts(CHECKING, ACCEPTED), Verdict.HOLDS),
-    Doctoring("tls13-is-unauthenticated", _when(HandshakeDecrypted, lambda one: True), Verdict.NO_EVIDENCE),
-    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True), Verdict.NO_EVIDENCE),
+    Doctoring("tls13-makes-it-irrelevant", _attempts(BLIND, REFUSED), Holding.HOLDS),
+    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True, outcome=ACCEPTED), Holding.HOLDS),
+    Doctoring("self-signed-is-useless", _attempts(CHECKING, ACCEPTED), Holding.HOLDS),
+    Doctoring("tls13-is-unauthenticated", _when(HandshakeDecrypted, lambda one: True), Holding.NO_EVIDENCE),
+    Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True), Holding.NO_EVIDENCE),
 )
 
 
@@ -182,11 +183,11 @@ def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: 
             return dataclasses.replace(event, tls="1.3")
         return event
 
-    assert verdicts(doctored(full_run, tmp_path, move_into_13))["tls13-encrypts"] == Verdict.FAILS
+    assert verdicts(doctored(full_run, tmp_path, move_into_13))["tls13-encrypts"] == Holding.FAILS
 
 
 def test_every_scheme_that_a_claim_is_about_is_there() -> None:
-    assert {*BLIND, *CHECKING} <= {scheme.id for scheme in SCHEMES}
+    assert {*BLIND, *CHECKING} <= {gateway.scheme.id for gateway in GATEWAYS}
 
 
 def test_the_document_says_what_a_fresh_run_says(full_run: Path) -> None:
@@ -197,7 +198,7 @@ def test_the_document_says_what_a_fresh_run_says(full_run: Path) -> None:
         return [re.sub(r"(?<!TLS )\b(?!0 )\d[\dTZ:.,-]*", "N", line) for line in lines]
 
     run = open_run(full_run)
-    fresh = show.document(run.name, settle(CLAIMS, Record(run)))
+    fresh = show.document(run.name, settle(CLAIMS, RunQueries(JudgedRun(run))))
     assert steady(docs.CLAIMS_FILE.read_text()) == steady(fresh), "stale: python -m lab.views.markdown --claims"
 
 
@@ -224,7 +225,7 @@ def test_a_run_that_tried_little_settles_little_and_says_so(tmp_path: Path) -> N
     ("fields", "word"),
     [
         ({"key_at": ("scalar: byte 1",)}, "alice's key was on the wire: scalar: byte 1"),
-        ({"certificate_at": ()}, "does not even find alice's certificate"),
+        ({"certificate_at": ()}, "the key search proves nothing"),
         ({}, "was not searched"),
     ],
 )

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from attacker.moves.make import MAKERS
+from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.moves import MOVES, find_move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import PlanError, full_matrix
-from lab.catalogue.schemes import SCHEMES, VERSIONS, find_scheme
+from lab.catalogue.schemes import SCHEMES, find_scheme
 from lab.events.run import Run, open_run
 from lab.events.types import CertificateCaptured, HandshakeSeen, MoveTried
 from lab.judging.expectations import expectation
@@ -18,6 +20,7 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import proof_reason
 from lab.judging.verdicts import judge
 from lab.staging import embedded
+from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
 from programs import certreplay
 
@@ -32,14 +35,14 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Judgement]:
     return open_run(runs / judgement.run), judgement
 
 
-def cell(judged: tuple[Run, Judgement], move: str, scheme: str, version: str) -> Verdict:
-    (found,) = [v for v in judged[1].verdicts if (v.move, v.scheme, v.tls) == (move, scheme, version)]
+def cell(judged: tuple[Run, Judgement], move: str, gateway_id: str, version: str) -> Verdict:
+    (found,) = [v for v in judged[1].verdicts if (v.move, v.gateway, v.tls) == (move, gateway_id, version)]
     return found
 
 
-def test_every_move_has_a_verdict_at_every_door(judged: tuple[Run, Judgement]) -> None:
-    doors = {(v.move, v.scheme, v.tls) for v in judged[1].verdicts}
-    assert doors == {(m.id, s.id, version) for m in MOVES for s in SCHEMES for version in s.versions}
+def test_every_move_has_a_verdict_at_every_gateway(judged: tuple[Run, Judgement]) -> None:
+    tried = {(v.move, v.gateway, v.tls) for v in judged[1].verdicts}
+    assert tried == {(m.id, g.id, version) for m in MOVES for g in GATEWAYS for version in VERSION_NAMES}
 
 
 def test_the_matrix_is_as_theory_expects(judged: tuple[Run, Judgement]) -> None:
@@ -48,48 +51,52 @@ def test_the_matrix_is_as_theory_expects(judged: tuple[Run, Judgement]) -> None:
     assert {v.evidence.attempts for v in judged[1].verdicts if v.outcome != NOT_APPLICABLE} == {ROUNDS}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
-def test_nothing_gets_in_where_the_proof_is_checked(judged: tuple[Run, Judgement], scheme: str, version: str) -> None:
-    outcomes = {v.move: v.outcome for v in judged[1].verdicts if (v.scheme, v.tls) == (scheme, version)}
+@pytest.mark.parametrize("version", VERSION_NAMES)
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
+def test_nothing_gets_in_where_the_proof_is_checked(
+    judged: tuple[Run, Judgement], gateway_id: str, version: str
+) -> None:
+    outcomes = {v.move: v.outcome for v in judged[1].verdicts if (v.gateway, v.tls) == (gateway_id, version)}
     assert ACCEPTED not in outcomes.values()
     assert outcomes.pop("resume-session") == (REFUSED if version == "1.2" else NOT_APPLICABLE)
     assert set(outcomes.values()) == {REFUSED}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("scheme", ["certificate-only", "pinned-certificate-only", "forwarded-header"])
-def test_a_certificate_alone_opens_the_doors_that_ask_for_nothing_else(
-    judged: tuple[Run, Judgement], scheme: str, version: str
+@pytest.mark.parametrize("version", VERSION_NAMES)
+@pytest.mark.parametrize(
+    "gateway_id", ["certificate-only@instrument", "pinned-certificate-only@instrument", "forwarded-header@openssl"]
+)
+def test_a_certificate_alone_opens_the_gateways_that_ask_for_nothing_else(
+    judged: tuple[Run, Judgement], gateway_id: str, version: str
 ) -> None:
-    verdict = cell(judged, "omit-proof", scheme, version)
+    verdict = cell(judged, "omit-proof", gateway_id, version)
     assert verdict.outcome == ACCEPTED
     assert verdict.evidence.http
     assert json.loads(verdict.evidence.http.body or "")["customer"] == "alice"
     assert verdict.evidence.stolen > 0
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", VERSION_NAMES)
 def test_an_ignored_proof_has_to_be_there_and_nothing_more(judged: tuple[Run, Judgement], version: str) -> None:
-    assert cell(judged, "omit-proof", "ignored-proof", version).outcome == REFUSED
-    assert cell(judged, "zero-proof", "ignored-proof", version).outcome == ACCEPTED
+    assert cell(judged, "omit-proof", "ignored-proof@instrument", version).outcome == REFUSED
+    assert cell(judged, "zero-proof", "ignored-proof@instrument", version).outcome == ACCEPTED
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", VERSION_NAMES)
 def test_mallory_may_come_in_as_herself(judged: tuple[Run, Judgement], version: str) -> None:
-    verdict = cell(judged, "own-leaf-first", "mtls", version)
+    verdict = cell(judged, "own-leaf-first", "mtls@openssl", version)
     assert verdict.outcome == REFUSED
     assert verdict.evidence.http
     assert json.loads(verdict.evidence.http.body or "")["customer"] == "mallory"
     assert verdict.evidence.stolen == 0
 
 
-@pytest.mark.parametrize("scheme", ["mtls", "pinned-mtls"])
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
 @pytest.mark.parametrize("move", REPLAYED)
 def test_a_replayed_proof_fits_all_but_the_servers_random(
-    judged: tuple[Run, Judgement], move: str, scheme: str
+    judged: tuple[Run, Judgement], move: str, gateway_id: str
 ) -> None:
-    reason = cell(judged, move, scheme, "1.2").evidence.proof
+    reason = cell(judged, move, gateway_id, "1.2").evidence.proof
     assert reason
     assert reason.difference
     assert (reason.difference.message, reason.difference.field) == ("ServerHello", "random")
@@ -131,7 +138,7 @@ def test_tls13_attempts_use_what_tls12_showed(judged: tuple[Run, Judgement]) -> 
     run, _ = judged
     assert {one.tls for one in run.all(CertificateCaptured)} == {"1.2"}
     hidden = [one for one in run.all(HandshakeSeen) if one.tls == "1.3"]
-    assert len(hidden) == len(SCHEMES)
+    assert len(hidden) == len(GATEWAYS)
     for one in hidden:
         types = [record.split()[0] for record in one.client_records]
         assert types[:1] == ["handshake"]
@@ -160,14 +167,19 @@ def test_no_scheme_is_expected_to_take_a_look_alike() -> None:
     look_alike = find_move("look-alike")
     assert look_alike
     for scheme in SCHEMES:
-        for version in scheme.versions:
+        for version in VERSIONS:
             assert expectation(scheme, version, look_alike).outcome == REFUSED
 
 
 def test_what_is_expected_follows_from_the_schemes_own_fault() -> None:
-    omit = find_move("omit-proof")
+    omit, scheme = find_move("omit-proof"), find_scheme("certificate-only")
     assert omit
-    assert expectation(find_scheme("certificate-only"), "1.2", omit).reason == find_scheme("certificate-only").fault
+    assert scheme
+    assert expectation(scheme, TLS12, omit).reason == scheme.fault
+
+
+def test_every_move_has_one_maker() -> None:
+    assert list(MAKERS) == [move.id for move in MOVES]
 
 
 def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
@@ -175,16 +187,16 @@ def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "move", "closing"),
+    ("gateway_id", "move", "closing"),
     [
-        ("certificate-only", "omit-proof", "opened certificate-only; no door was tried"),
-        ("mtls", "omit-proof", "opened nothing here, and the 2 refusals at mtls rest on"),
-        ("mtls", "own-leaf-first", "opened nothing here; no door was tried"),
+        ("certificate-only@instrument", "omit-proof", "opened certificate-only@instrument; no door was tried"),
+        ("mtls@openssl", "omit-proof", "opened nothing here, and the 2 refusals at mtls@openssl rest on"),
+        ("mtls@openssl", "own-leaf-first", "opened nothing here; no door was tried"),
     ],
 )
-def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, scheme: str, move: str, closing: str) -> None:
-    assert certreplay("matrix", "--scheme", scheme, "--move", move, "--runs", tmp_path).returncode == 0
+def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, gateway_id: str, move: str, closing: str) -> None:
+    assert certreplay("matrix", "--gateway", gateway_id, "--move", move, "--runs", tmp_path).returncode == 0
     (run,) = tmp_path.iterdir()
     told = certreplay("story", run).stdout
     assert closing in " ".join(told.split())
-    assert f"1.3   {scheme}" in told
+    assert f"1.3   {gateway_id}" in told

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.catalogue.plan import short_story
 from lab.events.log import FILE_NAME, from_line, to_line
 from lab.events.run import Run, open_run
 from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
-from lab.judging.attempts import Docket
-from lab.judging.verdicts import judge, judge_unfinished, missing
+from lab.judging.verdicts import JudgedRun, judge, judge_unfinished
 from lab.staging import embedded
 from lab.story.acts import Teller, new_console
 
@@ -64,7 +64,7 @@ def drop(event: Event) -> None:
 def told(run: Run) -> str:
     console = new_console()
     with console.capture() as captured:
-        Teller(console).update(run, judge(run) or judge_unfinished(run))
+        Teller(console).update(JudgedRun(run), over=True)
     return captured.get()
 
 
@@ -78,7 +78,7 @@ def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
     def forge(event: MoveTried) -> MoveTried:
         if not event.alert:
             return event
-        return dataclasses.replace(event, outcome="accepted", alert=None, alert_by=None, status=200, body="{}")
+        return dataclasses.replace(event, outcome=ACCEPTED, alert=None, alert_by=None, status=200, body="{}")
 
     run = doctored(when(MoveTried, forge, move="foreign-key"))
     judgement = judge(run)
@@ -94,33 +94,36 @@ def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Docto
     assert not judgement.as_expected
 
 
-@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
-def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, scheme: str) -> None:
-    run = doctored(when(LoggedIn, drop, scheme=scheme))
+@pytest.mark.parametrize("gateway", ["mtls@openssl", "certificate-only@instrument"])
+def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, gateway: str) -> None:
+    run = doctored(when(LoggedIn, drop, gateway=gateway))
     assert judge(run) is None
     judgement = judge_unfinished(run)
     assert judgement.verdicts == ()
-    assert any(f"control client at {scheme}" in error for error in judgement.errors)
+    assert any(f"control client at {gateway}" in error for error in judgement.errors)
     assert not judgement.as_expected
     assert json.loads(judgement.to_json())["errors"]
 
 
-@pytest.mark.parametrize("outcome", ["refused", "inconclusive"])
-def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: str) -> None:
+@pytest.mark.parametrize("outcome", [REFUSED, INCONCLUSIVE])
+def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: Outcome) -> None:
     change = when(MoveTried, lambda event: dataclasses.replace(event, outcome=outcome), move="stolen-key")
     judgement = judge_unfinished(doctored(change))
     assert judgement.verdicts == ()
-    assert sum("control stolen-key" in error for error in judgement.errors) == 2
+    assert sum("control stolen-key" in error for error in judgement.errors) == 3
 
 
 def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: Doctor) -> None:
     def lose(event: MoveTried) -> MoveTried:
-        return dataclasses.replace(event, outcome="inconclusive", error="connection refused")
+        return dataclasses.replace(event, outcome=INCONCLUSIVE, error="connection refused")
 
     run = doctored(when(MoveTried, lose, move="omit-proof"))
     assert judge(run) is None
-    lacking = missing(Docket(run))
-    assert "omit-proof at certificate-only, TLS 1.2: neither accepted nor refused: connection refused" in lacking
+    lacking = list(JudgedRun(run).missing)
+    assert (
+        "omit-proof at certificate-only@instrument, TLS 1.2: neither accepted nor refused: connection refused"
+        in lacking
+    )
     assert not any("omit-proof at mtls" in one for one in lacking), "the gateway itself said that it refused"
 
 
@@ -133,7 +136,10 @@ def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doc
     assert judge(run) is None
     judgement = judge_unfinished(run)
     assert not judgement.as_expected
-    assert any(error.startswith("no client certificate was had by the leak interception") for error in judgement.errors)
+    assert any(
+        error.startswith("no client certificate was obtained through the leak interception")
+        for error in judgement.errors
+    )
 
 
 def test_an_unknown_event_is_told_and_does_not_matter(doctored: Doctor) -> None:
@@ -148,7 +154,7 @@ def test_a_verdict_names_the_clause_and_the_alert_to_expect(doctored: Doctor) ->
     judgement = judge(doctored(lambda event: event))
     assert judgement
     refused = [verdict for verdict in judgement.verdicts if verdict.outcome == "refused"]
-    assert len(refused) == 3
+    assert len(refused) == 6
     for verdict in refused:
         assert verdict.evidence.clause.startswith("RFC 5246 section 7.4.8")
         assert verdict.evidence.alert in verdict.evidence.expected_alerts

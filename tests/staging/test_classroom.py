@@ -115,8 +115,8 @@ def test_the_verdicts_are_as_expected(classroom: Class) -> None:
     assert verdicts["as_expected"] is True
     outcomes = {(v["scheme"], v["move"]): v["outcome"] for v in verdicts["verdicts"]}
     moves = ("omit-proof", "replay-proof", "foreign-key")
-    assert outcomes == {("mtls", move): "refused" for move in moves} | {
-        ("certificate-only", move): "accepted" for move in moves
+    assert outcomes == {("mtls@openssl", move): "refused" for move in moves} | {
+        ("certificate-only@instrument", move): "accepted" for move in moves
     }
     assert {c["outcome"] for c in verdicts["controls"]} == {"accepted"}
     assert len(verdicts["controls"]) == 4
@@ -228,8 +228,8 @@ def test_a_shop_tries_at_the_bank_what_alice_showed_it(engine: docker.DockerClie
         assert ended.returncode == 0, ended.stdout + ended.stderr
         verdicts = [verdict for verdict in it.verdicts()["verdicts"] if verdict["leak"] == "rogue-server"]
         assert {(verdict["scheme"], verdict["outcome"]) for verdict in verdicts} == {
-            ("mtls", "refused"),
-            ("certificate-only", "accepted"),
+            ("mtls@openssl", "refused"),
+            ("certificate-only@instrument", "accepted"),
         }
         (run,) = tmp_path.iterdir()
         assert (run / "rogue-server" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
@@ -296,12 +296,12 @@ def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercep
     assert {verdict["leak"] for verdict in verdicts["verdicts"]} == {"wire", "interception", "rogue-server"}
     outcomes = {(v["scheme"], v["move"]): v["outcome"] for v in verdicts["verdicts"] if v["leak"] == "interception"}
     assert outcomes == {
-        ("mtls", "omit-proof"): "refused",
-        ("mtls", "replay-proof"): "not applicable",
-        ("mtls", "foreign-key"): "refused",
-        ("certificate-only", "omit-proof"): "accepted",
-        ("certificate-only", "replay-proof"): "not applicable",
-        ("certificate-only", "foreign-key"): "accepted",
+        ("mtls@openssl", "omit-proof"): "refused",
+        ("mtls@openssl", "replay-proof"): "not applicable",
+        ("mtls@openssl", "foreign-key"): "refused",
+        ("certificate-only@instrument", "omit-proof"): "accepted",
+        ("certificate-only@instrument", "replay-proof"): "not applicable",
+        ("certificate-only@instrument", "foreign-key"): "accepted",
     }
     (run,) = intercepted.runs.iterdir()
     assert (run / "interceptor" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
@@ -309,12 +309,12 @@ def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercep
 
 def test_who_is_intercepted_is_no_control(intercepted: Class) -> None:
     controls = intercepted.verdicts()["controls"]
-    assert sorted({control["scheme"] for control in controls}) == ["certificate-only", "mtls"]
+    assert sorted({control["scheme"] for control in controls}) == ["certificate-only@instrument", "mtls@openssl"]
     (run,) = intercepted.runs.iterdir()
     for client in INTERCEPTED:
         logins = [one for one in reported(run, client) if one["type"] in ("logged-in", "login-failed")]
         assert {login["scheme"] for login in logins} == {
-            f"{scheme}, {client.removesuffix('-client')}" for scheme in ("mtls", "certificate-only")
+            f"{scheme}, {client.removesuffix('-client')}" for scheme in ("mtls@openssl", "certificate-only@instrument")
         }
 
 

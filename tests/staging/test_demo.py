@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lab.catalogue.plan import short_story
 from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
 from programs import program
@@ -85,8 +86,8 @@ def test_it_ends_with_every_verdict_as_expected(finished: Demo) -> None:
     assert finished.verdicts["as_expected"] is True
 
 
-def test_the_captured_certificate_opens_the_certificate_only_door(finished: Demo) -> None:
-    opened = [v for v in finished.verdicts["verdicts"] if v["scheme"] == "certificate-only"]
+def test_the_captured_certificate_opens_the_certificate_only_gateway(finished: Demo) -> None:
+    opened = [v for v in finished.verdicts["verdicts"] if v["gateway"] == "certificate-only@instrument"]
     assert {v["move"] for v in opened} == {"omit-proof", "replay-proof", "foreign-key"}
     for verdict in opened:
         assert verdict["outcome"] == "accepted"
@@ -103,10 +104,10 @@ def test_the_captured_certificate_opens_the_certificate_only_door(finished: Demo
         ("foreign-key", {"name": "decrypt_error", "number": 51, "sent_by": "server"}),
     ],
 )
-def test_the_mutual_tls_door_refuses_with_the_alert_that_the_rfc_names(
+def test_the_mutual_tls_gateway_refuses_with_the_alert_that_the_rfc_names(
     finished: Demo, move: str, alert: dict[str, Any]
 ) -> None:
-    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["scheme"], v["move"]) == ("mtls", move)]
+    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["gateway"], v["move"]) == ("mtls@openssl", move)]
     assert verdict["outcome"] == "refused"
     assert verdict["evidence"]["alert"] == alert
     assert verdict["evidence"]["http"] is None
@@ -114,10 +115,14 @@ def test_the_mutual_tls_door_refuses_with_the_alert_that_the_rfc_names(
     assert verdict["evidence"]["ms"] > 0
 
 
-def test_both_controls_succeed_at_both_doors(finished: Demo) -> None:
-    controls = {(c["scheme"], c["control"]): c["outcome"] for c in finished.verdicts["controls"]}
+def test_both_controls_succeed_at_every_gateway(finished: Demo) -> None:
+    controls = {(c["gateway"], c["control"]): c["outcome"] for c in finished.verdicts["controls"]}
     assert controls == dict.fromkeys(
-        [(scheme, control) for scheme in ("mtls", "certificate-only") for control in ("client", "stolen-key")],
+        [
+            (gateway, control)
+            for gateway in ("certificate-only@instrument", "mtls@instrument", "mtls@openssl")
+            for control in ("client", "stolen-key")
+        ],
         "accepted",
     )
 
@@ -131,11 +136,13 @@ def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
 def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
     verdicts = finished.verdicts
     assert set(verdicts) == {"version", "run", "capture", "controls", "verdicts", "as_expected"}
-    assert verdicts["version"] == 1
+    assert verdicts["version"] == 2
     assert verdicts["run"] == finished.run.name
     assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
-    assert {"leak", "scheme", "tls", "move", "expected", "outcome", "evidence"} == set(verdicts["verdicts"][0])
-    assert {"scheme", "tls", "control", "outcome"} == set(verdicts["controls"][0])
+    assert {"leak", "gateway", "scheme", "implementation", "tls", "move", "expected", "outcome", "evidence"} == set(
+        verdicts["verdicts"][0]
+    )
+    assert {"gateway", "tls", "control", "outcome"} == set(verdicts["controls"][0])
 
 
 def test_tshark_sees_the_very_certificate_that_mallory_kept(finished: Demo) -> None:
@@ -206,8 +213,8 @@ def test_the_run_can_be_judged_and_told_again(finished: Demo) -> None:
 
 
 def test_every_certificate_was_seen_where_alice_logged_in(finished: Demo) -> None:
-    assert {login.scheme for login in finished.run.all(LoggedIn)} == {"mtls", "certificate-only"}
-    assert len(list(finished.run.all(MoveTried))) == 8
+    assert {login.gateway for login in finished.run.all(LoggedIn)} == set(short_story().gateways)
+    assert len(list(finished.run.all(MoveTried))) == 12
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.catalogue.schemes import SCHEMES, find_scheme
+from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.events.log import read_events
 from lab.events.types import Event, GatewayListening
 from lab.staging import pki
@@ -27,6 +27,7 @@ from lab.tls.bundle import Bundle
 from lab.tls.client import Client
 from lab.tls.engine import EngineEvent, Failed
 from lab.tls.proof import Prover
+from lab.tls.versions import Version, find_version
 from programs import program
 from victim_server import service
 from victim_server.authentication import GatewayFiles
@@ -35,10 +36,10 @@ from victim_server.gateway import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
-SCHEME_IDS = [scheme.id for scheme in SCHEMES]
+GATEWAY_IDS = [gateway.id for gateway in GATEWAYS]
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-FORWARDED = "forwarded-header"
-"""The scheme that asks for nothing in TLS."""
+FORWARDED = "forwarded-header@openssl"
+"""The gateway that asks for nothing in TLS."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -78,8 +79,8 @@ class Victims:
     folder: Path
     reports: Reports = field(default_factory=Reports)
 
-    def port(self, scheme: str) -> int:
-        return next(event.port for event in self.reports.all(GatewayListening) if event.scheme == scheme)
+    def port(self, gateway_id: str) -> int:
+        return next(event.port for event in self.reports.all(GatewayListening) if event.gateway == gateway_id)
 
 
 @contextlib.contextmanager
@@ -134,12 +135,12 @@ def in_a_loop(manager: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator
 def running_victims(
     issued: pki.Issued, folder: Path, limits: Limits | None = None, balance: int = OPENING_BALANCE
 ) -> Iterator[Victims]:
-    """The bank behind a gateway of every scheme, on free ports."""
+    """The bank behind a gateway of every gateway_id, on free ports."""
     folder.mkdir(exist_ok=True)
     victims = Victims(issued, folder)
     settings = service.Settings(
         host="127.0.0.1",
-        ports=tuple((scheme, 0) for scheme in SCHEMES),
+        ports=tuple((gateway, 0) for gateway in GATEWAYS),
         bundle_file=issued.server_pem,
         ca_file=issued.ca_pem,
         register_file=issued.register,
@@ -172,14 +173,28 @@ def gateway_files(issued: pki.Issued, folder: Path) -> GatewayFiles:
     )
 
 
-def alice_at(issued: pki.Issued, scheme: str) -> pki.Identity:
-    """Alice, with the certificate that the scheme takes."""
-    return issued.client_self_signed if find_scheme(scheme).trusts == "pinned" else issued.client
+def gateway(gateway_id: str) -> Gateway:
+    """The gateway with that id, which there has to be."""
+    found = find_gateway(gateway_id)
+    assert found, gateway_id
+    return found
 
 
-def bundle_at(issued: pki.Issued, scheme: str) -> Path:
+def version_named(name: str) -> Version:
+    """The version with that name, which there has to be."""
+    found = find_version(name)
+    assert found, name
+    return found
+
+
+def alice_at(issued: pki.Issued, gateway_id: str) -> pki.Identity:
+    """Alice, with the certificate that the gateway takes."""
+    return issued.client_self_signed if gateway(gateway_id).scheme.trusts == "pinned" else issued.client
+
+
+def bundle_at(issued: pki.Issued, gateway_id: str) -> Path:
     """The file that she was given it in."""
-    return issued.client_self_signed_pem if find_scheme(scheme).trusts == "pinned" else issued.client_pem
+    return issued.client_self_signed_pem if gateway(gateway_id).scheme.trusts == "pinned" else issued.client_pem
 
 
 def client_cert(identity: pki.Identity) -> str:
@@ -193,14 +208,14 @@ def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) ->
     return path
 
 
-def get_account(issued: pki.Issued, scheme: str, *more: str) -> bytes:
-    """The request for alice's account, as it is to be put to this scheme's gateway."""
-    headers = ["Host: localhost", *([client_cert(issued.client)] if scheme == FORWARDED else []), *more]
+def get_account(issued: pki.Issued, gateway_id: str, *more: str) -> bytes:
+    """The request for alice's account, as it is to be put to this gateway_id's gateway."""
+    headers = ["Host: localhost", *([client_cert(issued.client)] if gateway_id == FORWARDED else []), *more]
     return "\r\n".join(["GET /account HTTP/1.1", *headers, "", ""]).encode()
 
 
-def connect(victims: Victims, scheme: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", victims.port(scheme)), PATIENCE_SECONDS)
+def connect(victims: Victims, gateway_id: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", victims.port(gateway_id)), PATIENCE_SECONDS)
 
 
 def client_context(issued: pki.Issued, bundle: Path | None, version: str | None = None) -> ssl.SSLContext:
@@ -215,13 +230,13 @@ def client_context(issued: pki.Issued, bundle: Path | None, version: str | None 
 
 def connect_tls(
     victims: Victims,
-    scheme: str,
+    gateway_id: str,
     bundle: Path | None = None,
     version: str | None = None,
 ) -> ssl.SSLSocket:
     """A connection made by Python's own TLS, with alice's bundle unless told otherwise."""
-    context = client_context(victims.issued, bundle or bundle_at(victims.issued, scheme), version)
-    return context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
+    context = client_context(victims.issued, bundle or bundle_at(victims.issued, gateway_id), version)
+    return context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost")
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -241,9 +256,9 @@ def shake_hands(connection: socket.socket, client: Client) -> list[EngineEvent]:
     return events
 
 
-def instrument_at(victims: Victims, scheme: str, prove: Prover | None, version: str = "1.2") -> Client:
-    """The instrument's client with the certificate that the scheme takes of alice."""
-    chain = (alice_at(victims.issued, scheme).der,)
+def instrument_at(victims: Victims, gateway_id: str, prove: Prover | None, version: str = "1.2") -> Client:
+    """The instrument's client with the certificate that the gateway takes of alice."""
+    chain = (alice_at(victims.issued, gateway_id).der,)
     versions = (int(TLS_VERSIONS[version]),)
     return Client(entropy=os.urandom, server_name="localhost", chain=chain, prove=prove, versions=versions)
 
@@ -258,11 +273,11 @@ class Curl:
     stderr: str
 
 
-def curl(victims: Victims, scheme: str, path: str, *options: str, bundle: Path | None = None) -> Curl:
-    """A request with alice's bundle, or another one, at a scheme's gateway; where that takes a header, as a proxy's."""
-    url = f"https://localhost:{victims.port(scheme)}{path}"
-    certificate = ("--cert", str(bundle or bundle_at(victims.issued, scheme)))
-    if scheme == FORWARDED and bundle is None:
+def curl(victims: Victims, gateway_id: str, path: str, *options: str, bundle: Path | None = None) -> Curl:
+    """A request with alice's bundle, or another one, at a gateway; as a proxy's header where that is asked for."""
+    url = f"https://localhost:{victims.port(gateway_id)}{path}"
+    certificate = ("--cert", str(bundle or bundle_at(victims.issued, gateway_id)))
+    if gateway_id == FORWARDED and bundle is None:
         certificate = ("--header", client_cert(victims.issued.client))
     return run_curl(url, "--cacert", str(victims.issued.ca_pem), *certificate, *options)
 

@@ -96,7 +96,7 @@ def test_the_honest_flight_is_taken_step_by_step(
     flight = honest_flight(version, (alice.der,), proof.prove_with(alice.key))
     client = client_with(version, flight)
     assert talk(client, peer(server, version, authority, bank)).established
-    expected = {
+    expected: dict[int, list[str]] = {
         TLS12: ["Certificate", "ClientKeyExchange", "CertificateVerify", "ChangeCipherSpec", "Finished"],
         TLS13: ["ChangeCipherSpec", "Certificate", "CertificateVerify", "Finished"],
     }

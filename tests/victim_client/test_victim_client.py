@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from lab.catalogue.schemes import SCHEMES
+from lab.catalogue.gateways import GATEWAYS
 from lab.events.types import ClientAuthenticated, GatewayListening, LoggedIn, LoginFailed, PartStopped
 from lab.staging import pki
 from victims import (
     FORWARDED,
+    GATEWAY_IDS,
     PATIENCE_SECONDS,
-    SCHEME_IDS,
     Victims,
     alice_at,
     bundle_at,
@@ -45,30 +45,30 @@ def options(issued: pki.Issued, run: Path, where: str, **changed: str) -> list[s
     return [word for name, value in (given | changed).items() for word in (f"--{name.replace('_', '-')}", value)]
 
 
-def gateway(victims: Victims, scheme: str) -> str:
-    return f"{scheme}=https://localhost:{victims.port(scheme)}"
+def url_of(victims: Victims, gateway_id: str) -> str:
+    return f"{gateway_id}=https://localhost:{victims.port(gateway_id)}"
 
 
 def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, tmp_path: Path) -> None:
-    """With the bundle that each scheme takes, and through a proxy's header where that is what it takes."""
+    """With the bundle that each gateway takes, and through a proxy's header where that is what it takes."""
     folder = tmp_path / "victim-client"
     command = ["--ca", str(victims.issued.ca_pem), "--times", "2", "--every", "0.05", "--folder", str(folder)]
     command += ["--bundle", str(victims.issued.client_pem), "--forward-certificate", FORWARDED]
-    everywhere = [scheme for scheme in SCHEMES if "1.3" in scheme.versions]
-    for scheme in everywhere:
-        command += ["--gateway", gateway(victims, scheme.id)]
-        if scheme.trusts == "pinned":
-            command += ["--bundle", f"{scheme.id}={victims.issued.client_self_signed_pem}"]
+    everywhere = list(GATEWAYS)
+    for gateway_id in everywhere:
+        command += ["--gateway", url_of(victims, gateway_id.id)]
+        if gateway_id.scheme.trusts == "pinned":
+            command += ["--bundle", f"{gateway_id.id}={victims.issued.client_self_signed_pem}"]
     done = run_part("victim_client", *command)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     *logins, last = events_in(folder / "events.jsonl")
-    for scheme in everywhere:
-        alice = alice_at(victims.issued, scheme.id)
-        url = f"https://localhost:{victims.port(scheme.id)}"
+    for gateway_id in everywhere:
+        alice = alice_at(victims.issued, gateway_id.id)
+        url = f"https://localhost:{victims.port(gateway_id.id)}"
         subject = alice.certificate.subject.rfc4514_string()
-        assert [login for login in logins if isinstance(login, LoggedIn) and login.scheme == scheme.id] == [
-            LoggedIn(scheme.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2
+        assert [login for login in logins if isinstance(login, LoggedIn) and login.gateway == gateway_id.id] == [
+            LoggedIn(gateway_id.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2
         ]
     assert len(logins) == 4 * len(everywhere)
     assert last == PartStopped("done")
@@ -80,33 +80,35 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
         assert len({line for line in key_log if line.startswith(label)}) == 2 * len(everywhere)
 
 
-@pytest.mark.parametrize("scheme", SCHEME_IDS)
-def test_alice_logs_in_at_every_gateway_in_tls_12(victims: Victims, tmp_path: Path, scheme: str) -> None:
-    forward = ("--forward-certificate", scheme) if scheme == FORWARDED else ()
-    bundle = str(bundle_at(victims.issued, scheme))
-    command = options(victims.issued, tmp_path / "run", gateway(victims, scheme), bundle=bundle)
+@pytest.mark.parametrize("gateway_id", GATEWAY_IDS)
+def test_alice_logs_in_at_every_gateway_in_tls_12(victims: Victims, tmp_path: Path, gateway_id: str) -> None:
+    forward = ("--forward-certificate", gateway_id) if gateway_id == FORWARDED else ()
+    bundle = str(bundle_at(victims.issued, gateway_id))
+    command = options(victims.issued, tmp_path / "run", url_of(victims, gateway_id), bundle=bundle)
     assert run_part("victim_client", *command, *forward).returncode == 0
     assert victims.reports.all(ClientAuthenticated)[0].tls == "1.2"
 
 
 def test_versions_are_tried_in_the_order_given(victims: Victims, tmp_path: Path) -> None:
-    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), tls="1.3")
+    command = options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl"), tls="1.3")
     assert run_part("victim_client", *command, "--tls", "1.2").returncode == 0
     logins = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoggedIn)]
     assert [login.tls for login in logins] == ["1.3", "1.2"]
 
 
 def test_a_certificate_that_goes_in_the_header_does_not_go_in_the_handshake(victims: Victims, tmp_path: Path) -> None:
-    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), tls="1.3")
-    assert run_part("victim_client", *command, "--forward-certificate", "mtls").returncode == 1
+    command = options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl"), tls="1.3")
+    assert run_part("victim_client", *command, "--forward-certificate", "mtls@openssl").returncode == 1
     (failure,) = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoginFailed)]
     assert (failure.tls, failure.reason) == ("1.3", "tlsv13 alert certificate required")
 
 
 def test_one_failure_in_one_version_is_a_failure(issued: pki.Issued, tmp_path: Path) -> None:
-    server = start_part("victim_server", "--port", "mtls=0", "--tls", "1.2", *server_files(issued, tmp_path / "server"))
+    server = start_part(
+        "victim_server", "--port", "mtls@openssl=0", "--tls", "1.2", *server_files(issued, tmp_path / "server")
+    )
     (listening,) = wait_for_event(server, tmp_path / "server" / "events.jsonl", GatewayListening)
-    command = options(issued, tmp_path / "run", f"mtls=https://localhost:{listening.port}", tls="1.3")
+    command = options(issued, tmp_path / "run", f"mtls@openssl=https://localhost:{listening.port}", tls="1.3")
     assert run_part("victim_client", *command, "--tls", "1.2").returncode == 1
     failed, logged_in, _ = events_in(tmp_path / "run" / "events.jsonl")
     assert isinstance(failed, LoginFailed)
@@ -130,16 +132,16 @@ def encrypted_pem(issued: pki.Issued, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [pkcs12, encrypted_pem])
-@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "certificate-only@instrument"])
 def test_a_bundle_may_have_a_password(
-    victims: Victims, tmp_path: Path, scheme: str, make: Callable[[pki.Issued, Path], Path]
+    victims: Victims, tmp_path: Path, gateway_id: str, make: Callable[[pki.Issued, Path], Path]
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD + "\n")
     bundle = str(make(victims.issued, tmp_path))
-    command = options(victims.issued, tmp_path / "run", gateway(victims, scheme), bundle=bundle)
+    command = options(victims.issued, tmp_path / "run", url_of(victims, gateway_id), bundle=bundle)
     done = run_part(
         "victim_client", *command, "--password-file", str(password_file), environment={"TMPDIR": str(temporary)}
     )
@@ -149,7 +151,7 @@ def test_a_bundle_may_have_a_password(
 
 
 def test_the_session_keys_are_logged_for_the_teacher(victims: Victims, tmp_path: Path) -> None:
-    run_part("victim_client", *options(victims.issued, tmp_path / "run", gateway(victims, "mtls")))
+    run_part("victim_client", *options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl")))
     hers, theirs = tmp_path / "run" / "keys.log", victims.folder / "keys.log"
     assert stat.S_IMODE(hers.stat().st_mode) == 0o640
     secrets = [line for line in hers.read_text().splitlines() if line.startswith("CLIENT_RANDOM")]
@@ -173,7 +175,7 @@ def only_failure(folder: Path) -> str:
 
 
 def test_a_login_that_fails_is_reported_and_the_exit_status_says_so(issued: pki.Issued, tmp_path: Path) -> None:
-    nobody = f"mtls=https://localhost:{free_port()}"
+    nobody = f"mtls@openssl=https://localhost:{free_port()}"
     done = run_part("victim_client", *options(issued, tmp_path / "run", nobody))
     assert (done.returncode, done.stderr) == (1, "")
     assert only_failure(tmp_path / "run") == "Connection refused"
@@ -182,10 +184,11 @@ def test_a_login_that_fails_is_reported_and_the_exit_status_says_so(issued: pki.
 def test_alice_keeps_trying_until_the_server_is_there(issued: pki.Issued, tmp_path: Path) -> None:
     port, events = free_port(), tmp_path / "alice" / "events.jsonl"
     alice = start_part(
-        "victim_client", *options(issued, events.parent, f"mtls=https://localhost:{port}", times="0", every="3600")
+        "victim_client",
+        *options(issued, events.parent, f"mtls@openssl=https://localhost:{port}", times="0", every="3600"),
     )
     wait_for_event(alice, events, LoginFailed, 2)
-    server = start_part("victim_server", "--port", f"mtls={port}", *server_files(issued, tmp_path / "server"))
+    server = start_part("victim_server", "--port", f"mtls@openssl={port}", *server_files(issued, tmp_path / "server"))
     wait_for_event(alice, events, LoggedIn)
     for part in (alice, server):
         part.communicate(timeout=PATIENCE_SECONDS)
@@ -195,22 +198,22 @@ def test_alice_keeps_trying_until_the_server_is_there(issued: pki.Issued, tmp_pa
 def test_alice_does_not_talk_to_a_server_that_she_does_not_know(victims: Victims, tmp_path: Path) -> None:
     other_ca = tmp_path / "other.pem"
     other_ca.write_bytes(pki.new_authority("another authority").certificate_pem())
-    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), ca=str(other_ca))
+    command = options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl"), ca=str(other_ca))
     assert run_part("victim_client", *command).returncode == 1
     assert only_failure(tmp_path / "run").startswith("the server's certificate is not right: ")
 
 
-@pytest.mark.parametrize("scheme", ["mtls", "certificate-only"])
-def test_alice_passes_on_why_the_gateway_refused_her(victims: Victims, tmp_path: Path, scheme: str) -> None:
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "certificate-only@instrument"])
+def test_alice_passes_on_why_the_gateway_refused_her(victims: Victims, tmp_path: Path, gateway_id: str) -> None:
     stranger = write_bundle(pki.new_client(pki.new_authority("another authority")), tmp_path / "stranger.pem")
-    command = options(victims.issued, tmp_path / "run", gateway(victims, scheme), bundle=str(stranger))
+    command = options(victims.issued, tmp_path / "run", url_of(victims, gateway_id), bundle=str(stranger))
     assert run_part("victim_client", *command).returncode == 1
     assert only_failure(tmp_path / "run") == "tlsv1 alert unknown ca"
 
 
 def test_alice_passes_on_why_the_bank_refused_her(victims: Victims, tmp_path: Path) -> None:
     bob = write_bundle(pki.new_client(victims.issued.authority, "bob"), tmp_path / "bob.pem")
-    command = options(victims.issued, tmp_path / "run", gateway(victims, "mtls"), bundle=str(bob))
+    command = options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl"), bundle=str(bob))
     assert run_part("victim_client", *command).returncode == 1
     assert only_failure(tmp_path / "run") == "HTTP 401: the bank has no customer 'bob'"
 
@@ -218,7 +221,7 @@ def test_alice_passes_on_why_the_bank_refused_her(victims: Victims, tmp_path: Pa
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "end of standard input"])
 def test_alice_stops_when_told_even_while_a_server_lets_her_wait(issued: pki.Issued, tmp_path: Path, way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"mtls=https://127.0.0.1:{silent.getsockname()[1]}"
+        url = f"mtls@openssl=https://127.0.0.1:{silent.getsockname()[1]}"
         alice = start_part("victim_client", *options(issued, tmp_path / "run", url, times="0"))
         connection, _ = silent.accept()
         if way != "end of standard input":
@@ -252,15 +255,21 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"ca": str(empty)}, "empty.pem: holds no readable certificate"),
         ({"ca": str(issued.client_p12)}, "alice.p12: holds no readable certificate"),
         ({"ca": str(tmp_path / "missing.pem")}, "missing.pem: No such file or directory"),
-        ({"gateway": "mtls=http://localhost:1"}, "is not https://HOST:PORT"),
-        ({"gateway": "mtls=https://localhost:1/account"}, "is not https://HOST:PORT"),
-        ({"gateway": "mtls=https://localhost:70000"}, "is not a URL"),
-        ({"gateway": "mtls=https://local host"}, "is not a URL"),
-        ({"gateway": "https://localhost"}, "is not SCHEME=URL"),
-        ({"bundle": f"mtls={issued.client_p12}"}, "alice.p12: the password is wrong or missing"),
-        ({"gateway": "other=https://localhost:1", "bundle": f"mtls={issued.client_pem}"}, "No such file or directory"),
+        ({"gateway": "mtls@openssl=http://localhost:1"}, "is not https://HOST:PORT"),
+        ({"gateway": "mtls@openssl=https://localhost:1/account"}, "is not https://HOST:PORT"),
+        ({"gateway": "mtls@openssl=https://localhost:70000"}, "is not a URL"),
+        ({"gateway": "mtls@openssl=https://local host"}, "is not a URL"),
+        ({"gateway": "https://localhost"}, "is not GATEWAY=URL"),
+        ({"bundle": f"mtls@openssl={issued.client_p12}"}, "alice.p12: the password is wrong or missing"),
+        (
+            {"gateway": "other=https://localhost:1", "bundle": f"mtls@openssl={issued.client_pem}"},
+            "No such file or directory",
+        ),
         ({"tls": "1.1"}, "--tls"),
-        ({"forward-certificate": "forwarded-header"}, "--forward-certificate forwarded-header: there is no --gateway"),
+        (
+            {"forward-certificate": "forwarded-header@openssl"},
+            "--forward-certificate forwarded-header@openssl: there is no --gateway",
+        ),
         ({"every": "0"}, "--every"),
         ({"every": "nan"}, "--every"),
         ({"times": "-1"}, "--times"),
@@ -268,7 +277,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"folder": str(empty / "below")}, "empty.pem"),
     ]
     for changed, expected in cases:
-        done = run_part("victim_client", *options(issued, folder, "mtls=https://localhost:1", **changed))
+        done = run_part("victim_client", *options(issued, folder, "mtls@openssl=https://localhost:1", **changed))
         assert done.returncode == 2, (changed, done)
         assert len(done.stderr.splitlines()) == 1, (changed, done.stderr)
         assert done.stderr.startswith("victim-client: "), done.stderr
@@ -278,8 +287,10 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
 
 
 def test_a_gateway_without_a_bundle_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
-    command = options(issued, tmp_path / "run", "mtls=https://localhost:1", bundle=f"mtls={issued.client_pem}")
-    done = run_part("victim_client", *command, "--gateway", "pinned-mtls=https://localhost:2")
+    command = options(
+        issued, tmp_path / "run", "mtls@openssl=https://localhost:1", bundle=f"mtls@openssl={issued.client_pem}"
+    )
+    done = run_part("victim_client", *command, "--gateway", "pinned-mtls@openssl=https://localhost:2")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "there is none for pinned-mtls" in done.stderr
 
@@ -287,6 +298,6 @@ def test_a_gateway_without_a_bundle_is_bad_input(issued: pki.Issued, tmp_path: P
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_bundle_that_cannot_be_read_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
     issued.client_pem.chmod(0)
-    done = run_part("victim_client", *options(issued, tmp_path / "run", "mtls=https://localhost:1"))
+    done = run_part("victim_client", *options(issued, tmp_path / "run", "mtls@openssl=https://localhost:1"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "Permission denied" in done.stderr

@@ -93,7 +93,7 @@ def test_a_line_is_nginxs_own(issued: pki.Issued, tmp_path: Path) -> None:
         (theirs,) = read_until(tmp_path / "nginx" / "as_ours.log", "\n").splitlines()
     gateway = start_part(
         "victim_server",
-        *("--port=mtls=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", "--access-log"),
+        *("--port=mtls@openssl=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", "--access-log"),
         f"--folder={tmp_path / 'gateway'}",
     )
     try:

@@ -1,4 +1,4 @@
-"""The gateways' handshakes: whom they let in, in which version, and what they put on the wire when they don't."""
+"""The gateways' handshakes: whom they let in, in gateway_id version, and what they put on the wire when they don't."""
 
 import contextlib
 import http.client
@@ -21,14 +21,16 @@ from cryptography.hazmat.primitives import hashes
 
 import flights
 from lab.catalogue import plan
-from lab.catalogue.schemes import SCHEMES, Scheme, find_scheme
+from lab.catalogue.gateways import GATEWAYS, Gateway
+from lab.catalogue.implementations import OPENSSL
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
 from lab.staging import pki
 from lab.tls.client import Client
 from lab.tls.engine import Established, Failed
 from lab.tls.proof import Challenge, PrivateKey, Prover, prove_with
+from lab.tls.versions import TLS12
 from programs import program
-from victim_server import pinned_mtls
+from victim_server import openssl
 from victim_server.chain import NOT_ISSUED
 from victims import (
     FORWARDED,
@@ -40,6 +42,7 @@ from victims import (
     connect,
     connect_tls,
     curl,
+    gateway,
     gateway_files,
     get_account,
     instrument_at,
@@ -50,22 +53,23 @@ from victims import (
 )
 
 ACCOUNT = {"customer": "alice", "balance": 1000}
-IN_TLS = [scheme for scheme in SCHEMES if scheme.id != FORWARDED]
-"""The schemes that ask for the certificate in TLS."""
-OF_A_CA = [scheme for scheme in IN_TLS if scheme.trusts == "ca"]
-PINNED = [scheme for scheme in IN_TLS if scheme.trusts == "pinned"]
-STRICT = [scheme for scheme in IN_TLS if scheme.checks_proof]
-"""The schemes that a client gets past only with its key; they run OpenSSL."""
-GULLIBLE = [scheme for scheme in IN_TLS if scheme.proof == "not asked for"]
+IN_TLS = [one for one in GATEWAYS if one.id != FORWARDED]
+"""The gateways that ask for the certificate in TLS."""
+OF_A_CA = [one for one in IN_TLS if one.scheme.trusts == "ca"]
+PINNED = [one for one in IN_TLS if one.scheme.trusts == "pinned"]
+STRICT = [one for one in IN_TLS if one.scheme.checks_proof]
+"""The gateways that let a client in only with its key."""
+BY_OPENSSL = [one for one in STRICT if one.implementation == OPENSSL]
+GULLIBLE = [one for one in IN_TLS if one.scheme.proof == "not asked for"]
 
 
-def in_each_version(schemes: Sequence[Scheme]) -> pytest.MarkDecorator:
-    """These schemes, each in each version of TLS that it does."""
-    return pytest.mark.parametrize(("scheme", "version"), [(s.id, v) for s in schemes for v in s.versions])
+def in_each_version(gateways: Sequence[Gateway]) -> pytest.MarkDecorator:
+    """These gateways, each in each version of TLS that it does."""
+    return pytest.mark.parametrize(("gateway_id", "version"), [(s.id, str(v)) for s in gateways for v in s.versions])
 
 
-def each(schemes: Sequence[Scheme]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("scheme", [scheme.id for scheme in schemes])
+def each(gateways: Sequence[Gateway]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("gateway_id", [one.id for one in gateways])
 
 
 def last_words(request: bytes) -> bytes:
@@ -73,16 +77,16 @@ def last_words(request: bytes) -> bytes:
     return request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
-def s_client(victims: Victims, scheme: str, *options: str, say: bytes = b"") -> str:
+def s_client(victims: Victims, gateway_id: str, *options: str, say: bytes = b"") -> str:
     """OpenSSL's own client with alice's bundle: what it printed."""
-    bundle = str(bundle_at(victims.issued, scheme))
+    bundle = str(bundle_at(victims.issued, gateway_id))
     done = subprocess.run(
         [
-            *(program("openssl"), "s_client", "-connect", f"localhost:{victims.port(scheme)}", "-ign_eof"),
+            *(program("openssl"), "s_client", "-connect", f"localhost:{victims.port(gateway_id)}", "-ign_eof"),
             *("-CAfile", str(victims.issued.ca_pem), "-verify_return_error", "-cert", bundle, "-key", bundle),
             *options,
         ],
-        input=last_words(say or get_account(victims.issued, scheme)),
+        input=last_words(say or get_account(victims.issued, gateway_id)),
         capture_output=True,
         timeout=PATIENCE_SECONDS,
     )
@@ -92,39 +96,39 @@ def s_client(victims: Victims, scheme: str, *options: str, say: bytes = b"") -> 
 # --- clients that are let in ---
 
 
-@in_each_version(SCHEMES)
-def test_curl_gets_in_with_a_pem_bundle(shared: Victims, scheme: str, version: str) -> None:
-    assert curl(shared, scheme, "/account", f"--tlsv{version}", "--tls-max", version).body == ACCOUNT
+@in_each_version(GATEWAYS)
+def test_curl_gets_in_with_a_pem_bundle(shared: Victims, gateway_id: str, version: str) -> None:
+    assert curl(shared, gateway_id, "/account", f"--tlsv{version}", "--tls-max", version).body == ACCOUNT
 
 
 @in_each_version(IN_TLS)
-def test_curl_gets_in_with_a_pkcs12_bundle(shared: Victims, scheme: str, version: str) -> None:
+def test_curl_gets_in_with_a_pkcs12_bundle(shared: Victims, gateway_id: str, version: str) -> None:
     it = shared.issued
-    pinned = find_scheme(scheme).trusts == "pinned"
+    pinned = gateway(gateway_id).scheme.trusts == "pinned"
     bundle = it.client_self_signed_p12 if pinned else it.client_p12
     password = (it.client_self_signed_p12_password if pinned else it.client_p12_password).read_text().strip()
     options = ("--cert-type", "P12", "--pass", password, f"--tlsv{version}", "--tls-max", version)
-    assert curl(shared, scheme, "/account", *options, bundle=bundle).body == ACCOUNT
+    assert curl(shared, gateway_id, "/account", *options, bundle=bundle).body == ACCOUNT
 
 
-@in_each_version(SCHEMES)
-def test_openssl_s_client_gets_in(shared: Victims, scheme: str, version: str) -> None:
-    said = s_client(shared, scheme, f"-tls{version.replace('.', '_')}", "-quiet")
+@in_each_version(GATEWAYS)
+def test_openssl_s_client_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
+    said = s_client(shared, gateway_id, f"-tls{version.replace('.', '_')}", "-quiet")
     assert json.loads(said.rpartition("\n")[2]) == ACCOUNT
 
 
-@in_each_version(SCHEMES)
-def test_gnutls_gets_in(shared: Victims, scheme: str, version: str) -> None:
-    bundle = str(bundle_at(shared.issued, scheme))
+@in_each_version(GATEWAYS)
+def test_gnutls_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
+    bundle = str(bundle_at(shared.issued, gateway_id))
     command = [
-        *(program("gnutls-cli"), "--port", str(shared.port(scheme)), "--x509cafile", str(shared.issued.ca_pem)),
+        *(program("gnutls-cli"), "--port", str(shared.port(gateway_id)), "--x509cafile", str(shared.issued.ca_pem)),
         *("--x509certfile", bundle, "--x509keyfile", bundle, "--logfile", os.devnull),
         *("--priority", f"NORMAL:-VERS-ALL:+VERS-TLS{version}", "localhost"),
     ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
         assert client.stdin
         assert client.stdout
-        client.stdin.write(last_words(get_account(shared.issued, scheme)))
+        client.stdin.write(last_words(get_account(shared.issued, gateway_id)))
         client.stdin.flush()  # and not closed: gnutls-cli leaves at the end of its input, answer or not
         assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in client.stdout.read()
 
@@ -133,56 +137,56 @@ def test_gnutls_gets_in(shared: Victims, scheme: str, version: str) -> None:
 def test_every_type_of_key_gets_in_everywhere(tmp_path: Path, key_type: plan.KeyType) -> None:
     issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type)
     with running_victims(issued, tmp_path / "run") as victims:
-        for scheme in SCHEMES:
-            for version in scheme.versions:
-                body = curl(victims, scheme.id, "/account", f"--tlsv{version}", "--tls-max", version).body
-                assert body == ACCOUNT, (scheme.id, version)
+        for gateway_id in GATEWAYS:
+            for version in map(str, gateway_id.versions):
+                body = curl(victims, gateway_id.id, "/account", f"--tlsv{version}", "--tls-max", version).body
+                assert body == ACCOUNT, (gateway_id.id, version)
 
 
-@in_each_version(SCHEMES)
-def test_a_client_is_reported_once_a_connection(victims: Victims, scheme: str, version: str) -> None:
-    with connect_tls(victims, scheme, version=version) as connection:
+@in_each_version(GATEWAYS)
+def test_a_client_is_reported_once_a_connection(victims: Victims, gateway_id: str, version: str) -> None:
+    with connect_tls(victims, gateway_id, version=version) as connection:
         address = "{}:{}".format(*connection.getsockname())
         assert connection.version() == f"TLSv{version}"
         for _ in range(3):
-            connection.sendall(get_account(victims.issued, scheme))
+            connection.sendall(get_account(victims.issued, gateway_id))
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             assert json.loads(answer.read()) == ACCOUNT
-    alice = alice_at(victims.issued, scheme)
+    alice = alice_at(victims.issued, gateway_id)
     subject = alice.certificate.subject.rfc4514_string()
-    proof = find_scheme(scheme).proof
+    proof = gateway(gateway_id).scheme.proof
     assert victims.reports.all(ClientAuthenticated) == [
-        ClientAuthenticated(scheme, address, version, subject, alice.sha256, proof)
+        ClientAuthenticated(gateway_id, address, version, subject, alice.sha256, proof)
     ]
 
 
-@each(SCHEMES)
-def test_a_gateway_settles_on_the_newest_version_that_both_sides_know(shared: Victims, scheme: str) -> None:
-    with connect_tls(shared, scheme) as connection:
-        assert connection.version() == f"TLSv{find_scheme(scheme).versions[-1]}"
+@each(GATEWAYS)
+def test_a_gateway_settles_on_the_newest_version_that_both_sides_know(shared: Victims, gateway_id: str) -> None:
+    with connect_tls(shared, gateway_id) as connection:
+        assert connection.version() == f"TLSv{gateway(gateway_id).versions[-1]}"
 
 
 def test_a_retried_hello_is_no_hindrance(victims: Victims) -> None:
     """TLS 1.3's HelloRetryRequest: the client's key share is for another group than the server takes first."""
-    said = s_client(victims, "mtls", "-tls1_3", "-groups", "P-521:X25519", "-quiet")
+    said = s_client(victims, "mtls@openssl", "-tls1_3", "-groups", "P-521:X25519", "-quiet")
     assert json.loads(said.rpartition("\n")[2]) == ACCOUNT
     assert victims.reports.all(ClientAuthenticated)[0].tls == "1.3"
 
 
-@each(SCHEMES)
-def test_requests_may_come_before_the_answers_do(shared: Victims, scheme: str) -> None:
-    request = get_account(shared.issued, scheme)
-    with connect_tls(shared, scheme) as connection:
+@each(GATEWAYS)
+def test_requests_may_come_before_the_answers_do(shared: Victims, gateway_id: str) -> None:
+    request = get_account(shared.issued, gateway_id)
+    with connect_tls(shared, gateway_id) as connection:
         connection.sendall(request + last_words(request))
         assert read_all(connection).count(b'"balance":1000') == 2
 
 
-@in_each_version(SCHEMES)
-def test_fifty_clients_at_once_get_in(victims: Victims, scheme: str, version: str) -> None:
+@in_each_version(GATEWAYS)
+def test_fifty_clients_at_once_get_in(victims: Victims, gateway_id: str, version: str) -> None:
     def log_in(_: int) -> Any:
-        with contextlib.closing(connect_tls(victims, scheme, version=version)) as connection:
-            connection.sendall(get_account(victims.issued, scheme))
+        with contextlib.closing(connect_tls(victims, gateway_id, version=version)) as connection:
+            connection.sendall(get_account(victims.issued, gateway_id))
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             return json.loads(answer.read())
@@ -192,14 +196,14 @@ def test_fifty_clients_at_once_get_in(victims: Victims, scheme: str, version: st
     assert len(victims.reports.all(ClientAuthenticated)) == 50
 
 
-@in_each_version(SCHEMES)
+@in_each_version(GATEWAYS)
 def test_the_session_keys_are_logged_for_the_teacher(
-    victims: Victims, scheme: str, version: str, tmp_path: Path
+    victims: Victims, gateway_id: str, version: str, tmp_path: Path
 ) -> None:
-    context = client_context(victims.issued, bundle_at(victims.issued, scheme), version)
+    context = client_context(victims.issued, bundle_at(victims.issued, gateway_id), version)
     context.keylog_filename = str(tmp_path / "client-keys.log")
-    with context.wrap_socket(connect(victims, scheme), server_hostname="localhost") as connection:
-        connection.sendall(last_words(get_account(victims.issued, scheme)))
+    with context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost") as connection:
+        connection.sendall(last_words(get_account(victims.issued, gateway_id)))
         read_all(connection)
     key_log = victims.folder / "keys.log"
     hers = [line for line in (tmp_path / "client-keys.log").read_text().splitlines() if not line.startswith("#")]
@@ -213,51 +217,58 @@ def test_the_session_keys_are_logged_for_the_teacher(
 
 
 def resume(
-    victims: Victims, scheme: str, version: str, options: int = 0, elsewhere: str | None = None
+    victims: Victims, gateway_id: str, version: str, options: int = 0, elsewhere: str | None = None
 ) -> tuple[bool, Any]:
     """Logs in, then again with the session of the first login; whether that was taken, and the second answer.
-    `elsewhere` is another scheme for the second login."""
-    context = client_context(victims.issued, bundle_at(victims.issued, scheme), version)
+    `elsewhere` is another gateway_id for the second login."""
+    context = client_context(victims.issued, bundle_at(victims.issued, gateway_id), version)
     context.options |= options
-    with context.wrap_socket(connect(victims, scheme), server_hostname="localhost") as first:
-        first.sendall(last_words(get_account(victims.issued, scheme)))
+    with context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost") as first:
+        first.sendall(last_words(get_account(victims.issued, gateway_id)))
         read_all(first)  # in TLS 1.3 the ticket comes after the handshake
         session = first.session
-    target = connect(victims, elsewhere or scheme)
+    target = connect(victims, elsewhere or gateway_id)
     with context.wrap_socket(target, server_hostname="localhost", session=session) as second:
-        second.sendall(last_words(get_account(victims.issued, elsewhere or scheme)))
+        second.sendall(last_words(get_account(victims.issued, elsewhere or gateway_id)))
         answer = read_all(second)
         return bool(second.session_reused), json.loads(answer.rpartition(b"\r\n")[2])
 
 
-RESUMING = [(s.id, v) for s in IN_TLS for v in s.versions if s in STRICT or v == "1.2"]
+RESUMING = [(s.id, str(v)) for s in IN_TLS for v in s.versions if s.implementation == OPENSSL or v == TLS12]
 """The instrument goes on with sessions of TLS 1.2 only."""
 
 
-@pytest.mark.parametrize(("scheme", "version"), RESUMING)
+@pytest.mark.parametrize(("gateway_id", "version"), RESUMING)
 @pytest.mark.parametrize("options", [0, ssl.OP_NO_TICKET], ids=["ticket", "session ID"])
 def test_a_session_resumes_and_the_client_is_who_it_was(
-    victims: Victims, scheme: str, version: str, options: int
+    victims: Victims, gateway_id: str, version: str, options: int
 ) -> None:
-    assert resume(victims, scheme, version, options) == (True, ACCOUNT)
+    assert resume(victims, gateway_id, version, options) == (True, ACCOUNT)
     first, second = victims.reports.wait_for(ClientAuthenticated, 2)
     assert replace(second, peer=first.peer) == first
-    assert first.sha256 == alice_at(victims.issued, scheme).sha256
+    assert first.sha256 == alice_at(victims.issued, gateway_id).sha256
     assert not victims.reports.all(Trouble)
 
 
-@pytest.mark.parametrize(("scheme", "version"), RESUMING)
+@pytest.mark.parametrize(("gateway_id", "version"), RESUMING)
 def test_openssl_s_client_resumes_a_session_without_certificate_or_key(
-    victims: Victims, scheme: str, version: str, tmp_path: Path
+    victims: Victims, gateway_id: str, version: str, tmp_path: Path
 ) -> None:
     session, protocol = str(tmp_path / "session.pem"), f"-tls{version.replace('.', '_')}"
-    assert f"New, TLSv{version}" in s_client(victims, scheme, protocol, "-sess_out", session)
+    assert f"New, TLSv{version}" in s_client(victims, gateway_id, protocol, "-sess_out", session)
     done = subprocess.run(
         [
-            *(program("openssl"), "s_client", "-connect", f"localhost:{victims.port(scheme)}", "-ign_eof", protocol),
+            *(
+                program("openssl"),
+                "s_client",
+                "-connect",
+                f"localhost:{victims.port(gateway_id)}",
+                "-ign_eof",
+                protocol,
+            ),
             *("-CAfile", str(victims.issued.ca_pem), "-sess_in", session),
         ],
-        input=last_words(get_account(victims.issued, scheme)),
+        input=last_words(get_account(victims.issued, gateway_id)),
         capture_output=True,
         timeout=PATIENCE_SECONDS,
     )
@@ -269,8 +280,8 @@ def test_openssl_s_client_resumes_a_session_without_certificate_or_key(
 
 
 @each(IN_TLS)
-def test_openssl_s_client_reconnects_with_the_same_session(shared: Victims, scheme: str) -> None:
-    said = s_client(shared, scheme, "-tls1_2", "-reconnect")
+def test_openssl_s_client_reconnects_with_the_same_session(shared: Victims, gateway_id: str) -> None:
+    said = s_client(shared, gateway_id, "-tls1_2", "-reconnect")
     assert len(re.findall(r"^New, TLSv1.2", said, re.MULTILINE)) == 1
     assert len(re.findall(r"^Reused, TLSv1.2", said, re.MULTILINE)) == 5
 
@@ -279,14 +290,19 @@ def test_openssl_s_client_reconnects_with_the_same_session(shared: Victims, sche
 @pytest.mark.parametrize("options", [0, ssl.OP_NO_TICKET], ids=["ticket", "session ID"])
 @pytest.mark.parametrize(
     ("made_at", "used_at"),
-    [(FORWARDED, "mtls"), (FORWARDED, "pinned-mtls"), ("certificate-only", "mtls"), ("mtls", "certificate-only")],
+    [
+        (FORWARDED, "mtls@openssl"),
+        (FORWARDED, "pinned-mtls@openssl"),
+        ("certificate-only@instrument", "mtls@openssl"),
+        ("mtls@openssl", "certificate-only@instrument"),
+    ],
 )
 def test_a_session_does_not_resume_at_another_gateway(
     victims: Victims, version: str, options: int, made_at: str, used_at: str
 ) -> None:
     """One that was made without a certificate, or without a proof, would otherwise open the door that asks for both.
     The client has alice's certificate from the CA at hand, so the second handshake succeeds where that one counts."""
-    if used_at != "pinned-mtls":
+    if used_at != "pinned-mtls@openssl":
         assert resume(victims, made_at, version, options, elsewhere=used_at) == (False, ACCOUNT)
     else:
         with pytest.raises(ssl.SSLError) as failure:
@@ -301,9 +317,9 @@ def test_a_session_does_not_outlive_its_gateway(issued: pki.Issued, tmp_path: Pa
     session: ssl.SSLSession | None = None
     for _ in range(2):
         with running_victims(issued, tmp_path / "run") as victims:
-            target = connect(victims, "mtls")
+            target = connect(victims, "mtls@openssl")
             with context.wrap_socket(target, server_hostname="localhost", session=session) as connection:
-                connection.sendall(last_words(get_account(issued, "mtls")))
+                connection.sendall(last_words(get_account(issued, "mtls@openssl")))
                 read_all(connection)
                 session = connection.session
                 assert not connection.session_reused
@@ -314,7 +330,7 @@ def test_a_session_does_not_outlive_its_gateway(issued: pki.Issued, tmp_path: Pa
 
 def refusal(
     victims: Victims,
-    scheme: str,
+    gateway_id: str,
     version: str | None,
     bundle: Path | None,
     alter: Callable[[flights.Client, bytes], bytes] | None = None,
@@ -333,7 +349,7 @@ def refusal(
 
     client = flights.Client(client_context(victims.issued, bundle, version), key_log, altered if alter else None)
     read: int | None = None
-    with connect(victims, scheme) as connection:
+    with connect(victims, gateway_id) as connection:
         try:
             client.receive(b"")
             while True:
@@ -345,67 +361,67 @@ def refusal(
         except ssl.SSLError as error:
             read = flights.alert_in(error)
     refused = victims.reports.wait_for(ClientRefused, before + 1)[-1]
-    assert refused.scheme == scheme
+    assert refused.gateway == gateway_id
     assert len(victims.reports.all(ClientAuthenticated)) == let_in
     return read, refused
 
 
 @in_each_version(IN_TLS)
-def test_no_certificate(shared: Victims, scheme: str, version: str) -> None:
+def test_no_certificate(shared: Victims, gateway_id: str, version: str) -> None:
     """handshake_failure in TLS 1.2 (RFC 5246 section 7.4.6), certificate_required in 1.3 (RFC 8446 section 4.4.2.4)."""
-    read, refused = refusal(shared, scheme, version, None)
+    read, refused = refusal(shared, gateway_id, version, None)
     assert read == refused.alert == (40 if version == "1.2" else 116)
     assert refused.tls == version
     assert "certificate" in refused.reason
 
 
 @in_each_version(OF_A_CA)
-def test_another_authority_is_unknown(shared: Victims, scheme: str, version: str, tmp_path: Path) -> None:
+def test_another_authority_is_unknown(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
     stranger = pki.new_client(pki.new_authority("another authority"))
-    read, refused = refusal(shared, scheme, version, write_bundle(stranger, tmp_path / "stranger.pem"))
+    read, refused = refusal(shared, gateway_id, version, write_bundle(stranger, tmp_path / "stranger.pem"))
     assert read == refused.alert == 48
     assert "unable to get local issuer certificate" in refused.reason
 
 
 @in_each_version(OF_A_CA)
-def test_a_namesake_of_the_authority_is_unknown(shared: Victims, scheme: str, version: str, tmp_path: Path) -> None:
+def test_a_namesake_of_the_authority_is_unknown(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
     """Same name, another key; its certificate is sent along."""
     namesake = pki.new_authority()
     bundle = write_bundle(pki.new_client(namesake), tmp_path / "namesake.pem", namesake.certificate)
-    read, refused = refusal(shared, scheme, version, bundle)
+    read, refused = refusal(shared, gateway_id, version, bundle)
     assert read == refused.alert == 48
 
 
 @in_each_version(OF_A_CA)
-def test_a_self_signed_certificate_is_no_authoritys(shared: Victims, scheme: str, version: str) -> None:
-    read, refused = refusal(shared, scheme, version, shared.issued.client_self_signed_pem)
+def test_a_self_signed_certificate_is_no_authoritys(shared: Victims, gateway_id: str, version: str) -> None:
+    read, refused = refusal(shared, gateway_id, version, shared.issued.client_self_signed_pem)
     assert read == refused.alert == 48
 
 
 @in_each_version(OF_A_CA)
-def test_an_expired_certificate_is_named_so(shared: Victims, scheme: str, version: str, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_named_so(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
     expired = pki.new_client(shared.issued.authority, now=datetime.now(UTC) - timedelta(days=60))
-    read, refused = refusal(shared, scheme, version, write_bundle(expired, tmp_path / "expired.pem"))
+    read, refused = refusal(shared, gateway_id, version, write_bundle(expired, tmp_path / "expired.pem"))
     assert read == refused.alert == 45
     assert "certificate has expired" in refused.reason
 
 
 @in_each_version(OF_A_CA)
-def test_a_server_certificate_is_no_client_certificate(shared: Victims, scheme: str, version: str) -> None:
-    read, refused = refusal(shared, scheme, version, shared.issued.server_pem)
+def test_a_server_certificate_is_no_client_certificate(shared: Victims, gateway_id: str, version: str) -> None:
+    read, refused = refusal(shared, gateway_id, version, shared.issued.server_pem)
     assert read == refused.alert == 43
     assert "unsuitable certificate purpose" in refused.reason
 
 
 @in_each_version(PINNED)
 def test_a_certificate_that_is_not_on_the_list_is_refused(
-    shared: Victims, scheme: str, version: str, tmp_path: Path
+    shared: Victims, gateway_id: str, version: str, tmp_path: Path
 ) -> None:
     """One of the same customer that nobody issued, and one from the CA."""
     stranger = write_bundle(pki.new_self_signed_client(), tmp_path / "stranger.pem")
     for bundle in (stranger, shared.issued.client_pem):
-        read, refused = refusal(shared, scheme, version, bundle)
-        assert read == refused.alert == (48 if scheme == "pinned-mtls" else 46)
+        read, refused = refusal(shared, gateway_id, version, bundle)
+        assert read == refused.alert == (48 if gateway_id == "pinned-mtls@openssl" else 46)
 
 
 def look_alike(certificate: x509.Certificate, issuer: PrivateKey | None = None) -> pki.Identity:
@@ -424,23 +440,23 @@ def look_alike(certificate: x509.Certificate, issuer: PrivateKey | None = None) 
 
 
 @in_each_version(IN_TLS)
-def test_a_look_alike_is_refused(shared: Victims, scheme: str, version: str, tmp_path: Path) -> None:
-    forged = look_alike(alice_at(shared.issued, scheme).certificate)
-    read, refused = refusal(shared, scheme, version, write_bundle(forged, tmp_path / "forged.pem"))
+def test_a_look_alike_is_refused(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
+    forged = look_alike(alice_at(shared.issued, gateway_id).certificate)
+    read, refused = refusal(shared, gateway_id, version, write_bundle(forged, tmp_path / "forged.pem"))
     assert read == refused.alert
     assert refused.alert in (42, 46, 48, 51)
 
 
 @in_each_version(IN_TLS)
-def test_a_record_that_was_tampered_with(shared: Victims, scheme: str, version: str) -> None:
+def test_a_record_that_was_tampered_with(shared: Victims, gateway_id: str, version: str) -> None:
     def tamper(client: flights.Client, flight: bytes) -> bytes:
         return flights.flip_last_bit(flight)
 
-    read, refused = refusal(shared, scheme, version, bundle_at(shared.issued, scheme), tamper)
+    read, refused = refusal(shared, gateway_id, version, bundle_at(shared.issued, gateway_id), tamper)
     assert read == refused.alert == 20
 
 
-@each(STRICT)
+@each(BY_OPENSSL)
 @pytest.mark.parametrize(
     ("change", "alert"),
     [
@@ -452,13 +468,13 @@ def test_a_record_that_was_tampered_with(shared: Victims, scheme: str, version: 
     ],
     ids=["no proof", "two proofs", "proof first", "wrong proof", "wrong Finished"],
 )
-def test_a_deviation_in_tls_13(shared: Victims, scheme: str, change: Any, alert: int) -> None:
+def test_a_deviation_in_tls_13(shared: Victims, gateway_id: str, change: Any, alert: int) -> None:
     """The alert is protected there, so that only the client can read it and the gateway has to know what it said."""
 
     def rewrite(client: flights.Client, flight: bytes) -> bytes:
         return flights.rewrite(client, change, flight)
 
-    read, refused = refusal(shared, scheme, "1.3", bundle_at(shared.issued, scheme), rewrite)
+    read, refused = refusal(shared, gateway_id, "1.3", bundle_at(shared.issued, gateway_id), rewrite)
     assert read == refused.alert == alert
     assert refused.tls == "1.3"
 
@@ -467,14 +483,14 @@ def no_proof(challenge: Challenge) -> None:
     return None
 
 
-@each(STRICT)
+@each(BY_OPENSSL)
 @pytest.mark.parametrize(
     ("prove", "alert"), [(prove_with(pki.new_key("p256")), 51), (no_proof, 10)], ids=["wrong proof", "no proof"]
 )
-def test_a_deviation_in_tls_12(shared: Victims, scheme: str, prove: Prover, alert: int) -> None:
+def test_a_deviation_in_tls_12(shared: Victims, gateway_id: str, prove: Prover, alert: int) -> None:
     before = len(shared.reports.all(ClientRefused))
-    with connect(shared, scheme) as connection:
-        failed = shake_hands(connection, instrument_at(shared, scheme, prove))[-1]
+    with connect(shared, gateway_id) as connection:
+        failed = shake_hands(connection, instrument_at(shared, gateway_id, prove))[-1]
     assert isinstance(failed, Failed)
     refused = shared.reports.wait_for(ClientRefused, before + 1)[-1]
     assert (failed.alert, failed.sent_by) == (refused.alert, "server") == (alert, "server")
@@ -485,26 +501,26 @@ def test_a_deviation_in_tls_12(shared: Victims, scheme: str, prove: Prover, aler
 @in_each_version(GULLIBLE)
 @pytest.mark.parametrize("prove", [no_proof, prove_with(pki.new_key("p256"))], ids=["none", "wrong"])
 def test_where_the_proof_does_not_count_the_certificate_is_enough(
-    victims: Victims, scheme: str, version: str, prove: Prover
+    victims: Victims, gateway_id: str, version: str, prove: Prover
 ) -> None:
-    client = instrument_at(victims, scheme, prove, version)
-    with connect(victims, scheme) as connection:
+    client = instrument_at(victims, gateway_id, prove, version)
+    with connect(victims, gateway_id) as connection:
         assert shake_hands(connection, client) == [Established()]
         connection.sendall(client.data_to_send())
         assert victims.reports.wait_for(ClientAuthenticated)[0].tls == version
 
 
-@in_each_version([find_scheme("ignored-proof")])
+@in_each_version([gateway("ignored-proof@instrument")])
 def test_where_the_check_is_dropped_a_wrong_proof_is_enough_and_none_is_not(
-    victims: Victims, scheme: str, version: str
+    victims: Victims, gateway_id: str, version: str
 ) -> None:
-    client = instrument_at(victims, scheme, prove_with(pki.new_key("p256")), version)
-    with connect(victims, scheme) as connection:
+    client = instrument_at(victims, gateway_id, prove_with(pki.new_key("p256")), version)
+    with connect(victims, gateway_id) as connection:
         assert shake_hands(connection, client) == [Established()]
         connection.sendall(client.data_to_send())
         assert victims.reports.wait_for(ClientAuthenticated)[0].proof == "ignored"
-    client = instrument_at(victims, scheme, no_proof, version)
-    with connect(victims, scheme) as connection:
+    client = instrument_at(victims, gateway_id, no_proof, version)
+    with connect(victims, gateway_id) as connection:
         events = shake_hands(connection, client)
         while not isinstance(events[-1], Failed):  # in TLS 1.3 the client is done before the server has looked
             connection.sendall(client.data_to_send())
@@ -513,9 +529,9 @@ def test_where_the_check_is_dropped_a_wrong_proof_is_enough_and_none_is_not(
 
 
 @each(IN_TLS)
-def test_bytes_that_are_no_certificate_are_refused_with_an_alert(victims: Victims, scheme: str) -> None:
+def test_bytes_that_are_no_certificate_are_refused_with_an_alert(victims: Victims, gateway_id: str) -> None:
     client = Client(entropy=os.urandom, chain=(b"no certificate",), prove=no_proof)
-    with connect(victims, scheme) as connection:
+    with connect(victims, gateway_id) as connection:
         failed = shake_hands(connection, client)[-1]
     assert isinstance(failed, Failed)
     assert failed.sent_by == "server"
@@ -523,29 +539,29 @@ def test_bytes_that_are_no_certificate_are_refused_with_an_alert(victims: Victim
 
 
 @each(OF_A_CA)
-def test_curl_is_told_that_another_authority_is_unknown(victims: Victims, scheme: str, tmp_path: Path) -> None:
+def test_curl_is_told_that_another_authority_is_unknown(victims: Victims, gateway_id: str, tmp_path: Path) -> None:
     stranger = pki.new_client(pki.new_authority("another authority"))
-    answer = curl(victims, scheme, "/account", bundle=write_bundle(stranger, tmp_path / "stranger.pem"))
+    answer = curl(victims, gateway_id, "/account", bundle=write_bundle(stranger, tmp_path / "stranger.pem"))
     assert "alert unknown ca" in answer.stderr
     assert victims.reports.wait_for(ClientRefused)[0].alert == 48
 
 
-@each(SCHEMES)
-def test_an_alert_from_the_client_is_told_apart_from_one_of_the_gateways_own(victims: Victims, scheme: str) -> None:
+@each(GATEWAYS)
+def test_an_alert_from_the_client_is_told_apart_from_one_of_the_gateways_own(victims: Victims, gateway_id: str) -> None:
     context = ssl.create_default_context()  # which does not trust the lab's CA
     with pytest.raises(ssl.SSLCertVerificationError):
-        context.wrap_socket(connect(victims, scheme), server_hostname="localhost")
+        context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost")
     refused = victims.reports.wait_for(ClientRefused)[0]
-    version = find_scheme(scheme).versions[-1]
-    assert refused == ClientRefused(scheme, refused.peer, version, "the client sent alert unknown_ca (48)", None)
+    version = str(gateway(gateway_id).versions[-1])
+    assert refused == ClientRefused(gateway_id, refused.peer, version, "the client sent alert unknown_ca (48)", None)
 
 
 @each(OF_A_CA)
-def test_the_alert_arrives_even_where_the_client_goes_on_sending(victims: Victims, scheme: str) -> None:
+def test_the_alert_arrives_even_where_the_client_goes_on_sending(victims: Victims, gateway_id: str) -> None:
     """A server that closes with unread data resets the connection, and the alert may be lost."""
     stranger = pki.new_client(pki.new_authority("another authority"))
     client = Client(entropy=os.urandom, chain=(stranger.der,), prove=prove_with(stranger.key))
-    with connect(victims, scheme) as connection:
+    with connect(victims, gateway_id) as connection:
         while not any(step.name == "ClientKeyExchange" for step in client.steps):
             connection.sendall(client.data_to_send())
             client.receive(connection.recv(1 << 16))
@@ -570,7 +586,7 @@ def test_a_list_with_a_ca_on_it_does_not_let_in_what_that_ca_issued(
     """OpenSSL would take alice's certificate then; the exact comparison does not, and nothing that the client could
     use leaves the gateway: no Finished in TLS 1.2, no ticket in 1.3."""
     files = replace(gateway_files(issued, tmp_path), issued=(issued.authority.der,))
-    server = pinned_mtls.authentication(files).engines()
+    server = openssl.authentication("pinned-mtls", files).engines()
     client = flights.Client(client_context(issued, issued.client_pem, version), tmp_path / "client.log")
     events = []
     client.receive(b"")
@@ -591,7 +607,7 @@ def test_a_list_with_a_ca_on_it_does_not_let_in_what_that_ca_issued(
 def test_what_a_listed_certificate_issued_is_not_on_the_list(shared: Victims, version: str, tmp_path: Path) -> None:
     forged = pki.new_client(shared.issued.client_self_signed, "alice")
     bundle = write_bundle(forged, tmp_path / "forged.pem", shared.issued.client_self_signed.certificate)
-    read, refused = refusal(shared, "pinned-mtls", version, bundle)
+    read, refused = refusal(shared, "pinned-mtls@openssl", version, bundle)
     assert read == refused.alert
     assert refused.alert is not None
 
@@ -599,13 +615,15 @@ def test_what_a_listed_certificate_issued_is_not_on_the_list(shared: Victims, ve
 def test_a_listed_certificate_without_its_key_is_not_enough(shared: Victims) -> None:
     """What separates pinned-mtls from a password."""
     before = len(shared.reports.all(ClientRefused))
-    with connect(shared, "pinned-mtls") as connection:
-        failed = shake_hands(connection, instrument_at(shared, "pinned-mtls", prove_with(pki.new_key("p256"))))[-1]
+    with connect(shared, "pinned-mtls@openssl") as connection:
+        failed = shake_hands(connection, instrument_at(shared, "pinned-mtls@openssl", prove_with(pki.new_key("p256"))))[
+            -1
+        ]
     assert isinstance(failed, Failed)
     assert shared.reports.wait_for(ClientRefused, before + 1)[-1].alert == failed.alert == 51
 
 
 def test_the_pinned_gateway_names_no_authorities(shared: Victims) -> None:
     """Whose certificates it has is nobody's business; OpenSSL's client prints the list where there is one."""
-    for scheme in PINNED:
-        assert "No client certificate CA names sent" in s_client(shared, scheme.id, "-tls1_2")
+    for gateway_id in PINNED:
+        assert "No client certificate CA names sent" in s_client(shared, gateway_id.id, "-tls1_2")

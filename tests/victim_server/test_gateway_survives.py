@@ -40,7 +40,7 @@ from victims import (
     wait_for_event,
 )
 
-SCHEMES = ("certificate-only", "mtls")
+GATEWAYS = ("certificate-only@instrument", "mtls@openssl")
 """One gateway that runs the instrument, and one that runs OpenSSL."""
 CROWD = 200
 ATTACK_SECONDS = 1.5
@@ -49,7 +49,7 @@ SLACK_OCTETS = 64 << 20
 up and down between 0 and 45 MiB more than at first, and does not grow with the number of attacks."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-each_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+each_scheme = pytest.mark.parametrize("gateway_id", GATEWAYS)
 
 Chunks: TypeAlias = Iterator[bytes]
 Attack: TypeAlias = Callable[[Client], Chunks]
@@ -91,36 +91,36 @@ class Process:
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is read from /proc, which this system doesn't have")
+        pytest.skip("memory is read from /proc, gateway_id this system doesn't have")
     folder = tmp_path_factory.mktemp("survivor")
     issued = pki.issue(folder / "public", folder / "server", folder / "client")
     run = folder / "victim-server"
-    ports = [word for scheme in SCHEMES for word in ("--port", f"{scheme}=0")]
+    ports = [word for gateway_id in GATEWAYS for word in ("--port", f"{gateway_id}=0")]
     files = ("--bundle", str(issued.server_pem), "--ca", str(issued.ca_pem), "--folder", str(run))
     part = start_part("victim_server", *ports, *files)
     reports = Reports()
-    for event in wait_for_event(part, run / "events.jsonl", GatewayListening, len(SCHEMES)):
+    for event in wait_for_event(part, run / "events.jsonl", GatewayListening, len(GATEWAYS)):
         reports.report(event)
     it = Process(Victims(issued, run, reports), part.pid)
-    for scheme in SCHEMES:  # what a process needs once, it has now
-        crowd_logs_in(it.victims, scheme)
+    for gateway_id in GATEWAYS:  # what a process needs once, it has now
+        crowd_logs_in(it.victims, gateway_id)
     time.sleep(0.5)
-    it.idle_octets, it.idle_descriptors = it.octets(), len(SCHEMES) + it.descriptors()
+    it.idle_octets, it.idle_descriptors = it.octets(), len(GATEWAYS) + it.descriptors()
     yield it
     part.communicate(timeout=PATIENCE_SECONDS)
     assert part.returncode == 0
 
 
-def log_in(victims: Victims, scheme: str) -> None:
+def log_in(victims: Victims, gateway_id: str) -> None:
     """Alice, who must get in whatever else goes on."""
-    with contextlib.closing(connect_tls(victims, scheme)) as connection:
-        connection.sendall(get_account(victims.issued, scheme, "Connection: close"))
+    with contextlib.closing(connect_tls(victims, gateway_id)) as connection:
+        connection.sendall(get_account(victims.issued, gateway_id, "Connection: close"))
         assert b'{"customer":"alice","balance":1000}' in read_all(connection)
 
 
-def crowd_logs_in(victims: Victims, scheme: str) -> None:
+def crowd_logs_in(victims: Victims, gateway_id: str) -> None:
     with ThreadPoolExecutor(CROWD) as pool:
-        list(pool.map(lambda _: log_in(victims, scheme), range(CROWD)))
+        list(pool.map(lambda _: log_in(victims, gateway_id), range(CROWD)))
 
 
 def leave(connection: socket.socket, politely: bool) -> None:
@@ -151,14 +151,14 @@ class Line:
 
 
 @contextlib.contextmanager
-def under(attack: Attack, victims: Victims, scheme: str, connections: int) -> Iterator[None]:
+def under(attack: Attack, victims: Victims, gateway_id: str, connections: int) -> Iterator[None]:
     """Attacks for the block's duration and at least for ATTACK_SECONDS, in a thread."""
     over = threading.Event()
 
     def new_line() -> Line:
         version = "1.3" if attack is asks_for_new_keys else "1.2"
-        client = instrument_at(victims, scheme, prove_with(victims.issued.client.key), version)
-        connection = connect(victims, scheme)
+        client = instrument_at(victims, gateway_id, prove_with(victims.issued.client.key), version)
+        connection = connect(victims, gateway_id)
         if attack in AFTER_A_HANDSHAKE:
             shake_hands(connection, client)
             connection.sendall(client.data_to_send())
@@ -285,7 +285,7 @@ def a_body_without_end(client: Client) -> Chunks:
 
 
 def asks_for_new_keys(client: Client) -> Chunks:
-    """TLS 1.3's KeyUpdate, which asks for one in return (RFC 8446 section 4.6.3), and is never read."""
+    """TLS 1.3's KeyUpdate, gateway_id asks for one in return (RFC 8446 section 4.6.3), and is never read."""
     while True:
         for _ in range(20):
             client.update_keys(request=True)
@@ -318,41 +318,41 @@ AFTER_A_HANDSHAKE: tuple[Attack, ...] = (
 
 
 @each_scheme
-def test_a_crowd_gets_in_at_once(process: Process, scheme: str) -> None:
-    crowd_logs_in(process.victims, scheme)
+def test_a_crowd_gets_in_at_once(process: Process, gateway_id: str) -> None:
+    crowd_logs_in(process.victims, gateway_id)
     process.assert_recovered()
 
 
 @each_scheme
 @pytest.mark.parametrize("attack", BEFORE_A_HANDSHAKE)
-def test_alice_gets_in_while_a_crowd_attacks(process: Process, scheme: str, attack: Attack) -> None:
-    with under(attack, process.victims, scheme, CROWD):
+def test_alice_gets_in_while_a_crowd_attacks(process: Process, gateway_id: str, attack: Attack) -> None:
+    with under(attack, process.victims, gateway_id, CROWD):
         for _ in range(3):
-            log_in(process.victims, scheme)
-    log_in(process.victims, scheme)
+            log_in(process.victims, gateway_id)
+    log_in(process.victims, gateway_id)
     process.assert_recovered()
 
 
 @each_scheme
 @pytest.mark.parametrize("attack", AFTER_A_HANDSHAKE)
-def test_alice_gets_in_while_customers_misbehave(process: Process, scheme: str, attack: Attack) -> None:
-    with under(attack, process.victims, scheme, CROWD // 10):
+def test_alice_gets_in_while_customers_misbehave(process: Process, gateway_id: str, attack: Attack) -> None:
+    with under(attack, process.victims, gateway_id, CROWD // 10):
         for _ in range(3):
-            log_in(process.victims, scheme)
-    log_in(process.victims, scheme)
+            log_in(process.victims, gateway_id)
+    log_in(process.victims, gateway_id)
     process.assert_recovered()
 
 
 @each_scheme
 @pytest.mark.parametrize("politely", [True, False], ids=["closes", "resets"])
-def test_a_client_may_vanish_after_any_byte(process: Process, scheme: str, politely: bool) -> None:
+def test_a_client_may_vanish_after_any_byte(process: Process, gateway_id: str, politely: bool) -> None:
     """Of both its flights and of its request, one in seven."""
     victims = process.victims
-    request = get_account(victims.issued, scheme)
+    request = get_account(victims.issued, gateway_id)
     for flights in range(3):
         for cut in itertools.count(step=7):
-            client = instrument_at(victims, scheme, prove_with(victims.issued.client.key))
-            connection = connect(victims, scheme)
+            client = instrument_at(victims, gateway_id, prove_with(victims.issued.client.key))
+            connection = connect(victims, gateway_id)
             for _ in range(flights):
                 connection.sendall(client.data_to_send())
                 client.receive(connection.recv(1 << 16))
@@ -363,5 +363,5 @@ def test_a_client_may_vanish_after_any_byte(process: Process, scheme: str, polit
             leave(connection, politely)
             if cut >= len(rest):
                 break
-    log_in(victims, scheme)
+    log_in(victims, gateway_id)
     process.assert_recovered()

@@ -19,20 +19,23 @@ from typing import Any
 import pytest
 
 from lab.catalogue.checks import Check
-from lab.catalogue.schemes import SCHEMES, Scheme, find_scheme
+from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
+from lab.catalogue.implementations import OPENSSL, find_implementation
+from lab.catalogue.schemes import SCHEMES, find_scheme
 from lab.events.types import ClientAuthenticated, ClientRefused, GatewayListening, PartStopped, Trouble
 from lab.process import BadInput
 from lab.staging import pki
 from lab.tls.client import Client
 from lab.tls.proof import prove_with
 from lab.tls.records import ContentType, write_record
+from lab.tls.versions import TLS12, TLS13
 from victim_server.authentication import authentication_for, served
-from victim_server.gateway import Gateway, Limits
+from victim_server.gateway import GatewayServer, Limits
 from victims import (
     FORWARDED,
+    GATEWAY_IDS,
     PATIENCE_SECONDS,
     ROOT,
-    SCHEME_IDS,
     Curl,
     Reports,
     Victims,
@@ -42,6 +45,7 @@ from victims import (
     connect_tls,
     curl,
     events_in,
+    gateway,
     gateway_files,
     get_account,
     in_a_loop,
@@ -56,8 +60,8 @@ from victims import (
 )
 
 ACCOUNT = {"customer": "alice", "balance": 1000}
-every_scheme = pytest.mark.parametrize("scheme", SCHEME_IDS)
-schemes_in_tls = pytest.mark.parametrize("scheme", [scheme for scheme in SCHEME_IDS if scheme != FORWARDED])
+every_scheme = pytest.mark.parametrize("gateway_id", GATEWAY_IDS)
+schemes_in_tls = pytest.mark.parametrize("gateway_id", [one for one in GATEWAY_IDS if one != FORWARDED])
 
 
 @pytest.fixture
@@ -67,8 +71,8 @@ def impatient_victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
         yield running
 
 
-def assert_still_serving(victims: Victims, scheme: str) -> None:
-    answer = curl(victims, scheme, "/account")
+def assert_still_serving(victims: Victims, gateway_id: str) -> None:
+    answer = curl(victims, gateway_id, "/account")
     assert (answer.status, answer.body) == (200, ACCOUNT)
     assert not victims.reports.all(Trouble)
 
@@ -78,13 +82,13 @@ def assert_still_serving(victims: Victims, scheme: str) -> None:
 
 @schemes_in_tls
 @pytest.mark.parametrize("header", ["Client-Cert: {}", "client-cert:{}\r\nClient-Cert: {}", "Client-Cert-Chain: {}"])
-def test_a_forged_client_cert_changes_nothing(shared: Victims, scheme: str, header: str) -> None:
+def test_a_forged_client_cert_changes_nothing(shared: Victims, gateway_id: str, header: str) -> None:
     mallory = shared.issued.mallory
     assert mallory
-    bundle = mallory.self_signed_pem if find_scheme(scheme).trusts == "pinned" else mallory.pem
+    bundle = mallory.self_signed_pem if gateway(gateway_id).scheme.trusts == "pinned" else mallory.pem
     alice = client_cert(shared.issued.client).partition(": ")[2]
     options = [word for line in header.replace("{}", alice).split("\r\n") for word in ("--header", line)]
-    answer = curl(shared, scheme, "/account", *options, bundle=bundle)
+    answer = curl(shared, gateway_id, "/account", *options, bundle=bundle)
     assert (answer.status, answer.body["customer"]) == (200, "mallory")
 
 
@@ -99,7 +103,7 @@ def test_whoever_forges_a_client_cert_is_its_owner_where_the_header_is_believed(
     answer = ask_with(victims, client_cert(victims.issued.client))
     assert answer.body == ACCOUNT
     (event,) = victims.reports.all(ClientAuthenticated)
-    assert (event.scheme, event.tls, event.sha256) == (FORWARDED, "1.3", victims.issued.client.sha256)
+    assert (event.gateway, event.tls, event.sha256) == (FORWARDED, "1.3", victims.issued.client.sha256)
     assert event.proof == "not asked for"
 
 
@@ -107,7 +111,7 @@ def test_without_the_header_there_is_nobody_to_believe_in(victims: Victims) -> N
     answer = ask_with(victims)
     assert (answer.status, answer.body) == (401, {"error": "the request has no Client-Cert header"})
     (event,) = victims.reports.all(ClientRefused)
-    assert (event.scheme, event.reason, event.alert) == (FORWARDED, answer.body["error"], None)
+    assert (event.gateway, event.reason, event.alert) == (FORWARDED, answer.body["error"], None)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +152,8 @@ def test_who_a_connection_belongs_to_is_reported_again_only_when_it_changes(vict
 
 
 @every_scheme
-def test_a_client_cannot_have_the_gateways_own_header_dropped(shared: Victims, scheme: str) -> None:
-    answer = curl(shared, scheme, "/account", "--header", "Connection: Client-Cert, close")
+def test_a_client_cannot_have_the_gateways_own_header_dropped(shared: Victims, gateway_id: str) -> None:
+    answer = curl(shared, gateway_id, "/account", "--header", "Connection: Client-Cert, close")
     assert answer.body == ACCOUNT
 
 
@@ -157,19 +161,19 @@ def test_a_client_cannot_have_the_gateways_own_header_dropped(shared: Victims, s
 
 
 @every_scheme
-def test_a_transfer_goes_through(victims: Victims, scheme: str) -> None:
+def test_a_transfer_goes_through(victims: Victims, gateway_id: str) -> None:
     options = ("--json", json.dumps({"to": "mallory", "amount": 100}), "--header", "Expect: 100-continue")
-    answer = curl(victims, scheme, "/transfer", *options)
+    answer = curl(victims, gateway_id, "/transfer", *options)
     assert answer.body == {"customer": "alice", "to": "mallory", "amount": 100, "balance": 900}
-    chunked = curl(victims, scheme, "/transfer", *options, "--header", "Transfer-Encoding: chunked")
+    chunked = curl(victims, gateway_id, "/transfer", *options, "--header", "Transfer-Encoding: chunked")
     assert chunked.body["balance"] == 800
 
 
 @every_scheme
-def test_head_has_no_body(shared: Victims, scheme: str) -> None:
-    assert curl(shared, scheme, "/account", "--head").status == 200
-    assert curl(shared, scheme, "/", "--head").status == 404
-    assert_still_serving(shared, scheme)
+def test_head_has_no_body(shared: Victims, gateway_id: str) -> None:
+    assert curl(shared, gateway_id, "/account", "--head").status == 200
+    assert curl(shared, gateway_id, "/", "--head").status == 404
+    assert_still_serving(shared, gateway_id)
 
 
 @every_scheme
@@ -190,35 +194,37 @@ def test_head_has_no_body(shared: Victims, scheme: str) -> None:
     ],
     ids=lambda value: str(value[:20]) if isinstance(value, bytes) else str(value),
 )
-def test_requests_get_the_answer_they_deserve(shared: Victims, scheme: str, request_bytes: bytes, status: int) -> None:
-    if scheme == FORWARDED:
+def test_requests_get_the_answer_they_deserve(
+    shared: Victims, gateway_id: str, request_bytes: bytes, status: int
+) -> None:
+    if gateway_id == FORWARDED:
         header = client_cert(shared.issued.client).encode()
         request_bytes = request_bytes.replace(b"\r\n", b"\r\n" + header + b"\r\n", 1)
-    with connect_tls(shared, scheme) as connection:
+    with connect_tls(shared, gateway_id) as connection:
         with contextlib.suppress(OSError):  # the gateway need not take all of it
             connection.sendall(request_bytes)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 %d" % status), answer[:100]
-    assert_still_serving(shared, scheme)
+    assert_still_serving(shared, gateway_id)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=SCHEME_IDS)
-def test_a_silent_bank_is_a_bad_gateway(issued: pki.Issued, tmp_path: Path, scheme: Scheme) -> None:
+@pytest.mark.parametrize("kind", GATEWAYS, ids=GATEWAY_IDS)
+def test_a_silent_bank_is_a_bad_gateway(issued: pki.Issued, tmp_path: Path, kind: Gateway) -> None:
     reports = Reports()
     listener = socket.create_server(("127.0.0.1", 0))
     key_log = os.open(tmp_path / "keys.log", os.O_WRONLY | os.O_CREAT)
 
     @contextlib.asynccontextmanager
     async def without_a_bank() -> AsyncIterator[None]:
-        authentication = authentication_for(scheme, gateway_files(issued, tmp_path))
-        gateway = Gateway(scheme, authentication, tmp_path / "no-bank.sock", reports, key_log)
-        await gateway.open(listener)
+        authentication = authentication_for(kind, gateway_files(issued, tmp_path))
+        server = GatewayServer(kind, authentication, tmp_path / "no-bank.sock", reports, key_log)
+        await server.open(listener)
         yield
-        await gateway.close()
+        await server.close()
 
-    reports.report(GatewayListening(scheme.id, "127.0.0.1", listener.getsockname()[1], scheme.versions))
+    reports.report(GatewayListening(kind.id, "127.0.0.1", listener.getsockname()[1], tuple(map(str, kind.versions))))
     with in_a_loop(without_a_bank):
-        answer = curl(Victims(issued, tmp_path, reports), scheme.id, "/account")
+        answer = curl(Victims(issued, tmp_path, reports), kind.id, "/account")
     os.close(key_log)
     assert answer.status == 502
     assert "bank" in answer.body["error"]
@@ -229,25 +235,25 @@ def test_a_silent_bank_is_a_bad_gateway(issued: pki.Issued, tmp_path: Path, sche
 
 
 @every_scheme
-def test_a_handshake_may_not_take_for_ever(impatient_victims: Victims, scheme: str) -> None:
+def test_a_handshake_may_not_take_for_ever(impatient_victims: Victims, gateway_id: str) -> None:
     hello = Client(entropy=os.urandom).data_to_send()
-    with connect(impatient_victims, scheme) as connection:
+    with connect(impatient_victims, gateway_id) as connection:
         connection.sendall(hello[:-1])
         read_all(connection)
     assert impatient_victims.reports.wait_for(ClientRefused)[0].reason == "no complete handshake within 0.3 s"
-    assert_still_serving(impatient_victims, scheme)
+    assert_still_serving(impatient_victims, gateway_id)
 
 
 @every_scheme
-def test_a_handshake_may_not_be_endless(victims: Victims, scheme: str) -> None:
+def test_a_handshake_may_not_be_endless(victims: Victims, gateway_id: str) -> None:
     """Records of a byte each cost the gateway more than the client."""
-    with connect(victims, scheme) as connection, contextlib.suppress(OSError):
+    with connect(victims, gateway_id) as connection, contextlib.suppress(OSError):
         connection.sendall(write_record(ContentType.HANDSHAKE, b"\x01\x01\xff\x00"))
         for _ in range(64):
             connection.sendall(write_record(ContentType.HANDSHAKE, b"\0") * 1000)
         read_all(connection)
     assert victims.reports.wait_for(ClientRefused)[0].reason == "no complete handshake within 32768 bytes"
-    assert_still_serving(victims, scheme)
+    assert_still_serving(victims, gateway_id)
 
 
 @every_scheme
@@ -259,29 +265,29 @@ def test_a_handshake_may_not_be_endless(victims: Victims, scheme: str) -> None:
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
     ],
 )
-def test_a_request_may_not_take_for_ever(impatient_victims: Victims, scheme: str, beginning: bytes) -> None:
-    with connect_tls(impatient_victims, scheme) as connection:
+def test_a_request_may_not_take_for_ever(impatient_victims: Victims, gateway_id: str, beginning: bytes) -> None:
+    with connect_tls(impatient_victims, gateway_id) as connection:
         connection.sendall(beginning)
         assert read_all(connection).startswith(b"HTTP/1.1 408 ")
-    assert_still_serving(impatient_victims, scheme)
+    assert_still_serving(impatient_victims, gateway_id)
 
 
 @every_scheme
-def test_a_silent_client_is_sent_home(impatient_victims: Victims, scheme: str) -> None:
-    with connect_tls(impatient_victims, scheme) as connection:
+def test_a_silent_client_is_sent_home(impatient_victims: Victims, gateway_id: str) -> None:
+    with connect_tls(impatient_victims, gateway_id) as connection:
         assert read_all(connection) == b""  # close_notify: Python's TLS raises where it is missing
-    assert_still_serving(impatient_victims, scheme)
+    assert_still_serving(impatient_victims, gateway_id)
 
 
 @every_scheme
-def test_more_connections_than_allowed_are_closed_at_once(issued: pki.Issued, tmp_path: Path, scheme: str) -> None:
+def test_more_connections_than_allowed_are_closed_at_once(issued: pki.Issued, tmp_path: Path, gateway_id: str) -> None:
     with running_victims(issued, tmp_path / "run", Limits(connections=2)) as victims:
-        with connect_tls(victims, scheme), connect_tls(victims, scheme), pytest.raises(OSError, match=r".*"):
-            connect_tls(victims, scheme)
+        with connect_tls(victims, gateway_id), connect_tls(victims, gateway_id), pytest.raises(OSError, match=r".*"):
+            connect_tls(victims, gateway_id)
         while True:  # the gateway notices soon that two have left
-            with contextlib.suppress(OSError), connect_tls(victims, scheme):
+            with contextlib.suppress(OSError), connect_tls(victims, gateway_id):
                 break
-        assert_still_serving(victims, scheme)
+        assert_still_serving(victims, gateway_id)
 
 
 @every_scheme
@@ -300,14 +306,14 @@ def test_more_connections_than_allowed_are_closed_at_once(issued: pki.Issued, tm
     ],
     ids=lambda value: value[:8].hex(),
 )
-def test_garbage_is_refused_and_reported(shared: Victims, scheme: str, garbage: bytes) -> None:
+def test_garbage_is_refused_and_reported(shared: Victims, gateway_id: str, garbage: bytes) -> None:
     before = len(shared.reports.all(ClientRefused))
-    with connect(shared, scheme) as connection, contextlib.suppress(OSError):
+    with connect(shared, gateway_id) as connection, contextlib.suppress(OSError):
         connection.sendall(garbage)
         connection.shutdown(socket.SHUT_WR)
         read_all(connection)
-    assert shared.reports.wait_for(ClientRefused, before + 1)[-1].scheme == scheme
-    assert_still_serving(shared, scheme)
+    assert shared.reports.wait_for(ClientRefused, before + 1)[-1].gateway == gateway_id
+    assert_still_serving(shared, gateway_id)
 
 
 def abort(connection: socket.socket) -> None:
@@ -318,10 +324,10 @@ def abort(connection: socket.socket) -> None:
 
 @every_scheme
 @pytest.mark.parametrize("leave", [socket.socket.close, abort], ids=["closes", "resets"])
-def test_a_client_may_vanish_at_every_stage(victims: Victims, scheme: str, leave: Any) -> None:
+def test_a_client_may_vanish_at_every_stage(victims: Victims, gateway_id: str, leave: Any) -> None:
     for flights in (0, 1, 2):
-        client = instrument_at(victims, scheme, prove_with(alice_at(victims.issued, scheme).key))
-        connection = connect(victims, scheme)
+        client = instrument_at(victims, gateway_id, prove_with(alice_at(victims.issued, gateway_id).key))
+        connection = connect(victims, gateway_id)
         for _ in range(flights):
             connection.sendall(client.data_to_send())
             if not client.receive(connection.recv(1 << 16)):
@@ -331,21 +337,21 @@ def test_a_client_may_vanish_at_every_stage(victims: Victims, scheme: str, leave
     refused = victims.reports.wait_for(ClientRefused, 2)
     assert {event.alert for event in refused} == {None}
 
-    request = get_account(victims.issued, scheme)
+    request = get_account(victims.issued, gateway_id)
     for sent in (request[:10], request, request * 200):
-        raw = connect_tls(victims, scheme)
+        raw = connect_tls(victims, gateway_id)
         raw.sendall(sent)
         leave(raw)
-    assert_still_serving(victims, scheme)
+    assert_still_serving(victims, gateway_id)
 
 
 @every_scheme
-def test_a_connection_on_which_nothing_is_said_is_nobodys(victims: Victims, scheme: str) -> None:
+def test_a_connection_on_which_nothing_is_said_is_nobodys(victims: Victims, gateway_id: str) -> None:
     """A container's health check does this every few seconds."""
-    with connect(victims, scheme) as connection:
+    with connect(victims, gateway_id) as connection:
         connection.shutdown(socket.SHUT_WR)
         read_all(connection)
-    assert_still_serving(victims, scheme)
+    assert_still_serving(victims, gateway_id)
     assert not victims.reports.all(ClientRefused)
 
 
@@ -353,20 +359,20 @@ def test_a_connection_on_which_nothing_is_said_is_nobodys(victims: Victims, sche
 
 
 def options(files: pki.Issued, run: Path, **changed: str) -> list[str]:
-    given = {"port": "mtls=0", "bundle": str(files.server_pem), "ca": str(files.ca_pem), "folder": str(run)}
+    given = {"port": "mtls@openssl=0", "bundle": str(files.server_pem), "ca": str(files.ca_pem), "folder": str(run)}
     return [word for name, value in (given | changed).items() for word in (f"--{name}", value)]
 
 
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "end of standard input"])
 def test_the_part_runs_until_told_to_stop(issued: pki.Issued, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "victim-server"
-    part = start_part("victim_server", *options(issued, folder), "--port", "certificate-only=0")
+    part = start_part("victim_server", *options(issued, folder), "--port", "certificate-only@instrument=0")
     listening = wait_for_event(part, folder / "events.jsonl", GatewayListening, 2)
-    assert [event.scheme for event in listening] == ["mtls", "certificate-only"]
+    assert [event.gateway for event in listening] == ["mtls@openssl", "certificate-only@instrument"]
     reports = Reports()
     for event in listening:
         reports.report(event)
-        assert curl(Victims(issued, folder, reports), event.scheme, "/account").body == ACCOUNT
+        assert curl(Victims(issued, folder, reports), event.gateway, "/account").body == ACCOUNT
     check = run_part("victim_server", "--check", "127.0.0.1", *(str(event.port) for event in listening))
     assert (check.returncode, check.stderr) == (0, "")
     if way == "end of standard input":
@@ -393,22 +399,22 @@ def test_the_versions_to_serve_can_be_chosen(issued: pki.Issued, tmp_path: Path,
     reports = Reports()
     reports.report(listening)
     victims = Victims(issued, events.parent, reports)
-    with connect_tls(victims, "mtls") as connection:
+    with connect_tls(victims, "mtls@openssl") as connection:
         assert connection.version() == f"TLSv{version}"
     other = "1.3" if version == "1.2" else "1.2"
     with pytest.raises(ssl.SSLError) as failure:
-        connect_tls(victims, "mtls", version=other)
+        connect_tls(victims, "mtls@openssl", version=other)
     assert failure.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
     (refused,) = wait_for_event(part, events, ClientRefused)
     assert (refused.tls, refused.alert) == ("", 70)
     part.communicate(timeout=PATIENCE_SECONDS)
 
 
-def test_a_version_that_a_scheme_cannot_do_is_bad_input() -> None:
-    old = replace(find_scheme("mtls"), versions=("1.2",))
-    assert served(old, ("1.3", "1.2")) == ("1.2",)
-    with pytest.raises(BadInput, match=re.escape("mtls cannot do TLS 1.3; it does TLS 1.2")):
-        served(old, ("1.3",))
+def test_a_version_that_a_gateway_cannot_do_is_bad_input() -> None:
+    old = Gateway(gateway("mtls@openssl").scheme, replace(OPENSSL, versions=(TLS12,)))
+    assert served(old, (TLS13, TLS12)) == (TLS12,)
+    with pytest.raises(BadInput, match=re.escape("mtls@openssl cannot do TLS 1.3; it does TLS 1.2")):
+        served(old, (TLS13,))
 
 
 def test_the_part_goes_on_where_an_earlier_one_stopped(issued: pki.Issued, tmp_path: Path) -> None:
@@ -432,11 +438,11 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
     port = taken.getsockname()[1]
     cases: list[tuple[dict[str, str], str]] = [
         ({"port": "no-such=1"}, "no-such"),
-        ({"port": "mtls"}, "SCHEME=PORT"),
-        ({"port": "mtls=x"}, "port"),
-        ({"port": "mtls=65536"}, "port"),
-        ({"port": f"mtls={port}"}, f"mtls cannot listen on 127.0.0.1:{port}: Address already in use"),
-        ({"host": "no such host"}, "mtls cannot listen on"),
+        ({"port": "mtls@openssl"}, "GATEWAY=PORT"),
+        ({"port": "mtls@openssl=x"}, "port"),
+        ({"port": "mtls@openssl=65536"}, "port"),
+        ({"port": f"mtls@openssl={port}"}, f"mtls@openssl cannot listen on 127.0.0.1:{port}: Address already in use"),
+        ({"host": "no such host"}, "mtls@openssl cannot listen on"),
         ({"bundle": str(tmp_path / "missing.pem")}, "missing.pem: No such file or directory"),
         ({"bundle": str(tmp_path)}, "Is a directory"),
         ({"bundle": str(empty)}, "empty.pem"),
@@ -448,8 +454,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"register": str(tmp_path / "missing.sqlite")}, "missing.sqlite: No such file or directory"),
         ({"register": str(empty)}, "empty.pem: is no register of customers"),
         ({"register": str(wrong)}, "wrong.pem: is no register of customers"),
-        ({"port": "pinned-mtls=0"}, "pinned-mtls needs --register FILE"),
-        ({"port": "pinned-certificate-only=0"}, "pinned-certificate-only needs --register FILE"),
+        ({"port": "pinned-mtls@openssl=0"}, "pinned-mtls@openssl needs --register FILE"),
+        ({"port": "pinned-certificate-only@instrument=0"}, "pinned-certificate-only@instrument needs --register FILE"),
         ({"tls": "1.1"}, "--tls"),
         ({"opening-balance": "much"}, "--opening-balance"),
         ({"opening-balance": "-1"}, "--opening-balance"),
@@ -468,7 +474,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
 
 
 def test_an_option_that_is_missing_is_named() -> None:
-    done = run_part("victim_server", "--port", "mtls=0")
+    done = run_part("victim_server", "--port", "mtls@openssl=0")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--bundle is missing" in done.stderr
 
@@ -492,11 +498,20 @@ def test_reading_the_table_is_cheap() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_every_scheme_has_its_own_name_and_says_what_it_is() -> None:
-    assert len(set(SCHEME_IDS)) == len(SCHEMES)
-    for scheme in SCHEMES:
-        assert all((scheme.asks_for, scheme.verifies, scheme.stands_for))
-        assert find_scheme(scheme.id) is scheme
+def test_every_scheme_and_gateway_has_its_own_name_and_says_what_it_is() -> None:
+    assert len(set(GATEWAY_IDS)) == len(GATEWAYS)
+    for one in GATEWAYS:
+        assert all((one.scheme.asks_for, one.scheme.verifies, one.scheme.stands_for, one.implementation.title))
+        assert find_gateway(one.id) is one
+        assert find_scheme(one.scheme.id) is one.scheme
+        assert find_implementation(one.implementation.id) is one.implementation
+    assert {one.scheme for one in GATEWAYS} == set(SCHEMES)
+    assert (find_gateway("mtls"), find_scheme("nginx-mtls"), find_implementation("nginx")) == (None, None, None)
+
+
+@pytest.mark.parametrize("kind", GATEWAYS, ids=GATEWAY_IDS)
+def test_every_gateway_can_be_served(issued: pki.Issued, tmp_path: Path, kind: Gateway) -> None:
+    assert authentication_for(kind, gateway_files(issued, tmp_path)).engines()
 
 
 def test_a_scheme_has_a_fault_exactly_where_it_leaves_out_a_check() -> None:

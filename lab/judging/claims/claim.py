@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from lab.judging.queries import Record
+from lab.judging.queries import RunQueries
 
 
-class Verdict(Enum):
+class Holding(Enum):
     """What an experiment says about a claim."""
 
     HOLDS = "holds"
@@ -17,7 +17,7 @@ class Verdict(Enum):
     NO_EVIDENCE = "no evidence in this run"
 
 
-class Numbered(Protocol):
+class HasNumber(Protocol):
     """Something that a run recorded."""
 
     @property
@@ -31,7 +31,7 @@ class Settled:
     `evidence` are event numbers, `attacker#12`, in the order in which the sentence needs them.
     """
 
-    verdict: Verdict
+    holding: Holding
     because: str
     evidence: tuple[str, ...]
     condition: str = ""
@@ -48,16 +48,16 @@ class Claim:
     by: str
     claim: str
     experiment: str
-    decide: Callable[[Record], Settled | None]
+    decide: Callable[[RunQueries], Settled | None]
 
 
-def settle(claims: Iterable[Claim], record: Record) -> list[tuple[Claim, Settled]]:
+def settle(claims: Iterable[Claim], queries: RunQueries) -> list[tuple[Claim, Settled]]:
     """Each claim with its verdict in this run."""
-    nothing = Settled(Verdict.NO_EVIDENCE, "the run has not tried it", ())
-    return [(claim, claim.decide(record) or nothing) for claim in claims]
+    nothing = Settled(Holding.NO_EVIDENCE, "the run has not tried it", ())
+    return [(claim, claim.decide(queries) or nothing) for claim in claims]
 
 
-def numbers(*evidence: Iterable[Numbered], each: int = 3) -> tuple[str, ...]:
+def numbers(*evidence: Iterable[HasNumber], each: int = 3) -> tuple[str, ...]:
     """The numbers of the first few of each kind of evidence, each once."""
     found = (one.number for some in evidence for one in list(some)[:each])
     return tuple(dict.fromkeys(found))

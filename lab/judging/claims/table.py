@@ -12,11 +12,10 @@ from lab.events.types import (
     Intercepted,
     LoggedIn,
     PositionTaken,
-    ProofRelayed,
 )
-from lab.judging.claims.claim import Claim, Settled, Verdict, numbers
-from lab.judging.queries import Found, Record, Tried
-from lab.judging.relays import relays
+from lab.judging.attempts import Tried
+from lab.judging.claims.claim import Claim, Holding, Settled, numbers
+from lab.judging.queries import Numbered, RunQueries
 
 QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
 
@@ -26,7 +25,7 @@ _BLIND = ("certificate-only", "pinned-certificate-only")
 """The schemes that ask for the certificate only."""
 
 
-def _in_the_clear(record: Record, tls: str) -> list[Found[CertificateCaptured]]:
+def _in_the_clear(record: RunQueries, tls: str) -> list[Numbered[CertificateCaptured]]:
     """Alice's own certificates, read off the wire in a version."""
     return record.all(
         CertificateCaptured,
@@ -34,14 +33,21 @@ def _in_the_clear(record: Record, tls: str) -> list[Found[CertificateCaptured]]:
     )
 
 
-def _logins(record: Record, *, tls: str = "", scheme: str = "") -> list[Found[LoggedIn]]:
+def _logins(record: RunQueries, *, tls: str = "", scheme: str = "") -> list[Numbered[LoggedIn]]:
     """Alice's own logins; she verifies the server each time."""
     return record.all(
-        LoggedIn, lambda login: tls in ("", login.tls) and scheme in ("", login.scheme), part=VICTIM_CLIENT
+        LoggedIn,
+        lambda login: tls in ("", login.tls) and scheme in ("", scheme_of(login.gateway)),
+        part=VICTIM_CLIENT,
     )
 
 
-def _at(record: Record, schemes: tuple[str, ...], leak: str = "", tls: str = "", move: str = "") -> list[Tried]:
+def scheme_of(gateway: str) -> str:
+    """The scheme in a gateway's id."""
+    return gateway.partition("@")[0]
+
+
+def _at(record: RunQueries, schemes: tuple[str, ...], leak: str = "", tls: str = "", move: str = "") -> list[Tried]:
     return [tried for one in schemes for tried in record.attempts(leak=leak, scheme=one, tls=tls, move=move)]
 
 
@@ -62,35 +68,35 @@ def _found_something(searched: CaptureSearched) -> bool:
     return bool(searched.certificate_at)
 
 
-def _listened(record: Record) -> bool:
+def _listened(record: RunQueries) -> bool:
     """Whether anybody was on the wire: where nobody was, that nothing was read says nothing."""
     return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
 
 
-def certificate_in_the_clear(record: Record) -> Settled | None:
+def certificate_in_the_clear(record: RunQueries) -> Settled | None:
     logins = _logins(record, tls="1.2")
     if not (logins and _listened(record)):
         return None
     seen = _in_the_clear(record, "1.2")
     if not seen:
-        return Settled(Verdict.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(logins))
+        return Settled(Holding.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(logins))
     because = f"a passive listener read {len(seen)} Certificate messages with alice's certificates in plaintext"
-    return Settled(Verdict.HOLDS, because, numbers(seen, logins))
+    return Settled(Holding.HOLDS, because, numbers(seen, logins))
 
 
-def server_tls_protects(record: Record) -> Settled | None:
+def server_tls_protects(record: RunQueries) -> Settled | None:
     logins, seen = _logins(record, tls="1.2"), _in_the_clear(record, "1.2")
     if not (logins and _listened(record)):
         return None
     if not seen:
-        return Settled(Verdict.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))
+        return Settled(Holding.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))
     used = _accepted(_at(record, _BLIND, leak=WIRE.id))
     because = "alice verified the server and was let in, and yet her certificate was read on the way"
     because += f" and opened {_schemes(used)}" if used else ""
-    return Settled(Verdict.FAILS, because, numbers(seen, logins, used))
+    return Settled(Holding.FAILS, because, numbers(seen, logins, used))
 
 
-def checking_adds_nothing(record: Record) -> Settled | None:
+def checking_adds_nothing(record: RunQueries) -> Settled | None:
     checked, unchecked = _at(record, _CHECKING, leak=WIRE.id), _at(record, _BLIND, leak=WIRE.id)
     searched = record.all(CaptureSearched, _found_something)
     controls = [control for scheme in _CHECKING for control in record.controls(scheme)]
@@ -100,47 +106,47 @@ def checking_adds_nothing(record: Record) -> Settled | None:
     if _accepted(checked) or in_sight or not _accepted(unchecked):
         because = f"with the check {_count(checked)}, without it {_count(unchecked)}"
         because += "; the key itself was in the capture" if in_sight else ""
-        return Settled(Verdict.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
+        return Settled(Holding.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
     because = (
         "stored together, they don't travel together: the certificate crossed the wire and the key did not; with the "
         f"check {_count(checked)}, without it {_count(unchecked)}"
     )
-    return Settled(Verdict.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
+    return Settled(Holding.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
 
 
-def only_the_issuer_is_fooled(record: Record) -> Settled | None:
+def only_the_issuer_is_fooled(record: RunQueries) -> Settled | None:
     pinned = _at(record, ("pinned-certificate-only",), leak=ROGUE_SERVER.id)
     others = _at(record, ("certificate-only",), leak=ROGUE_SERVER.id)
     if not (pinned and others):
         return None
     fooled, issuer = _accepted(others), _accepted(pinned)
     if not fooled:
-        return Settled(Verdict.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
+        return Settled(Holding.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
     if not issuer:
         because = "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued did not"
-        return Settled(Verdict.FAILS, because, numbers(fooled, pinned))
+        return Settled(Holding.FAILS, because, numbers(fooled, pinned))
     because = (
         "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
         f"at the door that takes no other ({_count(pinned)} there)"
     )
     condition = "the certificate is worth something at its issuer's only; and its issuer is whom it should not fool"
-    return Settled(Verdict.CONDITIONAL, because, numbers(fooled, issuer), condition)
+    return Settled(Holding.CONDITIONAL, because, numbers(fooled, issuer), condition)
 
 
-def whoever_saw_it_is_her(record: Record) -> Settled | None:
+def whoever_saw_it_is_her(record: RunQueries) -> Settled | None:
     blind, checking = (_at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (_BLIND, _CHECKING))
     if not (blind and checking):
         return None
     because = f"where no proof is asked for {_count(blind)}, where it is checked {_count(checking)}"
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking))
     if _accepted(blind) and _accepted(checking):
-        return Settled(Verdict.HOLDS, because, evidence)
+        return Settled(Holding.HOLDS, because, evidence)
     if _accepted(blind):
-        return Settled(Verdict.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
-    return Settled(Verdict.FAILS, because, evidence)
+        return Settled(Holding.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
+    return Settled(Holding.FAILS, because, evidence)
 
 
-def privacy_but_not_identity(record: Record) -> Settled | None:
+def privacy_but_not_identity(record: RunQueries) -> Settled | None:
     checking, blind = _at(record, _CHECKING), _at(record, _BLIND)
     seen = record.all(CertificateCaptured, lambda seen: seen.sha256 in record.issued and CUSTOMER in seen.subject)
     if not (checking and blind and seen):
@@ -152,13 +158,13 @@ def privacy_but_not_identity(record: Record) -> Settled | None:
     )
     evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
     if _accepted(checking):
-        return Settled(Verdict.FAILS, because, evidence)
+        return Settled(Holding.FAILS, because, evidence)
     if _accepted(blind):
-        return Settled(Verdict.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
-    return Settled(Verdict.HOLDS, because, evidence)
+        return Settled(Holding.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
+    return Settled(Holding.HOLDS, because, evidence)
 
 
-def database_is_a_liability(record: Record) -> Settled | None:
+def database_is_a_liability(record: RunQueries) -> Settled | None:
     names = sorted({seen.event.subject for seen in record.all(CertificateCaptured, lambda s: s.leak == DATABASE.id)})
     blind = record.attempts(leak=DATABASE.id, scheme="pinned-certificate-only", move="omit-proof", customer="")
     checking = record.attempts(leak=DATABASE.id, scheme="pinned-mtls", customer="")
@@ -170,10 +176,10 @@ def database_is_a_liability(record: Record) -> Settled | None:
         f"passwords; with the same register {_count(checking)} where the proof is checked"
     )
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking), each=4)
-    return Settled(Verdict.HOLDS if fallen and not _accepted(checking) else Verdict.FAILS, because, evidence)
+    return Settled(Holding.HOLDS if fallen and not _accepted(checking) else Holding.FAILS, because, evidence)
 
 
-def tls13_encrypts(record: Record) -> Settled | None:
+def tls13_encrypts(record: RunQueries) -> Settled | None:
     logins = _logins(record, tls="1.3")
     handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
     searched = record.all(CaptureSearched, _found_something)
@@ -183,12 +189,12 @@ def tls13_encrypts(record: Record) -> Settled | None:
     in_sight = [one for one in searched if one.event.certificate_at and _within(one.event.certificate_at, places)]
     read = _in_the_clear(record, "1.3")
     if read or in_sight:
-        return Settled(Verdict.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
+        return Settled(Holding.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
     because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
-    return Settled(Verdict.HOLDS, because, numbers(handshakes, logins, searched))
+    return Settled(Holding.HOLDS, because, numbers(handshakes, logins, searched))
 
 
-def tls13_is_unauthenticated(record: Record) -> Settled | None:
+def tls13_is_unauthenticated(record: RunQueries) -> Settled | None:
     seen = record.all(HandshakeDecrypted, lambda one: one.tls == "1.3" and _server_comes_first(one))
     careless = [one for one in seen if one.event.of == CARELESS_CLIENT]
     careful = [one for one in seen if one.event.of not in ("", CARELESS_CLIENT)]
@@ -204,13 +210,13 @@ def tls13_is_unauthenticated(record: Record) -> Settled | None:
     )
     evidence = numbers(careful, careless, got)
     if not (sent and got):
-        return Settled(Verdict.FAILS, because, evidence)
+        return Settled(Holding.FAILS, because, evidence)
     if any(one in sent for one in careful):
-        return Settled(Verdict.HOLDS, because, evidence)
-    return Settled(Verdict.CONDITIONAL, because, evidence, "the client does not verify the server")
+        return Settled(Holding.HOLDS, because, evidence)
+    return Settled(Holding.CONDITIONAL, because, evidence, "the client does not verify the server")
 
 
-def tls13_makes_it_irrelevant(record: Record) -> Settled | None:
+def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
     got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
     shown = record.all(CertificateCaptured, lambda one: (one.leak, one.tls) == (ROGUE_SERVER.id, "1.3"))
     blind = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in _at(record, _BLIND, leak=leak.id, tls="1.3")]
@@ -222,40 +228,39 @@ def tls13_makes_it_irrelevant(record: Record) -> Settled | None:
         f"in TLS 1.3 {_count(blind)} where no proof is asked for, and {_count(checking)} where it is checked"
     )
     evidence = numbers(got, shown, _accepted(blind), _refused(checking))
-    return Settled(Verdict.FAILS if _accepted(blind) else Verdict.HOLDS, because, evidence)
+    return Settled(Holding.FAILS if _accepted(blind) else Holding.HOLDS, because, evidence)
 
 
-def proof_can_be_passed_on(record: Record) -> Settled | None:
-    events = {id(found.event): found for found in record.all(ProofRelayed)}
+def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
     relayed = [
-        (events[id(relay.event)], relay)
-        for relay in relays(record.run)
-        if relay.scheme.id in _CHECKING and relay.outcome in (ACCEPTED, REFUSED)
+        one
+        for one in record.judged.relayed_proofs
+        if one.gateway.scheme.id in _CHECKING and one.outcome in (ACCEPTED, REFUSED)
     ]
     if not relayed:
         return None
-    got_in = [found for found, relay in relayed if relay.outcome == ACCEPTED]
-    same_keys = sum(relay.event.same_keys for _, relay in relayed)
-    takes = dict.fromkeys(taken for _, relay in relayed for taken in relay.takes)
+    got_in = [one for one in relayed if one.outcome == ACCEPTED]
+    same_keys = sum(one.event.same_keys for one in relayed)
+    takes = dict.fromkeys(taken for one in relayed for taken in one.takes)
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
         "in where proofs are checked"
     )
     because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
     because += f"; to make the two transcripts the same would have taken {', '.join(takes)}" if takes else ""
-    evidence = numbers(got_in or [found for found, _ in relayed])
-    return Settled(Verdict.HOLDS if got_in else Verdict.FAILS, because, evidence)
+    evidence = numbers(got_in or relayed)
+    return Settled(Holding.HOLDS if got_in else Holding.FAILS, because, evidence)
 
 
-def self_signed_is_useless(record: Record) -> Settled | None:
+def self_signed_is_useless(record: RunQueries) -> Settled | None:
     logins, tried = _logins(record, scheme="pinned-mtls"), _at(record, ("pinned-mtls",))
     controls = record.controls("pinned-mtls")
     if not (logins and tried and controls):
         return None
     if got_in := _accepted(tried):
-        return Settled(Verdict.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
+        return Settled(Holding.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
     because = f"the server knows the certificates that it issued: alice is let in, and {_count(tried)} without her key"
-    return Settled(Verdict.FAILS, because, numbers(logins, _refused(tried), controls))
+    return Settled(Holding.FAILS, because, numbers(logins, _refused(tried), controls))
 
 
 def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
@@ -271,7 +276,7 @@ def _within(found: tuple[str, ...], connections: set[str]) -> bool:
 
 
 def _schemes(tried: list[Tried]) -> str:
-    return " and ".join(dict.fromkeys(one.scheme.id for one in tried))
+    return " and ".join(dict.fromkeys(one.gateway.scheme.id for one in tried))
 
 
 CLAIMS: tuple[Claim, ...] = (

@@ -1,0 +1,36 @@
+"""The implementations: the TLS stacks that serve the schemes, as data."""
+
+from dataclasses import dataclass
+
+from lab.tls.versions import VERSIONS, Version
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A TLS stack. `title` is for people; `serves` has the ids of the schemes that it can serve."""
+
+    id: str
+    title: str
+    serves: tuple[str, ...]
+    versions: tuple[Version, ...] = VERSIONS
+    rsa_key_transport: bool = False
+    """Whether it can be told to do RSA key transport (RFC 5246 section 7.4.7.1)."""
+
+
+OPENSSL = Implementation(
+    "openssl",
+    "OpenSSL through Python's `ssl`",
+    ("mtls", "pinned-mtls", "forwarded-header"),
+    rsa_key_transport=True,
+)
+INSTRUMENT = Implementation(
+    "instrument",
+    "this lab's own handshake code (`lab.tls`), whose check of the proof can be turned off",
+    ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
+)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)
+
+
+def find_implementation(implementation_id: str) -> Implementation | None:
+    """The implementation with that id."""
+    return next((one for one in IMPLEMENTATIONS if one.id == implementation_id), None)
