@@ -43,7 +43,7 @@ from lab.tls.connection import Connection
 from lab.tls.errors import Abort
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from victim_server.forwarding import CLIENT_CERT, read_client_cert
 
 RANDOM_SHARE = 0.1
@@ -263,7 +263,7 @@ def targets(folder: Path) -> tuple[Target, ...]:
     )
 
 
-def _named(talks: dict[int, _Talk]) -> Iterator[tuple[str, _Talk]]:
+def _named(talks: dict[Version, _Talk]) -> Iterator[tuple[str, _Talk]]:
     return ((f"TLS 1.{version - 0x0301}", talk) for version, talk in talks.items())
 
 
@@ -411,7 +411,7 @@ def _first_record(data: bytes) -> tuple[bytes, bytes]:
     return data[:end], data[end:]
 
 
-def _pcapngs(talks: dict[int, _Talk], folder: Path) -> Iterator[bytes]:
+def _pcapngs(talks: dict[Version, _Talk], folder: Path) -> Iterator[bytes]:
     path = folder / "seed.pcapng"
     for talk in talks.values():
         path.unlink(missing_ok=True)
@@ -422,7 +422,7 @@ def _pcapngs(talks: dict[int, _Talk], folder: Path) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-def _pcaps(talks: dict[int, _Talk]) -> Iterator[bytes]:
+def _pcaps(talks: dict[Version, _Talk]) -> Iterator[bytes]:
     for order, talk in zip("<>", talks.values(), strict=True):
         head = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0x40000, 1)
         yield head + b"".join(struct.pack(f"{order}IIII", 1, 2, len(p), len(p)) + p for p in talk.packets())

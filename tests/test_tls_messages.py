@@ -30,6 +30,7 @@ from lab.tls.messages import (
     parse,
     serialize,
 )
+from lab.tls.versions import TLS12, TLS13, Version, version_name
 
 EIGHT, SIXTEEN = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 RANDOM = st.binary(min_size=32, max_size=32)
@@ -247,3 +248,20 @@ def test_alerts_have_the_names_of_the_rfcs() -> None:
 )
 def test_fatal_alerts_and_close_notify_end_a_connection(alert: Alert, ends: bool) -> None:
     assert alert.ends_connection is ends
+
+
+@pytest.mark.parametrize(("version", "label", "name"), [(TLS12, "1.2", "TLS 1.2"), (TLS13, "1.3", "TLS 1.3")])
+def test_a_version_has_a_label_that_leads_back_to_it(version: Version, label: str, name: str) -> None:
+    assert (version.label, str(version), Version.of_label(label)) == (label, name, version)
+    assert (f"{version:04x}", version_name(version)) == (f"03{version & 0xFF:02x}", label)
+
+
+def test_no_other_label_leads_to_a_version() -> None:
+    assert [Version.of_label(label) for label in ("1.1", "1.4", "TLS 1.2", "")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(0x0301, "1.0"), (0x0302, "1.1"), (0x0300, "0x0300"), (0x0305, "0x0305"), (None, "unknown")]
+)
+def test_versions_that_are_not_ours_are_named_too(number: int | None, name: str) -> None:
+    assert version_name(number) == name
