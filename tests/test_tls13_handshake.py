@@ -12,10 +12,8 @@ from lab import pki
 from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
-from lab.tls.client13 import MAX_TICKETS
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Closed, Data, Established, Failed
-from lab.tls.errors import TlsError
 from lab.tls.extensions import Extension
 from lab.tls.messages import (
     CertificateVerify,
@@ -38,7 +36,7 @@ from lab.tls.records import ContentType, write_record
 from lab.tls.server import Proof
 from lab.tls.versions import TLS12, TLS13
 from tls13_script import GROUP, OTHER_GROUP, SUITE, Script13, ScriptedClient13, ScriptedServer13
-from tls_peers import our_client, our_server, pieces, talk
+from tls_peers import our_client, our_server, pieces, talk, update_keys
 
 ROLES = ("client", "server")
 both_roles = pytest.mark.parametrize("role", ROLES)
@@ -826,7 +824,7 @@ def test_keys_are_updated_again_and_again(against: Against, role: str, requested
 @both_roles
 def test_an_engine_updates_its_own_keys(against: Against, role: str, requested: bool) -> None:
     script = established(against(role))
-    script.engine.update_keys(requested)
+    update_keys(script.engine, requested)
     script.listen()
     assert script.heard[-1] == KeyUpdate(requested)
     script.follow(script.engine.role)
@@ -843,16 +841,6 @@ def test_the_old_keys_are_no_good_after_an_update(against: Against, role: str) -
     script.write = old
     script.send(ContentType.APPLICATION_DATA, b"late")
     assert script.refusal == AlertDescription.BAD_RECORD_MAC
-
-
-@both_roles
-def test_keys_cannot_be_updated_outside_of_a_connection(against: Against, role: str) -> None:
-    script = against(role)
-    with pytest.raises(TlsError):
-        script.engine.update_keys()
-    established(script).engine.close()
-    with pytest.raises(TlsError):
-        script.engine.update_keys()
 
 
 @both_roles
@@ -883,14 +871,6 @@ def test_the_steps_that_are_kept_are_bounded(client: ScriptedServer13) -> None:
     for _ in range(MAX_STEPS):
         client.say_raw(serialize(NewSessionTicket13(7200, 0, b"", b"ticket")))
     assert len(client.engine.steps) == MAX_STEPS
-
-
-def test_the_newest_tickets_are_kept(client: ScriptedServer13) -> None:
-    established(client)
-    for number in range(MAX_TICKETS + 3):
-        client.say_raw(serialize(NewSessionTicket13(7200, 0, b"", bytes([number]))))
-    engine = client.engine
-    assert [ticket.ticket[0] for ticket in engine.tickets] == list(range(3, MAX_TICKETS + 3))  # type: ignore[attr-defined]
 
 
 # Alerts.

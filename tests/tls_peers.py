@@ -20,9 +20,12 @@ from lab import pki
 from lab.pki import KeyType
 from lab.tls import proof
 from lab.tls.client import Client
+from lab.tls.client13 import ClientHandshake13
+from lab.tls.connection import Connection
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
+from lab.tls.server13 import ServerHandshake13
 from lab.tls.streams import ConnectionFailed, TlsStream
 from lab.tls.versions import TLS12
 from programs import program
@@ -56,6 +59,15 @@ def our_server(
     """The instrument's server; without a policy it asks for no certificate."""
     auth = ClientAuth(check, policy) if policy else None  # type: ignore[arg-type]
     return Server(entropy=os.urandom, chain=(identity.der,), key=identity.key, client_auth=auth, **options)  # type: ignore[arg-type]
+
+
+def update_keys(engine: Connection, request: bool = False) -> None:
+    """A KeyUpdate of the engine's own accord (RFC 8446 section 4.6.3), which the lab itself never sends."""
+    assert isinstance(engine, Client | Server)
+    handshake = engine._handshake
+    assert isinstance(handshake, ClientHandshake13 | ServerHandshake13)
+    assert handshake.keys
+    handshake.keys.update(request)
 
 
 @dataclass(frozen=True)
