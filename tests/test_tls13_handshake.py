@@ -524,7 +524,7 @@ def certificates(identity: pki.Identity) -> dict[str, tuple[Message, dict[str, i
     return {
         "none": (Certificate13(()), {"client": AlertDescription.DECODE_ERROR, "server": 116}),
         "garbage": (Certificate13.of((b"garbage",)), dict.fromkeys(ROLES, AlertDescription.BAD_CERTIFICATE)),
-        "a context": (Certificate13.of((identity.der,), b"?"), dict.fromkeys(ROLES, 47)),
+        "a context": (Certificate13((CertificateEntry(identity.der),), b"?"), dict.fromkeys(ROLES, 47)),
         "an extension": (Certificate13((entry,)), dict.fromkeys(ROLES, AlertDescription.UNSUPPORTED_EXTENSION)),
     }
 

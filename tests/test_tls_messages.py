@@ -208,7 +208,7 @@ def test_any_content_of_an_extension_is_read_or_refused(
 
 def test_an_extension_that_stands_there_twice_is_a_decode_error() -> None:
     twice = (ext.extended_master_secret(), ext.extended_master_secret())
-    with pytest.raises(DecodeError, match="extension 23 stands in the message 2 times"):
+    with pytest.raises(DecodeError, match="extension 23 occurs 2 times"):
         ext.find(twice, ext.EXTENDED_MASTER_SECRET)
 
 

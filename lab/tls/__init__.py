@@ -1,7 +1,7 @@
 """An instrument for TLS handshakes: TLS 1.2 and 1.3, client and server. It is no TLS library and it protects nothing.
 
-It exists because a real TLS stack cannot leave out a CertificateVerify, send one of somebody else, or skip the check of
-one. It is sans-IO: bytes go in, events and bytes come out. There are no clocks here, no randomness but the `entropy`
+It exists because a real TLS stack cannot leave out a CertificateVerify, send that of another handshake, or skip its
+check. It is sans-IO: bytes go in, events and bytes come out. There are no clocks here, no randomness but the `entropy`
 that it is given, and no sockets except in `streams`. All cryptography comes from the package `cryptography`.
 
 A name below is loaded when it is first used, so that `lab.tls.messages` alone stays cheap to import. The parts of the

@@ -1,7 +1,7 @@
-"""The client: it offers a ClientHello and checks the server's answer; then the handshake of the version goes on.
+"""The client: it offers a ClientHello and checks the server's answer; then the handshake of that version takes over.
 
 A real stack signs the handshake or sends no certificate. This client sends any flight that it is given: it may present
-certificates and sign, send the signature of somebody else, send none, or send its messages in another order.
+certificates and sign, send the signature of another party, send none, or send its messages in another order.
 """
 
 import ipaddress

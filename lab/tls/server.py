@@ -1,4 +1,4 @@
-"""The server: it answers a ClientHello, then the handshake of the version goes on.
+"""The server: it answers a ClientHello, then the handshake of that version takes over.
 
 It has an argument that no real stack has: what to do with the client's proof.
 """
