@@ -31,6 +31,7 @@ from tls_peers import (
     OpenSslEngine,
     answer_once,
     call,
+    cases,
     gnutls_cli,
     gnutls_serv,
     openssl_context,
@@ -473,15 +474,14 @@ def test_server_programs_refuse_a_wrong_proof_with_the_rfcs_alert(
 
 # RFC 5246 section 7.4.8 wants a scheme that was offered and names no alert; RFC 8446 section 4.4.3, for the same in
 # TLS 1.3, has illegal_parameter. The stacks tell cases apart that the RFCs don't.
-@pytest.mark.parametrize(
+@cases(
     ("stack", "scheme", "alert"),
-    [
-        ("openssl", 0xFE00, AlertDescription.ILLEGAL_PARAMETER),
-        ("openssl", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
-        ("gnutls", 0xFE00, AlertDescription.HANDSHAKE_FAILURE),
-        ("gnutls", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
-    ],
-    ids=["openssl, unknown", "openssl, not offered", "gnutls, unknown", "gnutls, not offered"],
+    {
+        "openssl, unknown": ("openssl", 0xFE00, AlertDescription.ILLEGAL_PARAMETER),
+        "openssl, not offered": ("openssl", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
+        "gnutls, unknown": ("gnutls", 0xFE00, AlertDescription.HANDSHAKE_FAILURE),
+        "gnutls, not offered": ("gnutls", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
+    },
 )
 def test_server_programs_refuse_a_scheme_that_they_did_not_offer(
     authority: pki.Identity, identities: Identities, tmp_path: Path, stack: str, scheme: int, alert: AlertDescription

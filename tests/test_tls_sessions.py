@@ -35,6 +35,7 @@ from tls_peers import (
     OpenSslEngine,
     answer_once,
     call,
+    cases,
     gnutls_cli,
     gnutls_serv,
     openssl_context,
@@ -124,16 +125,15 @@ def test_rsa_key_transport_with_programs(
 
 
 @pytest.mark.parametrize("role", ["ours", "openssl"])
-@pytest.mark.parametrize(
+@cases(
     "encrypt",
-    [
-        lambda key, premaster: key.encrypt(b"\x03\x02" + premaster[2:], PKCS1v15()),
-        lambda key, premaster: key.encrypt(premaster[:-1], PKCS1v15()),
-        lambda key, premaster: key.encrypt(premaster[:2] + bytes(46), PKCS1v15()),
-        lambda key, premaster: bytes(255) + b"\x02",
-        lambda key, premaster: b"short",
-    ],
-    ids=["another version", "too short", "another secret", "no padding", "no ciphertext"],
+    {
+        "another version": lambda key, premaster: key.encrypt(b"\x03\x02" + premaster[2:], PKCS1v15()),
+        "too short": lambda key, premaster: key.encrypt(premaster[:-1], PKCS1v15()),
+        "another secret": lambda key, premaster: key.encrypt(premaster[:2] + bytes(46), PKCS1v15()),
+        "no padding": lambda key, premaster: bytes(255) + b"\x02",
+        "no ciphertext": lambda key, premaster: b"short",
+    },
 )
 def test_a_wrong_premaster_secret_is_noticed_at_finished_only(
     authority: pki.Identity,
@@ -490,7 +490,14 @@ def test_openssl_s_client_reconnects_to_our_server(
     assert printed.count("Reused, TLSv1.2") == 5
 
 
-@pytest.mark.parametrize("priority", ["", ":%NO_TICKETS", ":%NO_SESSION_HASH"], ids=["ticket", "ID", "plain secret"])
+@cases(
+    "priority",
+    {
+        "ticket": "",
+        "ID": ":%NO_TICKETS",
+        "plain secret": ":%NO_SESSION_HASH",
+    },
+)
 def test_gnutls_cli_resumes_at_our_server(bank: pki.Identity, alice: pki.Identity, files: Files, priority: str) -> None:
     command = gnutls_cli(files, GNUTLS_ONLY_12 + priority)
     servers, printed = asyncio.run(serve_several(SessionStore(os.urandom), bank, *command, "--resume"))

@@ -10,10 +10,11 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab import pki
@@ -40,6 +41,11 @@ _SET_GROUPS_LIST = 92
 
 Identities = Callable[[str, KeyType], pki.Identity]
 """Servers and clients by their role and kind of key."""
+
+
+def cases(names: str | tuple[str, ...], table: Mapping[str, object]) -> pytest.MarkDecorator:
+    """Runs a test for each case of a table, which has the cases by what they are called."""
+    return pytest.mark.parametrize(names, list(table.values()), ids=list(table))
 
 
 def accept_any(chain: tuple[bytes, ...]) -> None:
