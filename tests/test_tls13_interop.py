@@ -107,16 +107,6 @@ def clients(authority: pki.Identity, identities: Identities) -> dict[str, pki.Id
 
 
 @pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
-
-
-@pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
-
-
-@pytest.fixture
 def files(tmp_path: Path, authority: pki.Identity, alice: pki.Identity, bank: pki.Identity) -> Files:
     return write_files(tmp_path, authority, bank, alice)
 

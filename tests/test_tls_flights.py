@@ -47,18 +47,8 @@ REFUSED: dict[str, tuple[int, Make]] = {
 
 
 @pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
-
-
-@pytest.fixture
 def mallory(identities: Identities) -> pki.Identity:
     return identities("another client", "p256")
-
-
-@pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
 
 
 def client_with(version: int, flight: Flight) -> Client:

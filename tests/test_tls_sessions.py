@@ -56,16 +56,6 @@ EXTENDED_OFF = 1 << 0  # SSL_OP_NO_EXTENDED_MASTER_SECRET, OpenSSL 3
 
 
 @pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
-
-
-@pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
-
-
-@pytest.fixture
 def rsa_bank(identities: Identities) -> pki.Identity:
     return identities("server", "rsa")
 

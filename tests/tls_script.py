@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lab import pki
 from lab.tls import extensions as ext
@@ -107,6 +107,12 @@ class Script:
 
     def make_finished(self) -> Finished:
         return Finished(keys.verify_data(self._master, self.role, self.handshake, SUITE))
+
+    def play_all(self) -> Self:
+        """Takes all honest steps, which lead to a connection."""
+        self.play(*self.steps)
+        assert self.established, self.events
+        return self
 
     # What comes from it.
 
