@@ -32,7 +32,7 @@ from lab.tls.messages13 import (
 from lab.tls.records import ContentType, write_record
 from lab.tls.versions import TLS12, TLS13
 from tls13_script import GROUP, OTHER_GROUP, SUITE, ScriptedClient13, ScriptedServer13, start
-from tls_peers import cases, our_client, our_server, pieces, update_keys
+from tls_peers import cases, our_client, our_server, pieces
 
 ROLES = ("client", "server")
 both_roles = pytest.mark.parametrize("role", ROLES)
@@ -613,19 +613,6 @@ def test_keys_are_updated_again_and_again(against: Against, role: str, requested
     assert script.data == b"onetwothree"
     assert (KeyUpdate(False) in script.heard) is requested
     assert script.alerts == []
-
-
-@pytest.mark.parametrize("requested", [False, True], ids=["alone", "both"])
-@both_roles
-def test_an_engine_updates_its_own_keys(against: Against, role: str, requested: bool) -> None:
-    script = against(role).play_all()
-    update_keys(script.engine, requested)
-    script.listen()
-    assert script.heard[-1] == KeyUpdate(requested)
-    script.follow(script.engine.role)
-    script.engine.close()
-    script.listen()
-    assert script.alerts == [Alert(WARNING, AlertDescription.CLOSE_NOTIFY)]
 
 
 @both_roles

@@ -108,6 +108,28 @@ def talk(client: Engine, server: Engine, cut: int | None = None) -> Talk:
             seen.client.extend(client.receive(piece))
 
 
+def converse(client: Engine, server: Engine, closes: str) -> None:
+    """A handshake, data both ways, and the end that one of them gives it."""
+    assert talk(client, server).established
+    client.send(b"x" * 40_000)
+    server.send(b"y" * 40_000)
+    said = talk(client, server)
+    assert said.data("server") == b"x" * 40_000
+    assert said.data("client") == b"y" * 40_000
+    (client if closes == "client" else server).close()
+    said = talk(client, server)
+    assert Closed() in (said.server if closes == "client" else said.client)
+
+
+def omitted(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
+    """No proof at all."""
+    return lambda challenge: None
+
+
+def by_another_key(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
+    return proof.prove_with(mallory.key)
+
+
 def pieces(data: bytes, size: int | None) -> list[bytes]:
     if size is None:
         return [data] if data else []
