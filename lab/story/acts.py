@@ -44,6 +44,7 @@ from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.story.leaks import tell_leak
 from lab.tls.dissect import Field, certificate_fields, proof_fields
+from lab.tls.errors import DecodeError
 from lab.tls.versions import Version
 
 QUESTION = (
@@ -156,12 +157,15 @@ def _tell_wire(run: Run) -> Iterator[Block]:
 
 
 def _octets(message: str, fields: Iterable[Field]) -> Octets:
-    """A message of alice's as it was on the wire, in plaintext."""
+    """A message of alice's as it was on the wire, in plaintext, as far as it can be read."""
     placed: list[ByteField] = []
     at = 0
-    for field in fields:
-        placed.append(ByteField(at, field.octets, field.meaning))
-        at += len(field.octets)
+    try:
+        for field in fields:
+            placed.append(ByteField(at, field.octets, field.meaning))
+            at += len(field.octets)
+    except DecodeError as error:
+        placed.append(ByteField(at, b"", f"unreadable: {error}"))
     return Octets(message, "client", False, tuple(placed))
 
 
