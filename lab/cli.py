@@ -176,7 +176,7 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
-            print(error)
+            print(terminal.safe(error))
     _end(judgement, as_json)
 
 
