@@ -1,92 +1,89 @@
-"""The command `certreplay`.
+"""The command `certreplay`. Each verb imports what it needs when it is called, so that none waits for the others."""
 
-Exit status 0: every verdict is as expected; 1: some verdict is not, or there are none; 2: the call or its input is
-wrong, said in one line on stderr.
-"""
-
-import asyncio
-import dataclasses
-import errno
-import json
 import os
-import signal
-import socket
-import sys
-import textwrap
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.exceptions import TyperException
 
-from attacker.errors import AttackerError
-from lab import process as parts
-from lab.capture.errors import CaptureFileError
-from lab.capture.handshake import Capture, Contact
-from lab.capture.reader import scan_file
-from lab.catalogue.cast import VICTIM_CLIENT
-from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import WIRE
-from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
-from lab.catalogue.plan import KeyType, Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.catalogue.schemes import SCHEMES
-from lab.document import Block, Break, Paragraph, Section, facts
-from lab.events.run import Run, RunError, open_run
-from lab.inspect import bundles, profiles
-from lab.inspect import certificates as sightings
-from lab.judging import verdicts
-from lab.judging.claims import CLAIMS, Holding, settle
-from lab.judging.expectations import HERSELF
-from lab.judging.judgement import Judgement
-from lab.judging.queries import RunQueries
-from lab.judging.verdicts import JudgedRun
-from lab.ports import HOST
-from lab.staging import classroom, embedded, pki
-from lab.staging.pki import PkiError
-from lab.staging.supervisor import PartFailed
-from lab.story import acts as story
-from lab.story import claims as show
-from lab.story import matrix as tables
-from lab.story.explain import explain
-from lab.tls.errors import BundleError
-from lab.tls.versions import TLS13, VERSIONS
-from lab.views import terminal
-from lab.views.progress import MatrixProgress
+from lab.catalogue.plan import KeyType
+from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, end_on_error, refuse, run_to_end
 
-T = TypeVar("T")
-
-AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
+if TYPE_CHECKING:
+    from lab.capture.errors import CaptureFileError
+    from lab.capture.handshake import Capture, Contact
+    from lab.catalogue.moves import Move
+    from lab.catalogue.plan import Plan
+    from lab.document import Block
+    from lab.events.run import Run
+    from lab.inspect.certificates import Sighting
+    from lab.inspect.profiles import Profile
+    from lab.judging.judgement import Judgement
+    from lab.judging.verdicts import JudgedRun
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
+RUNS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+RunArgument = Annotated[Path | None, typer.Argument(help="A run's directory; the newest run if left out.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="The directory that holds the runs.")]
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Carries out a call; the exit status."""
+    return end_on_error(lambda: app(list(arguments), prog_name="certreplay", standalone_mode=False))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as version_of
+
+        print(f"certreplay {version_of('certreplay')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A man-in-the-middle lab: what a stolen client certificate opens, and what it does not."""
 
 
 @app.command()
 def demo(
-    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    runs: RunsOption = RUNS,
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
-    port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
+    port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if left out.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
-    shown = terminal.Terminal(quiet=as_json)
-    teller = story.Teller()
-    plan = short_story(key_type)
+    from lab.catalogue.cast import VICTIM_CLIENT
+    from lab.catalogue.plan import short_story
+    from lab.events.run import open_run
+    from lab.judging.verdicts import JudgedRun
+    from lab.staging import embedded, pki
+    from lab.story.acts import Teller
+    from lab.views.terminal import Terminal
 
-    def watch(run: Run) -> None:
-        shown.show(teller.update(JudgedRun(run)))
+    terminal, teller, plan = Terminal(quiet=as_json), Teller(), short_story(key_type)
 
-    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
+    def watch(run: "Run") -> None:
+        terminal.show(teller.update(JudgedRun(run)))
+
+    judgement = run_to_end(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
-    shown.show(teller.update(JudgedRun(run), over=True))
+    terminal.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
@@ -96,18 +93,20 @@ def demo(
 
 @app.command()
 def matrix(
-    gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if not given. Repeatable.")] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if left out. Repeatable.")] = None,
     scheme: Annotated[list[str] | None, typer.Option(help="Only gateways of this scheme. Repeatable.")] = None,
     implementation: Annotated[list[str] | None, typer.Option(help="Only of this implementation. Repeatable.")] = None,
-    move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
-    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
-    key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
-    leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
+    move: Annotated[list[str] | None, typer.Option(help="A move; all if left out. Repeatable.")] = None,
+    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if left out. Repeatable.")] = None,
+    key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if left out. Repeatable.")] = None,
+    leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if left out. Repeatable.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
-    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    runs: RunsOption = RUNS,
     as_json: Json = False,
 ) -> None:
     """Try every move at every gateway, in TLS 1.2 and 1.3, and print what each did."""
+    from lab.catalogue.plan import full_matrix, key_types
+
     plans = [
         full_matrix(
             gateways=gateway or (),
@@ -123,58 +122,85 @@ def matrix(
     ]
     judgements = [_run_matrix(plan, runs, as_json) for plan in plans]
     if as_json:
-        print(json.dumps([json.loads(judgement.to_json()) for judgement in judgements], indent=2))
-    sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
+        _print_json([one.as_dict() for one in judgements])
+    raise typer.Exit(AS_EXPECTED if all(one.as_expected for one in judgements) else NOT_AS_EXPECTED)
 
 
-def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
-    with MatrixProgress(len(plan)) as progress:
-        judgement = _finish(embedded.run_embedded(runs, plan, None, progress.update))
-    if as_json:
-        return judgement
-    terminal.show(_matrix_blocks(plan, judgement, progress.summary()))
-    print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
+def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
+    from lab.views.terminal import show
+
+    judgement, summary = _run_plan(plan, runs)
+    if not as_json:
+        show(_matrix_blocks(plan, judgement, summary))
+        print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
     return judgement
 
 
-def _matrix_blocks(plan: Plan, judgement: Judgement, summary: str) -> Iterator[Block]:
+def _run_plan(plan: "Plan", runs: Path) -> "tuple[Judgement, str]":
+    """Carries out a plan behind a progress bar; the outcome, and how fast that went."""
+    from lab.staging.embedded import run_embedded
+    from lab.views.progress import MatrixProgress
+
+    with MatrixProgress(len(plan)) as progress:
+        judgement = run_to_end(run_embedded(runs, plan, None, progress.update))
+    return judgement, progress.summary()
+
+
+def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Iterator[Block]":
+    from lab.document import Break, Paragraph
+    from lab.story.matrix import NOTE_ON_TLS13, tell_matrix, tell_problems
+    from lab.tls.versions import TLS13
+
     yield Break()
     yield Paragraph(f"{plan.key_type} keys, {summary}")
-    yield from tables.tell_matrix(judgement)
-    yield from tables.tell_problems(judgement)
+    yield from tell_matrix(judgement)
+    yield from tell_problems(judgement)
     if TLS13 in plan.versions and WIRE.id in plan.leaks:
         yield Break()
-        yield Paragraph(tables.NOTE_ON_TLS13)
+        yield Paragraph(NOTE_ON_TLS13)
 
 
 @app.command()
 def claims(
-    run: Annotated[Path | None, typer.Argument(help="A run's directory; a new run of everything if not given.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where a new run's own directory is made.")] = Path("runs"),
+    run: RunArgument = None,
+    new: Annotated[bool, typer.Option("--new", help="First make a new run, of everything with every leak.")] = False,
+    runs: RunsOption = RUNS,
     as_json: Json = False,
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
-    if run is None:
-        plan = everything()
-        with MatrixProgress(len(plan)) as progress:
-            run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
-    judgement = _judge(run)
-    settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
+    from lab.catalogue.plan import everything
+    from lab.judging.claims import CLAIMS, Holding, settle
+    from lab.judging.queries import RunQueries
+    from lab.story.claims import as_json as to_json
+    from lab.story.claims import tell_claims
+    from lab.story.matrix import tell_problems
+    from lab.views.terminal import show
+
+    if new:
+        run = runs / _run_plan(everything(), runs)[0].run
+    judged = _judged(run, runs)
+    settled = settle(CLAIMS, RunQueries(judged))
+    folder = judged.run.folders.path
     if as_json:
-        print(json.dumps(show.as_json(run.name, settled), indent=2))
+        _print_json(to_json(folder.name, settled))
     else:
-        terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
-        print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
+        show((*tell_claims(settled), *tell_problems(judged.judgement)))
+        print(f"The evidence is in {folder}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
     lacking = any(one.holding is Holding.NO_EVIDENCE for _, one in settled)
-    sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
+    if not as_json and lacking:
+        print("`certreplay claims --new` makes a run of everything, which settles all claims.")
+    raise typer.Exit(AS_EXPECTED if judged.judgement.as_expected and not lacking else NOT_AS_EXPECTED)
 
 
 @app.command(name="verdicts")
-def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: Json = False) -> None:
     """Print a run's verdicts, judged anew from its events."""
-    judgement = _judge(run)
+    from lab.story.acts import verdict_table
+    from lab.views.terminal import show
+
+    judgement = _judged(run, runs).judgement
     if not as_json:
-        terminal.show([story.verdict_table(judgement)])
+        show([verdict_table(judgement)])
         for error in judgement.errors:
             print(terminal.safe(error))
     _end(judgement, as_json)
@@ -182,46 +208,55 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
 
 @app.command(name="explain")
 def explain_command(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
     move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
     gateway: Annotated[str, typer.Option(help="A gateway, as `certreplay gateways` lists them.")],
+    run: RunArgument = None,
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
+    runs: RunsOption = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
-    judgement = _judge(run)
+    from dataclasses import asdict
+
+    from lab.story.explain import explain
+    from lab.views.terminal import show
+
+    judged = _judged(run, runs)
+    judgement = judged.judgement
     found = [v for v in judgement.verdicts if (v.leak, v.move, v.gateway, v.tls) == (leak, move, gateway, tls)]
     if not found:
-        _bad_input(
-            f"{run}: no verdict for move {move}, gateway {gateway}, TLS {tls}, leak {leak}; {_has(judgement, leak)}"
-        )
+        wanted = f"move {move}, gateway {gateway}, TLS {tls}, leak {leak}"
+        refuse(f"{judged.run.folders.path}: no verdict for {wanted}; {_has(judgement, leak)}")
     if as_json:
-        print(json.dumps(dataclasses.asdict(found[0]), indent=2))
-        return
-    terminal.show(explain(found[0]), all_bytes)
+        _print_json(asdict(found[0]))
+    else:
+        show(explain(found[0]), all_bytes)
 
 
-def _has(judgement: Judgement, leak: str) -> str:
-    """What a run has verdicts on, for who asked for another one."""
+def _has(judgement: "Judgement", leak: str) -> str:
+    """What a run has verdicts on, for a caller who asked for another one."""
     leaks = dict.fromkeys(v.leak for v in judgement.verdicts)
     if not leaks:
         return "it has none at all; `certreplay verdicts` says why"
     if leak not in leaks:
         return f"give --leak: it has {', '.join(leaks)}"
     mine = [v for v in judgement.verdicts if v.leak == leak]
-    places, moves = dict.fromkeys(f"{v.gateway} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
-    return f"it has the moves {', '.join(moves)} at {', '.join(places)}"
+    gateways, moves = dict.fromkeys(f"{v.gateway} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
+    return f"it has the moves {', '.join(moves)} at {', '.join(gateways)}"
 
 
 @app.command(name="story")
-def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+def story_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: Json = False) -> None:
     """Tell a run's story again, as far as it got."""
-    judgement = _judge(run)
+    from lab.story.acts import tell
+    from lab.views.terminal import show
+
+    judged = _judged(run, runs)
     if not as_json:
-        terminal.show(story.tell(JudgedRun(open_run(run))))
-    _end(judgement, as_json)
+        show(tell(judged))
+    _end(judged.judgement, as_json)
 
 
 @app.command()
@@ -232,45 +267,59 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
+    import sys
+    from dataclasses import asdict
+
+    from lab.capture.handshake import Capture
+    from lab.capture.reader import scan_file
+    from lab.inspect.certificates import sighting, tell_sightings, write_pem
+    from lab.inspect.profiles import profiles
+    from lab.views.terminal import show
+
     chains: dict[tuple[bytes, ...], None] = {}
-    seen: list[sightings.Sighting] = []
+    seen: list[Sighting] = []
     printed = _JsonArray()
     problems: list[CaptureFileError] = []
     for file in files:
 
-        def take(one: Capture | Contact, file: Path = file) -> None:
+        def take(one: "Capture | Contact", file: Path = file) -> None:
             if not isinstance(one, Capture):
                 return
-            this = sightings.sighting(file, one)
+            this = sighting(file, one)
             if pem:
                 chains[one.chain] = None
             if as_json and not profile:
-                printed.add(dataclasses.asdict(this))
+                printed.add(asdict(this))
             else:
                 seen.append(this)
 
         _, problem = scan_file(file, take)
         problems += [problem] if problem else []
     if profile:
-        _show_profiles(profiles.profiles(seen), as_json)
+        _show_profiles(profiles(seen), as_json)
     elif as_json:
         printed.end()
     else:
-        terminal.show(sightings.tell_sightings(seen))
+        show(tell_sightings(seen))
     if pem and chains:
-        for path in sightings.write_pem(pem, chains):
+        for path in write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
     for problem in problems:
         print(f"certreplay: {problem}", file=sys.stderr)
     if problems:
-        sys.exit(BAD_INPUT)
+        raise typer.Exit(BAD_INPUT)
 
 
-def _show_profiles(found: list[profiles.Profile], as_json: bool) -> None:
+def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from lab.inspect.profiles import tell_profiles
+    from lab.views.terminal import show
+
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) | {"summary": one.summary} for one in found], indent=2))
-        return
-    terminal.show(profiles.tell_profiles(found))
+        _print_json([asdict(one) | {"summary": one.summary} for one in found])
+    else:
+        show(tell_profiles(found))
 
 
 class _JsonArray:
@@ -280,6 +329,9 @@ class _JsonArray:
         self._before = "["
 
     def add(self, item: dict[str, Any]) -> None:
+        import json
+        import textwrap
+
         print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
         self._before = ","
 
@@ -300,20 +352,25 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
+    from lab.inspect import bundles
+    from lab.views.terminal import show
+
     it, content = bundles.read_bundle(file, password_file)
     wire = bundles.wire_of(file, capture)
     what = bundles.crossed(wire, it, content) if wire else None
     if as_json:
-        print(json.dumps(bundles.as_json(it, what), indent=2))
+        _print_json(bundles.as_json(it, what))
     else:
-        terminal.show(bundles.tell_bundle(it, what))
+        show(bundles.tell_bundle(it, what))
     if what and (what.key_at or what.why_not):
-        sys.exit(NOT_AS_EXPECTED)
+        raise typer.Exit(NOT_AS_EXPECTED)
 
 
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
+    from lab.catalogue.moves import MOVES, STOLEN_KEY
+
     rows = [{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES]
     control = {
         "id": STOLEN_KEY,
@@ -321,11 +378,14 @@ def moves(as_json: Json = False) -> None:
         "sends": "alice's certificate and a CertificateVerify over this very handshake, made with her key",
         "accepted": "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key",
     }
-    _show([*rows, control], as_json)
+    _list([*rows, control], as_json)
 
 
-def _refusals(move: Move) -> Iterator[tuple[str, str]]:
+def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
     """What makes a correct server refuse it, by version."""
+    from lab.catalogue.moves import HERSELF
+    from lab.tls.versions import VERSIONS
+
     for version in VERSIONS:
         for number, failure in enumerate(move.fails.get(version, ())):
             suffix = f" {number + 1}" if number else ""
@@ -340,6 +400,8 @@ def _refusals(move: Move) -> Iterator[tuple[str, str]]:
 @app.command()
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
+    from lab.catalogue.schemes import SCHEMES
+
     rows = [
         {
             "id": s.id,
@@ -350,12 +412,14 @@ def schemes(as_json: Json = False) -> None:
         }
         for s in SCHEMES
     ]
-    _show(rows, as_json)
+    _list(rows, as_json)
 
 
 @app.command()
 def gateways(as_json: Json = False) -> None:
     """List the gateways: each scheme with the implementations that serve it."""
+    from lab.catalogue.gateways import GATEWAYS
+
     rows = [
         {
             "id": g.id,
@@ -365,10 +429,12 @@ def gateways(as_json: Json = False) -> None:
         }
         for g in GATEWAYS
     ]
-    _show(rows, as_json)
+    _list(rows, as_json)
 
 
-classroom_app = typer.Typer(help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True)
+classroom_app = typer.Typer(
+    help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True, rich_markup_mode=None
+)
 app.add_typer(classroom_app, name="classroom")
 
 
@@ -377,6 +443,8 @@ def authority(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
 ) -> None:
     """Issue the bundles and name the run."""
+    from lab.staging import classroom
+
     classroom.start_run(key_type)
 
 
@@ -385,114 +453,100 @@ def control_command(
     gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
-    targets = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in gateway) if port.isdigit()]
+    from lab.address import find_address
+    from lab.staging import classroom
+
+    targets = [address for address in map(find_address, gateway) if address]
     if len(targets) != len(gateway):
-        raise RunError(f"--gateway {' '.join(gateway)}: give HOST:PORT")
-    _finish(classroom.run_control(targets))
+        refuse(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    run_to_end(classroom.run_control(targets))
 
 
 @classroom_app.command()
 def follow() -> None:
     """Follow the parts, tell the story, judge."""
-    shown = terminal.Terminal()
-    teller = story.Teller()
+    import asyncio
+
+    from lab import process
+    from lab.judging.verdicts import JudgedRun
+    from lab.staging import classroom
+    from lab.story.acts import Teller
+    from lab.views.terminal import Terminal
+
+    terminal, teller = Terminal(), Teller()
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
-    def watch(run: Run, judgement: Judgement | None) -> None:
+    def watch(run: "Run", judgement: "Judgement | None") -> None:
         was_done = teller.done
-        shown.show(teller.update(JudgedRun(run), over=judgement is not None))
+        terminal.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
-    async def run() -> Judgement:
-        return await classroom.follow(parts.stop_signal(tether=False), once, watch)
+    async def follow_run() -> "Judgement":
+        return await classroom.follow(process.stop_signal(tether=False), once, watch)
 
-    _end(asyncio.run(run()), as_json=False)
-
-
-def main() -> NoReturn:
-    """The entry point: every error that is the caller's becomes one line and status 2."""
-    try:
-        app(standalone_mode=False)
-    except TyperException as error:
-        if not str(error):  # called without anything: the help was shown
-            sys.exit(BAD_INPUT)
-        _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
-    except (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError) as error:
-        _bad_input(str(error))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to be written would fail again
-            _bad_input(f"cannot write: {error.strerror}")
-        if error.filename is None:
-            raise
-        _bad_input(f"{error.filename}: {error.strerror}")
-    sys.exit(AS_EXPECTED)
+    _end(asyncio.run(follow_run()), as_json=False)
 
 
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Runs `work` to its end; Ctrl-C and SIGTERM stop it in good order, then end the command."""
-    stopped_by: list[int] = []
+def _judged(folder: Path | None, runs: Path) -> "JudgedRun":
+    """A run, judged; the newest one if none is named."""
+    import sys
 
-    async def stoppable() -> T:
-        task = asyncio.current_task()
-        assert task
-        loop = asyncio.get_running_loop()
+    from lab.events.run import newest_run, open_run
+    from lab.judging.verdicts import JudgedRun
 
-        def stop(number: int) -> None:
-            if not stopped_by:
-                stopped_by.append(number)
-                task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-        return await work
-
-    try:
-        return asyncio.run(stoppable())
-    except asyncio.CancelledError:
-        print("certreplay: stopped", file=sys.stderr)
-        sys.exit(128 + (stopped_by[0] if stopped_by else 0))
-    except PartFailed as failure:
-        print(f"certreplay: {failure}", file=sys.stderr)
-        sys.exit(BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED)
+    if folder is None:
+        folder = newest_run(runs)
+        print(f"certreplay: the newest run, {folder}", file=sys.stderr)
+    return JudgedRun(open_run(folder))
 
 
-def _judge(folder: Path) -> Judgement:
-    run = open_run(folder)
-    return verdicts.judge(run) or verdicts.judge_unfinished(run)
-
-
-def _end(judgement: Judgement, as_json: bool) -> NoReturn:
+def _end(judgement: "Judgement", as_json: bool) -> NoReturn:
     if as_json:
-        sys.stdout.write(judgement.to_json())
-    sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
+        _print_json(judgement.as_dict())
+    raise typer.Exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
 
 
-def _show(rows: list[dict[str, str]], as_json: bool) -> None:
+def _list(rows: Iterable[dict[str, str]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))
+        _print_json(list(rows))
         return
-    terminal.show(Section(row["id"], (facts(*_facts(row)),), "entry") for row in rows)
+    for row in rows:
+        print(row["id"])
+        width = max(map(len, row)) + 2
+        for key, value in row.items():
+            if key != "id":
+                print(*_wrapped(key.replace("_", " "), value, width), sep="\n")
+        print()
 
 
-def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
-    return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
+def _wrapped(key: str, value: str, width: int) -> list[str]:
+    from textwrap import wrap
+
+    indent = " " * (2 + width)
+    return wrap(value, 110, initial_indent=f"  {key.ljust(width)}", subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _port(port: int | None, plan: Plan) -> int | None:
-    highest = 65536 - embedded.port_count(plan)
+def _print_json(content: object) -> None:
+    import json
+
+    print(json.dumps(content, indent=2))
+
+
+def _port(port: int | None, plan: "Plan") -> int | None:
+    """The first port, checked: all that follow it have to be free."""
+    import socket
+
+    from lab.ports import HOST
+    from lab.staging.embedded import port_count
+
+    highest = 65536 - port_count(plan)
     if port is not None and not 1 <= port <= highest:
-        _bad_input(f"--port {port}: choose one from 1 to {highest}")
+        refuse(f"--port {port}: choose one from 1 to {highest}")
     if port is not None:
-        for one in range(port, port + embedded.port_count(plan)):
+        for one in range(port, port + port_count(plan)):
             try:
                 socket.create_server((HOST, one)).close()
             except OSError as error:
-                _bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
+                refuse(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
     return port
-
-
-def _bad_input(message: str) -> NoReturn:
-    print(f"certreplay: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(BAD_INPUT)

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.catalogue.plan import KeyType
 from lab.staging import pki
 from tls_peers import Identities
 from victims import Victims, running_victims
+
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
     issued = pki.issue(folder / "public", folder / "server", folder / "client", attacker=folder / "attacker")
     with running_victims(issued, folder / "victim-server") as running:
         yield running
+
+
+@pytest.fixture
+def alice(identities: Identities) -> pki.Identity:
+    """The honest client of tests that need one alone."""
+    return identities("client", "p256")
+
+
+@pytest.fixture
+def bank(identities: Identities) -> pki.Identity:
+    """The server of such tests."""
+    return identities("server", "p256")

@@ -44,6 +44,12 @@ class Move:
     """Whether an honest server lets the attacker in: under her own name, which opens nothing of alice's."""
 
 
+HERSELF = (
+    "RFC 5246 section 7.4.2, RFC 8446 section 4.4.2: the sender's own certificate comes first, and the proof is by its "
+    "key; so mallory is authenticated as mallory, and alice's account stays shut"
+)
+"""What becomes of a move that an honest server accepts: it authenticates the attacker under her own name."""
+
 _DECRYPT, _ORDER, _ILLEGAL = (
     AlertDescription.DECRYPT_ERROR,
     AlertDescription.UNEXPECTED_MESSAGE,

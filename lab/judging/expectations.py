@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import WIRE, Leak
-from lab.catalogue.moves import Move
+from lab.catalogue.moves import HERSELF, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
@@ -22,12 +22,6 @@ class Expectation:
     reason: str
     alerts: tuple[AlertDescription, ...] = ()
     statuses: tuple[int, ...] = ()
-
-
-HERSELF = (
-    "RFC 5246 section 7.4.2, RFC 8446 section 4.4.2: the sender's own certificate comes first, and the proof is by its "
-    "key; so mallory is let in as mallory, and alice's account stays shut"
-)
 
 
 def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:

@@ -135,10 +135,14 @@ class Judgement:
         moves = all(verdict.as_expected for verdict in self.verdicts)
         return not self.errors and moves and all(relay.as_expected for relay in self.relays)
 
-    def to_json(self) -> str:
+    def as_dict(self) -> dict[str, Any]:
         """The content of verdicts.json."""
         fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
         for name in ("errors", "relays"):
             if not fields[name]:
                 del fields[name]
-        return json.dumps(fields, indent=2) + "\n"
+        return fields
+
+    def to_json(self) -> str:
+        """verdicts.json."""
+        return json.dumps(self.as_dict(), indent=2) + "\n"

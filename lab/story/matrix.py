@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
+from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.schemes import SCHEMES
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
-from lab.judging.expectations import HERSELF, expectation
+from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.tls.versions import VERSIONS, Version
