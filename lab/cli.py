@@ -202,7 +202,7 @@ def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: 
     if not as_json:
         show([verdict_table(judgement)])
         for error in judgement.errors:
-            print(error)
+            print(terminal.safe(error))
     _end(judgement, as_json)
 
 
