@@ -3,11 +3,10 @@ FROM debian:trixie-slim AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/certreplay
 WORKDIR /opt/certreplay
-# The packages are empty while dependencies are installed, so that a change of code doesn't install them anew.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN python3 -m venv /opt/venv && mkdir -p lab attacker victim_client victim_server
+COPY pyproject.toml constraints.txt ./
+RUN python3 -m venv /opt/venv
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
@@ -15,7 +14,7 @@ RUN touch /etc/certreplay-lab \
     && install -d /runs /parts
 
 FROM base AS victim-client
-RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-client]'
+RUN pip install --no-cache-dir -q -c constraints.txt --group victim-client
 COPY lab/__init__.py lab/process.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
@@ -25,7 +24,7 @@ RUN python -m compileall -q .
 USER lab
 
 FROM base AS victim-server
-RUN pip install --no-cache-dir -q -c constraints.txt -e '.[victim-server]'
+RUN pip install --no-cache-dir -q -c constraints.txt --group victim-server
 COPY lab/__init__.py lab/process.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
@@ -35,7 +34,7 @@ RUN python -m compileall -q .
 USER lab
 
 FROM base AS rogue-server
-RUN pip install --no-cache-dir -q -c constraints.txt -e '.[attacker]'
+RUN pip install --no-cache-dir -q -c constraints.txt --group attacker
 COPY lab/__init__.py lab/process.py lab/ports.py lab/
 COPY lab/tls lab/tls
 COPY lab/capture lab/capture
@@ -67,7 +66,7 @@ RUN apt-get update \
 COPY --from=mitmproxy /opt/venv/mitmproxy /opt/venv/mitmproxy
 
 FROM base AS lab
-RUN pip install --no-cache-dir -q -c constraints.txt -e '.[lab]'
+RUN pip install --no-cache-dir -q -c constraints.txt --group lab
 COPY lab lab
 COPY attacker attacker
 COPY victim_client victim_client

@@ -4,8 +4,9 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test mitmproxy lint bench clean
 .DEFAULT_GOAL := demo
+.NOTPARALLEL:
 
-demo: $(VENV)/all ## set up, run the embedded lab, tell the story, print the verdicts
+demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the verdicts
 	@$(BIN)/certreplay demo
 
 test: $(VENV)/dev $(VENV)/mitmproxy/.done ## set up, run every test
@@ -24,16 +25,23 @@ clean: ## remove what `make` has set up; runs/ stays
 # `interception`, which `certreplay claims` tries too, needs it.
 mitmproxy: $(VENV)/mitmproxy/.done ## set up mitmproxy
 $(VENV)/mitmproxy/.done: attacker/mitmproxy-constraints.txt
-	@$(PYTHON) -m venv $(VENV)/mitmproxy
-	@echo "setting up $(VENV)/mitmproxy, once"
-	@$(VENV)/mitmproxy/bin/python -m pip install --quiet --disable-pip-version-check -c $< mitmproxy
+	@$(PYTHON) -m venv --clear $(VENV)/mitmproxy
+	@$(call install,$(VENV)/mitmproxy,-c $< mitmproxy)
 	@touch $@
 
-# Each stamp says that its extra is installed as pyproject.toml and constraints.txt have it now.
+# Each stamp says that its extra is installed as pyproject.toml and constraints.txt have it now. `.whole` says that
+# nothing was interrupted in the environment: without it the next `make` makes all of it again.
 $(VENV)/%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "certreplay needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "setting up $(VENV) ($*), once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
-	@touch $@
+	@test -e $(VENV)/.whole || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(VENV)/.whole
+	@$(call install,$(VENV),-c constraints.txt -e $(if $(filter lab,$*),.,'.[$*]'))
+	@touch $(VENV)/.whole $@
+
+# install ENVIRONMENT, PIP'S ARGUMENTS: a dot for each package that pip looks at; pip's errors are shown in full.
+define install
+printf '%s' 'setting up $(1), once '; \
+{ $(1)/bin/python -u -m pip install --disable-pip-version-check $(2) || echo failed; } | \
+	{ while read -r word rest; do case $$word in Collecting|Installing) printf .;; failed) echo; exit 1;; esac; done; echo; }
+endef

@@ -330,5 +330,5 @@ def find_program() -> str:
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: `make mitmproxy` installs mitmproxy beside the lab")
+        raise AttackerError(f"{PROGRAM} is not on PATH; install mitmproxy, for example with `pipx install mitmproxy`")
     return found
