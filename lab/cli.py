@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.padding import Padding
 from typer.exceptions import TyperException
 
 from attacker.errors import AttackerError
@@ -33,6 +31,7 @@ from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
 from lab.catalogue.plan import KeyType, Plan, PlanError, everything, full_matrix, key_types, short_story
 from lab.catalogue.schemes import SCHEMES
+from lab.document import Block, Break, Paragraph, Section, facts
 from lab.events.run import Run, RunError, open_run
 from lab.inspect import bundles, profiles
 from lab.inspect import certificates as sightings
@@ -48,10 +47,12 @@ from lab.staging.pki import PkiError
 from lab.staging.supervisor import PartFailed
 from lab.story import acts as story
 from lab.story import claims as show
-from lab.story import explain
 from lab.story import matrix as tables
+from lab.story.explain import explain
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS13, VERSIONS
+from lab.views import terminal
+from lab.views.progress import MatrixProgress
 
 T = TypeVar("T")
 
@@ -76,16 +77,16 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
-    console = story.new_console(quiet=as_json)
-    teller = story.Teller(console)
+    shown = terminal.Terminal(quiet=as_json)
+    teller = story.Teller()
     plan = short_story(key_type)
 
     def watch(run: Run) -> None:
-        teller.update(JudgedRun(run))
+        shown.show(teller.update(JudgedRun(run)))
 
     judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
-    teller.update(JudgedRun(run), over=True)
+    shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
@@ -127,28 +128,23 @@ def matrix(
 
 
 def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
-    console = story.new_console(quiet=as_json)
-    with tables.MatrixProgress(len(plan)) as progress:
+    with MatrixProgress(len(plan)) as progress:
         judgement = _finish(embedded.run_embedded(runs, plan, None, progress.update))
     if as_json:
         return judgement
-    console.print(f"\n{plan.key_type} keys, {progress.summary()}")
-    for heading, table in tables.matrix_tables(judgement):
-        console.print(f"\n{heading}", style="bold")
-        story.print_trimmed(console, table)
-    _show_problems(console, judgement)
-    if TLS13 in plan.versions and WIRE.id in plan.leaks:
-        console.print(f"\n{tables.NOTE_ON_TLS13}")
-    console.print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.", markup=False)
+    terminal.show(_matrix_blocks(plan, judgement, progress.summary()))
+    print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
     return judgement
 
 
-def _show_problems(console: Console, judgement: Judgement) -> None:
-    """What a run lacks for its verdicts, and where it differs from what the RFCs predict."""
-    for error in judgement.errors:
-        console.print(error, style="yellow", markup=False)
-    for finding in tables.findings(judgement):
-        console.print(f"FINDING: {finding}", style="bold yellow", markup=False)
+def _matrix_blocks(plan: Plan, judgement: Judgement, summary: str) -> Iterator[Block]:
+    yield Break()
+    yield Paragraph(f"{plan.key_type} keys, {summary}")
+    yield from tables.tell_matrix(judgement)
+    yield from tables.tell_problems(judgement)
+    if TLS13 in plan.versions and WIRE.id in plan.leaks:
+        yield Break()
+        yield Paragraph(tables.NOTE_ON_TLS13)
 
 
 @app.command()
@@ -160,17 +156,14 @@ def claims(
     """Settle each claim of the discussion by what happened in a run."""
     if run is None:
         plan = everything()
-        with tables.MatrixProgress(len(plan)) as progress:
+        with MatrixProgress(len(plan)) as progress:
             run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
     judgement = _judge(run)
     settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
     if as_json:
         print(json.dumps(show.as_json(run.name, settled), indent=2))
     else:
-        console = story.new_console()
-        for line in show.lines(settled):
-            story.print_trimmed(console, line)
-        _show_problems(console, judgement)
+        terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
         print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
     lacking = any(one.holding is Holding.NO_EVIDENCE for _, one in settled)
     sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
@@ -181,7 +174,7 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
     """Print a run's verdicts, judged anew from its events."""
     judgement = _judge(run)
     if not as_json:
-        story.print_trimmed(story.new_console(), story.verdict_table(judgement))
+        terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
             print(error)
     _end(judgement, as_json)
@@ -207,9 +200,7 @@ def explain_command(
     if as_json:
         print(json.dumps(dataclasses.asdict(found[0]), indent=2))
         return
-    console = story.new_console()
-    for shown in explain.explain(found[0], all_bytes):
-        story.print_trimmed(console, shown)
+    terminal.show(explain(found[0]), all_bytes)
 
 
 def _has(judgement: Judgement, leak: str) -> str:
@@ -229,7 +220,7 @@ def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")
     """Tell a run's story again, as far as it got."""
     judgement = _judge(run)
     if not as_json:
-        story.Teller(story.new_console()).update(JudgedRun(open_run(run)), over=True)
+        terminal.show(story.tell(JudgedRun(open_run(run))))
     _end(judgement, as_json)
 
 
@@ -265,9 +256,7 @@ def capture(
     elif as_json:
         printed.end()
     else:
-        console = story.new_console()
-        for line in sightings.lines(seen):
-            story.print_trimmed(console, line)
+        terminal.show(sightings.tell_sightings(seen))
     if pem and chains:
         for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
@@ -281,9 +270,7 @@ def _show_profiles(found: list[profiles.Profile], as_json: bool) -> None:
     if as_json:
         print(json.dumps([dataclasses.asdict(one) | {"summary": one.summary} for one in found], indent=2))
         return
-    console = story.new_console()
-    for line in profiles.lines(found):
-        story.print_trimmed(console, line)
+    terminal.show(profiles.tell_profiles(found))
 
 
 class _JsonArray:
@@ -319,9 +306,7 @@ def bundle(
     if as_json:
         print(json.dumps(bundles.as_json(it, what), indent=2))
     else:
-        console = story.new_console()
-        for line in bundles.lines(it, what):
-            story.print_trimmed(console, line)
+        terminal.show(bundles.tell_bundle(it, what))
     if what and (what.key_at or what.why_not):
         sys.exit(NOT_AS_EXPECTED)
 
@@ -409,12 +394,14 @@ def control_command(
 @classroom_app.command()
 def follow() -> None:
     """Follow the parts, tell the story, judge."""
-    console = story.new_console()
-    teller = story.Teller(console)
+    shown = terminal.Terminal()
+    teller = story.Teller()
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
     def watch(run: Run, judgement: Judgement | None) -> None:
-        if teller.update(JudgedRun(run), over=judgement is not None) and not once:
+        was_done = teller.done
+        shown.show(teller.update(JudgedRun(run), over=judgement is not None))
+        if teller.done and not was_done and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
     async def run() -> Judgement:
@@ -486,12 +473,11 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    console = story.new_console()
-    for row in rows:
-        name, *others = row.items()
-        console.out(name[1], highlight=False)
-        facts = story.facts(*((key.replace("_", " "), value) for key, value in others))
-        story.print_trimmed(console, Padding(facts, (0, 0, 1, 2)))
+    terminal.show(Section(row["id"], (facts(*_facts(row)),), "entry") for row in rows)
+
+
+def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+    return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
 
 
 def _port(port: int | None, plan: Plan) -> int | None:

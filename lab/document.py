@@ -1,25 +1,184 @@
-"""What whoever tells a run on a terminal tells it with."""
+"""What the lab says, as data: blocks. A view renders them for a terminal, a page or a file.
 
-from collections.abc import Iterator
-from typing import TypeAlias
+Blocks carry meaning and no layout: no widths, no colours, no line breaks. Their texts are raw, as a certificate or a
+peer gave them; each view makes them safe for the place where it shows them.
+"""
 
-from rich.console import ConsoleRenderable
-from rich.table import Table
-from rich.text import Text
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-Lines: TypeAlias = Iterator[ConsoleRenderable]
-
-
-def facts(*facts: tuple[str, str | Text]) -> Table:
-    """Aligned names and values."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(name, Text(printable(value)) if isinstance(value, str) else value)
-    return table
+Meaning: TypeAlias = Literal["", "accepted", "refused", "finding", "warning", "holds", "fails", "conditional", "aside"]
+"""What a piece of text stands for: `accepted` and `refused` for outcomes; `holds`, `fails` and `conditional` for the
+verdicts on claims; `finding` for what differs from theory; `aside` for what matters less."""
 
 
-def printable(text: str) -> str:
-    """Without control characters: names in certificates are whatever their issuer wrote, terminal commands too."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+@dataclass(frozen=True)
+class Span:
+    """A piece of text with one meaning."""
+
+    text: str
+    meaning: Meaning = ""
+    strong: bool = False
+
+
+Inline: TypeAlias = str | Span | tuple[str | Span, ...]
+"""The text of a line, a cell or a paragraph."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading that encloses nothing; level 1 is the document's own."""
+
+    text: Inline
+    level: Literal[1, 2] = 2
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One or more sentences."""
+
+    text: Inline
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Items, a line each."""
+
+    items: tuple[Inline, ...]
+
+
+@dataclass(frozen=True)
+class Break:
+    """A pause: what follows is about something else."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and their values. An empty name means that the value goes on with the one before."""
+
+    rows: tuple[tuple[str, Inline], ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column.
+
+    `text` is words; `name` identifiers, which stay whole; `number` numbers; `address` values without blanks, which may
+    be broken anywhere; `outcome` a word or two below an identifier.
+    """
+
+    heading: str
+    kind: Literal["text", "name", "number", "address", "outcome"] = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below headings, or without headings where all of them are empty. `subject` says what it lists."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Inline, ...], ...]
+    subject: Literal["", "verdicts"] = ""
+
+
+@dataclass(frozen=True)
+class ByteField:
+    """Consecutive bytes of a message, where they begin in it, and one phrase about them, empty where none is known."""
+
+    at: int
+    octets: bytes
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Octets:
+    """A message of a handshake, every byte of it.
+
+    `message` is its name and `summary` the same with its size or number; `sender` is `client` or `server`. `encrypted`
+    tells how it crossed the wire, None where that is not known.
+    """
+
+    message: str
+    sender: str
+    encrypted: bool | None
+    fields: tuple[ByteField, ...]
+    summary: str = ""
+
+    @property
+    def octets(self) -> bytes:
+        """All of its bytes."""
+        return b"".join(field.octets for field in self.fields)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The messages of both sides, in their order."""
+
+    messages: tuple[Octets, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two values that should be the same: bytes, None where there is no such thing, or words.
+
+    `note` says more about what they are; `at` is where the message that has them begins on either side, in bytes.
+    """
+
+    label: str
+    left: bytes | Inline | None
+    right: bytes | Inline | None
+    note: str = ""
+    at: tuple[int, int] | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two are not the same."""
+        return self.left != self.right
+
+    @property
+    def alike(self) -> int:
+        """How many bytes the two have in common before the first that differs; 0 where they are no bytes."""
+        if not (isinstance(self.left, bytes) and isinstance(self.right, bytes)):
+            return 0
+        pairs = enumerate(zip(self.left, self.right, strict=False))
+        return next((at for at, (one, other) in pairs if one != other), 0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two columns of values, label by label."""
+
+    headings: tuple[str, str, str]
+    rows: tuple[Compared, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks below a title: a `chapter`, an `entry` of a list of like things, or a `point` within one of these."""
+
+    title: Inline
+    blocks: "tuple[Block, ...]"
+    kind: Literal["chapter", "entry", "point"] = "chapter"
+
+
+Block: TypeAlias = Heading | Paragraph | Listing | Break | Facts | Table | Octets | Exchange | Comparison | Section
+
+
+def facts(*rows: tuple[str, Inline]) -> Facts:
+    """Names and their values."""
+    return Facts(rows)
+
+
+def columns(*headings: str) -> tuple[Column, ...]:
+    """Columns of words."""
+    return tuple(map(Column, headings))
+
+
+def spans(text: Inline) -> tuple[Span, ...]:
+    """A text's pieces."""
+    pieces = text if isinstance(text, tuple) else (text,)
+    return tuple(Span(piece) if isinstance(piece, str) else piece for piece in pieces)
+
+
+def plain(text: Inline) -> str:
+    """A text without its meanings."""
+    return "".join(span.text for span in spans(text))

@@ -27,7 +27,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.judging": ("lab.judging", *GROUND),
     "lab.staging": ("lab.staging", "lab.judging", *GROUND, *PARTS),
     "lab.story": ("lab.story", "lab.judging", *GROUND),
-    "lab.inspect": ("lab.inspect", "lab.story", *GROUND),
+    "lab.inspect": ("lab.inspect", *GROUND),
+    "lab.views": ("lab.views", "lab.story", "lab.document", "lab.events"),
     "attacker": ("attacker", *GROUND),
     "victim_client": ("victim_client", *GROUND),
     "victim_server": ("victim_server", *GROUND),
@@ -70,9 +71,19 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
 
 
 def test_every_module_has_its_place() -> None:
-    placed = (*MAY_IMPORT, "lab.views", "lab.cli")
+    placed = (*MAY_IMPORT, "lab.cli")
     for name, _ in modules():
         assert name == "lab" or within(name, placed), f"{name} stands in no package of the house"
+
+
+@pytest.mark.parametrize("package", ["lab.document", "lab.story", "lab.inspect"])
+def test_what_is_said_knows_nothing_of_how_it_is_shown(package: str) -> None:
+    for name, path in of(package):
+        assert not any(within(module, ("rich", "typer")) for module in imported(path)), name
+
+
+def test_blocks_are_cheap_to_import() -> None:
+    assert {module.partition(".")[0] for module in imported(ROOT / "lab" / "document.py")} == {"dataclasses", "typing"}
 
 
 def test_the_attacker_knows_no_schemes() -> None:

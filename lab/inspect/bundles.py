@@ -9,17 +9,13 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from rich.console import ConsoleRenderable
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from lab.capture.key_forms import key_forms
 from lab.capture.pcap import read_packets
 from lab.capture.reader import read_file
 from lab.capture.search import MAX_HITS, Hit, Piece, find_in_capture
 from lab.catalogue.cast import VICTIM_CLIENT
-from lab.document import facts
+from lab.document import Block, Break, Column, Inline, Paragraph, Section, Span, Table, facts
 from lab.events.run import Folders
 from lab.inspect.certificates import UNREADABLE, alternative_names
 from lab.inspect.der import layout
@@ -32,7 +28,7 @@ THE_BUNDLE = "the bundle's file as it lies"
 
 
 @dataclass(frozen=True)
-class Part:
+class CertificatePart:
     """A part of a certificate: what it is called, what it says, its bytes, and where in the certificate they begin."""
 
     name: str
@@ -42,13 +38,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenPart:
     """A part of a bundle's certificates on the wire: how often, at most MAX_HITS times, and where it was seen first.
 
     `places` has more than one piece where packets cut it, and none where it is nowhere or the place isn't known.
     """
 
-    part: Part
+    part: CertificatePart
     places: tuple[Piece, ...]
     times: int
 
@@ -64,7 +60,7 @@ class Crossed:
     """
 
     capture: str
-    seen: tuple[Seen, ...]
+    seen: tuple[SeenPart, ...]
     first: str
     why_not: str
     key_forms: tuple[str, ...]
@@ -103,16 +99,16 @@ def wire_of(file: Path, capture: Path | None) -> Path | None:
     return Path(os.path.relpath(own)) if folder.name == VICTIM_CLIENT and own.is_file() else None
 
 
-def certificate_parts(der: bytes) -> Iterator[Part]:
+def certificate_parts(der: bytes) -> Iterator[CertificatePart]:
     """The parts of a certificate (RFC 5280 section 4.1), in their order; the whole comes first."""
     certificate = x509.load_der_x509_certificate(der)
     lies = layout(der)
     valid = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z to {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z"
 
-    def part(name: str, says: str, where: slice) -> Part:
-        return Part(name, says, der[where], where.start)
+    def part(name: str, says: str, where: slice) -> CertificatePart:
+        return CertificatePart(name, says, der[where], where.start)
 
-    yield Part(LEAF, "all of it", der, 0)
+    yield CertificatePart(LEAF, "all of it", der, 0)
     yield part("serial number", der[lies.serial].hex(), lies.serial)
     yield part("issuer", certificate.issuer.rfc4514_string(), lies.issuer)
     yield part("validity", valid, lies.validity)
@@ -124,9 +120,9 @@ def certificate_parts(der: bytes) -> Iterator[Part]:
     yield part("issuer's signature", "over all of the above", lies.signature)
 
 
-def _further(bundle: Bundle) -> Iterator[Part]:
+def _further(bundle: Bundle) -> Iterator[CertificatePart]:
     for number, der in enumerate(bundle.chain[1:], start=2):
-        yield Part(f"{LEAF} {number}", x509.load_der_x509_certificate(der).subject.rfc4514_string(), der, 0)
+        yield CertificatePart(f"{LEAF} {number}", x509.load_der_x509_certificate(der).subject.rfc4514_string(), der, 0)
 
 
 def key_parts(key: PrivateKey) -> Iterator[str]:
@@ -156,12 +152,12 @@ def crossed(capture: Path, bundle: Bundle, file: bytes = b"") -> Crossed:
     leaf = first[LEAF]
     pieces = leaf.pieces if leaf else ()
     seen = [
-        Seen(part, tuple(_within(pieces, part.at, len(part.octets))), len(hits[LEAF]))
+        SeenPart(part, tuple(_within(pieces, part.at, len(part.octets))), len(hits[LEAF]))
         for part in certificate_parts(bundle.chain[0])
     ]
     for part in _further(bundle):
         hit = first[part.name]
-        seen.append(Seen(part, hit.pieces if hit else (), len(hits[part.name])))
+        seen.append(SeenPart(part, hit.pieces if hit else (), len(hits[part.name])))
     return Crossed(
         capture=str(capture),
         seen=tuple(seen),
@@ -212,45 +208,45 @@ def _why_not(capture: Path) -> str:
     return str(reading.problem).removeprefix(f"{capture}: ")
 
 
-def lines(bundle: Bundle, what: Crossed | None) -> Iterator[ConsoleRenderable]:
-    """All of it for people; without a capture only what lies in the bundle."""
-    yield Text("In the bundle", "bold")
-    rows: list[tuple[str, str | Text]] = [
+def tell_bundle(bundle: Bundle, what: Crossed | None) -> Iterator[Block]:
+    """All of it; without a capture only what lies in the bundle."""
+    rows: list[tuple[str, Inline]] = [
         (part.name, f"{len(part.octets)} bytes: {part.says}")
         for part in (*certificate_parts(bundle.chain[0]), *_further(bundle))
     ]
-    rows += [("private key", Text(part, "bold")) for part in key_parts(bundle.key)]
-    yield Padding(facts(*rows), (0, 0, 0, 2))
+    rows += [("private key", Span(part, strong=True)) for part in key_parts(bundle.key)]
+    yield Section("In the bundle", (facts(*rows),))
     if not what:
-        yield Text("\nNo capture was looked into: --capture takes a capture file or a run's directory.")
+        yield Break()
+        yield Paragraph("No capture was looked into: --capture takes a capture file or a run's directory.")
         return
-    yield Text(f"\nOn the wire, in {what.capture}", "bold")
+    searched = Paragraph(_searched(what))
+    on_the_wire: tuple[Block, ...]
     if what.why_not:
-        yield Padding(Text(f"This certificate is nowhere in there, so nothing follows: {what.why_not}"), (0, 0, 0, 2))
+        nowhere = Paragraph(f"This certificate is nowhere in there, so nothing follows: {what.why_not}")
+        on_the_wire = (nowhere,) if what.key_at else (nowhere, searched)
     else:
-        yield Padding(_on_the_wire(what), (0, 0, 0, 2))
         first = f"First from {what.first}; the parts are those of this certificate."
-        yield Padding(Text(f"{first} {_look(what)}"), (0, 0, 0, 2))
+        on_the_wire = _places(what), Paragraph(f"{first} {_look(what)}")
+    yield Section(f"On the wire, in {what.capture}", on_the_wire)
     if what.key_at:
-        yield Text(f"\nFINDING: the private key is on the wire: {'; '.join(what.key_at)}", "bold yellow")
+        found = f"FINDING: the private key is on the wire: {'; '.join(what.key_at)}"
+        yield Section(Span(found, "finding"), (searched,))
     elif not what.why_not:
-        yield Text("\nNever on the wire: the private key", "bold")
-    yield Padding(Text(_searched(what)), (0, 0, 0, 2))
+        yield Section("Never on the wire: the private key", (searched,))
 
 
-def _on_the_wire(what: Crossed) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("", no_wrap=True)
-    for heading in ("bytes", "first at byte", "in packet", "times"):
-        table.add_column(heading, justify="right")
+def _places(what: Crossed) -> Table:
+    numbers = (Column(heading, "number") for heading in ("bytes", "first at byte", "in packet", "times"))
+    rows = []
     for seen in what.seen:
         times = f"{seen.times:,}{' or more' if seen.times >= MAX_HITS else ''}"
         if not seen.places:
-            table.add_row(seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "nowhere")
+            rows.append((seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "nowhere"))
         for number, place in enumerate(seen.places):
             name, times = ("  and on", "") if number else (seen.part.name, times)
-            table.add_row(name, str(place.octets), str(place.at), str(place.packet or ""), times)
-    return table
+            rows.append((name, str(place.octets), str(place.at), str(place.packet or ""), times))
+    return Table((Column("", "name"), *numbers), tuple(rows))
 
 
 def _look(what: Crossed) -> str:

@@ -13,14 +13,11 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
-from rich.console import ConsoleRenderable
-from rich.padding import Padding
-from rich.text import Text
 
 from lab.capture.handshake import Capture
+from lab.document import Block, Section, facts
 from lab.events.run import RunError
 from lab.inspect.der import layout
-from lab.story.acts import facts, printable
 from lab.tls.versions import version_name
 
 T = TypeVar("T")
@@ -175,15 +172,14 @@ def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
     return written
 
 
-def lines(seen: Iterable[Sighting]) -> Iterator[ConsoleRenderable]:
-    """Each certificate once, with every place where it was seen, for people."""
+def tell_sightings(seen: Iterable[Sighting]) -> Iterator[Block]:
+    """Each certificate once, with every place where it was seen."""
     certificates: dict[str, list[Sighting]] = {}
     for one in seen:
         certificates.setdefault(one.sha256, []).append(one)
     for first, *others in certificates.values():
-        yield Text(printable(first.subject))
         rows = [*_facts(first), *(row for one in (first, *others) for row in _handshake(one))]
-        yield Padding(facts(*rows), (0, 0, 1, 2))
+        yield Section(first.subject, (facts(*rows),), "entry")
 
 
 def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
-from rich.console import ConsoleRenderable
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
+from lab.document import Block, Column, Section, Span, Table, facts
 from lab.inspect.certificates import Name, Sighting
-from lab.story.acts import facts, printable
 
 T = TypeVar("T")
 
@@ -118,32 +113,28 @@ def network_of(client: str) -> str:
     return str(ip_network((address, NETWORK_BITS[address.version]), strict=False))
 
 
-def lines(found: list[Profile]) -> Iterator[ConsoleRenderable]:
-    """All of it for people."""
+def tell_profiles(found: list[Profile]) -> Iterator[Block]:
+    """All of it: each profile, then which file has which number."""
     files = _unique(one.file for profile in found for one in profile.sightings)
     for profile in found:
-        yield Text(printable(" and ".join(profile.subjects)), "bold")
-        rows = [(name.kind, printable(name.value)) for name in profile.identifies]
+        rows = [(name.kind, name.value) for name in profile.identifies]
         rows += [("certificate", sha256) for sha256 in profile.certificates]
         if profile.linked_by:
-            by = " and ".join(map(printable, profile.linked_by))
+            by = " and ".join(profile.linked_by)
             rows.append(("same person", f"{len(profile.certificates)} certificates are linked by {by}"))
         rows.append(("all in all", profile.summary))
-        yield Padding(facts(*rows), (0, 0, 0, 2))
-        yield Padding(_timeline(profile, files), (0, 0, 1, 2))
-    yield facts(*((f"file {number}", printable(file)) for number, file in enumerate(files, start=1)))
+        title = Span(" and ".join(profile.subjects), strong=True)
+        yield Section(title, (facts(*rows), _timeline(profile, files)), "entry")
+    yield facts(*((f"file {number}", file) for number, file in enumerate(files, start=1)))
 
 
 def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("time, UTC", no_wrap=True)
-    for heading in ("from", "to", "TLS", "file"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for one in profile.sightings:
-        server = f"{printable(one.server_name)} ({one.server})" if one.server_name else one.server
-        number = str(files.index(one.file) + 1)
-        table.add_row(*map(Text, (_short(one.time), one.client, server, one.tls, number)))
-    return table
+        server = f"{one.server_name} ({one.server})" if one.server_name else one.server
+        rows.append((_short(one.time), one.client, server, one.tls, str(files.index(one.file) + 1)))
+    where = (Column(heading, "address") for heading in ("from", "to", "TLS", "file"))
+    return Table((Column("time, UTC", "name"), *where), tuple(rows))
 
 
 def _short(time: str) -> str:
@@ -152,7 +143,7 @@ def _short(time: str) -> str:
 
 
 def _list(what: str, names: tuple[str, ...]) -> str:
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({', '.join(map(printable, names))})"
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({', '.join(names)})"
 
 
 def _unique(values: Iterable[T]) -> tuple[T, ...]:

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TypeAlias
 
-from rich.text import Text
-
 from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
-from lab.document import Lines, facts
+from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
 from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
 from lab.judging.attempts import port_of
@@ -27,7 +25,7 @@ MAX_NAMES = 10
 Target: TypeAlias = tuple[Gateway, Version]
 
 
-def tell_leak(judged: JudgedRun, leak: Leak) -> Lines | None:
+def tell_leak(judged: JudgedRun, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None until it is over."""
     seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
     targets = [target for target in judged.plan.targets() if target[0].scheme.trusts in leak.certificates]
@@ -35,32 +33,34 @@ def tell_leak(judged: JudgedRun, leak: Leak) -> Lines | None:
     return _tell(judged, leak, seen, targets) if seen and over else None
 
 
-def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], targets: list[Target]) -> Lines:
+def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], targets: list[Target]) -> Iterator[Block]:
     run = judged.run
-    yield Text(f"{leak.how[0].upper()}{leak.how[1:]}.")
+    yield Paragraph(f"{leak.how[0].upper()}{leak.how[1:]}.")
     taken = [one for one in run.all(PositionTaken) if one.kind == leak.id]
     logins = _logins(run, seen) if leak == ROGUE_SERVER else ()
     yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(run, seen))
     if leak == INTERCEPTION:
-        yield Text("What its clients said, in order (the lab looks inside with the session keys that they logged):")
+        how = "the lab looks inside with the session keys that they logged"
+        yield Paragraph(f"What its clients said, in order ({how}):")
         yield facts(*_in_order(run))
-        yield Text("Then mitmproxy tried to go on to the real servers:")
+        yield Paragraph("Then mitmproxy tried to go on to the real servers:")
         yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
-        yield Text("What became of her proofs, passed on while they were fresh:")
+        yield Paragraph("What became of her proofs, passed on while they were fresh:")
         yield from tell_relays(judged, only_strongest=True)
-    yield Text("What that opens:")
-    yield facts(*((f"  {one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
+    opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
+    yield Section("What that opens:", (opened,), "point")
     if others := _others(run, leak):
-        yield Text(f"And not alice's account alone, but those of {', '.join(others)} as well.", "bold red")
+        more = f"And not alice's account alone, but those of {', '.join(others)} as well."
+        yield Paragraph(Span(more, "accepted", strong=True))
 
 
-def _in_order(run: Run) -> Iterator[tuple[str, Text]]:
+def _in_order(run: Run) -> Iterator[tuple[str, str]]:
     """Each way in which a handshake went, once."""
     ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in run.all(HandshakeDecrypted))
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
-        yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", Text("; ".join(parts))
+        yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", "; ".join(parts)
 
 
 def _verifies(one: HandshakeDecrypted) -> bool:
@@ -111,12 +111,13 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
         yield "", f"and {len(versions) - MAX_NAMES} more"
 
 
-def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Text:
+def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
     tried = [one for one in judged.verdicts_at(leak.id, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
-    text = Text(f"opened by {', '.join(opened)}", "red") if opened else Text(f"nothing: {len(tried)} refusals", "green")
+    refusals = Span(f"nothing: {len(tried)} refusals", "refused")
+    text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals
     odd = [one.move for one in tried if not one.as_expected]
-    return text.append(f"  FINDING: {', '.join(odd)}", "bold yellow") if odd else text
+    return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text
 
 
 def _others(run: Run, leak: Leak) -> list[str]:

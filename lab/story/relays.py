@@ -1,67 +1,78 @@
 """Relayed proofs, told: how far the two handshakes were alike, where they could not be, and what that takes."""
 
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator
 
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
-from lab.document import Lines, facts
+from lab.document import Block, Break, Compared, Comparison, Heading, Paragraph, Span, Table, columns, facts
 from lab.judging.gateway_reports import sentence
 from lab.judging.relays import RelayedProof
 from lab.judging.verdicts import JudgedRun
+from lab.story.evidence import marked, outcome_span
 from lab.tls.alerts import alert_name
 
-SHOWN_OCTETS = 32
 
-
-def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Lines:
+def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Block]:
     """A line for each relayed proof, and all about one of each kind that was refused, or about the strongest of them.
 
     That is one with which both connections had the same keys, if there was such a one.
     """
     found = judged.relayed_proofs
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("relayed to", "TLS", "key exchange", "both sides' keys", "outcome", "evidence"):
-        table.add_column(heading)
-    for one in found:
-        outcome = Text(one.outcome, "bold red" if one.outcome == ACCEPTED else "green")
-        if not one.as_expected:
-            outcome.append(" (!)", "bold yellow")
-        keys = "the same" if one.event.same_keys else "different"
-        table.add_row(one.gateway.id, one.event.tls, one.event.key_exchange, keys, outcome, _evidence(one))
-    yield table
+    rows = tuple(
+        (
+            one.gateway.id,
+            one.event.tls,
+            one.event.key_exchange,
+            "the same" if one.event.same_keys else "different",
+            marked(outcome_span(one.outcome, strong=one.outcome == ACCEPTED), one.as_expected),
+            _evidence(one),
+        )
+        for one in found
+    )
+    yield Table(columns("relayed to", "TLS", "key exchange", "both sides' keys", "outcome", "evidence"), rows)
     refused = [one for one in found if one.outcome == REFUSED]
     kinds = {(one.event.tls, one.event.key_exchange): one for one in reversed(refused)}
     strongest_first = sorted(kinds.values(), key=lambda one: not one.event.same_keys)
     for one in strongest_first[: 1 if only_strongest else None]:
-        yield Text()
+        yield Break()
         yield from tell_relay(one)
     if only_strongest:
-        yield Text()
+        yield Break()
 
 
-def tell_relay(relay: RelayedProof, all_bytes: bool = False) -> Lines:
+def tell_relay(relay: RelayedProof) -> Iterator[Block]:
     """One relayed proof: what was alike, what wasn't and could not be, and what the signature was made over."""
     event, reason = relay.event, relay.reason
-    yield Text(f"Relayed to {relay.gateway.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}", "bold")
+    yield Heading(f"Relayed to {relay.gateway.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}")
     yield facts(
         ("alike, to the byte", ", ".join(relay.alike)),
         ("the keys", "the same on both connections" if event.same_keys else "different ones"),
         ("the gateway", sentence(relay.report) or "has not reported"),
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("differs", "in what the client signed", "in what the server checks"):
-        table.add_column(heading, overflow="fold")
-    for one in relay.mismatches:
-        where = f"{one.message}, {one.field}\nfrom byte {one.signed_at} / {one.checked_at}"
-        start = 0 if all_bytes else _first_difference(one.signed, one.checked)
-        table.add_row(where, *(_octets(value, start, all_bytes) for value in (one.signed, one.checked)))
-    table.add_row(reason.hash, reason.captured_hash, reason.server_hash)
-    fits = {True: Text("fits", "bold"), False: Text("does not fit", "bold")}
-    table.add_row(f"this signature\n({reason.scheme})", fits[reason.fits_captured], fits[reason.fits_server])
-    yield table
+    differing = (
+        Compared(
+            f"{one.message}, {one.field}",
+            _octets(one.signed),
+            _octets(one.checked),
+            at=(one.signed_at, one.checked_at),
+        )
+        for one in relay.mismatches
+    )
+    yield Comparison(
+        ("differs", "in what the client signed", "in what the server checks"),
+        (
+            *differing,
+            Compared(reason.hash, reason.captured_hash, reason.server_hash),
+            Compared("this signature", fits(reason.fits_captured), fits(reason.fits_server), f"({reason.scheme})"),
+        ),
+    )
     for one in relay.mismatches:
         takes = f" It takes {one.why.takes} to make them equal." if one.why.takes else ""
-        yield Text(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
+        yield Paragraph(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
+
+
+def fits(does: bool) -> Span:
+    """Whether a signature is one over a transcript."""
+    return Span("fits" if does else "does not fit", strong=True)
 
 
 def _evidence(relay: RelayedProof) -> str:
@@ -72,19 +83,5 @@ def _evidence(relay: RelayedProof) -> str:
     return relay.event.error or ""
 
 
-def _first_difference(signed: str | None, checked: str | None) -> int:
-    """The first byte in which two values in hex differ."""
-    one, other = (bytes.fromhex(value or "") for value in (signed, checked))
-    return next((at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), 0)
-
-
-def _octets(content: str | None, start: int, all_bytes: bool) -> str:
-    """The bytes from `start` on, all of them or as many as a reader likes to see."""
-    if not content:
-        return "not there" if content is None else "empty"
-    octets = bytes.fromhex(content)
-    shown = octets[start:] if all_bytes else octets[start : start + SHOWN_OCTETS]
-    if len(shown) == len(octets):
-        return shown.hex()
-    before = f"after {start} bytes alike: " if start else ""
-    return f"{before}{shown.hex()}... ({len(octets)} bytes)"
+def _octets(content: str | None) -> bytes | None:
+    return None if content is None else bytes.fromhex(content)

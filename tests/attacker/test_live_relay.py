@@ -7,6 +7,7 @@ and the very same code gets in.
 
 import asyncio
 import contextlib
+import io
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from attacker.leak import live_relay
 from attacker.leak.live_relay import Craft, LiveRelay, as_it_is, look_alike
@@ -47,6 +47,7 @@ from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.messages import ClientHello, parse
+from lab.views import terminal
 from programs import program
 from tls_peers import serving, write_files
 from victim_client.login import Credentials, GatewayUrl, load_credentials, log_in, log_key_material
@@ -250,10 +251,10 @@ def test_the_bytes_are_where_they_are_said_to_be(bank: Victims, tmp_path: Path) 
 def test_the_reasons_can_be_told(bank: Victims, tmp_path: Path) -> None:
     found = [relay_at(bank, "mtls@openssl", kind) for kind in KINDS]
     shown(bank, tmp_path, *found)
-    console = Console(width=120, record=True, file=(tmp_path / "terminal").open("w"))
-    for line in tell_relays(JudgedRun(open_run(tmp_path / "run"))):
-        console.print(line)
-    told = console.export_text()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        terminal.show(tell_relays(JudgedRun(open_run(tmp_path / "run"))))
+    told = printed.getvalue()
     assert told.count("Relayed to mtls") == len(KINDS)
     assert "the same on both connections" in told
     assert "after " in told

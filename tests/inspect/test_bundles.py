@@ -1,6 +1,7 @@
 """`certreplay bundle`: what lies in a bundle, what of it crosses the wire, and what never does."""
 
 import asyncio
+import contextlib
 import io
 import json
 import re
@@ -15,7 +16,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
@@ -29,6 +29,7 @@ from lab.inspect import bundles
 from lab.inspect.der import layout
 from lab.staging import embedded, pki
 from lab.tls.bundle import Bundle
+from lab.views import terminal
 from programs import certreplay, program
 
 DER = pki.new_client(pki.new_authority()).der
@@ -194,10 +195,10 @@ def test_parts_that_packets_cut_are_found_in_pieces(tmp_path: Path, cut: int) ->
 
 
 def rendered(bundle: Bundle, what: bundles.Crossed) -> list[str]:
-    console = Console(width=80, record=True, file=io.StringIO())
-    for line in bundles.lines(bundle, what):
-        console.print(line)
-    return console.export_text().splitlines()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        terminal.show(bundles.tell_bundle(bundle, what))
+    return printed.getvalue().splitlines()
 
 
 def test_the_first_time_counts_even_if_a_later_one_is_in_one_piece(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The judge: verdicts come from events, are framed by controls, and a difference from theory is told, not hidden."""
 
 import asyncio
+import contextlib
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from lab.events.run import Run, open_run
 from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
 from lab.judging.verdicts import JudgedRun, judge, judge_unfinished
 from lab.staging import embedded
-from lab.story.acts import Teller, new_console
+from lab.story.acts import tell
+from lab.views import terminal
 
 Doctor = Callable[[Callable[[Event], Event | None]], Run]
 
@@ -61,10 +64,10 @@ def drop(event: Event) -> None:
 
 
 def told(run: Run) -> str:
-    console = new_console()
-    with console.capture() as captured:
-        Teller(console).update(JudgedRun(run), over=True)
-    return captured.get()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        terminal.show(tell(JudgedRun(run)))
+    return printed.getvalue()
 
 
 def test_a_run_that_nobody_touched_is_as_expected(doctored: Doctor) -> None:

@@ -1,0 +1,51 @@
+"""How far a run is, on a terminal, while it goes on."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lab.events.run import Run
+from lab.events.types import MoveTried
+
+
+class MatrixProgress:
+    """A progress bar on standard error while a matrix runs, where that is a terminal; and how fast it went.
+
+    `total` is how many attempts there will be.
+    """
+
+    def __init__(self, total: int) -> None:
+        columns = (TextColumn("attempts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task("attempts", total=total)
+        self._done = 0
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, run: Run) -> None:
+        """Takes in what has happened."""
+        times = [
+            recorded.time
+            for recorded in run.events
+            if isinstance(recorded.event, MoveTried) and recorded.part == "attacker"
+        ]
+        if times:
+            self._done = len(times)
+            self._seconds = (times[-1] - times[0]).total_seconds()
+        self._progress.update(self._task, completed=self._done)
+
+    def summary(self) -> str:
+        """How many attempts there were, in which time."""
+        rate = f", {self._done / self._seconds:.0f} a second" if self._seconds else ""
+        return f"{self._done} attempts in {self._seconds:.1f} s{rate}"
