@@ -1,87 +1,98 @@
 """The command `certreplay`.
 
 Exit status 0: every verdict is as expected; 1: some verdict is not, or there are none; 2: the call or its input is
-wrong, said in one line on stderr.
+wrong, said in one line on stderr, and with --json also as `{"error": ...}` on standard output; 130 after Ctrl-C, 143
+after SIGTERM, and 141 where nobody reads standard output to its end.
+
+Each command imports what it needs when it is called: `--help` and the tables need next to nothing.
 """
 
-import asyncio
-import dataclasses
 import errno
-import json
 import os
 import signal
-import socket
 import sys
-import textwrap
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from typer.exceptions import TyperException
 
-from attacker.errors import AttackerError
-from lab import process as parts
-from lab.capture.errors import CaptureFileError
-from lab.capture.handshake import Capture, Contact
-from lab.capture.reader import scan_file
-from lab.catalogue.cast import VICTIM_CLIENT
-from lab.catalogue.gateways import GATEWAYS
+import lab
 from lab.catalogue.leaks import WIRE
-from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
-from lab.catalogue.plan import KeyType, Plan, PlanError, everything, full_matrix, key_types, short_story
-from lab.catalogue.schemes import SCHEMES
-from lab.document import Block, Break, Paragraph, Section, facts
-from lab.events.run import Run, RunError, open_run
-from lab.inspect import bundles, profiles
-from lab.inspect import certificates as sightings
-from lab.judging import verdicts
-from lab.judging.claims import CLAIMS, Holding, settle
-from lab.judging.expectations import HERSELF
-from lab.judging.judgement import Judgement
-from lab.judging.queries import RunQueries
-from lab.judging.verdicts import JudgedRun
-from lab.ports import HOST
-from lab.staging import classroom, embedded, pki
-from lab.staging.pki import PkiError
-from lab.staging.supervisor import PartFailed
-from lab.story import acts as story
-from lab.story import claims as show
-from lab.story import matrix as tables
-from lab.story.explain import explain
-from lab.tls.errors import BundleError
-from lab.tls.versions import TLS13, VERSIONS
-from lab.views import terminal
-from lab.views.progress import MatrixProgress
+from lab.catalogue.plan import KeyType
+
+if TYPE_CHECKING:
+    from lab.capture.handshake import Capture, Contact
+    from lab.catalogue.moves import Move
+    from lab.catalogue.plan import Plan
+    from lab.document import Block
+    from lab.events.run import Run
+    from lab.inspect.certificates import Sighting
+    from lab.inspect.profiles import Profile
+    from lab.judging.judgement import Judgement
 
 T = TypeVar("T")
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
+BROKEN_PIPE = 141
+"""What a shell says of a program that died of SIGPIPE."""
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+NewRuns = Annotated[Path, typer.Option("--runs", help="Where the run's own directory is made.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
+]
+RUNS = Path("runs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"certreplay {lab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def certreplay(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A man-in-the-middle lab: what a stolen client certificate opens, and what it does not."""
 
 
 @app.command()
 def demo(
-    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    runs: NewRuns = RUNS,
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
     port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
+    from lab.catalogue.cast import VICTIM_CLIENT
+    from lab.catalogue.plan import short_story
+    from lab.events.run import open_run
+    from lab.judging.verdicts import JudgedRun
+    from lab.staging import embedded, pki
+    from lab.story import acts as story
+    from lab.views import terminal
+
     shown = terminal.Terminal(quiet=as_json)
     teller = story.Teller()
     plan = short_story(key_type)
 
-    def watch(run: Run) -> None:
+    def watch(run: "Run") -> None:
         shown.show(teller.update(JudgedRun(run)))
 
     judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
@@ -104,10 +115,12 @@ def matrix(
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
     leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
-    runs: Annotated[Path, typer.Option(help="Where the run's own directory is made.")] = Path("runs"),
+    runs: NewRuns = RUNS,
     as_json: Json = False,
 ) -> None:
     """Try every move at every gateway, in TLS 1.2 and 1.3, and print what each did."""
+    from lab.catalogue.plan import full_matrix, key_types
+
     plans = [
         full_matrix(
             gateways=gateway or (),
@@ -123,21 +136,37 @@ def matrix(
     ]
     judgements = [_run_matrix(plan, runs, as_json) for plan in plans]
     if as_json:
-        print(json.dumps([json.loads(judgement.to_json()) for judgement in judgements], indent=2))
+        import json
+
+        _print_json([json.loads(judgement.to_json()) for judgement in judgements])
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
 
 
-def _run_matrix(plan: Plan, runs: Path, as_json: bool) -> Judgement:
-    with MatrixProgress(len(plan)) as progress:
-        judgement = _finish(embedded.run_embedded(runs, plan, None, progress.update))
+def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
+    from lab.views import terminal
+
+    judgement, summary = _run_plan(plan, runs)
     if as_json:
         return judgement
-    terminal.show(_matrix_blocks(plan, judgement, progress.summary()))
+    terminal.show(_matrix_blocks(plan, judgement, summary))
     print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
     return judgement
 
 
-def _matrix_blocks(plan: Plan, judgement: Judgement, summary: str) -> Iterator[Block]:
+def _run_plan(plan: "Plan", runs: Path) -> "tuple[Judgement, str]":
+    """A new run, with its progress on the screen, and a summary of that."""
+    from lab.staging import embedded
+    from lab.views.progress import MatrixProgress
+
+    with MatrixProgress(len(plan)) as progress:
+        return _finish(embedded.run_embedded(runs, plan, None, progress.update)), progress.summary()
+
+
+def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Iterator[Block]":
+    from lab.document import Break, Paragraph
+    from lab.story import matrix as tables
+    from lab.tls.versions import TLS13
+
     yield Break()
     yield Paragraph(f"{plan.key_type} keys, {summary}")
     yield from tables.tell_matrix(judgement)
@@ -149,19 +178,28 @@ def _matrix_blocks(plan: Plan, judgement: Judgement, summary: str) -> Iterator[B
 
 @app.command()
 def claims(
-    run: Annotated[Path | None, typer.Argument(help="A run's directory; a new run of everything if not given.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where a new run's own directory is made.")] = Path("runs"),
+    run: RunFolder = None,
+    runs: Runs = RUNS,
+    new: Annotated[bool, typer.Option("--new", help="Run every move and leak first, and take that run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
-    if run is None:
-        plan = everything()
-        with MatrixProgress(len(plan)) as progress:
-            run = runs / _finish(embedded.run_embedded(runs, plan, None, progress.update)).run
+    from lab.catalogue.plan import everything
+    from lab.events.run import open_run
+    from lab.judging.claims import CLAIMS, Holding, settle
+    from lab.judging.queries import RunQueries
+    from lab.judging.verdicts import JudgedRun
+    from lab.story import claims as show
+    from lab.story import matrix as tables
+    from lab.views import terminal
+
+    if new and run is not None:
+        _bad_input("--new makes a run of its own: leave RUN out")
+    run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
     judgement = _judge(run)
     settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
     if as_json:
-        print(json.dumps(show.as_json(run.name, settled), indent=2))
+        _print_json(show.as_json(run.name, settled))
     else:
         terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
         print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
@@ -170,9 +208,12 @@ def claims(
 
 
 @app.command(name="verdicts")
-def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Print a run's verdicts, judged anew from its events."""
-    judgement = _judge(run)
+    from lab.story import acts as story
+    from lab.views import terminal
+
+    judgement = _judge(_find_run(run, runs))
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
@@ -182,28 +223,42 @@ def verdicts_command(run: Annotated[Path, typer.Argument(help="A run's directory
 
 @app.command(name="explain")
 def explain_command(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
     move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
-    gateway: Annotated[str, typer.Option(help="A gateway, as `certreplay gateways` lists them.")],
+    run: RunFolder = None,
+    gateway: Annotated[str | None, typer.Option(help="A gateway, as `certreplay gateways` lists them.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="Or a scheme: the first gateway of it in the run.")] = None,
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
+    runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
+    import dataclasses
+
+    from lab.story.explain import explain
+    from lab.views import terminal
+
+    if (gateway is None) == (scheme is None):
+        _bad_input("give --gateway or --scheme, one of them")
+    run = _find_run(run, runs)
     judgement = _judge(run)
-    found = [v for v in judgement.verdicts if (v.leak, v.move, v.gateway, v.tls) == (leak, move, gateway, tls)]
+    found = [
+        verdict
+        for verdict in judgement.verdicts
+        if (verdict.leak, verdict.move, verdict.tls) == (leak, move, tls)
+        and (verdict.gateway == gateway or verdict.gateway.partition("@")[0] == scheme)
+    ]
     if not found:
-        _bad_input(
-            f"{run}: no verdict for move {move}, gateway {gateway}, TLS {tls}, leak {leak}; {_has(judgement, leak)}"
-        )
+        place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
+        _bad_input(f"{run}: no verdict for move {move}, {place}, TLS {tls}, leak {leak}; {_has(judgement, leak)}")
     if as_json:
-        print(json.dumps(dataclasses.asdict(found[0]), indent=2))
+        _print_json(dataclasses.asdict(found[0]))
         return
     terminal.show(explain(found[0]), all_bytes)
 
 
-def _has(judgement: Judgement, leak: str) -> str:
+def _has(judgement: "Judgement", leak: str) -> str:
     """What a run has verdicts on, for who asked for another one."""
     leaks = dict.fromkeys(v.leak for v in judgement.verdicts)
     if not leaks:
@@ -216,8 +271,14 @@ def _has(judgement: Judgement, leak: str) -> str:
 
 
 @app.command(name="story")
-def story_command(run: Annotated[Path, typer.Argument(help="A run's directory.")], as_json: Json = False) -> None:
+def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Tell a run's story again, as far as it got."""
+    from lab.events.run import open_run
+    from lab.judging.verdicts import JudgedRun
+    from lab.story import acts as story
+    from lab.views import terminal
+
+    run = _find_run(run, runs)
     judgement = _judge(run)
     if not as_json:
         terminal.show(story.tell(JudgedRun(open_run(run))))
@@ -232,13 +293,21 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
+    import dataclasses
+
+    from lab.capture.handshake import Capture
+    from lab.capture.reader import scan_file
+    from lab.inspect import certificates as sightings
+    from lab.inspect import profiles
+    from lab.views import terminal
+
     chains: dict[tuple[bytes, ...], None] = {}
-    seen: list[sightings.Sighting] = []
+    seen: list[Sighting] = []
     printed = _JsonArray()
-    problems: list[CaptureFileError] = []
+    problems: list[str] = []
     for file in files:
 
-        def take(one: Capture | Contact, file: Path = file) -> None:
+        def take(one: "Capture | Contact", file: Path = file) -> None:
             if not isinstance(one, Capture):
                 return
             this = sightings.sighting(file, one)
@@ -250,7 +319,9 @@ def capture(
                 seen.append(this)
 
         _, problem = scan_file(file, take)
-        problems += [problem] if problem else []
+        problems += [str(problem)] if problem else []
+    if problems and not seen and not printed.started:
+        _bad_input("; ".join(problems))
     if profile:
         _show_profiles(profiles.profiles(seen), as_json)
     elif as_json:
@@ -260,15 +331,20 @@ def capture(
     if pem and chains:
         for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
-    for problem in problems:
-        print(f"certreplay: {problem}", file=sys.stderr)
+    for words in problems:
+        print(f"certreplay: {words}", file=sys.stderr)
     if problems:
         sys.exit(BAD_INPUT)
 
 
-def _show_profiles(found: list[profiles.Profile], as_json: bool) -> None:
+def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
+    import dataclasses
+
+    from lab.inspect import profiles
+    from lab.views import terminal
+
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) | {"summary": one.summary} for one in found], indent=2))
+        _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
         return
     terminal.show(profiles.tell_profiles(found))
 
@@ -279,12 +355,19 @@ class _JsonArray:
     def __init__(self) -> None:
         self._before = "["
 
+    @property
+    def started(self) -> bool:
+        return self._before != "["
+
     def add(self, item: dict[str, Any]) -> None:
+        import json
+        import textwrap
+
         print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
         self._before = ","
 
     def end(self) -> None:
-        print("[]" if self._before == "[" else "\n]")
+        print("\n]" if self.started else "[]")
 
 
 @app.command()
@@ -300,11 +383,14 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
+    from lab.inspect import bundles
+    from lab.views import terminal
+
     it, content = bundles.read_bundle(file, password_file)
     wire = bundles.wire_of(file, capture)
     what = bundles.crossed(wire, it, content) if wire else None
     if as_json:
-        print(json.dumps(bundles.as_json(it, what), indent=2))
+        _print_json(bundles.as_json(it, what))
     else:
         terminal.show(bundles.tell_bundle(it, what))
     if what and (what.key_at or what.why_not):
@@ -314,6 +400,8 @@ def bundle(
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
+    from lab.catalogue.moves import MOVES, STOLEN_KEY
+
     rows = [{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES]
     control = {
         "id": STOLEN_KEY,
@@ -324,8 +412,11 @@ def moves(as_json: Json = False) -> None:
     _show([*rows, control], as_json)
 
 
-def _refusals(move: Move) -> Iterator[tuple[str, str]]:
+def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
     """What makes a correct server refuse it, by version."""
+    from lab.judging.expectations import HERSELF
+    from lab.tls.versions import VERSIONS
+
     for version in VERSIONS:
         for number, failure in enumerate(move.fails.get(version, ())):
             suffix = f" {number + 1}" if number else ""
@@ -340,6 +431,8 @@ def _refusals(move: Move) -> Iterator[tuple[str, str]]:
 @app.command()
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
+    from lab.catalogue.schemes import SCHEMES
+
     rows = [
         {
             "id": s.id,
@@ -356,6 +449,8 @@ def schemes(as_json: Json = False) -> None:
 @app.command()
 def gateways(as_json: Json = False) -> None:
     """List the gateways: each scheme with the implementations that serve it."""
+    from lab.catalogue.gateways import GATEWAYS
+
     rows = [
         {
             "id": g.id,
@@ -368,7 +463,9 @@ def gateways(as_json: Json = False) -> None:
     _show(rows, as_json)
 
 
-classroom_app = typer.Typer(help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True)
+classroom_app = typer.Typer(
+    help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True, rich_markup_mode=None
+)
 app.add_typer(classroom_app, name="classroom")
 
 
@@ -377,6 +474,8 @@ def authority(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
 ) -> None:
     """Issue the bundles and name the run."""
+    from lab.staging import classroom
+
     classroom.start_run(key_type)
 
 
@@ -385,53 +484,125 @@ def control_command(
     gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
+    from lab.staging import classroom
+
     targets = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in gateway) if port.isdigit()]
     if len(targets) != len(gateway):
-        raise RunError(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+        _bad_input(f"--gateway {' '.join(gateway)}: give HOST:PORT")
     _finish(classroom.run_control(targets))
 
 
 @classroom_app.command()
 def follow() -> None:
     """Follow the parts, tell the story, judge."""
+    import asyncio
+
+    from lab.judging.verdicts import JudgedRun
+    from lab.process import stop_signal
+    from lab.staging import classroom
+    from lab.story import acts as story
+    from lab.views import terminal
+
     shown = terminal.Terminal()
     teller = story.Teller()
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
-    def watch(run: Run, judgement: Judgement | None) -> None:
+    def watch(run: "Run", judgement: "Judgement | None") -> None:
         was_done = teller.done
         shown.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
-    async def run() -> Judgement:
-        return await classroom.follow(parts.stop_signal(tether=False), once, watch)
+    async def run() -> "Judgement":
+        return await classroom.follow(stop_signal(tether=False), once, watch)
 
     _end(asyncio.run(run()), as_json=False)
 
 
-def main() -> NoReturn:
-    """The entry point: every error that is the caller's becomes one line and status 2."""
+class Refused(Exception):
+    """A call that cannot be carried out: one line that says why, and the exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(" ".join(message.split()))
+        self.status = status
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Carries out a call, and ends by SystemExit: every error that is the caller's becomes one line and status 2.
+
+    Where the call asks for JSON the error is a JSON object on standard output, too.
+    """
     try:
-        app(standalone_mode=False)
+        try:
+            _call(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(BROKEN_PIPE)
+    except Exception as error:
+        refused = _refusal(error)
+        if refused is None:
+            raise
+        print(f"certreplay: {refused}", file=sys.stderr)
+        if "--json" in arguments:
+            _print_json({"error": str(refused)})
+        sys.exit(refused.status)
+    sys.exit(AS_EXPECTED)
+
+
+def _refusal(error: Exception) -> Refused | None:
+    """What to say of an error that is the caller's; None for one of ours."""
+    match error:
+        case Refused():
+            return error
+        case TyperException():
+            return Refused(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
+        case OSError(errno=errno.ENOSPC):
+            _forget_output()
+            return Refused(f"cannot write: {error.strerror}", BAD_INPUT)
+        case OSError(filename=str() | Path() as file):
+            return Refused(f"{file}: {error.strerror}", BAD_INPUT)
+        case _:
+            return Refused(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """As typer does it, except that a closed pipe is no failed verdict, status 1, here."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("certreplay", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
     except TyperException as error:
         if not str(error):  # called without anything: the help was shown
             sys.exit(BAD_INPUT)
-        _bad_input(f"{error.format_message().rstrip('.')} (--help shows how to call it)")
-    except (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError) as error:
-        _bad_input(str(error))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to be written would fail again
-            _bad_input(f"cannot write: {error.strerror}")
-        if error.filename is None:
-            raise
-        _bad_input(f"{error.filename}: {error.strerror}")
-    sys.exit(AS_EXPECTED)
+        raise
+
+
+def _forget_output() -> None:
+    """What is left to be written would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _errors_of_callers() -> tuple[type[Exception], ...]:
+    from attacker.errors import AttackerError
+    from lab.capture.errors import CaptureFileError
+    from lab.catalogue.plan import PlanError
+    from lab.events.run import RunError
+    from lab.staging.pki import PkiError
+    from lab.tls.errors import BundleError
+
+    return (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError)
 
 
 def _finish(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` to its end; Ctrl-C and SIGTERM stop it in good order, then end the command."""
+    import asyncio
+
+    from lab.staging.supervisor import PartFailed
+
     stopped_by: list[int] = []
 
     async def stoppable() -> T:
@@ -439,40 +610,70 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
         assert task
         loop = asyncio.get_running_loop()
 
-        def stop(number: int) -> None:
+        def stop(number: int, frame: object) -> None:
             if not stopped_by:
                 stopped_by.append(number)
-                task.cancel()
+                loop.call_soon_threadsafe(task.cancel)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-        return await work
+        # The loop's own way to handle a signal would, at its end, leave none of the handlers there were before.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return await work
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     try:
-        return asyncio.run(stoppable())
+        result = asyncio.run(stoppable())
     except asyncio.CancelledError:
-        print("certreplay: stopped", file=sys.stderr)
-        sys.exit(128 + (stopped_by[0] if stopped_by else 0))
+        pass
     except PartFailed as failure:
-        print(f"certreplay: {failure}", file=sys.stderr)
-        sys.exit(BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED)
+        if not stopped_by:
+            raise Refused(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
+    if stopped_by:
+        print("certreplay: stopped", file=sys.stderr)
+        sys.exit(128 + stopped_by[0])
+    return result
 
 
-def _judge(folder: Path) -> Judgement:
+def _find_run(run: Path | None, runs: Path) -> Path:
+    """The run that was asked for: by its directory, by its name, or the newest, which is said on stderr."""
+    from lab.events.run import newest_run
+
+    if run is not None:
+        return runs / run if not run.exists() and (runs / run).is_dir() else run
+    newest = newest_run(runs)
+    print(f"certreplay: taking the newest run, {newest}", file=sys.stderr)
+    return newest
+
+
+def _judge(folder: Path) -> "Judgement":
+    from lab.events.run import open_run
+    from lab.judging import verdicts
+
     run = open_run(folder)
     return verdicts.judge(run) or verdicts.judge_unfinished(run)
 
 
-def _end(judgement: Judgement, as_json: bool) -> NoReturn:
+def _end(judgement: "Judgement", as_json: bool) -> NoReturn:
     if as_json:
         sys.stdout.write(judgement.to_json())
     sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
 
 
-def _show(rows: list[dict[str, str]], as_json: bool) -> None:
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def _show(rows: Iterable[dict[str, str]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))
+        _print_json(list(rows))
         return
+    from lab.document import Section, facts
+    from lab.views import terminal
+
     terminal.show(Section(row["id"], (facts(*_facts(row)),), "entry") for row in rows)
 
 
@@ -480,7 +681,12 @@ def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
 
 
-def _port(port: int | None, plan: Plan) -> int | None:
+def _port(port: int | None, plan: "Plan") -> int | None:
+    import socket
+
+    from lab.ports import HOST
+    from lab.staging import embedded
+
     highest = 65536 - embedded.port_count(plan)
     if port is not None and not 1 <= port <= highest:
         _bad_input(f"--port {port}: choose one from 1 to {highest}")
@@ -494,5 +700,4 @@ def _port(port: int | None, plan: Plan) -> int | None:
 
 
 def _bad_input(message: str) -> NoReturn:
-    print(f"certreplay: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    raise Refused(message, BAD_INPUT)

@@ -103,3 +103,11 @@ def open_run(folder: Path) -> Run:
     if not run.update():
         raise RunError(f"{folder}: holds no events, so it is no run directory")
     return run
+
+
+def newest_run(runs: Path) -> Path:
+    """The newest run in `runs`, by its name, out of those that hold events; RunError where there is none."""
+    found = {path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}") if path.stat().st_size}
+    if not found:
+        raise RunError(f"{runs}: no run is in there; `certreplay demo` makes one, and --runs says where to look")
+    return max(found, key=lambda folder: folder.name)

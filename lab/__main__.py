@@ -1,0 +1,30 @@
+"""Where the command starts. From here on Ctrl-C and SIGTERM end it in one line, even while the rest is imported."""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The command `certreplay`."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_at_once)
+    from lab import cli
+
+    cli.main(sys.argv[1:])
+
+
+def stop_at_once(number: int, frame: object) -> NoReturn:
+    """Ends the process with the status that a shell gives to one that died of this signal.
+
+    An exception would do, were it not for imports: code that is being imported may catch it or print it.
+    """
+    try:
+        os.write(2, b"certreplay: stopped\n")
+    finally:
+        os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
