@@ -13,12 +13,12 @@ _MEANINGS: dict[Outcome, Meaning] = {
 
 
 def came_back(verdict: Verdict) -> str:
-    """What the attacker got for an answer."""
+    """The answer that the attacker got."""
     evidence = verdict.evidence
     if evidence.http:
         return f"HTTP {evidence.http.status} {evidence.http.body}"
     if evidence.alert:
-        unseen = ", which only it can read" if evidence.alert_seen_by == "gateway" else ""
+        unseen = ", which the attacker cannot decrypt" if evidence.alert_seen_by == "gateway" else ""
         return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}{unseen}"
     return "nothing"
 

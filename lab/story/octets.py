@@ -8,10 +8,10 @@ from lab.tls.dissect import Field, certificate_fields, proof_fields
 from lab.tls.errors import DecodeError
 
 IN_SIGHT = ("ClientHello", "ServerHello", "ChangeCipherSpec")
-"""What is plaintext even where a side's messages are encrypted: in TLS 1.3 all that follow ServerHello (RFC 8446
+"""What stays plaintext when a side's other messages are encrypted: in TLS 1.3 all that follow ServerHello (RFC 8446
 section 2), in TLS 1.2 all that follow the side's ChangeCipherSpec (RFC 5246 section 7.1)."""
 PROTECTED = "protected record"
-"""What an attempt calls bytes for which it has no keys."""
+"""The name of a record for which the attempt has no keys."""
 
 
 def octets(message: str, sender: str, encrypted: bool, fields: Iterable[Field], summary: str = "") -> Octets:
@@ -39,7 +39,7 @@ def exchange(messages: Iterable[Sent], version: str) -> Exchange:
 
 
 def _fields(message: Sent, version: str) -> list[Field]:
-    """What its bytes mean; of a message that nobody has explained yet, or that is malformed, only the bytes."""
+    """What the bytes mean; only the bytes if the message is malformed or `lab.tls.dissect` does not explain it."""
     raw = bytes.fromhex(message.hex)
     try:
         if message.name == "Certificate" and version != "1.3":
