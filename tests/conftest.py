@@ -4,11 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lab.catalogue.plan import KeyType
 from lab.staging import pki
 from tls_peers import Identities
 from victims import Victims, running_victims
+
+# No example fails for its time: a busy machine is no bug. And a folder may serve all examples of a test.
+settings.register_profile(
+    "certreplay",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("certreplay")
 
 
 @pytest.fixture(scope="session")

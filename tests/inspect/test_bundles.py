@@ -269,7 +269,7 @@ def test_it_is_said_that_tls_1_3_hides_the_certificate(tmp_path: Path) -> None:
     assert "TLS 1.3 only, which encrypts the Certificate messages" in " ".join(told.stdout.split())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_certificate_has_a_layout_or_is_an_error(data: st.DataObject) -> None:
     der = bytearray(DER)
