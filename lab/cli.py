@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -45,6 +44,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version as version_of
+
         print(f"certreplay {version_of('certreplay')}")
         raise typer.Exit
 
@@ -201,7 +202,7 @@ def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: 
     if not as_json:
         show([verdict_table(judgement)])
         for error in judgement.errors:
-            print(error)
+            print(terminal.safe(error))
     _end(judgement, as_json)
 
 
@@ -452,13 +453,12 @@ def control_command(
     gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
-    from lab.address import Address
+    from lab.address import find_address
     from lab.staging import classroom
 
-    try:
-        targets = [Address.parse(text) for text in gateway]
-    except ValueError as error:
-        refuse(f"--gateway: {error}")
+    targets = [address for address in map(find_address, gateway) if address]
+    if len(targets) != len(gateway):
+        refuse(f"--gateway {' '.join(gateway)}: give HOST:PORT")
     run_to_end(classroom.run_control(targets))
 
 

@@ -4,7 +4,6 @@
 SIGTERM). 141: the reader of the output left, as with `| head`; that is no verdict.
 """
 
-import asyncio
 import errno
 import json
 import os
@@ -29,23 +28,29 @@ def refuse(message: str, status: int = BAD_INPUT) -> NoReturn:
 
 
 def end_on_error(command: Callable[[], object]) -> int:
-    """Calls a command; its exit status. Every error that is the caller's becomes one line and status 2."""
+    """Calls a command; its exit status, which is what it returns, if that is a number.
+
+    Every error that is the caller's becomes one line and status 2.
+    """
     try:
         try:
-            command()
+            status = command()
             sys.stdout.flush()
         except Exception as error:
             _end(error)
     except BrokenPipeError:
-        _discard_output()
-        return OUTPUT_CLOSED
+        return _output_closed()
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer and rich turn that into an exit
+            return _output_closed()
         return _flushed(end.code if isinstance(end.code, int) else BAD_INPUT)
-    return AS_EXPECTED
+    return status if isinstance(status, int) else AS_EXPECTED
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` to its end. Ctrl-C and SIGTERM stop it in good order, then end the command."""
+    import asyncio  # the verbs that run nothing need not wait for it
+
     stopped_by: list[int] = []
 
     async def stoppable() -> T:
@@ -105,13 +110,17 @@ def _flushed(status: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
-        return OUTPUT_CLOSED
+        return _output_closed()
     except OSError as error:
         _discard_output()
         print(f"certreplay: cannot write: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     return status
+
+
+def _output_closed() -> int:
+    _discard_output()
+    return OUTPUT_CLOSED
 
 
 def _discard_output() -> None:

@@ -59,3 +59,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
     issued = pki.issue(folder / "public", folder / "server", folder / "client", attacker=folder / "attacker")
     with running_victims(issued, folder / "victim-server") as running:
         yield running
+
+
+@pytest.fixture
+def alice(identities: Identities) -> pki.Identity:
+    """The honest client of tests that need one alone."""
+    return identities("client", "p256")
+
+
+@pytest.fixture
+def bank(identities: Identities) -> pki.Identity:
+    """The server of such tests."""
+    return identities("server", "p256")

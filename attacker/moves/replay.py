@@ -16,7 +16,7 @@ from attacker.moves.make import Play
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
 from lab.address import host_port
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED, Outcome
 from lab.events.types import MoveTried
 from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
@@ -199,7 +199,7 @@ def _pointless(engine: Client | Playback, play: Play) -> str:
     return NOT_ASKED if engine.request is None and play.header is None else ""
 
 
-def what_became(account: Answer | None, victim: str, failed: Failed) -> str:
+def what_became(account: Answer | None, victim: str, failed: Failed) -> Outcome:
     """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
     that is somebody else's."""
     if account is None:

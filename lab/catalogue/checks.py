@@ -1,13 +1,14 @@
-"""What a server can check in a client's handshake; each with the clauses that ask for it.
+"""What a server can check in a client's handshake, each with the clauses that require it.
 
-A scheme says which of these it performs and a move says which of them it fails: what a scheme does with a move follows.
+A scheme lists the checks that it performs, a move those that it fails. From both follows what the scheme does with the
+move.
 """
 
 from enum import Enum
 
 
 class Check(Enum):
-    """One check. The value says what it is, with its clauses in TLS 1.2 and TLS 1.3."""
+    """One check; the value describes it, with its clauses in TLS 1.2 and TLS 1.3."""
 
     CERTIFICATE_PRESENT = "the client presents a certificate (RFC 5246 section 7.4.6, RFC 8446 section 4.4.2.4)"
     CHAIN = "the certificate comes from an issuer that the server trusts, or is one that it knows (RFC 5280 section 6)"

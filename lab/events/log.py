@@ -1,9 +1,8 @@
 """A part's events on disk: one JSON object a line, in the folder of the part that wrote them.
 
-A run is a directory with one folder a part; each part appends to its own `events.jsonl` and to no other, and whoever
-shows a run merges them by time. A line holds the envelope (`version`, `part`, `sequence`, `time`, `type`) and the
-event's own fields. Times are UTC; bytes are hex. A line of a type or version that this code doesn't know is read as an
-`UnknownEvent` and shown, and a last line that was cut off is left for later.
+A line holds the envelope (`version`, `part`, `sequence`, `time`, `type`) and the event's own fields. Times are UTC;
+bytes are hex. A line whose type or version this code does not know, or whose fields do not fit their types, is read as
+an `UnknownEvent` and shown. A last line that was cut off is left for later.
 """
 
 import dataclasses
@@ -16,10 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab.events import version1
+from lab.events.fields import build
 from lab.events.types import BY_NAME, Event, UnknownEvent, type_name
 
 VERSION = 2
 FILE_NAME = "events.jsonl"
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No event is earlier: from its time a duration can be subtracted."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,15 @@ class Recorded:
 
 
 class Reporter(Protocol):
-    """Where a part says what happened."""
+    """Takes a part's reports."""
 
     def report(self, event: Event) -> None: ...
 
 
 class EventLog:
-    """Appends one part's events to its folder, each line whole and at once on disk as far as the system's cache.
+    """Appends one part's events to the file in its folder, each line in one write.
 
-    Goes on where an earlier process of the same part stopped. OSError where the folder cannot be written.
+    Continues where an earlier process of the same part stopped. OSError where the folder cannot be written.
     """
 
     def __init__(self, folder: Path, part: str) -> None:
@@ -80,45 +82,57 @@ def to_line(recorded: Recorded) -> str:
 
 
 def from_line(line: str) -> Recorded:
-    """Reads a line back; ValueError where it is no event at all."""
+    """Reads a line back; ValueError where it is no event at all.
+
+    An event that this version does not know, or whose fields do not fit, becomes an `UnknownEvent`.
+    """
+    fields = _object(line)
+    try:
+        version, kind = fields.pop("version"), fields.pop("type")
+        part, sequence, time = fields.pop("part"), fields.pop("sequence"), datetime.fromisoformat(fields.pop("time"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the envelope lacks or garbles {error}") from None
+    if type(kind) is not str or type(part) is not str or type(sequence) is not int:
+        raise ValueError("type and part are strings, and the sequence is an integer")
+    if time.tzinfo is None or time < EARLIEST:
+        raise ValueError("the time has an offset from UTC, and is not before 1970")
+    return Recorded(part, sequence, time, _event(version, kind, fields) or UnknownEvent(kind, fields))
+
+
+def _object(line: str) -> dict[str, Any]:
+    """The JSON object in a line; ValueError where there is none, or one with text that cannot be written again."""
     try:
         fields = json.loads(line)
+        if "\\u" in line:
+            json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except RecursionError:
         raise ValueError("nested too deeply for an event") from None
     if not isinstance(fields, dict):
         raise ValueError("an event is a JSON object")
+    return fields
+
+
+def _event(version: object, kind: str, fields: dict[str, Any]) -> Event | None:
+    """The event with these fields; None where they do not fit it, and for an unknown version or type."""
+    if version == version1.VERSION:
+        fields = version1.upgraded(kind, fields)
+    if version not in (VERSION, version1.VERSION) or kind not in BY_NAME:
+        return None
     try:
-        version, kind = fields.pop("version"), fields.pop("type")
-        part, sequence = str(fields.pop("part")), int(fields.pop("sequence"))
-        time = datetime.fromisoformat(fields.pop("time"))
-    except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"an event's envelope lacks or garbles {error}") from None
-    if time.tzinfo is None or not isinstance(kind, str):
-        raise ValueError("an event's time has an offset from UTC, and its type is a string")
-    known = BY_NAME.get(kind) if version in (VERSION, version1.VERSION) else None
-    if known:
-        current = fields if version == VERSION else version1.upgraded(kind, fields)
-        values = {key: _frozen(value) for key, value in current.items()}
-        try:
-            return Recorded(part, sequence, time, known(**values))
-        except TypeError:
-            pass  # other fields than this version's: shown as it stands
-    return Recorded(part, sequence, time, UnknownEvent(kind, fields))
-
-
-def _frozen(value: Any) -> Any:
-    """Lists, whose place in an event a tuple has."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+        event: Event = build(BY_NAME[kind], fields)
+    except (TypeError, ValueError):
+        return None
+    return event
 
 
 def read_events(path: Path) -> Iterator[Recorded]:
-    """The events in one file, in its order; none where there is no file. Unreadable lines are passed over."""
+    """The events in one file, in its order; none where there is no file. It skips unreadable lines."""
     if path.exists():
         yield from Tail(path).new()
 
 
 class Tail:
-    """Reads a growing `events.jsonl`: each call of `new` yields the whole lines that came since the last one."""
+    """Reads a growing `events.jsonl`: each call of `new` yields the events of the lines that are new."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

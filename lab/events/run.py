@@ -1,6 +1,7 @@
 """A run: the directory that holds everything one execution of the lab produced, and the events in it.
 
-`runs/<UTC time>/` has one folder a part, written by that part alone; `verdicts.json` beside them is the outcome.
+`runs/<UTC time>/` has one folder for each part, and only that part writes there. `verdicts.json` beside the folders is
+the outcome.
 """
 
 from collections.abc import Iterator
@@ -61,9 +62,9 @@ def make_run_folder(parent: Path, name: str) -> Folders:
 
 
 class Run:
-    """The events of a run, merged by time; `update` reads what has come since.
+    """The events of a run, in order of time; `update` reads those that are new.
 
-    `parts` tells which folders in the run's own to look into; all of them by default.
+    `parts` is a pattern for the names of the folders to read; all of them by default.
     """
 
     def __init__(self, folder: Path, parts: str = "*") -> None:
@@ -77,7 +78,7 @@ class Run:
         return self.folders.path.name
 
     def update(self) -> bool:
-        """Takes in new events; whether there were any."""
+        """Reads new events; whether there were any."""
         found: list[Recorded] = []
         for path in sorted(self.folders.path.glob(self._files)):
             found += self._tails.setdefault(path, Tail(path)).new()

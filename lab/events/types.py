@@ -1,16 +1,38 @@
-"""What the parts of the lab report: typed events."""
+"""What the parts of the lab report: typed events, a dataclass for each.
+
+The types of the fields say what they may hold (`lab.events.fields`); the reader of a file checks it. Addresses are
+host:port, bytes are hex, `tls` is a version as `lab.tls.versions.version_name` writes it. `sha256` is always the
+fingerprint of a certificate, and `subject` and `issuer` are its names as RFC 4514 writes them.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from lab.catalogue.outcomes import Outcome
+from lab.events.fields import (
+    AlertNumber,
+    Count,
+    Empty,
+    FileName,
+    Hex,
+    HostPort,
+    HttpStatus,
+    Milliseconds,
+    Port,
+)
+
 # --- the lab ---
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """`mode` is embedded or classroom; the rest is what the run sets out to do (`lab.catalogue.plan.Plan`)."""
+    """A run began.
+
+    `mode` is embedded or classroom, `run` the name of the run's directory. The rest is what the run sets out to do, as
+    `lab.catalogue.plan.Plan` has it.
+    """
 
     mode: str
     run: str
@@ -18,17 +40,21 @@ class RunStarted:
     moves: tuple[str, ...]
     versions: tuple[str, ...]
     key_type: str
-    rounds: int
+    rounds: Count
     leaks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class BundleIssued:
-    """A key and its certificate were made. `sha256` is the certificate's fingerprint, `files` where they lie."""
+    """The lab made a private key and a certificate for a customer.
+
+    `key_type` is the kind of key for people, `not_after` the end of the certificate's validity, and `files` are the
+    names of the files that hold both.
+    """
 
     subject: str
     issuer: str
-    sha256: str
+    sha256: Hex
     key_type: str
     not_after: str
     files: tuple[str, ...]
@@ -36,19 +62,20 @@ class BundleIssued:
 
 @dataclass(frozen=True)
 class CaptureSearched:
-    """Everything that the attacker captured was searched for the certificate and for its private key.
+    """The lab searched the attacker's capture for the customer's certificate and for her private key.
 
-    `certificate_at` and `key_at` are the places where they were found, so many at most; `key_forms` are the encodings
-    of the key that were looked for. Something cut in two would not be found at `gaps`, places where a connection lacks
-    bytes or has contradicting ones; in `cut` packets, which were not kept as a whole; across `alone` packets, which
-    belong to no TCP connection.
+    `connections` and `octets` are how many TCP connections and bytes were searched. `certificate_at` and `key_at` are
+    the places where they were found, up to a limit; `key_forms` are the encodings of the key that were looked for. A
+    match that is split is not found. That can happen at `gaps`, places where a connection lacks bytes or has
+    contradicting ones; in `cut` packets, which were not captured whole; and across `alone` packets, which belong to no
+    TCP connection.
     """
 
-    connections: int
-    octets: int
-    gaps: int
-    cut: int
-    alone: int
+    connections: Count
+    octets: Count
+    gaps: Count
+    cut: Count
+    alone: Count
     certificate_at: tuple[str, ...]
     key_forms: tuple[str, ...]
     key_at: tuple[str, ...]
@@ -63,38 +90,44 @@ class GatewayListening:
 
     gateway: str
     host: str
-    port: int
+    port: Port
     versions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ClientAuthenticated:
-    """A gateway took a client for the certificate's subject. `peer` is host:port as the gateway saw it, `tls` the
-    connection's version."""
+    """A gateway authenticated a client.
+
+    `peer` is the client's address as the gateway saw it. `subject` and `sha256` are of the certificate, and `proof`
+    says what the gateway did with the proof of possession.
+    """
 
     gateway: str
     peer: str
     tls: str
     subject: str
-    sha256: str
+    sha256: Hex
     proof: str
 
 
 @dataclass(frozen=True)
 class ClientRefused:
-    """A gateway turned a client away, as a rule during the handshake; `alert` is the number that it sent, if it sent
-    one. `tls` is empty where no version was settled."""
+    """A gateway refused a client, usually during the handshake.
+
+    `peer` is the client's address as the gateway saw it, and `tls` is empty where no version was negotiated. `reason`
+    is for people. `alert` is the alert that the gateway sent, None where it sent none.
+    """
 
     gateway: str
     peer: str
     tls: str
     reason: str
-    alert: int | None
+    alert: AlertNumber | None
 
 
 @dataclass(frozen=True)
 class MoneyMoved:
-    """The bank carried out a transfer that it believed came from `customer`."""
+    """The bank moved `amount` from `customer` to the account `to`; `balance` is what `customer` has left."""
 
     customer: str
     to: str
@@ -104,19 +137,19 @@ class MoneyMoved:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """Alice logged in at `url` and the bank told her her balance; `sha256` is of the certificate she used."""
+    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance."""
 
     gateway: str
     url: str
     subject: str
-    sha256: str
+    sha256: Hex
     tls: str
     balance: int
 
 
 @dataclass(frozen=True)
 class LoginFailed:
-    """Alice did not get in; `tls` is the version that she tried."""
+    """The customer could not log in at `url`; `tls` is the version that she tried, and `reason` is for people."""
 
     gateway: str
     url: str
@@ -129,14 +162,17 @@ class LoginFailed:
 
 @dataclass(frozen=True)
 class LeakSought:
-    """The attacker set out to come by a certificate this way; from here on it belongs to the run."""
+    """The attacker started this leak; from here on it belongs to the run."""
 
     leak: str
 
 
 @dataclass(frozen=True)
 class PositionTaken:
-    """The attacker is between client and server: `kind` is relay or arp, `detail` says how, a line each."""
+    """The attacker is between client and server.
+
+    `kind` is `relay`, `arp`, or the leak that needs the position; `detail` says how, a line each.
+    """
 
     kind: str
     detail: tuple[str, ...]
@@ -144,7 +180,7 @@ class PositionTaken:
 
 @dataclass(frozen=True)
 class PositionLeft:
-    """The attacker let go; `healed` names the hosts whose ARP tables it put right again."""
+    """The attacker gave up the position; `healed` names the hosts whose ARP tables were put right again."""
 
     kind: str
     healed: tuple[str, ...]
@@ -152,45 +188,47 @@ class PositionLeft:
 
 @dataclass(frozen=True)
 class CertificateCaptured:
-    """A client's certificate came into the attacker's hands.
+    """The attacker obtained a client's certificate.
 
-    `leak` is how (`lab.catalogue.leaks`); where no wire gave it away, what a wire would show is empty. `message` is the
-    handshake message and `record` the five-byte header of the record it began in; `proof` is the CertificateVerify that
-    followed, None where there was none, and `transcript` has the messages that it signed, empty where some were not
-    seen. All hex.
+    `leak` is how, an id of `lab.catalogue.leaks`. `server` is where the certificate was seen: the address of a server,
+    or the name of the file that leaked. What only a network shows is empty for a file: `client`, `tls`, `record`,
+    `message` and the randoms. `record` is the five-byte header of the record in which the Certificate `message`
+    begins. `proof` is the CertificateVerify that followed, None where there was none, and `transcript` has the messages
+    that it signed, empty where some were not seen. `source` and `note` are for people.
     """
 
     leak: str
-    client: str
-    server: str
+    client: HostPort | Empty
+    server: HostPort | FileName
     tls: str
     subject: str
     issuer: str
-    sha256: str
-    record: str
-    message: str
-    proof: str | None
-    transcript: tuple[str, ...]
-    client_random: str
-    server_random: str
+    sha256: Hex
+    record: Hex | Empty
+    message: Hex | Empty
+    proof: Hex | None
+    transcript: tuple[Hex, ...]
+    client_random: Hex | Empty
+    server_random: Hex | Empty
     source: str
     note: str
 
 
 @dataclass(frozen=True)
 class HandshakeSeen:
-    """A handshake was seen in which no client certificate can be read.
+    """The attacker saw a handshake in which no client certificate can be read.
 
-    `client_records` and `server_records` are the records as the wire shows them, `handshake 512`: type and length;
-    `asked` says whether a CertificateRequest could be read.
+    `server_name` is the name that the client asked for, and `client_random` and `server_random` are those of the
+    hellos; each is empty where it was not seen. `client_records` and `server_records` are the records as the wire shows
+    them, type and length: `handshake 512`. `asked` says whether a CertificateRequest was read.
     """
 
-    client: str
-    server: str
+    client: HostPort
+    server: HostPort
     tls: str
     server_name: str
-    client_random: str
-    server_random: str
+    client_random: Hex | Empty
+    server_random: Hex | Empty
     client_records: tuple[str, ...]
     server_records: tuple[str, ...]
     asked: bool
@@ -198,72 +236,77 @@ class HandshakeSeen:
 
 @dataclass(frozen=True)
 class MoveTried:
-    """One attempt to get in with a certificate that is not one's own; a control reports its attempts the same way.
+    """The attacker tried a move at a gateway once. The lab reports its controls the same way.
 
-    `steps` is what crossed the wire, in order: sender, name and hex of each message, ChangeCipherSpec and alert; rounds
-    after the first go without. `leak` is how the certificate came into the attacker's hands, empty for a control, and
-    `customer` whose it is. `alert` is the alert that ended the attempt, with `alert_by` (`server` or `client`);
-    `status` and `body` are the HTTP answer where it got that far; `error` says what happened where it was neither let
-    in nor refused, or why there was nothing to try. `local` is the attempt's own address, host:port, and `seen_at` the
-    server at which the certificate was seen, as its CertificateCaptured has it.
+    What was tried: `leak` is how the certificate leaked, empty for a control. `customer` is its owner, and `seen_at`
+    is where it was seen, as its CertificateCaptured has it in `server`. `move` was tried at `server`, from the address
+    `local`, which is empty where there was no connection. `round` counts from 1.
+
+    What happened: `outcome` is one of `lab.catalogue.outcomes`. `steps` is what crossed the wire, in order: sender,
+    name and hex of each message, ChangeCipherSpec and alert; later rounds leave it out. `alert` is the alert that ended
+    the attempt, and `alert_by` is who sent it, `server` or `client`. `status` and `body` are the bank's HTTP answer.
+    Each is None where there was none. `stolen` is the amount that was moved. `error` says why an attempt was neither
+    accepted nor refused, or why there was nothing to try. It took `milliseconds`.
     """
 
     leak: str
     customer: str
-    server: str
-    local: str
+    server: HostPort
+    local: HostPort | Empty
     seen_at: str
     move: str
     tls: str
-    round: int
-    outcome: str
-    steps: tuple[tuple[str, str, str], ...]
-    alert: int | None
+    round: Count
+    outcome: Outcome
+    steps: tuple[tuple[str, str, Hex], ...]
+    alert: AlertNumber | None
     alert_by: str | None
-    status: int | None
+    status: HttpStatus | None
     body: str | None
     stolen: int
     error: str | None
-    milliseconds: float
+    milliseconds: Milliseconds
 
 
 @dataclass(frozen=True)
 class Intercepted:
-    """An interceptor answered a client in a server's place, under the address that the client knows as `server`.
+    """An interceptor answered a client in a server's place, at the address `server` that the client connected to.
 
-    `sha256` is of the certificate that the client handed over, empty where it sent none; `reason` says why it broke off
-    where it did, in the interceptor's words. `tls` is empty where the handshake came to nothing.
+    `tls` is empty where the handshake failed. `sha256` is of the certificate that the client sent, empty where it sent
+    none. `reason` says in the interceptor's words why it broke off, empty where it did not.
     """
 
-    client: str
-    server: str
+    client: HostPort
+    server: HostPort
     tls: str
-    sha256: str
+    sha256: Hex | Empty
     reason: str
 
 
 @dataclass(frozen=True)
 class WentOn:
-    """An interceptor tried to go on to the real server, from its own address `local`; `reason` says why it could not,
-    in its own words. The server's are in its ClientRefused with this `local` as the peer.
+    """An interceptor connected to the real `server`, from its own address `local`.
+
+    `reason` says in its words why that failed, empty where it did not. The gateway's own report is the ClientRefused
+    with this `local` as the peer.
     """
 
-    server: str
-    local: str
+    server: HostPort
+    local: HostPort
     tls: str
     reason: str
 
 
 @dataclass(frozen=True)
 class HandshakeDecrypted:
-    """The lab looked into a handshake with the victims' session keys, which the attacker doesn't have.
+    """The lab decrypted a handshake with the victims' session keys. The attacker does not have them.
 
-    `messages` are the sender and the name of each handshake message and alert, in the order in which they crossed the
-    wire. `of` is the part that logged the keys, empty where none did: in TLS 1.2 they are no use before the end.
+    `messages` are sender and name of each handshake message and alert, in the order in which they crossed the wire.
+    `of` is the part that logged the keys, empty where none did: in TLS 1.2 a handshake is readable without them.
     """
 
-    client: str
-    server: str
+    client: HostPort
+    server: HostPort
     tls: str
     messages: tuple[tuple[str, str], ...]
     of: str = ""
@@ -271,37 +314,36 @@ class HandshakeDecrypted:
 
 @dataclass(frozen=True)
 class ProofRelayed:
-    """A client's fresh Certificate and CertificateVerify were passed on, while she waited, into the attacker's own
-    handshake with the real server.
+    """The attacker passed a client's fresh Certificate and CertificateVerify on, into a handshake with the real server.
 
-    `client` is who took the attacker for the server at `listening`, and `local` the attacker's own address towards the
-    real `server`, host:port all. `key_exchange` is ECDHE or RSA (key transport); `same_keys` says whether both
-    connections came to have the same secrets, so that `client_random` stands in both ends' key logs with the same.
-    `signed` has the messages that the client made her `proof` over and `checked` those that the real server checks it
-    against, as far as each handshake got before the CertificateVerify; all hex. The outcome and what follows it is as
-    `MoveTried` has it.
+    `client` is the client that connected to the attacker at `listening`. `local` is the attacker's own address towards
+    the real `server`. `key_exchange` is ECDHE, or RSA for key transport. `customer` is the certificate's owner.
+    `same_keys` says whether both connections have the same secrets; then both ends' key logs have the same line for
+    `client_random`. `signed` has the messages that the client made its `proof` over, and `checked` the messages that
+    the server checks it against, as far as each handshake got before the CertificateVerify. The outcome and all that
+    follows is as `MoveTried` has it.
     """
 
-    client: str
-    listening: str
-    local: str
-    server: str
+    client: HostPort
+    listening: HostPort
+    local: HostPort
+    server: HostPort
     tls: str
     key_exchange: str
     customer: str
-    client_random: str
+    client_random: Hex
     same_keys: bool
-    signed: tuple[str, ...]
-    checked: tuple[str, ...]
-    proof: str
-    outcome: str
-    alert: int | None
+    signed: tuple[Hex, ...]
+    checked: tuple[Hex, ...]
+    proof: Hex
+    outcome: Outcome
+    alert: AlertNumber | None
     alert_by: str | None
-    status: int | None
+    status: HttpStatus | None
     body: str | None
     stolen: int
     error: str | None
-    milliseconds: float
+    milliseconds: Milliseconds
 
 
 # --- every part ---
@@ -309,21 +351,21 @@ class ProofRelayed:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something did not go as it should; `what` is for people."""
+    """Something went wrong; `what` is for people."""
 
     what: str
 
 
 @dataclass(frozen=True)
 class PartStopped:
-    """The part's last event."""
+    """The part's last event, with the reason for people."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class UnknownEvent:
-    """A line from a newer or stranger version: shown, never a crash."""
+    """A line that is no event of this version: an unknown type, or fields that do not fit. It is shown as it stands."""
 
     type: str
     fields: Mapping[str, Any]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
+from lab.address import find_address
 from lab.document import Block, Column, Section, Span, Table, facts
 from lab.inspect.certificates import Name, Sighting
 
@@ -104,13 +105,15 @@ def _profile(group: list[Sighting]) -> Profile:
 
 def _server(one: Sighting) -> str:
     """Under the name that was asked for, if one was; a host may have several, each with a port of its own."""
-    return f"{one.server_name}:{one.server.rpartition(':')[2]}" if one.server_name else one.server
+    address = find_address(one.server)
+    return f"{one.server_name}:{address.port}" if one.server_name and address else one.server
 
 
 def network_of(client: str) -> str:
     """The network that a client's address, host:port, belongs to."""
-    address = ip_address(client.rpartition(":")[0].strip("[]"))
-    return str(ip_network((address, NETWORK_BITS[address.version]), strict=False))
+    address = find_address(client)
+    ip = ip_address(address.host if address else client)
+    return str(ip_network((ip, NETWORK_BITS[ip.version]), strict=False))
 
 
 def tell_profiles(found: list[Profile]) -> Iterator[Block]:

@@ -45,7 +45,7 @@ class Tried:
     def outcome(self) -> Outcome:
         """The attacker cannot always read how a connection ended; then the gateway's report decides."""
         refused = isinstance(self.report, ClientRefused) and self.report.alert is not None
-        return REFUSED if refused and self.event.outcome == INCONCLUSIVE else Outcome(self.event.outcome)
+        return REFUSED if refused and self.event.outcome == INCONCLUSIVE else self.event.outcome
 
     @property
     def accepted(self) -> bool:
@@ -64,7 +64,7 @@ class Attempts:
             if not isinstance(event, MoveTried):
                 continue
             gateway, version = gateways.get(port_of(event.server)), find_version(event.tls)
-            if gateway is None or version is None or event.outcome not in list(Outcome):
+            if gateway is None or version is None:
                 continue
             began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
             report = reports.first_since(began, gateway.id, event.local, version)

@@ -119,7 +119,7 @@ class RelayedProof:
     def outcome(self) -> Outcome:
         """What the attacker saw; what the gateway reports if the attacker cannot tell."""
         refused = self._gateway_alert is not None and self.event.outcome not in (ACCEPTED, REFUSED)
-        return REFUSED if refused else Outcome(self.event.outcome)
+        return REFUSED if refused else self.event.outcome
 
     @property
     def _gateway_alert(self) -> int | None:

@@ -7,12 +7,13 @@ folder named after the run; `follow` copies these together into one run director
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attacker.leak.interception import CAPTURE_FILE as INTERCEPTION_FILE
 from attacker.scope import in_lab_container
+from lab.address import Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, AUTHORITY, CAREFUL_CLIENT, CARELESS_CLIENT, CONTROL, INTERCEPTOR, LAB
 from lab.catalogue.leaks import INTERCEPTION
@@ -62,7 +63,7 @@ def start_run(key_type: KeyType) -> None:
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
 
 
-async def run_control(gateways: list[tuple[str, int]]) -> None:
+async def run_control(gateways: Sequence[Address]) -> None:
     """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
     _check_container()
     name = await _attacked([port for _, port in gateways])

@@ -15,10 +15,8 @@ from lab.catalogue.schemes import find_scheme
 from lab.document import (
     Block,
     Break,
-    ByteField,
     Inline,
     Listing,
-    Octets,
     Paragraph,
     Section,
     Span,
@@ -43,7 +41,8 @@ from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.story.leaks import tell_leak
-from lab.tls.dissect import Field, certificate_fields, proof_fields
+from lab.story.octets import octets
+from lab.tls.dissect import certificate_fields, proof_fields
 from lab.tls.versions import Version
 
 QUESTION = (
@@ -144,25 +143,16 @@ def _tell_wire(run: Run) -> Iterator[Block]:
     where = f" at `{login.gateway}`" if login else ""
     yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
     yield Paragraph("Her Certificate message is plaintext:")
-    yield _octets("Certificate", certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
+    certificate = certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message))
+    yield octets("Certificate", "client", False, certificate)
     yield Paragraph("Then her proof, made with the private key over this one handshake:")
-    yield _octets("CertificateVerify", proof_fields(bytes.fromhex(seen.proof or "")))
+    yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
     same = seen.sha256 == issued.sha256
     yield facts(
         ("sha256 of the captured certificate", seen.sha256),
         ("sha256 of alice's certificate", f"{issued.sha256}, {'the same' if same else 'ANOTHER ONE'}"),
         *(("mallory keeps", kept) for kept in _kept(run)),
     )
-
-
-def _octets(message: str, fields: Iterable[Field]) -> Octets:
-    """A message of alice's as it was on the wire, in plaintext."""
-    placed: list[ByteField] = []
-    at = 0
-    for field in fields:
-        placed.append(ByteField(at, field.octets, field.meaning))
-        at += len(field.octets)
-    return Octets(message, "client", False, tuple(placed))
 
 
 def _kept(run: Run) -> Iterator[str]:

@@ -1,8 +1,15 @@
 """The evidence of a verdict in words, the same in every view of it."""
 
-from lab.catalogue.outcomes import ACCEPTED, Outcome
-from lab.document import Span
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
+from lab.document import Meaning, Span
 from lab.judging.judgement import Verdict
+
+_MEANINGS: dict[Outcome, Meaning] = {
+    ACCEPTED: "accepted",
+    REFUSED: "refused",
+    NOT_APPLICABLE: "aside",
+    INCONCLUSIVE: "warning",
+}
 
 
 def came_back(verdict: Verdict) -> str:
@@ -17,7 +24,7 @@ def came_back(verdict: Verdict) -> str:
 
 
 def due(verdict: Verdict) -> str:
-    """What theory has, as far as the evidence tells it."""
+    """What the RFCs predict, as far as the evidence tells it."""
     by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]
     by += [f"HTTP {status}" for status in verdict.evidence.expected_statuses]
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
@@ -25,7 +32,7 @@ def due(verdict: Verdict) -> str:
 
 def outcome_span(outcome: Outcome, words: str = "", strong: bool = False) -> Span:
     """An outcome, in these words if they are given."""
-    return Span(words or outcome, "accepted" if outcome == ACCEPTED else "refused", strong)
+    return Span(words or outcome, _MEANINGS[outcome], strong)
 
 
 def marked(span: Span, as_expected: bool) -> tuple[Span, ...]:

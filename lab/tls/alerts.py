@@ -7,7 +7,7 @@ from lab.tls.errors import DecodeError
 
 
 class AlertDescription(IntEnum):
-    """What an alert says, under the RFC's name in lower case (`AlertDescription.DECRYPT_ERROR.label`)."""
+    """The number of an alert; `label` is its name in the RFCs (`decrypt_error`)."""
 
     CLOSE_NOTIFY = 0
     UNEXPECTED_MESSAGE = 10
@@ -54,7 +54,7 @@ class AlertDescription(IntEnum):
 
 
 def alert_name(number: int) -> str:
-    """The RFC's name of an alert number, or `alert 200` for one that has none."""
+    """The RFC's name of an alert number, or `alert 200` for a number without a name."""
     try:
         return AlertDescription(number).label
     except ValueError:
@@ -67,7 +67,7 @@ FATAL = 2
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert: its level (1 warning, 2 fatal) and its description's number."""
+    """One alert: its level (1 warning, 2 fatal) and the number of its description."""
 
     level: int
     description: int
@@ -78,7 +78,7 @@ class Alert:
 
     @property
     def ends_connection(self) -> bool:
-        """Fatal alerts and close_notify do; after any other warning it goes on (RFC 5246 section 7.2)."""
+        """True for fatal alerts and close_notify; other warnings end nothing (RFC 5246 section 7.2)."""
         return self.level == FATAL or self.description == AlertDescription.CLOSE_NOTIFY
 
     def serialize(self) -> bytes:
@@ -88,7 +88,7 @@ class Alert:
 def parse_alert(data: bytes) -> Alert:
     """The alert in one record's fragment, exactly two bytes; DecodeError otherwise."""
     if len(data) != 2:
-        raise DecodeError(f"an alert has 2 bytes, this one {len(data)}")
+        raise DecodeError(f"an alert has 2 bytes, this one has {len(data)}")
     if data[0] not in (WARNING, FATAL):
-        raise DecodeError(f"an alert's level is 1 or 2, this one's {data[0]}")
+        raise DecodeError(f"the level of an alert is 1 or 2, here {data[0]}")
     return Alert(data[0], data[1])

@@ -1,4 +1,4 @@
-"""Bundles: key and certificate in one file, PEM or PKCS#12, the way a server hands them to its client."""
+"""Bundles: private key and certificate in one file, PEM or PKCS#12."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,23 +15,23 @@ from lab.tls.proof import PrivateKey
 
 @dataclass(frozen=True)
 class Bundle:
-    """A private key and its certificates in DER, the key's own first."""
+    """A private key and its certificate chain in DER, the certificate of the key first."""
 
     chain: tuple[bytes, ...]
     key: PrivateKey
 
 
 def parse_bundle(data: bytes, password: str | None, where: str, now: datetime | None) -> Bundle:
-    """Reads PEM or PKCS#12 (RFC 7468, RFC 7292), whichever `data` is.
+    """Reads a bundle in PEM (RFC 7468) or PKCS#12 (RFC 7292).
 
-    BundleError, which begins with `where`, for: neither of them, a missing or wrong password, no key, no certificate,
-    a key that does not belong to the first certificate, a certificate that is not valid at `now` (UTC, aware; None asks
-    for no validity).
+    BundleError, which begins with `where`, for: another format, a missing or wrong password, no key, no certificate, a
+    key that does not belong to the first certificate, a certificate that is not valid at `now` (UTC, aware; None checks
+    no dates).
     """
     secret = password.encode() if password is not None else None
     try:
         return _parse(data, secret, where, now)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the library reads many fields only when asked
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the library reads many fields late
         raise BundleError(f"{where}: {_why_unreadable(error)}") from None
 
 
@@ -58,7 +58,7 @@ def _parse(data: bytes, secret: bytes | None, where: str, now: datetime | None) 
 
 
 def _subject(certificate: x509.Certificate) -> str:
-    """Its name in one line: a subject may hold line breaks and worse."""
+    """The subject in one line: it may hold line breaks and control characters."""
     text = certificate.subject.rfc4514_string()
     return "".join(character if character.isprintable() else "?" for character in text)
 
@@ -71,11 +71,11 @@ def _pem_key(data: bytes, secret: bytes | None, where: str) -> Any:
     except TypeError:
         if secret is None:
             raise BundleError(f"{where}: the key is encrypted; give its password") from None
-        return serialization.load_pem_private_key(_only_key(data), None)  # a password that isn't needed does no harm
+        return serialization.load_pem_private_key(_only_key(data), None)  # the password is not needed
 
 
 def _only_key(data: bytes) -> bytes:
-    """The PEM block with the private key, wherever in the file it stands."""
+    """The PEM block with the private key, at any place in the file."""
     lines, taken = data.decode("ascii", "replace").splitlines(), []
     inside = False
     for line in lines:

@@ -1,34 +1,34 @@
-"""The client's side of the hellos: what it offers and what the server makes of that; the version's handshake goes on.
+"""The client: it offers a ClientHello and checks the server's answer; then the handshake of that version takes over.
 
-A real stack signs the handshake or sends no certificate. This client sends whatever flight it is given: it may present
-certificates and then sign, answer with somebody else's signature, stay silent, or say it all in another order.
+A real stack signs the handshake or sends no certificate. This client sends any flight that it is given: it may present
+certificates and sign, send the signature of another party, send none, or send its messages in another order.
 """
 
 import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.client12 import ClientHandshake12
 from lab.tls.client13 import ClientHandshake13
-from lab.tls.connection import ChangeCipherSpec, Connection, unexpected
+from lab.tls.connection import ChangeCipherSpec, Connection
 from lab.tls.engine import EngineEvent
 from lab.tls.errors import Abort, TlsError
 from lab.tls.flight import Flight, honest_flight
 from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello
-from lab.tls.messages13 import CertificateRequest13, NewSessionTicket13, is_retry
-from lab.tls.offer import Offer
-from lab.tls.proof import Challenge, Prover
+from lab.tls.messages13 import CertificateRequest13, is_retry
+from lab.tls.proof import Prover
 from lab.tls.sessions import Session
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.sides import ClientHandshake, Offer
+from lab.tls.states import CLIENT12, CLIENT13, Fact
+from lab.tls.versions import TLS12, TLS13, Version
 
 DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
-"""The last eight bytes of a server's random where it could have done better (RFC 8446 section 4.1.3)."""
+"""The downgrade sentinels: the last eight bytes of a server's random (RFC 8446 section 4.1.3)."""
 MAX_COOKIE = 1 << 14
-"""A longer one is refused; the ClientHello has to have room for it."""
+"""A longer one is refused: it must fit into the ClientHello."""
 
 _IN_SERVER_HELLO_12 = (
     ext.SERVER_NAME,
@@ -42,30 +42,19 @@ _IN_SERVER_HELLO_13 = (ext.SUPPORTED_VERSIONS, ext.KEY_SHARE)
 _IN_RETRY = (ext.SUPPORTED_VERSIONS, ext.KEY_SHARE, ext.COOKIE)
 
 
-class Handshake(Protocol):
-    """A version's handshake behind the hellos."""
-
-    def advance(self, message: Message | ChangeCipherSpec) -> None:
-        """See `Connection._advance`."""
-        ...
-
-    def speak(self, flight: Flight) -> None:
-        """Sends the flight; it is the client's turn."""
-        ...
-
-
 class Client(Connection):
     """A TLS client (`lab.tls.engine.Engine`) for the `versions` it is given, the most preferred first.
 
-    Presents `chain` (DER, own certificate first) if the server asks; `prove` then answers the server's challenge and
-    None for either means: none sent. A `flight` takes the place of that order of things, for one version. The server's
-    chain is shown to `check_chain`, which may raise CertificateError; without it every chain will do. That the server
-    possesses its own key is always checked. With `resume` a TLS 1.2 session is offered to go on with, `tickets` asks
-    for one. Key shares are sent for `shares`, the first of `groups` if not given. A `hello`, somebody's as it was
-    captured, takes the place of the client's own; but the key shares of TLS 1.3 have to be its own all the same.
+    If the server asks for a certificate, the client sends `chain` (DER, own certificate first), and `prove` answers the
+    challenge; an empty chain or no `prove` leaves that message out. A `flight` replaces this order, for one version.
 
-    A `patient` client does not speak when it is its turn, but waits to be told its flight (`go_on`): words of somebody
-    else's, perhaps, which aren't there yet.
+    `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. It
+    always checks the server's proof. `resume` is a TLS 1.2 session to resume; `tickets` asks for a session ticket. The
+    client sends key shares for the groups in `shares`, or for the first of `groups`. `hello` is a captured ClientHello
+    to send instead of the client's own, with key shares of the client's own in TLS 1.3.
+
+    A `patient` client doesn't speak when its turn comes. It waits for its flight (`go_on`), which may depend on what
+    another connection brings.
     """
 
     role = "client"
@@ -84,7 +73,6 @@ class Client(Connection):
         suites: tuple[keys.CipherSuite, ...] = keys.DEFAULT_SUITES,
         groups: tuple[int, ...] = keys.GROUPS,
         shares: tuple[int, ...] | None = None,
-        schemes: tuple[int, ...] = proof.SCHEME_IDS,
         resume: Session | None = None,
         tickets: bool = False,
         hello: ClientHello | None = None,
@@ -92,19 +80,14 @@ class Client(Connection):
     ) -> None:
         super().__init__()
         self.is_its_turn = False
-        """Whether the server has had its say, and the client's flight is due or has been sent."""
+        """Whether the server has sent its flight, so that the client's is due or sent."""
         self.request: CertificateRequest | CertificateRequest13 | None = None
-        """The server's CertificateRequest, once it came."""
-        self.challenge: Challenge | None = None
-        """What a proof had to sign in this handshake, once that was settled."""
+        """The server's CertificateRequest, once it has come."""
         self.session: Session | None = None
-        """What a TLS 1.2 handshake that is complete can be gone on with, if the server keeps sessions."""
-        self.resumed = False
-        """Whether the server went on with the session that was offered."""
-        self.tickets: list[NewSessionTicket13] = []
-        """The tickets that came in TLS 1.3, the newest so many."""
+        """The session of a complete TLS 1.2 handshake, to resume it later."""
         self.ignores_change_cipher_spec = TLS13 in versions
-        self._handshake: Handshake | None = None
+        self._handshake: ClientHandshake | None = None
+        self._state = CLIENT12.start  # CLIENT13 starts alike: the version is not settled yet
         self._retried_with: keys.CipherSuite | None = None
         self._flight = flight
         self._patient = patient
@@ -116,10 +99,10 @@ class Client(Connection):
         self._offer = Offer(
             entropy=entropy,
             random=hello.random if hello else entropy(keys.RANDOM_LENGTH),
-            versions=versions,
+            versions=tuple(map(Version, versions)),
             suites={suite.id: suite for suite in offered_suites},
             groups=groups,
-            schemes=schemes,
+            schemes=proof.SCHEME_IDS,
             shares=new_shares,
             check_chain=check_chain,
             resume=resume,
@@ -133,21 +116,14 @@ class Client(Connection):
             self._hello = ClientHello(self._offer.random, self._session_id(), tuple(self._offer.suites), extensions)
         self.send_message(self._hello)
 
-    def update_keys(self, request: bool = False) -> None:
-        if not self._established or not self.may_write or not isinstance(self._handshake, ClientHandshake13):
-            super().update_keys()
-        else:
-            self._handshake.keys.update(request)
-
     def go_on(self, flight: Flight) -> list[EngineEvent]:
-        """The flight of a client that has waited with it, and the events that it caused; TlsError where it isn't its
-        turn."""
+        """Sends the flight of a patient client and returns the events that follow; TlsError before its turn."""
         if not self.is_its_turn:
             raise TlsError("it is not the client's turn yet")
         return self._react(lambda: self._speak(flight))
 
     def take_turn(self) -> None:
-        """The server has had its say."""
+        """The server has sent its flight."""
         self.is_its_turn = True
         if not self._patient:
             assert self.version
@@ -162,15 +138,15 @@ class Client(Connection):
         return self.ignores_change_cipher_spec
 
     def _session_id(self) -> bytes:
-        """A ticket needs one to be told by whether it was taken (RFC 5077 section 3.4), and middleboxes like to see one
-        in TLS 1.3 (RFC 8446 appendix D.4)."""
+        """With a ticket, the server's echo of the ID says that it resumes (RFC 5077 section 3.4); in TLS 1.3 the ID is
+        for middleboxes (RFC 8446 appendix D.4)."""
         resume = self._offer.resume
         if resume and resume.id:
             return resume.id
         return self._offer.entropy(32) if self._may13 or resume else b""
 
     def _with_own_shares(self, extensions: ext.Extensions | None) -> ext.Extensions | None:
-        """Somebody's extensions, with key shares whose private halves this client has."""
+        """Captured extensions, with key shares of which this client has the private keys."""
         own = ext.key_shares((share.group, share.public) for share in self._offer.shares)
         return extensions and tuple(own if one.type == ext.KEY_SHARE else one for one in extensions)
 
@@ -196,10 +172,10 @@ class Client(Connection):
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
         if self._handshake:
             self._handshake.advance(message)
-        elif isinstance(message, ServerHello):  # RFC 5246 section 7.4.1.3, RFC 8446 section 4.1.3
-            self._on_server_hello(message)
         else:
-            raise unexpected(message, "ServerHello")
+            CLIENT12.allow(self._state, message)
+            assert isinstance(message, ServerHello)
+            self._on_server_hello(message)  # RFC 5246 section 7.4.1.3, RFC 8446 section 4.1.3
 
     def _on_server_hello(self, hello: ServerHello) -> None:
         version = self._chosen_version(hello)
@@ -212,16 +188,19 @@ class Client(Connection):
         self.version = version
         self.ignores_change_cipher_spec = version == TLS13
         if version == TLS12 and self._may_be_downgraded(hello):
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "somebody brought the version down to TLS 1.2")
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "downgrade sentinel in ServerHello.random")
         suite = self._chosen_suite(hello, version, _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12)
         if self._retried_with not in (None, suite):
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server changed its mind about the cipher suite")
+            raise Abort(
+                AlertDescription.ILLEGAL_PARAMETER,
+                "the HelloRetryRequest had another cipher suite",
+            )
         if version == TLS13:
             self._handshake = ClientHandshake13(self, self._offer, suite, self._hello, hello)
         else:
             self._handshake = ClientHandshake12(self, self._offer, suite, self._hello, hello)
 
-    def _chosen_version(self, hello: ServerHello) -> int:
+    def _chosen_version(self, hello: ServerHello) -> Version:
         selected = ext.selected_version(hello.extensions) if self._may13 else None
         if selected is not None and (selected not in self._offer.versions or selected < TLS13):
             reason = f"the server selected version 0x{selected:04x}"  # RFC 8446 section 4.2.1
@@ -232,11 +211,11 @@ class Client(Connection):
             reason = f"the server chose version 0x{chosen:04x}, {names} was offered"
             raise Abort(AlertDescription.PROTOCOL_VERSION, reason)
         if self.version not in (None, chosen):
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server changed its mind about the version")
-        return chosen
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the HelloRetryRequest had another version")
+        return Version(chosen)
 
-    def _chosen_suite(self, hello: ServerHello, version: int, extensions: tuple[int, ...]) -> keys.CipherSuite:
-        """The suite that the server chose, from an offer of ours, with no `extensions` but these."""
+    def _chosen_suite(self, hello: ServerHello, version: Version, extensions: tuple[int, ...]) -> keys.CipherSuite:
+        """The suite that the server chose out of the offer; the hello may have `extensions` and no others."""
         suite = self._offer.suites.get(hello.cipher_suite)
         if suite is None or suite.version != version:
             reason = f"the server chose cipher suite 0x{hello.cipher_suite:04x}, which was not offered"
@@ -247,7 +226,7 @@ class Client(Connection):
         offered = {extension.type for extension in self._hello.extensions or ()}
         if keys.RENEGOTIATION_SCSV in self._hello.cipher_suites:  # RFC 5746 section 3.4
             offered.add(ext.RENEGOTIATION_INFO)
-        if ext.COOKIE in extensions:  # the one that comes without having been asked for (RFC 8446 section 4.2)
+        if ext.COOKIE in extensions:  # the only one that answers no other (RFC 8446 section 4.2)
             offered.add(ext.COOKIE)
         ext.check_answers(hello.extensions, offered, extensions)
         return suite
@@ -256,14 +235,14 @@ class Client(Connection):
         return TLS13 in self._offer.versions and hello.random[24:] in DOWNGRADED
 
     def _retry(self, hello: ServerHello) -> None:
-        """HelloRetryRequest (RFC 8446 section 4.1.4): the ClientHello again, with another key share or a cookie."""
+        """HelloRetryRequest (RFC 8446 section 4.1.4): sends the ClientHello again with a new key share or a cookie."""
         suite = self._chosen_suite(hello, TLS13, _IN_RETRY)
         if hello.session_id != self._hello.session_id:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
         group, cookie = ext.read_retry_group(hello.extensions), ext.find(hello.extensions, ext.COOKIE)
         shared = {share.group for share in self._offer.shares}
         if (group is None and cookie is None) or group in shared or group not in (None, *self._offer.groups):
-            reason = f"the server asks again, for group {group}, which changes nothing or was not offered"
+            reason = f"a HelloRetryRequest for group {group}, which changes nothing or was not offered"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         extensions = list(self._hello.extensions or ())
         if group is not None:
@@ -279,6 +258,7 @@ class Client(Connection):
         self.send_change_cipher_spec()  # RFC 8446 appendix D.4
         self._hello = replace(self._hello, extensions=tuple(extensions))
         self._retried_with = suite
+        self._state = CLIENT13.after(self._state, hello, (Fact.RETRY,))
         self.send_message(self._hello)
 
 

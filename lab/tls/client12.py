@@ -1,13 +1,11 @@
-"""The client's handshake in TLS 1.2, behind the hellos (RFC 5246 section 7.3)."""
+"""The client's handshake in TLS 1.2, after the hellos (RFC 5246 section 7.3)."""
 
 import secrets
-from enum import Enum
-from typing import TYPE_CHECKING
 
 from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
-from lab.tls.connection import ChangeCipherSpec, unexpected
+from lab.tls.connection import ChangeCipherSpec
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.messages import (
@@ -22,33 +20,18 @@ from lab.tls.messages import (
     ServerHelloDone,
     ServerKeyExchange,
 )
-from lab.tls.offer import Offer
 from lab.tls.secrets12 import Secrets12
 from lab.tls.sessions import Session
-
-if TYPE_CHECKING:
-    from lab.tls.client import Client
-
-
-class State(Enum):
-    """What the client waits for, by the name it has in the figure of RFC 5246 section 7.3."""
-
-    CERTIFICATE = "the server's Certificate"
-    SERVER_KEY_EXCHANGE = "ServerKeyExchange"
-    REQUEST_OR_DONE = "CertificateRequest or ServerHelloDone"
-    SERVER_HELLO_DONE = "ServerHelloDone"
-    TICKET = "NewSessionTicket"
-    CHANGE_CIPHER_SPEC = "the server's ChangeCipherSpec"
-    FINISHED = "the server's Finished"
-    ESTABLISHED = "nothing more of the handshake"
+from lab.tls.sides import ClientSide, Offer
+from lab.tls.states import CLIENT12, Fact
 
 
 class ClientHandshake12:
-    """From the ServerHello on, which chose `suite`."""
+    """The handshake from the ServerHello on, which chose `suite`; the machine is `CLIENT12`."""
 
     def __init__(
         self,
-        client: "Client",
+        client: ClientSide,
         offer: Offer,
         suite: keys.CipherSuite,
         client_hello: ClientHello,
@@ -65,55 +48,42 @@ class ClientHandshake12:
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.4
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
         self._extended = ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) is not None
-        self._ticket_due = ext.find(hello.extensions, ext.SESSION_TICKET) is not None
+        facts = {Fact.RSA_TRANSPORT: suite.exchange == "RSA"}
+        facts[Fact.NO_TICKET] = ext.find(hello.extensions, ext.SESSION_TICKET) is None  # RFC 5077 section 3.2
         if offer.resume and hello.session_id and hello.session_id == client_hello.session_id:
+            facts[Fact.RESUMED] = True
             self._resume(offer.resume)
-        else:
-            self._state = State.CERTIFICATE
+        self._facts = [fact for fact, holds in facts.items() if holds]
+        self._state = CLIENT12.after(CLIENT12.start, hello, self._facts)
 
     def advance(self, message: Message | ChangeCipherSpec) -> None:
         """See `Connection._advance`."""
-        match self._state, message:
-            case State.CERTIFICATE, Certificate():  # RFC 5246 section 7.4.2
+        CLIENT12.allow(self._state, message)
+        match message:
+            case Certificate():  # RFC 5246 section 7.4.2
                 self._on_certificate(message)
-                ephemeral = self._suite.exchange == "ECDHE"
-                self._state = State.SERVER_KEY_EXCHANGE if ephemeral else State.REQUEST_OR_DONE
-
-            case State.SERVER_KEY_EXCHANGE, ServerKeyExchange():  # RFC 5246 section 7.4.3, RFC 8422 section 5.4
+            case ServerKeyExchange():  # RFC 5246 section 7.4.3, RFC 8422 section 5.4
                 self._on_server_key_exchange(message)
-                self._state = State.REQUEST_OR_DONE
-
-            case State.REQUEST_OR_DONE, CertificateRequest():  # RFC 5246 section 7.4.4
+            case CertificateRequest():  # RFC 5246 section 7.4.4
                 self._client.request = message
-                self._state = State.SERVER_HELLO_DONE
-
-            case ((State.REQUEST_OR_DONE | State.SERVER_HELLO_DONE), ServerHelloDone()):  # RFC 5246 section 7.4.5
-                self._state = self._before_change_cipher_spec()
+            case ServerHelloDone():  # RFC 5246 section 7.4.5
                 self._client.take_turn()
-
-            case State.TICKET, NewSessionTicket():  # RFC 5077 section 3.3
+            case NewSessionTicket():  # RFC 5077 section 3.3
                 self._ticket = message.ticket
-                self._state = State.CHANGE_CIPHER_SPEC
-
-            case State.CHANGE_CIPHER_SPEC, ChangeCipherSpec():  # RFC 5246 section 7.1
+            case ChangeCipherSpec():  # RFC 5246 section 7.1
                 if self._guessed:
                     self._client.read_nothing()
                 self._client.read_with(self._keys().protections["server"])
-                self._state = State.FINISHED
-
-            case State.FINISHED, Finished():  # RFC 5246 section 7.4.9
+            case Finished():  # RFC 5246 section 7.4.9
                 self._on_finished(message)
-                self._state = State.ESTABLISHED
-
-            case _:
-                raise unexpected(message, self._state.value)
+        self._state = CLIENT12.after(self._state, message, self._facts)
 
     def speak(self, flight: Flight) -> None:
-        """The client's flight."""
+        """Sends the client's flight."""
         for step in flight:
             self._send(step)
 
-    # --- what the server says ---
+    # --- what the server sends ---
 
     def _on_certificate(self, message: Certificate) -> None:
         if not message.chain:
@@ -150,10 +120,10 @@ class ClientHandshake12:
         )
         self._client.establish()
 
-    # --- what the client says ---
+    # --- what the client sends ---
 
     def _send(self, step: Step) -> None:
-        """One step of the flight."""
+        """Sends one step of the flight."""
         client = self._client
         match step:
             case SendCertificate(chain):
@@ -178,7 +148,7 @@ class ClientHandshake12:
                 client.send_message(Finished(self._keys().verify_data("client", handshake)))  # RFC 5246 section 7.4.9
 
     def _key_exchange(self, step: SendKeyExchange) -> tuple[ClientKeyExchange, bytes]:
-        """The message and the premaster secret."""
+        """ClientKeyExchange and the premaster secret."""
         if self._server_share:
             share = keys.new_key_share(self._server_share.group, self._offer.entropy)
             return ClientKeyExchange.ecdhe(share.public), share.shared_secret(self._server_share.point)
@@ -196,34 +166,29 @@ class ClientHandshake12:
         self._client.key_log = secrets12.key_log()
 
     def _keys(self) -> Secrets12:
-        """The connection's keys; those of an empty master secret where there has been no key exchange yet."""
+        """The connection's keys; before the key exchange, those of an empty master secret."""
         if self._secrets is None:
             self._use(Secrets12(b"", self._offer.random, self._hello.random, self._suite))
         assert self._secrets
         return self._secrets
 
-    # --- going on with a session ---
+    # --- resuming a session ---
 
     def _resume(self, session: Session) -> None:
-        """The short handshake (RFC 5246 section 7.3): no certificates, and the server is first to finish.
+        """The short handshake (RFC 5246 section 7.3): no certificates, and the server sends its Finished first.
 
-        Whoever doesn't have the master secret can only guess it, and cannot read the server's Finished, nor anything
-        after it: the answer to the guess shows no more of itself than that it is an alert.
+        A client without the master secret guesses one. It cannot read the server's Finished or anything after it; of
+        the server's answer to the guess it can see only that it is an alert.
         """
         if self._suite.id != session.suite or (session.master and self._extended != session.extended):
-            reason = "the server goes on with a session under another cipher suite or master secret"
+            reason = "the server resumes the session with another cipher suite or kind of master secret"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         self._client.resumed = True
         self._client.peer_chain = session.peer_chain
         self._ticket = session.ticket
         master = session.master or self._offer.entropy(keys.MASTER_SECRET_LENGTH)
         self._use(Secrets12(master, self._offer.random, self._hello.random, self._suite))
-        self._state = self._before_change_cipher_spec()
         self._guessed = session.master is None
         if self._guessed:
             self._send(SendChangeCipherSpec())
             self._send(SendFinished())
-
-    def _before_change_cipher_spec(self) -> State:
-        """A server that answered the ticket extension sends a ticket (RFC 5077 section 3.2)."""
-        return State.TICKET if self._ticket_due else State.CHANGE_CIPHER_SPEC

@@ -1,49 +1,31 @@
-"""The client's handshake in TLS 1.3, behind the hellos (RFC 8446 section 2 and appendix A.1)."""
+"""The client's handshake in TLS 1.3, after the hellos (RFC 8446 section 2 and appendix A.1)."""
 
 import secrets
-from enum import Enum
-from typing import TYPE_CHECKING
 
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
-from lab.tls.connection import ChangeCipherSpec, unexpected
+from lab.tls.connection import ChangeCipherSpec
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.keys import CipherSuite
 from lab.tls.keys13 import Keys13
 from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello
-from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate, NewSessionTicket13
-from lab.tls.offer import Offer
+from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate
+from lab.tls.sides import ClientSide, Offer
+from lab.tls.states import CLIENT13
 from lab.tls.versions import TLS13
 
-if TYPE_CHECKING:
-    from lab.tls.client import Client
-
-MAX_TICKETS = 16
-"""So many tickets are kept, the newest."""
-
 _IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS)
-"""Of what we may offer, that which EncryptedExtensions answer (RFC 8446 section 4.2)."""
-
-
-class State(Enum):
-    """What the client waits for, after the states of RFC 8446 appendix A.1."""
-
-    ENCRYPTED_EXTENSIONS = "EncryptedExtensions"
-    CERTIFICATE_OR_REQUEST = "CertificateRequest or the server's Certificate"
-    CERTIFICATE = "the server's Certificate"
-    CERTIFICATE_VERIFY = "the server's CertificateVerify"
-    FINISHED = "the server's Finished"
-    CONNECTED = "KeyUpdate or NewSessionTicket"
+"""The extensions of our offer that EncryptedExtensions may answer (RFC 8446 section 4.2)."""
 
 
 class ClientHandshake13:
-    """From the ServerHello on, which chose `suite`."""
+    """The handshake from the ServerHello on, which chose `suite`; the machine is `CLIENT13`."""
 
     def __init__(
         self,
-        client: "Client",
+        client: ClientSide,
         offer: Offer,
         suite: CipherSuite,
         client_hello: ClientHello,
@@ -58,48 +40,36 @@ class ClientHandshake13:
         self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random)
         self.keys.read()
         self.keys.write()
-        self._state = State.ENCRYPTED_EXTENSIONS
+        self._state = CLIENT13.after(CLIENT13.start, hello)
 
     def advance(self, message: Message | ChangeCipherSpec) -> None:
         """See `Connection._advance`."""
-        match self._state, message:
-            case State.ENCRYPTED_EXTENSIONS, EncryptedExtensions():  # RFC 8446 section 4.3.1
+        CLIENT13.allow(self._state, message)
+        match message:
+            case EncryptedExtensions():  # RFC 8446 section 4.3.1
                 self._on_encrypted_extensions(message)
-                self._state = State.CERTIFICATE_OR_REQUEST
-
-            case State.CERTIFICATE_OR_REQUEST, CertificateRequest13():  # RFC 8446 section 4.3.2
+            case CertificateRequest13():  # RFC 8446 section 4.3.2
                 self._on_request(message)
-                self._state = State.CERTIFICATE
-
-            case ((State.CERTIFICATE_OR_REQUEST | State.CERTIFICATE), Certificate13()):  # RFC 8446 section 4.4.2
+            case Certificate13():  # RFC 8446 section 4.4.2
                 self._on_certificate(message)
-                self._state = State.CERTIFICATE_VERIFY
-
-            case State.CERTIFICATE_VERIFY, CertificateVerify():  # RFC 8446 section 4.4.3
+            case CertificateVerify():  # RFC 8446 section 4.4.3
                 self._on_certificate_verify(message)
-                self._state = State.FINISHED
-
-            case State.FINISHED, Finished():  # RFC 8446 section 4.4.4
+            case Finished():  # RFC 8446 section 4.4.4
                 self._on_finished(message)
-                self._state = State.CONNECTED
-
-            case State.CONNECTED, NewSessionTicket13():  # RFC 8446 section 4.6.1
-                self._client.tickets = [*self._client.tickets, message][-MAX_TICKETS:]
-
-            case State.CONNECTED, KeyUpdate():  # RFC 8446 section 4.6.3
+            case KeyUpdate():  # RFC 8446 section 4.6.3
                 self.keys.on_update(message)
-
             case _:
-                raise unexpected(message, self._state.value)
+                pass  # NewSessionTicket: a ticket of TLS 1.3 has no use here (RFC 8446 section 4.6.1)
+        self._state = CLIENT13.after(self._state, message)
 
     def speak(self, flight: Flight) -> None:
-        """The client's flight, which completes the handshake as far as the client can tell."""
+        """Sends the client's flight, which completes the handshake as far as the client can tell."""
         for step in flight:
             self._send(step)
         self.keys.write()
         self._client.establish()
 
-    # --- what the server says ---
+    # --- what the server sends ---
 
     def _shared_secret(self, hello: ServerHello) -> bytes:
         chosen = ext.read_key_share(hello.extensions)
@@ -115,7 +85,10 @@ class ClientHandshake13:
 
     def _on_request(self, message: CertificateRequest13) -> None:
         if message.context:
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "a CertificateRequest in the handshake with a context")
+            raise Abort(
+                AlertDescription.ILLEGAL_PARAMETER,
+                "the context of the CertificateRequest is not empty",
+            )
         if not message.signature_schemes:
             raise Abort(AlertDescription.MISSING_EXTENSION, "the CertificateRequest lacks signature_algorithms")
         self._client.request = message
@@ -125,7 +98,10 @@ class ClientHandshake13:
             reason = "the server presented no certificate"  # RFC 8446 section 4.4.2.4
             raise Abort(AlertDescription.DECODE_ERROR, reason)
         if message.context:
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server's Certificate has a request's context")
+            raise Abort(
+                AlertDescription.ILLEGAL_PARAMETER,
+                "the context of the server's Certificate is not empty",
+            )
         for entry in message.entries:
             ext.check_answers(entry.extensions, self._offered, ())
         self._client.peer_chain = message.chain
@@ -150,10 +126,10 @@ class ClientHandshake13:
         self.keys.read()
         self._client.take_turn()
 
-    # --- what the client says ---
+    # --- what the client sends ---
 
     def _send(self, step: Step) -> None:
-        """One step of the flight."""
+        """Sends one step of the flight."""
         client = self._client
         match step:
             case SendCertificate(chain):

@@ -1,8 +1,8 @@
 """What both roles do alike: records in and out, protection, alerts, application data, the transcript.
 
-`Client` and `Server` add the hellos, which settle the version, and leave the rest to that version's handshake: there
-one `match` tells which message may come in which state and what then happens. A connection never raises for what its
-peer does; it answers with an alert and a `Failed` event.
+`Client` and `Server` add the hellos, which settle the version, and leave the rest to the handshake of that version:
+`states.py` has which message may come in which state, the handshake what then happens. A connection never raises for
+what its peer does; it answers with an alert and a `Failed` event.
 """
 
 from abc import ABC, abstractmethod
@@ -10,33 +10,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.tls import records
-from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, alert_name, parse_alert
+from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, parse_alert
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
 from lab.tls.errors import Abort, TlsError
 from lab.tls.messages import ClientHello, HelloRequest, Message, serialize
 from lab.tls.messages13 import parse
+from lab.tls.proof import Challenge
 from lab.tls.records import ContentType, Protection
 from lab.tls.transcript import Transcript
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 
 MAX_WARNINGS = 4
 MAX_STEPS = 256
-"""So many are kept; a TLS 1.3 connection may go on with tickets and new keys for ever."""
+"""No more steps are kept: the peer may send tickets and key updates for as long as a TLS 1.3 connection lasts."""
 MAX_EARLY_DATA = 1 << 16
-"""So many bytes of early data are skipped; what comes after them has to be readable."""
+"""Bytes of early data that are skipped; what follows them must be readable."""
 
 
 @dataclass(frozen=True)
 class ChangeCipherSpec:
-    """RFC 5246 section 7.1: not a handshake message, but it has its place among them."""
+    """RFC 5246 section 7.1: a record of its own type with a fixed place among the handshake messages."""
 
     name = "ChangeCipherSpec"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that crossed the wire during the handshake, as a whole and unprotected: a message, a
-    ChangeCipherSpec or an alert."""
+    """One message, ChangeCipherSpec or alert of the handshake, whole and without its protection."""
 
     sender: Party
     name: str
@@ -52,16 +52,20 @@ class Connection(ABC):
     def __init__(self) -> None:
         self.transcript = Transcript()
         self.steps: list[Step] = []
-        """All steps of the handshake and every alert, in order, whoever sent them."""
+        """All steps of the handshake and every alert, sent or received, in order."""
         self.peer_chain: tuple[bytes, ...] = ()
+        self.challenge: Challenge | None = None
+        """What the client's proof must sign in this handshake, once that is settled."""
+        self.resumed = False
+        """Whether this connection resumes an earlier session."""
         self.key_log = ""
-        """The session's line for an SSLKEYLOGFILE, once there are keys."""
+        """The connection's lines for an SSLKEYLOGFILE, once there are keys."""
         self._reader = records.RecordReader()
         self._joiner = records.MessageJoiner()
-        self.version: int | None = None
+        self.version: Version | None = None
         """The protocol version, once it is settled."""
         self.ignores_change_cipher_spec = False
-        """Whether this is, or may become, TLS 1.3 (RFC 8446 section 5)."""
+        """Whether this is or may become TLS 1.3, which ignores them (RFC 8446 section 5)."""
         self._read: Protection | None = None
         self._read_any = False
         self._write: Protection | None = None
@@ -100,18 +104,14 @@ class Connection(ABC):
             self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
 
-    def update_keys(self, request: bool = False) -> None:
-        """Goes on under new keys, and may ask the peer to (RFC 8446 section 4.6.3); TlsError where that can't be."""
-        raise TlsError("only an established TLS 1.3 connection can update its keys")
-
     # --- for the handshakes ---
 
     @abstractmethod
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
-        """One step of the handshake; the message is already the transcript's last. Abort for what doesn't belong."""
+        """Takes a message, which is already the last of the transcript; Abort if the handshake cannot go on."""
 
     def send_message(self, message: Message, in_transcript: bool = True) -> None:
-        """One handshake message, under the keys of the moment."""
+        """Sends a handshake message under the current keys."""
         raw = serialize(message)
         if in_transcript:
             self.transcript.add(self.role, raw)
@@ -120,35 +120,35 @@ class Connection(ABC):
             self._write_record(ContentType.HANDSHAKE, fragment)
 
     def send_change_cipher_spec(self) -> None:
-        """ChangeCipherSpec, which no keys ever protect here."""
+        """Sends ChangeCipherSpec, always without protection."""
         self._note(self.role, ChangeCipherSpec.name, b"\x01")
         self._outgoing += records.write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
 
     def write_with(self, protection: Protection) -> None:
-        """Everything that is sent from now on is protected so."""
+        """Protects everything that is sent from now on."""
         self._write = protection
 
     def read_with(self, protection: Protection) -> None:
-        """Everything that comes from now on is protected so; Abort where that cuts a message in two."""
+        """Opens everything that is received from now on; Abort if a message has begun under the old keys."""
         if self._joiner.pending:  # RFC 8446 section 5.1
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message spans a change of keys")
         self._read = protection
 
     def read_nothing(self) -> None:
-        """The peer goes on under keys that this side doesn't have: no more can be told than that an alert came."""
+        """Stops reading: the peer uses keys that this side doesn't have. Only the type of an alert's record shows."""
         self._deaf = True
 
     def skip_early_data(self, up_to: int = MAX_EARLY_DATA) -> None:
-        """The next records that can't be opened are a client's early data, so many bytes (RFC 8446 section 4.2.10)."""
+        """Skips records that cannot be opened, `up_to` bytes of them: early data (RFC 8446 section 4.2.10)."""
         self._early_data_left = up_to
 
     @property
     def may_write(self) -> bool:
-        """Whether anything may still be sent: nothing follows close_notify."""
+        """Whether this side may still send; nothing follows its close_notify."""
         return not self._over and not self._said_close
 
     def establish(self) -> None:
-        """The handshake is complete, as far as this side can tell."""
+        """Reports that the handshake is complete, as far as this side can tell."""
         self._established = True
         self._events.append(Established())
 
@@ -162,7 +162,7 @@ class Connection(ABC):
             self.steps.append(Step(sender, name, raw))
 
     def _react(self, act: Callable[[], None]) -> list[EngineEvent]:
-        """Does something, unless the connection is over, and gives the events that it caused."""
+        """Acts unless the connection is over, and returns the events that followed."""
         if self._over:
             return []
         try:
@@ -224,16 +224,16 @@ class Connection(ABC):
                     self._events.append(Data(fragment))
 
     def _check_content(self, kind: int, fragment: bytes) -> None:
-        """What TLS 1.3 has no use for, whether it is protected or not (RFC 8446 sections 5 and 5.4)."""
+        """What TLS 1.3 forbids with and without protection (RFC 8446 sections 5 and 5.4)."""
         if kind == ContentType.CHANGE_CIPHER_SPEC:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec under protection")
         if kind == ContentType.ALERT and not fragment:
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "an empty alert record")
 
     def _check_uninterrupted(self) -> None:
-        """RFC 8446 section 5.1: no record of another type comes within a message."""
+        """RFC 8446 section 5.1: no record of another type may interrupt a message."""
         if self._joiner.pending:
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message was interrupted by another record")
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "another record interrupts a handshake message")
 
     def _hear_an_alert_at_most(self, record: records.Record) -> None:
         if record.type == ContentType.ALERT:
@@ -242,14 +242,14 @@ class Connection(ABC):
             self._events.append(Failed(None, self.peer, reason))
 
     def _opened(self, record: records.Record) -> tuple[int, bytes] | None:
-        """The record's real type and its plaintext; None for early data."""
+        """The record's real type and plaintext; None for early data."""
         if self._early_data_left > 0 and record.type == ContentType.APPLICATION_DATA:
             return self._opened_unless_early(record)
         if self._read is None:
             return record.type, record.fragment
         if self.version == TLS13:
             if record.type == ContentType.ALERT and not self._read_any:
-                return record.type, record.fragment  # from a peer that failed before it had keys
+                return record.type, record.fragment  # the peer failed before it had keys
         elif record.version != TLS12:  # RFC 5246 section 6.2.1
             raise Abort(AlertDescription.PROTOCOL_VERSION, f"a record of version 0x{record.version:04x}")
         opened = self._read.open(record.type, record.fragment)
@@ -272,10 +272,10 @@ class Connection(ABC):
         return None
 
     def _ignore_change_cipher_spec(self, fragment: bytes) -> None:
-        """RFC 8446 section 5: dropped during the handshake, whatever it is there for; but it must be the real one."""
+        """RFC 8446 section 5: ignored during the handshake, if it is exactly the byte 1; an error at any other time."""
         self._check_uninterrupted()
         if fragment != b"\x01" or self._established:
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec that cannot be one of TLS 1.3's")
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec that TLS 1.3 doesn't allow")
         self._note(self.peer, ChangeCipherSpec.name, fragment)
         self._count_warning()
 
@@ -293,7 +293,7 @@ class Connection(ABC):
             self._advance(message)
 
     def _asks_to_renegotiate(self, message: Message) -> bool:
-        """A server does so with a HelloRequest, a client with another ClientHello (RFC 5246 section 7.4.1)."""
+        """A server asks with HelloRequest, a client with another ClientHello (RFC 5246 section 7.4.1)."""
         if self.version == TLS13:
             return False
         if self.role == "client":
@@ -301,7 +301,7 @@ class Connection(ABC):
         return self._established and isinstance(message, ClientHello)
 
     def _decline_renegotiation(self) -> None:
-        """RFC 5246 section 7.2.2: no_renegotiation is a warning; during a handshake a HelloRequest means nothing."""
+        """RFC 5246 section 7.2.2: answered with the warning no_renegotiation; during a handshake it is ignored."""
         self._count_warning()
         if self._established:
             self._send_alert(WARNING, AlertDescription.NO_RENEGOTIATION)
@@ -311,7 +311,7 @@ class Connection(ABC):
         if self._goes_on_after(alert):
             self._count_warning()
         elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
-            self.close()  # RFC 5246 section 7.2.1: answered in kind
+            self.close()  # RFC 5246 section 7.2.1: close_notify answers close_notify
             self._over = True
             self._events.append(Closed())
         else:
@@ -320,7 +320,7 @@ class Connection(ABC):
             self._events.append(Failed(alert.description, self.peer, reason))
 
     def _goes_on_after(self, alert: Alert) -> bool:
-        """RFC 8446 section 6: in TLS 1.3 the level means nothing, and only user_canceled doesn't end a connection."""
+        """RFC 8446 section 6: TLS 1.3 ignores the level, and every alert but user_canceled ends the connection."""
         if self.version == TLS13:
             return alert.description == AlertDescription.USER_CANCELED
         return not alert.ends_connection
@@ -337,9 +337,3 @@ class Connection(ABC):
         self._send_alert(FATAL, alert)
         self._over = True
         self._events.append(Failed(alert, self.role, reason))
-
-
-def unexpected(message: Message | ChangeCipherSpec, waiting_for: str) -> Abort:
-    """The answer to a message that does not belong where it came (RFC 5246 sections 7.2.2 and 7.3)."""
-    name = alert_name(AlertDescription.UNEXPECTED_MESSAGE)
-    return Abort(AlertDescription.UNEXPECTED_MESSAGE, f"{name}: {message.name} came instead of {waiting_for}")

@@ -1,7 +1,7 @@
-"""What a TLS engine is, whoever wrote it: bytes in, events and bytes out.
+"""The interface of a TLS engine: bytes in, events and bytes out.
 
-`lab.tls.client.Client` and `lab.tls.server.Server` are engines; so is the gateways' wrapper around OpenSSL. Whatever
-moves bytes (`lab.tls.streams`) needs to know no more than this.
+`lab.tls.client.Client` and `lab.tls.server.Server` are engines, and so is the gateways' wrapper around OpenSSL. The
+code that moves bytes (`lab.tls.streams`) uses this interface alone.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Party: TypeAlias = Literal["client", "server"]
 
 @dataclass(frozen=True)
 class Established:
-    """The handshake is complete: both Finished messages were right. Application data may flow."""
+    """The handshake is complete, and application data may follow."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Closed:
-    """The peer said close_notify: nothing more will come."""
+    """The peer sent close_notify: nothing more will come."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The connection is over. `alert` is the alert's number and `sent_by` who sent it, both None where none was sent;
-    `alert` alone is None where it came under keys that this side doesn't have.
+    """The connection is over. `alert` is the number of the alert and `sent_by` its sender; both are None if there was
+    none. `alert` alone is None if this side could not decrypt the alert.
 
-    `reason` is the engine's own words, for people.
+    `reason` says why, for people.
     """
 
     alert: int | None
@@ -47,11 +47,11 @@ class Engine(Protocol):
     """One end of one TLS connection, without its socket."""
 
     def receive(self, data: bytes) -> list[EngineEvent]:
-        """Takes bytes from the wire; the events they caused, in order. After Failed or Closed, data is ignored."""
+        """Takes bytes from the wire; the events that follow, in order. Ignores data after Failed or Closed."""
         ...
 
     def data_to_send(self) -> bytes:
-        """All bytes that are to go on the wire now, each given out once. Ask at the start and after every call."""
+        """The bytes to send now, each returned once. Ask at the start and after every call."""
         ...
 
     def send(self, data: bytes) -> None:
@@ -64,5 +64,5 @@ class Engine(Protocol):
 
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
-        """The DER certificates that the peer presented, its own first; empty where there were none (yet)."""
+        """The DER certificates that the peer presented, its own first; empty if there are none (yet)."""
         ...

@@ -1,16 +1,16 @@
-"""What can go wrong inside the instrument; one family."""
+"""The errors of the instrument, one family."""
 
 
 class TlsError(Exception):
-    """Everything the instrument raises derives from this."""
+    """The base of all errors here."""
 
 
 class BundleError(TlsError):
-    """Key and certificate that cannot be used together, or cannot be read; the text says what to do."""
+    """A bundle that cannot be read or used; the text says what to do."""
 
 
 class Abort(TlsError):
-    """Ends a handshake. `alert` is the number to send, from RFC 5246 section 7.2.2; the text says why."""
+    """Ends a handshake. `alert` is the number to send (RFC 5246 section 7.2.2); the text says why."""
 
     def __init__(self, alert: int, reason: str) -> None:
         super().__init__(reason)
@@ -18,7 +18,7 @@ class Abort(TlsError):
 
 
 class DecodeError(Abort):
-    """Bytes that are not what they should be; the text says which field, and where in it."""
+    """Bytes that cannot be read; the text names the field and the offset."""
 
     DECODE_ERROR = 50
 
@@ -27,8 +27,8 @@ class DecodeError(Abort):
 
 
 class ProofError(Abort):
-    """A CertificateVerify that doesn't prove possession of the certificate's key."""
+    """A CertificateVerify that doesn't prove possession of the private key."""
 
 
 class CertificateError(Abort):
-    """A certificate chain that a check turned down."""
+    """A certificate or chain that was refused."""

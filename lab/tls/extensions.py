@@ -1,4 +1,4 @@
-"""Hello extensions (RFC 5246 section 7.4.1.4): raw in the messages, read and written by name here."""
+"""Extensions (RFC 5246 section 7.4.1.4): raw in the messages, read and written by name here."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ Extensions = tuple["Extension", ...]
 
 @dataclass(frozen=True)
 class Extension:
-    """One extension: its registered number and its content, uninterpreted."""
+    """One extension: its registered number and its raw content."""
 
     type: int
     data: bytes
 
 
 def read_extensions(reader: wire.Reader) -> Extensions | None:
-    """The extension block that ends a hello; None where it is missing, which the RFC allows."""
+    """The extension block at the end of a hello; None if it is missing, which the RFC allows."""
     if not reader.left:
         return None
     block = wire.Reader(reader.vector(2, "extensions"), "extensions")
@@ -48,26 +48,26 @@ def read_extensions(reader: wire.Reader) -> Extensions | None:
 
 
 def write_extensions(extensions: Extensions | None) -> bytes:
-    """The block that `read_extensions` reads back."""
+    """The bytes of an extension block, the inverse of `read_extensions`."""
     if extensions is None:
         return b""
     return wire.vector(b"".join(wire.number(e.type, 2) + wire.vector(e.data, 2) for e in extensions), 2)
 
 
 def find(extensions: Extensions | None, kind: int) -> bytes | None:
-    """The content of the extension numbered `kind`; DecodeError where it stands there twice."""
+    """The content of the extension numbered `kind`, None if it is missing; DecodeError if it occurs twice."""
     found = [e.data for e in extensions or () if e.type == kind]
     if len(found) > 1:
-        raise DecodeError(f"extension {kind} stands in the message {len(found)} times")
+        raise DecodeError(f"extension {kind} occurs {len(found)} times")
     return found[0] if found else None
 
 
 def check(extensions: Extensions | None) -> None:
-    """What holds in both hellos: DecodeError where an extension stands there twice (RFC 5246 section 7.4.1.4) or isn't
-    empty as it must be; Abort with illegal_parameter for no uncompressed points (RFC 8422 section 5.1.2)."""
+    """The rules of both hellos: DecodeError for an extension that occurs twice (RFC 5246 section 7.4.1.4) or that must
+    be empty and isn't; Abort with illegal_parameter without uncompressed points (RFC 8422 section 5.1.2)."""
     kinds = [extension.type for extension in extensions or ()]
     if len(kinds) != len(set(kinds)):
-        raise DecodeError("an extension stands in the message more than once")
+        raise DecodeError("an extension occurs more than once")
     if find(extensions, EXTENDED_MASTER_SECRET):
         raise DecodeError("extended_master_secret is not empty")
     formats = find(extensions, EC_POINT_FORMATS)
@@ -76,14 +76,14 @@ def check(extensions: Extensions | None) -> None:
 
 
 def check_answers(answers: Extensions | None, asked: Collection[int], allowed: Collection[int]) -> None:
-    """What holds wherever extensions answer those of another message: Abort with unsupported_extension for one that
-    answers nothing, with illegal_parameter for one that has no place in this message (RFC 8446 section 4.2)."""
+    """The rules for extensions that answer those of another message: Abort with unsupported_extension for one that was
+    not asked for, with illegal_parameter for one that this message may not have (RFC 8446 section 4.2)."""
     for extension in answers or ():
         if extension.type not in asked:
-            reason = f"an answer with extension {extension.type}, which was not asked for"
+            reason = f"extension {extension.type} was not asked for"
             raise Abort(AlertDescription.UNSUPPORTED_EXTENSION, reason)
         if extension.type not in allowed:
-            reason = f"extension {extension.type} does not belong in this message"
+            reason = f"extension {extension.type} is not allowed in this message"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
     check(answers)
 
@@ -95,7 +95,7 @@ def server_name(name: str) -> Extension:
 
 
 def read_server_name(extensions: Extensions | None) -> str | None:
-    """The host name that the client asked for, if it did."""
+    """The host name that the client asked for, None if there is none."""
     data = find(extensions, SERVER_NAME)
     if not data:
         return None
@@ -109,12 +109,12 @@ def read_server_name(extensions: Extensions | None) -> str | None:
 
 
 def number_list(kind: int, values: Iterable[int]) -> Extension:
-    """An extension that is one list of 16-bit numbers: supported_groups, signature_algorithms."""
+    """An extension with one list of 16-bit numbers, such as supported_groups and signature_algorithms."""
     return Extension(kind, wire.numbers(values, 2, 2))
 
 
 def read_number_list(extensions: Extensions | None, kind: int) -> tuple[int, ...] | None:
-    """The numbers in such an extension; None where it is missing."""
+    """The numbers in such an extension; None if it is missing."""
     data = find(extensions, kind)
     if data is None:
         return None
@@ -161,7 +161,7 @@ def read_versions(extensions: Extensions | None) -> tuple[int, ...] | None:
 
 
 def psk_modes() -> Extension:
-    """psk_key_exchange_modes: pre-shared keys with (EC)DHE only; servers send tickets to those who name a mode."""
+    """psk_key_exchange_modes: pre-shared keys with (EC)DHE only. Servers send tickets only to clients with a mode."""
     return Extension(PSK_KEY_EXCHANGE_MODES, wire.numbers((1,), 1, 1))
 
 
@@ -182,7 +182,7 @@ def key_shares(shares: Iterable[tuple[int, bytes]]) -> Extension:
 
 
 def read_key_shares(extensions: Extensions | None) -> dict[int, bytes] | None:
-    """The points that a ClientHello offers, by group; None where key_share is missing."""
+    """The points that a ClientHello offers, by group; None if key_share is missing."""
     data = find(extensions, KEY_SHARE)
     if data is None:
         return None
@@ -204,7 +204,7 @@ def key_share(group: int, point: bytes) -> Extension:
 
 
 def read_key_share(extensions: Extensions | None) -> tuple[int, bytes] | None:
-    """Group and point of a ServerHello's key_share; None where it is missing."""
+    """Group and point of a ServerHello's key_share; None if it is missing."""
     data = find(extensions, KEY_SHARE)
     if data is None:
         return None
@@ -215,12 +215,12 @@ def read_key_share(extensions: Extensions | None) -> tuple[int, bytes] | None:
 
 
 def retry_group(group: int) -> Extension:
-    """A HelloRetryRequest's key_share: the group that the server would like."""
+    """A HelloRetryRequest's key_share: the group that the server asks for."""
     return Extension(KEY_SHARE, wire.number(group, 2))
 
 
 def read_retry_group(extensions: Extensions | None) -> int | None:
-    """The group in a HelloRetryRequest's key_share; None where it is missing."""
+    """The group in a HelloRetryRequest's key_share; None if it is missing."""
     data = find(extensions, KEY_SHARE)
     if data is None:
         return None

@@ -1,7 +1,7 @@
-"""What a client sends once the server has had its say, as data: honest flights and others.
+"""What a client sends after the server's flight, as data.
 
-A flight is a tuple of steps. A real stack has one flight for each version and no other; here any order will do, so that
-what an attack sends can be read off a table.
+A flight is a tuple of steps. A real stack has one flight for each version. Here every order is possible, so that a
+table can say what an attack sends.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lab.tls.versions import TLS13
 
 @dataclass(frozen=True)
 class SendCertificate:
-    """Certificate with this chain (DER, own first; empty for none); left out where the server didn't ask."""
+    """Certificate with this chain (DER, own first; empty for none); left out if the server didn't ask for one."""
 
     chain: tuple[bytes, ...]
 
@@ -22,8 +22,7 @@ class SendCertificate:
 class SendKeyExchange:
     """ClientKeyExchange, and the keys that follow from it. TLS 1.2 only.
 
-    With RSA key transport `premaster` takes the place of a fresh premaster secret, and `encrypted`, where that is given
-    too, is sent for it as it is.
+    With RSA key transport, `premaster` replaces a fresh premaster secret, and `encrypted` is sent as its encryption.
     """
 
     premaster: bytes | None = None
@@ -32,17 +31,17 @@ class SendKeyExchange:
 
 @dataclass(frozen=True)
 class SendProof:
-    """What `prove` answers to the server's challenge, if anything; left out where the server didn't ask."""
+    """The answer of `prove` to the challenge, if it gives one; left out if the server didn't ask for a certificate."""
 
     prove: Prover
 
 
 @dataclass(frozen=True)
 class SendChangeCipherSpec:
-    """ChangeCipherSpec; in TLS 1.3 it means nothing.
+    """ChangeCipherSpec; TLS 1.3 ignores it.
 
-    In TLS 1.2 what follows is protected. Before the key exchange there is only an empty master secret to derive keys
-    from, and a server that lets that pass has CVE-2014-0224.
+    In TLS 1.2 everything after it is protected. Before the key exchange the keys come from an empty master secret; a
+    server that accepts that has CVE-2014-0224.
     """
 
 
@@ -56,7 +55,7 @@ Flight: TypeAlias = tuple[Step, ...]
 
 
 def honest_flight(version: int, chain: tuple[bytes, ...], prove: Prover | None) -> Flight:
-    """The order of RFC 5246 section 7.3, or of RFC 8446 section 2. Without `prove` there is no CertificateVerify."""
+    """The flight of RFC 5246 section 7.3 or RFC 8446 section 2; without CertificateVerify if there is no `prove`."""
     proof = (SendProof(prove or _no_proof),) if chain else ()
     if version == TLS13:
         return (SendCertificate(chain), *proof, SendFinished())

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 
 Entropy: TypeAlias = Callable[[int], bytes]
-"""Gives so many fresh random bytes; `os.urandom` outside of tests."""
+"""Returns this number of fresh random bytes; `os.urandom` outside of tests."""
 
 RANDOM_LENGTH = 32
 MASTER_SECRET_LENGTH = 48
@@ -27,11 +27,11 @@ VERIFY_DATA_LENGTH = 12
 
 @dataclass(frozen=True)
 class CipherSuite:
-    """A suite with an AEAD. `exchange` is how keys are agreed on, ECDHE or RSA (key transport); `signed_with` is the
-    kind of key that the server's certificate has to have, empty in TLS 1.3, where the suite doesn't say.
+    """A suite with an AEAD. `exchange` is the key exchange, ECDHE or RSA (key transport). `signed_with` is the kind of
+    key in the server's certificate; it is empty in TLS 1.3, where the suite doesn't say.
 
-    `salt_length` is the part of the nonce that is derived: 4 bytes with AES-GCM in TLS 1.2, whose records carry the
-    rest (RFC 5288 section 3), 12 with ChaCha20-Poly1305 (RFC 7905 section 2) and in TLS 1.3, whose records carry none.
+    `salt_length` is the length of the derived part of the nonce: 4 bytes with AES-GCM in TLS 1.2, whose records carry
+    the rest (RFC 5288 section 3); 12 with ChaCha20-Poly1305 (RFC 7905 section 2) and in TLS 1.3.
     """
 
     id: int
@@ -44,8 +44,8 @@ class CipherSuite:
     hash: hashes.HashAlgorithm
 
     @property
-    def version(self) -> int:
-        """The one version that it is for."""
+    def version(self) -> Version:
+        """The version that the suite is for."""
         return TLS12 if self.signed_with else TLS13
 
 
@@ -65,7 +65,7 @@ RSA_TRANSPORT_SUITES = (
     CipherSuite(0x009C, "AES128-GCM-SHA256", "RSA", "RSA", AESGCM, 16, 4, _SHA256),
     CipherSuite(0x009D, "AES256-GCM-SHA384", "RSA", "RSA", AESGCM, 32, 4, _SHA384),
 )
-"""TLS 1.2 with RSA key transport (RFC 5288 section 3): only used where asked for."""
+"""TLS 1.2 with RSA key transport (RFC 5288 section 3); not among the defaults."""
 
 TLS13_SUITES = (
     CipherSuite(0x1301, "TLS_AES_128_GCM_SHA256", "ECDHE", "", AESGCM, 16, 12, _SHA256),
@@ -82,7 +82,7 @@ SECP256R1 = 23
 SECP384R1 = 24
 X25519 = 29
 GROUPS = (X25519, SECP256R1, SECP384R1)
-"""RFC 8422 section 5.1.1, the most preferred first; the curves also of the ECDSA keys that are taken (section 5.1)."""
+"""RFC 8422 section 5.1.1, the most preferred first. ECDSA keys must be on these curves, too (section 5.1)."""
 
 _CURVES: dict[int, tuple[ec.EllipticCurve, int]] = {
     SECP256R1: (ec.SECP256R1(), 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551),
@@ -93,14 +93,14 @@ _CURVES: dict[int, tuple[ec.EllipticCurve, int]] = {
 
 @dataclass(frozen=True)
 class KeyShare:
-    """One side of an ephemeral Diffie-Hellman exchange; `public` is the point as it goes on the wire."""
+    """One side of an ephemeral Diffie-Hellman exchange; `public` is the point in its form on the wire."""
 
     group: int
     public: bytes
     _private: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
 
     def shared_secret(self, peer_public: bytes) -> bytes:
-        """The premaster secret (RFC 8422 section 5.10); Abort with illegal_parameter for a point that is none."""
+        """The shared secret (RFC 8422 section 5.10); Abort with illegal_parameter for an invalid point."""
         try:
             if isinstance(self._private, x25519.X25519PrivateKey):
                 return self._private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_public))
@@ -110,7 +110,8 @@ class KeyShare:
             return self._private.exchange(ec.ECDH(), point)
         except ValueError as error:
             raise Abort(
-                AlertDescription.ILLEGAL_PARAMETER, f"the peer's key share is no point of group {self.group}: {error}"
+                AlertDescription.ILLEGAL_PARAMETER,
+                f"the peer's key share is not a point of group {self.group}: {error}",
             ) from None
 
 
@@ -132,7 +133,7 @@ def new_rsa_premaster(entropy: Entropy) -> bytes:
 
 
 def encrypt_premaster(server_key: object, premaster: bytes) -> bytes:
-    """The premaster secret for the holder of the server's key; Abort where that is no RSA key."""
+    """The premaster secret encrypted with the server's RSA key; Abort if it has another kind of key."""
     if not isinstance(server_key, rsa.RSAPublicKey):
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, "RSA key transport to a server without an RSA key")
     try:
@@ -142,8 +143,8 @@ def encrypt_premaster(server_key: object, premaster: bytes) -> bytes:
 
 
 def decrypt_premaster(server_key: rsa.RSAPrivateKey, encrypted: bytes, version: int, entropy: Entropy) -> bytes:
-    """The client's premaster secret, which begins with the `version` of its hello, or a random one for what isn't any:
-    the Finished will tell, and nothing before it (RFC 5246 section 7.4.7.1)."""
+    """The client's premaster secret, which must begin with the `version` of its hello; a random one if it doesn't. Then
+    the Finished doesn't fit, and nothing earlier shows the failure (RFC 5246 section 7.4.7.1)."""
     instead = entropy(MASTER_SECRET_LENGTH)
     try:
         premaster = server_key.decrypt(encrypted, PKCS1v15())
@@ -154,7 +155,7 @@ def decrypt_premaster(server_key: rsa.RSAPrivateKey, encrypted: bytes, version: 
 
 
 def prf(secret: bytes, label: bytes, seed: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:
-    """PRF(secret, label, seed) (RFC 5246 section 5), `length` bytes of it."""
+    """The first `length` bytes of PRF(secret, label, seed) (RFC 5246 section 5)."""
 
     def mac(data: bytes) -> bytes:
         h = hmac.HMAC(secret, hash_)
@@ -182,20 +183,20 @@ def master_secret(premaster: bytes, client_random: bytes, server_random: bytes, 
 
 
 def extended_master_secret(premaster: bytes, handshake: bytes, suite: CipherSuite) -> bytes:
-    """RFC 7627 section 4, 48 bytes: bound to all of the handshake up to and including ClientKeyExchange."""
+    """RFC 7627 section 4, 48 bytes; `handshake` has all messages up to and including ClientKeyExchange."""
     session_hash = digest(handshake, suite.hash)
     return prf(premaster, b"extended master secret", session_hash, MASTER_SECRET_LENGTH, suite.hash)
 
 
 def verify_data(master: bytes, sender: str, handshake: bytes, suite: CipherSuite) -> bytes:
-    """What `sender`'s Finished holds (RFC 5246 section 7.4.9), 12 bytes."""
+    """The content of `sender`'s Finished (RFC 5246 section 7.4.9), 12 bytes."""
     label = f"{sender} finished".encode()
     return prf(master, label, digest(handshake, suite.hash), VERIFY_DATA_LENGTH, suite.hash)
 
 
 @dataclass(frozen=True)
 class TrafficKey:
-    """One direction's key and the part of its nonces that the key block gives."""
+    """The key of one direction and the derived part of its nonces."""
 
     key: bytes
     salt: bytes
@@ -203,14 +204,14 @@ class TrafficKey:
 
 @dataclass(frozen=True)
 class TrafficKeys:
-    """Both directions' (RFC 5246 section 6.3)."""
+    """The keys of both directions (RFC 5246 section 6.3)."""
 
     client: TrafficKey
     server: TrafficKey
 
 
 def traffic_keys(master: bytes, client_random: bytes, server_random: bytes, suite: CipherSuite) -> TrafficKeys:
-    """The key block (RFC 5246 section 6.3), cut up; AEAD suites have no MAC keys."""
+    """The keys in the key block (RFC 5246 section 6.3); AEAD suites have no MAC keys."""
     key, salt = suite.key_length, suite.salt_length
     block = prf(master, b"key expansion", server_random + client_random, 2 * (key + salt), suite.hash)
     salts = block[2 * key :]

@@ -1,11 +1,10 @@
-"""Handshake messages as frozen dataclasses; `parse` and `serialize` are each other's inverse.
+"""Handshake messages as frozen dataclasses; `serialize` is the inverse of `parse`.
 
-A message on the wire is a type, a 24-bit length and a body (RFC 5246 section 7.4). Bodies are given here field by
-field, in the RFC's order and under its names. Extensions stay raw, in their order, so that whatever was parsed
-serializes to the same bytes; `extensions.py` reads and writes the ones that this lab talks about. A type that is not
-known here becomes an `UnknownMessage`.
+A message on the wire is a type, a 24-bit length and a body (RFC 5246 section 7.4). A class here has the fields of the
+body, in the RFC's order and with its names. Extensions stay raw and in order, so that every parsed message serializes
+to the same bytes; `extensions.py` reads and writes their content. An unknown type becomes an `UnknownMessage`.
 
-These are the messages up to TLS 1.2; those that TLS 1.3 has of its own are in `messages13.py`.
+These are the messages up to TLS 1.2. `messages13.py` has those that are new or different in TLS 1.3.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ MAX_SESSION_ID = 32  # RFC 5246 section 7.4.1.2
 
 
 class Message(Protocol):
-    """What all handshake messages have."""
+    """What every handshake message has."""
 
     @property
     def name(self) -> str:
@@ -40,7 +39,7 @@ class Message(Protocol):
 
 @dataclass(frozen=True)
 class HelloRequest:
-    """RFC 5246 section 7.4.1.1: the server would like to renegotiate. Not part of the transcript."""
+    """RFC 5246 section 7.4.1.1: the server asks to renegotiate. Not part of the transcript."""
 
     name: ClassVar[str] = "HelloRequest"
     type: ClassVar[int] = 0
@@ -56,7 +55,7 @@ class HelloRequest:
 
 @dataclass(frozen=True)
 class ClientHello:
-    """RFC 5246 section 7.4.1.2. `random` has 32 bytes; `extensions` is None where the block is missing."""
+    """RFC 5246 section 7.4.1.2. `random` has 32 bytes; `extensions` is None if the block is missing."""
 
     random: bytes
     session_id: bytes
@@ -91,7 +90,7 @@ class ClientHello:
 
 @dataclass(frozen=True)
 class ServerHello:
-    """RFC 5246 section 7.4.1.3. `random` has 32 bytes; `extensions` is None where the block is missing."""
+    """RFC 5246 section 7.4.1.3. `random` has 32 bytes; `extensions` is None if the block is missing."""
 
     random: bytes
     session_id: bytes
@@ -147,7 +146,7 @@ class NewSessionTicket:
 
 @dataclass(frozen=True)
 class Certificate:
-    """RFC 5246 section 7.4.2 and 7.4.6: DER certificates, the sender's own first; empty where it has none."""
+    """RFC 5246 sections 7.4.2 and 7.4.6: DER certificates, the sender's own first; empty if it has none."""
 
     chain: tuple[bytes, ...]
 
@@ -179,7 +178,7 @@ class ServerKeyExchange:
     NAMED_CURVE: ClassVar[int] = 3
 
     def params(self) -> bytes:
-        """ServerECDHParams, the part that is signed."""
+        """ServerECDHParams, the signed part."""
         return wire.number(self.NAMED_CURVE, 1) + wire.number(self.group, 2) + wire.vector(self.point, 1)
 
     def body(self) -> bytes:
@@ -267,7 +266,7 @@ class CertificateVerify:
 
 @dataclass(frozen=True)
 class ClientKeyExchange:
-    """RFC 8422 section 5.7: `exchange_keys` is raw, as the key exchange alone decides what it holds."""
+    """RFC 8422 section 5.7. `exchange_keys` is raw: its structure depends on the key exchange."""
 
     exchange_keys: bytes
 
@@ -291,7 +290,7 @@ class ClientKeyExchange:
         return cls(wire.vector(encrypted_premaster, 2))
 
     def encrypted_premaster(self) -> bytes:
-        """RSA key transport's premaster secret, as it is encrypted to the server's key."""
+        """The encrypted premaster secret of RSA key transport."""
         reader = wire.Reader(self.exchange_keys, self.name)
         encrypted = reader.vector(2, "encrypted_premaster_secret")
         reader.end()
@@ -324,7 +323,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class UnknownMessage:
-    """A handshake message of a type that this lab doesn't read."""
+    """A handshake message of a type that is not known here."""
 
     type: int
     content: bytes
@@ -366,7 +365,7 @@ def serialize(message: Message) -> bytes:
 
 
 def split(raw: bytes) -> tuple[int, bytes]:
-    """Type and body of the one message in `raw`; DecodeError where it is not exactly one."""
+    """Type and body of the message in `raw`; DecodeError unless it holds exactly one."""
     reader = wire.Reader(raw, "handshake message")
     kind = reader.number(1, "msg_type")
     body = reader.vector(3, "body")
@@ -375,7 +374,7 @@ def split(raw: bytes) -> tuple[int, bytes]:
 
 
 def parse(raw: bytes) -> Message:
-    """The one message in `raw`, header included; DecodeError names the field that is wrong."""
+    """The message in `raw`, header included; DecodeError names the wrong field."""
     kind, body = split(raw)
     known = _BY_TYPE.get(kind)
     return known.parse(body) if known else UnknownMessage(kind, body)

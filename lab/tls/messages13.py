@@ -1,6 +1,6 @@
-"""The handshake messages that TLS 1.3 has of its own, or has changed under their old names (RFC 8446 section 4).
+"""The handshake messages that are new or different in TLS 1.3 (RFC 8446 section 4).
 
-The hellos, CertificateVerify and Finished are those of `messages.py`. `parse` reads any message of either version.
+The hellos, CertificateVerify and Finished are those of `messages.py`. `parse` reads the messages of both versions.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from lab.tls.messages import parse as parse12
 from lab.tls.versions import TLS13
 
 RETRY_RANDOM = sha256(b"HelloRetryRequest").digest()
-"""What a ServerHello has for its random where it is a HelloRetryRequest (RFC 8446 section 4.1.3)."""
+"""The random of a ServerHello that is a HelloRetryRequest (RFC 8446 section 4.1.3)."""
 
 
 def is_retry(hello: ServerHello) -> bool:
-    """Whether it is a HelloRetryRequest."""
+    """Whether a ServerHello is a HelloRetryRequest."""
     return hello.random == RETRY_RANDOM
 
 
 @dataclass(frozen=True)
 class EncryptedExtensions:
-    """RFC 8446 section 4.3.1: the server's answers to extensions that the keys don't depend on."""
+    """RFC 8446 section 4.3.1: the server's answers to extensions that don't affect the keys."""
 
     extensions: Extensions
 
@@ -44,7 +44,7 @@ class EncryptedExtensions:
 
 @dataclass(frozen=True)
 class CertificateEntry:
-    """One certificate in DER with extensions of its own, such as an OCSP response."""
+    """One certificate in DER with its extensions, such as an OCSP response."""
 
     certificate: bytes
     extensions: Extensions = ()
@@ -52,7 +52,7 @@ class CertificateEntry:
 
 @dataclass(frozen=True)
 class Certificate13:
-    """RFC 8446 section 4.4.2: the sender's own certificate first; `context` answers the CertificateRequest's."""
+    """RFC 8446 section 4.4.2: the sender's own certificate first; `context` repeats that of the CertificateRequest."""
 
     entries: tuple[CertificateEntry, ...]
     context: bytes = b""
@@ -66,9 +66,9 @@ class Certificate13:
         return tuple(entry.certificate for entry in self.entries)
 
     @classmethod
-    def of(cls, chain: tuple[bytes, ...], context: bytes = b"") -> Self:
+    def of(cls, chain: tuple[bytes, ...]) -> Self:
         """A message with these certificates and no extensions."""
-        return cls(tuple(CertificateEntry(certificate) for certificate in chain), context)
+        return cls(tuple(CertificateEntry(certificate) for certificate in chain))
 
     def body(self) -> bytes:
         entries = (wire.vector(e.certificate, 3) + write_extensions(e.extensions) for e in self.entries)
@@ -92,7 +92,7 @@ class Certificate13:
 
 @dataclass(frozen=True)
 class CertificateRequest13:
-    """RFC 8446 section 4.3.2: all that it asks for stands in extensions."""
+    """RFC 8446 section 4.3.2: what the server asks for is in the extensions."""
 
     extensions: Extensions
     context: bytes = b""
@@ -102,7 +102,7 @@ class CertificateRequest13:
 
     @classmethod
     def of(cls, signature_schemes: tuple[int, ...], authorities: tuple[bytes, ...] = ()) -> Self:
-        """Asks for proofs in these schemes, for certificates from these authorities (DER names) if there are any."""
+        """Asks for proofs with these schemes, and for certificates from these authorities (DER names), if any."""
         asked = [ext.number_list(ext.SIGNATURE_ALGORITHMS, signature_schemes)]
         if authorities:
             asked.append(Extension(ext.CERTIFICATE_AUTHORITIES, wire.vectors(authorities, 2, 2)))
@@ -110,14 +110,8 @@ class CertificateRequest13:
 
     @property
     def signature_schemes(self) -> tuple[int, ...]:
-        """The schemes that the server takes; empty where it lacks them, which the RFC forbids."""
+        """The schemes that the server accepts; empty if they are missing, which the RFC forbids."""
         return ext.read_number_list(self.extensions, ext.SIGNATURE_ALGORITHMS) or ()
-
-    @property
-    def authorities(self) -> tuple[bytes, ...]:
-        """The authorities' names in DER (RFC 8446 section 4.2.4)."""
-        data = ext.find(self.extensions, ext.CERTIFICATE_AUTHORITIES)
-        return wire.Reader(data, "certificate_authorities").vectors(2, 2, "authorities") if data else ()
 
     def body(self) -> bytes:
         return wire.vector(self.context, 1) + write_extensions(self.extensions)
@@ -163,7 +157,7 @@ class NewSessionTicket13:
 
 @dataclass(frozen=True)
 class KeyUpdate:
-    """RFC 8446 section 4.6.3: the sender's next keys from here on; `requested` asks the other side to follow."""
+    """RFC 8446 section 4.6.3: the sender changes to its next key; `requested` asks the peer to do so, too."""
 
     requested: bool
 
@@ -199,9 +193,9 @@ _BY_TYPE = {kind.type: kind for kind in KNOWN13}
 
 
 def parse(raw: bytes, version: int) -> Message:
-    """The one message in `raw`, header included, as `version` has it; DecodeError names the field that is wrong.
+    """The message of this version in `raw`, header included; DecodeError names the wrong field.
 
-    Abort with illegal_parameter for a KeyUpdate that asks for what doesn't exist.
+    Abort with illegal_parameter for a KeyUpdate with an unknown request.
     """
     if version != TLS13:
         return parse12(raw)
@@ -211,7 +205,7 @@ def parse(raw: bytes, version: int) -> Message:
 
 
 def _block(reader: wire.Reader) -> Extensions:
-    """The extension block at the end of a structure, which TLS 1.3 never leaves out."""
+    """The extension block at the end of a structure, which TLS 1.3 requires."""
     found = read_extensions(reader)
     if found is None:
         raise DecodeError("the extensions are missing")

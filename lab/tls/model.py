@@ -1,4 +1,4 @@
-"""What another server said in its handshake, for a server that is to say the same."""
+"""The messages of another server, for a server that repeats them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lab.tls.messages13 import CertificateRequest13, EncryptedExtensions
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that a server says and that takes no key of its own to say. In TLS 1.3 the hello's key share does."""
+    """The messages that a server can repeat without the keys of the other: all but key shares, proof and Finished."""
 
     hello: ServerHello
     encrypted_extensions: EncryptedExtensions | None = None
@@ -18,10 +18,10 @@ class Model:
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Self:
-        """Out of the messages of a handshake, which has to have a ServerHello; of two, the last one counts."""
-        said = {type(message): message for message in messages}
-        hello, extensions = said[ServerHello], said.get(EncryptedExtensions)
-        request = said.get(CertificateRequest) or said.get(CertificateRequest13)
+        """From the messages of a handshake with a ServerHello; of two messages of one type the last counts."""
+        sent = {type(message): message for message in messages}
+        hello, extensions = sent[ServerHello], sent.get(EncryptedExtensions)
+        request = sent.get(CertificateRequest) or sent.get(CertificateRequest13)
         assert isinstance(hello, ServerHello)
         assert extensions is None or isinstance(extensions, EncryptedExtensions)
         assert request is None or isinstance(request, CertificateRequest | CertificateRequest13)

@@ -1,4 +1,4 @@
-"""The proof of possession: what CertificateVerify signs, signing it, checking it.
+"""The proof of possession, CertificateVerify: what it signs, how to make it, how to check it.
 
 RFC 5246 section 7.4.8 for TLS 1.2, RFC 8446 section 4.4.3 for TLS 1.3.
 """
@@ -24,9 +24,9 @@ PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed
 
 @dataclass(frozen=True)
 class SignatureScheme:
-    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of key it takes: ECDSA, RSA or Ed25519.
+    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of its keys: ECDSA, RSA or Ed25519.
 
-    `curve` is the one that an ECDSA scheme means in TLS 1.3.
+    `curve` is the curve of an ECDSA scheme in TLS 1.3.
     """
 
     id: int
@@ -37,9 +37,9 @@ class SignatureScheme:
     curve: type[ec.EllipticCurve] | None = None
 
     def suits(self, key: "PublicKey | PrivateKey", version: int) -> bool:
-        """Whether `key` may sign under it. In TLS 1.2 an ECDSA scheme names only a hash, so its key may be on any curve
-        (RFC 5246 section 7.4.1.4.1); TLS 1.3 takes its word for the curve and signs no PKCS #1 v1.5 (RFC 8446 section
-        4.2.3)."""
+        """Whether `key` may sign with this scheme. In TLS 1.2 an ECDSA scheme fixes only the hash and allows any curve
+        (RFC 5246 section 7.4.1.4.1). TLS 1.3 fixes the curve, too, and forbids PKCS #1 v1.5 (RFC 8446 section 4.2.3).
+        """
         if self.key != key_kind(key):
             return False
         if version < TLS13:
@@ -85,24 +85,24 @@ def key_kind(key: PublicKey | PrivateKey) -> str:
 
 
 def public_key(certificate: bytes) -> PublicKey:
-    """The public key in a DER certificate; CertificateError with the alert to send where there is none to use."""
+    """The public key in a DER certificate; CertificateError if there is no usable one."""
     try:
         key: Any = x509.load_der_x509_certificate(certificate).public_key()
     except Exception as error:  # the parser's own errors are of many types
         raise CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}") from None
     if not isinstance(key, PublicKey):
-        reason = f"a certificate with a {type(key).__name__}, which no signature scheme here takes"
+        reason = f"a certificate with a {type(key).__name__}, which no signature scheme here can use"
         raise CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
     return key
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What a client has to sign to prove possession, and the schemes that the server takes.
+    """What a client must sign to prove possession, and the schemes that the server accepts.
 
-    `content` is signed as it is: in TLS 1.2 `transcript`, the handshake's messages so far, themselves; in TLS 1.3 their
-    hash behind a fixed prefix (`signed_content`). The server's random is in them, fresh in every handshake: that is
-    what makes an old proof worthless.
+    The client signs `content`. In TLS 1.2 it is the `transcript`, the handshake messages so far; in TLS 1.3 it is their
+    hash after a fixed prefix (`signed_content`). The messages contain the server's random, which is fresh in every
+    handshake: that makes an old proof worthless.
     """
 
     transcript: bytes
@@ -112,12 +112,12 @@ class Challenge:
 
 
 def challenge12(transcript: bytes, schemes: tuple[int, ...]) -> Challenge:
-    """TLS 1.2's (RFC 5246 section 7.4.8)."""
+    """The challenge in TLS 1.2 (RFC 5246 section 7.4.8)."""
     return Challenge(transcript, transcript, schemes, TLS12)
 
 
 def challenge13(transcript: bytes, schemes: tuple[int, ...], hash_: hashes.HashAlgorithm) -> Challenge:
-    """The client's in TLS 1.3 (RFC 8446 section 4.4.3)."""
+    """The client's challenge in TLS 1.3 (RFC 8446 section 4.4.3)."""
     return Challenge(transcript, signed_content("client", transcript, hash_), schemes, TLS13)
 
 
@@ -127,18 +127,18 @@ def signed_content(party: str, transcript: bytes, hash_: hashes.HashAlgorithm) -
 
 
 Prover: TypeAlias = Callable[[Challenge], CertificateVerify | None]
-"""Answers a challenge; None sends no CertificateVerify at all."""
+"""Answers a challenge; None means that no CertificateVerify is sent."""
 
 
 def choose_scheme(key: PublicKey | PrivateKey, offered: Iterable[int], version: int = TLS12) -> SignatureScheme | None:
-    """The scheme that we like best for `key` among those offered; None where none fits."""
+    """The most preferred scheme for `key` among those offered; None if none fits."""
     offered = set(offered)
     fitting = (scheme for scheme in SIGNATURE_SCHEMES if scheme.id in offered and scheme.suits(key, version))
     return next(fitting, None)
 
 
 def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
-    """The signature over `content`; TlsError where the key is too small for the scheme."""
+    """The signature over `content`; TlsError if the key is too small for the scheme."""
     match key:
         case ec.EllipticCurvePrivateKey():
             assert scheme.hash
@@ -154,7 +154,7 @@ def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
 
 
 def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: bytes, version: int = TLS12) -> None:
-    """ProofError unless `signature` was made over `content` by the private key that belongs to `key`."""
+    """ProofError unless `signature` is one over `content` with the private key that belongs to `key`."""
     scheme = _BY_ID.get(scheme_id)
     if scheme is None or not scheme.suits(key, version):
         reason = f"signature scheme {scheme_name(scheme_id)} is not for a key of kind {key_kind(key)}"
@@ -169,7 +169,7 @@ def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: b
                 key.verify(signature, content, _rsa_padding(scheme), scheme.hash)
             case ed25519.Ed25519PublicKey():
                 key.verify(signature, content)
-    except ValueError:  # hash and salt of RSA-PSS must find room in the key's length
+    except ValueError:  # RSA-PSS needs a key with room for hash and salt
         reason = f"the certificate's RSA key is too small for {scheme.name}"
         raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason) from None
     except InvalidSignature:
@@ -186,19 +186,19 @@ def check(key: PublicKey, challenge: Challenge, proof: CertificateVerify) -> Non
 
 
 def prove_with(key: PrivateKey) -> Prover:
-    """The honest prover: signs every challenge with `key`. TlsError where the server takes none of its schemes."""
+    """The honest prover: signs every challenge with `key`; TlsError if the server accepts no scheme for it."""
 
     def prove(challenge: Challenge) -> CertificateVerify:
         scheme = choose_scheme(key, challenge.schemes, challenge.version)
         if scheme is None:
-            raise TlsError(f"the server takes no signature scheme for a key of kind {key_kind(key)}")
+            raise TlsError(f"the server accepts no signature scheme for a key of kind {key_kind(key)}")
         return CertificateVerify(scheme.id, sign(key, scheme, challenge.content))
 
     return prove
 
 
 def _rsa_padding(scheme: SignatureScheme) -> padding.AsymmetricPadding:
-    """RFC 8446 section 4.2.3: a PSS salt is as long as the hash."""
+    """RFC 8446 section 4.2.3: the PSS salt is as long as the hash."""
     if not scheme.pss:
         return padding.PKCS1v15()
     assert scheme.hash

@@ -1,4 +1,4 @@
-"""Records (RFC 5246 section 6.2, RFC 8446 section 5): framing, protection, and messages joined from fragments."""
+"""Records (RFC 5246 section 6.2, RFC 8446 section 5): framing, protection, and messages from fragments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ MAX_PLAINTEXT = 1 << 14  # RFC 5246 section 6.2.1
 MAX_PROTECTED = MAX_PLAINTEXT + 2048  # RFC 5246 section 6.2.3
 MAX_PROTECTED_13 = MAX_PLAINTEXT + 256  # RFC 8446 section 5.2
 MAX_MESSAGE = 1 << 17
-"""Longer handshake messages are refused; a certificate chain of 128 KiB is nobody's."""
+"""Longer handshake messages are refused; no real certificate chain has 128 KiB."""
 MAX_EMPTY_RECORDS = 32
-"""More in a row are refused: they cost work and move nothing."""
+"""More in a row are refused: they cost work and carry no data."""
 
 
 class ContentType(IntEnum):
@@ -38,7 +38,7 @@ CONTENT_TYPES = frozenset(map(int, ContentType))
 
 @dataclass(frozen=True)
 class Record:
-    """One record as framed on the wire: the fragment may still be protected."""
+    """One record from the wire; the fragment may still be protected."""
 
     type: int
     version: int
@@ -52,7 +52,7 @@ class RecordReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Record]:
-        """The records that are complete now; Abort for bytes that are no TLS records."""
+        """The records that are now complete; Abort for bytes that are not TLS records."""
         self._buffer += data
         while len(self._buffer) >= RECORD_HEADER_LENGTH:
             kind, major = self._buffer[0], self._buffer[1]
@@ -78,19 +78,19 @@ def write_record(kind: int, fragment: bytes, version: int = TLS12) -> bytes:
 
 
 def fragments(data: bytes) -> Iterator[bytes]:
-    """`data` in pieces that fit a record."""
+    """`data` in pieces that fit into a record."""
     for start in range(0, len(data), MAX_PLAINTEXT):
         yield data[start : start + MAX_PLAINTEXT]
 
 
 class MessageJoiner:
-    """Handshake messages out of record fragments, which may hold parts of one or several (RFC 5246 section 6.2.1)."""
+    """Joins handshake messages from record fragments, which hold parts of one or several (RFC 5246 section 6.2.1)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, fragment: bytes) -> Iterator[bytes]:
-        """The messages that are complete now, header included; DecodeError for one that is too long."""
+        """The messages that are now complete, header included; DecodeError for one that is too long."""
         self._buffer += fragment
         while len(self._buffer) >= HEADER_LENGTH:
             length = int.from_bytes(self._buffer[1:HEADER_LENGTH], "big")
@@ -105,24 +105,24 @@ class MessageJoiner:
 
     @property
     def pending(self) -> bool:
-        """Whether a message has begun and not ended."""
+        """Whether a message is incomplete."""
         return bool(self._buffer)
 
 
 class Protection(Protocol):
-    """One direction's AEAD with its sequence number; each call is the next record's."""
+    """The AEAD of one direction with its sequence number; each call is for the next record."""
 
     def seal(self, kind: int, plaintext: bytes) -> tuple[int, bytes]:
-        """The type that the record shows, and its protected fragment."""
+        """The type in the record's header, and the protected fragment."""
         ...
 
     def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
-        """The record's real type and plaintext; Abort with bad_record_mac where it was tampered with."""
+        """The record's real type and plaintext; Abort with bad_record_mac if it was altered."""
         ...
 
 
 class Protection12:
-    """TLS 1.2's (RFC 5246 section 6.2.3.3)."""
+    """The protection of TLS 1.2 (RFC 5246 section 6.2.3.3)."""
 
     def __init__(self, suite: CipherSuite, traffic_key: TrafficKey) -> None:
         self._aead = suite.aead(traffic_key.key)
@@ -150,7 +150,7 @@ class Protection12:
         return kind, plaintext
 
     def _nonce(self, counter: bytes) -> tuple[bytes, bytes]:
-        """The record's nonce from its 8-byte counter, and what of it the record carries."""
+        """The record's nonce from its 8-byte counter, and the part that the record carries."""
         if self._explicit:  # RFC 5288 section 3
             return self._salt + counter, counter
         return _masked(self._salt, int.from_bytes(counter, "big")), b""  # RFC 7905 section 2
@@ -162,7 +162,7 @@ class Protection12:
 
 
 class Protection13:
-    """TLS 1.3's (RFC 8446 section 5.2), whose records all look like application data."""
+    """The protection of TLS 1.3 (RFC 8446 section 5.2): every record looks like application data."""
 
     def __init__(self, suite: CipherSuite, traffic_key: TrafficKey) -> None:
         self._aead = suite.aead(traffic_key.key)
@@ -177,9 +177,9 @@ class Protection13:
         return ContentType.APPLICATION_DATA, sealed
 
     def open(self, kind: int, fragment: bytes) -> tuple[int, bytes]:
-        """See `Protection.open`; unexpected_message for a record that isn't protected, or has no type."""
+        """See `Protection.open`; unexpected_message for a record without protection or without a type."""
         if kind != ContentType.APPLICATION_DATA:
-            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a record without protection where there has to be one")
+            raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a record without protection, which is required now")
         if len(fragment) > MAX_PROTECTED_13:
             raise Abort(AlertDescription.RECORD_OVERFLOW, f"a protected record of {len(fragment)} bytes")
         try:

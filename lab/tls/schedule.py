@@ -1,4 +1,4 @@
-"""TLS 1.3's key schedule (RFC 8446 section 7)."""
+"""The key schedule of TLS 1.3 (RFC 8446 section 7)."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,16 +12,16 @@ from lab.tls.keys import CipherSuite, TrafficKey, digest
 
 @dataclass(frozen=True)
 class TrafficSecrets:
-    """Both directions' traffic secrets of one epoch, each as long as the suite's hash."""
+    """The traffic secrets of one epoch in both directions, each as long as the suite's hash."""
 
     client: bytes
     server: bytes
 
 
 class Schedule:
-    """The secrets of one connection, from the ECDHE shared secret on; there is no pre-shared key.
+    """The secrets of one connection from the ECDHE shared secret, without a pre-shared key.
 
-    Transcripts are the handshake messages as bytes, up to and including the one that the RFC names.
+    A transcript is the bytes of the handshake messages, up to and including the one that the RFC names.
     """
 
     def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
@@ -44,7 +44,7 @@ class Schedule:
 
 
 def traffic_key(secret: bytes, suite: CipherSuite) -> TrafficKey:
-    """What protects records under a traffic secret (RFC 8446 section 7.3)."""
+    """The key for records under a traffic secret (RFC 8446 section 7.3)."""
     key = _expand_label(secret, b"key", b"", suite.key_length, suite.hash)
     return TrafficKey(key, _expand_label(secret, b"iv", b"", suite.salt_length, suite.hash))
 
@@ -55,7 +55,7 @@ def next_secret(secret: bytes, suite: CipherSuite) -> bytes:
 
 
 def verify_data(secret: bytes, transcript: bytes, suite: CipherSuite) -> bytes:
-    """What the Finished holds of whoever writes under this handshake traffic secret (RFC 8446 section 4.4.4)."""
+    """The content of Finished of the party with this handshake traffic secret (RFC 8446 section 4.4.4)."""
     finished_key = _expand_label(secret, b"finished", b"", suite.hash.digest_size, suite.hash)
     return _mac(finished_key, digest(transcript, suite.hash), suite.hash)
 
@@ -73,7 +73,7 @@ def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: 
 
 @cache
 def _before_handshake(kind: type[hashes.HashAlgorithm]) -> bytes:
-    """What the early secret leads to, always the same without a pre-shared key."""
+    """The secret derived from the early secret; without a pre-shared key it is always the same."""
     hash_ = kind()
     return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", b"", hash_)
 

@@ -1,4 +1,4 @@
-"""What a TLS 1.2 connection's keys come to, for either role."""
+"""The keys of a TLS 1.2 connection, for either role."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from lab.tls.records import Protection, Protection12
 
 
 class Secrets12:
-    """The master secret (48 bytes) of one connection and all that follows from it (RFC 5246 sections 6.3 and 7.4.9)."""
+    """The master secret (48 bytes) of one connection and what follows from it (RFC 5246 sections 6.3 and 7.4.9)."""
 
     def __init__(self, master: bytes, client_random: bytes, server_random: bytes, suite: keys.CipherSuite) -> None:
         self.master = master
@@ -19,7 +19,7 @@ class Secrets12:
             "client": Protection12(suite, both.client),
             "server": Protection12(suite, both.server),
         }
-        """Each party's protection of what it writes."""
+        """How each party protects what it writes."""
 
     @classmethod
     def of(
@@ -30,7 +30,7 @@ class Secrets12:
         suite: keys.CipherSuite,
         handshake: bytes | None,
     ) -> "Secrets12":
-        """From the premaster secret; bound to `handshake` (RFC 7627) where that is given, else to the randoms."""
+        """From the premaster secret; bound to `handshake` (RFC 7627) if given, else to the randoms."""
         if handshake is None:
             master = keys.master_secret(premaster, client_random, server_random, suite)
         else:
@@ -38,7 +38,7 @@ class Secrets12:
         return cls(master, client_random, server_random, suite)
 
     def verify_data(self, sender: Party, handshake: bytes) -> bytes:
-        """What the sender's Finished holds, 12 bytes."""
+        """The content of the sender's Finished, 12 bytes."""
         return keys.verify_data(self.master, sender, handshake, self._suite)
 
     def key_log(self) -> str:

@@ -1,16 +1,14 @@
 """The server's handshake in TLS 1.2, from the ClientHello on (RFC 5246 section 7.3)."""
 
 import secrets
-from enum import Enum
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
-from lab.tls.connection import ChangeCipherSpec, unexpected
-from lab.tls.errors import Abort, TlsError
+from lab.tls.connection import ChangeCipherSpec
+from lab.tls.errors import Abort
 from lab.tls.messages import (
     Certificate,
     CertificateRequest,
@@ -26,94 +24,71 @@ from lab.tls.messages import (
 )
 from lab.tls.secrets12 import Secrets12
 from lab.tls.sessions import TICKET_LIFETIME_SECONDS, Session
-
-if TYPE_CHECKING:
-    from lab.tls.server import Server
+from lab.tls.sides import ServerSide
+from lab.tls.states import SERVER12, Fact
 
 RSA_SIGN, ECDSA_SIGN = 1, 64
 """client_certificate_type (RFC 5246 section 7.4.4, RFC 8422 section 5.5, which puts Ed25519 under ecdsa_sign)."""
 
-COULD_DO_BETTER = b"DOWNGRD\x01"
-"""The end of a server's random that speaks TLS 1.3 and is asked for TLS 1.2 (RFC 8446 section 4.1.3)."""
-
-
-class State(Enum):
-    """What the server waits for."""
-
-    CERTIFICATE = "the client's Certificate"
-    CLIENT_KEY_EXCHANGE = "ClientKeyExchange"
-    PROOF = "CertificateVerify"
-    PROOF_IF_ANY = "CertificateVerify or ChangeCipherSpec"
-    CHANGE_CIPHER_SPEC = "the client's ChangeCipherSpec"
-    FINISHED = "the client's Finished"
-    ESTABLISHED = "nothing more of the handshake"
+DOWNGRADE_SENTINEL = b"DOWNGRD\x01"
+"""The last eight bytes of the random of a server that could speak TLS 1.3 (RFC 8446 section 4.1.3)."""
 
 
 class ServerHandshake12:
-    """One handshake with one client, whose ClientHello it answers at once with one of `suites`.
+    """The handshake from the ClientHello on. It answers at once, with one of `suites`; the machine is `SERVER12`.
 
-    `better_known` says that the server would rather have spoken TLS 1.3.
+    `downgraded` says that the server could have spoken TLS 1.3.
     """
 
     def __init__(
-        self, server: "Server", suites: tuple[keys.CipherSuite, ...], hello: ClientHello, better_known: bool
+        self, server: ServerSide, suites: tuple[keys.CipherSuite, ...], hello: ClientHello, downgraded: bool
     ) -> None:
         self._server = server
         self._hello = hello
         self._share: keys.KeyShare | None = None
-        self._state: State
         if 0 not in hello.compression_methods:
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the client does not offer to go without compression")
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the client does not offer the null compression method")
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.6
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
-        # What is agreed on is in both hellos; the answer's extensions are the server's own or those of its model.
+        # Both sides agree on an extension if both hellos have it; a model has the answer already.
         model = server.model.hello if server.model else None
         agreed = model or hello
         self._extended = ext.find(agreed.extensions, ext.EXTENDED_MASTER_SECRET) is not None
         random = server.entropy(keys.RANDOM_LENGTH)
-        self._random = model.random if model else random[:24] + COULD_DO_BETTER if better_known else random
+        self._random = model.random if model else random[:24] + DOWNGRADE_SENTINEL if downgraded else random
         ticket_asked = ext.find(agreed.extensions, ext.SESSION_TICKET) is not None
         self._tickets = ticket_asked and (server.sessions is not None or model is not None)
+        facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_ASKED_FOR: server.proof_may_be_missing}
         session = self._offered_session(suites)
         if session:
+            facts[Fact.RESUMED] = True
             self._resume(session, suites)
         else:
             self._answer(suites)
+        self._facts = [fact for fact, holds in facts.items() if holds]
+        self._state = SERVER12.after(SERVER12.start, hello, self._facts)
 
     def advance(self, message: Message | ChangeCipherSpec) -> None:
         """See `Connection._advance`."""
-        match self._state, message:
-            case State.CERTIFICATE, Certificate():  # RFC 5246 section 7.4.6
+        SERVER12.allow(self._state, message)
+        match message:
+            case Certificate():  # RFC 5246 section 7.4.6
                 self._server.take_chain(message.chain, AlertDescription.HANDSHAKE_FAILURE)
-                self._state = State.CLIENT_KEY_EXCHANGE
-
-            case State.CLIENT_KEY_EXCHANGE, ClientKeyExchange():  # RFC 5246 section 7.4.7
+            case ClientKeyExchange():  # RFC 5246 section 7.4.7
                 self._derive_keys(message)
-                self._state = self._after_key_exchange()
-
-            case ((State.PROOF | State.PROOF_IF_ANY), CertificateVerify()):  # RFC 5246 section 7.4.8
+                self._set_challenge()
+            case CertificateVerify():  # RFC 5246 section 7.4.8
                 self._server.check_proof(message)
-                self._state = State.CHANGE_CIPHER_SPEC
-
-            case ((State.CHANGE_CIPHER_SPEC | State.PROOF_IF_ANY), ChangeCipherSpec()):  # RFC 5246 section 7.1
+            case ChangeCipherSpec():  # RFC 5246 section 7.1
                 self._server.read_with(self._secrets.protections["client"])
-                self._state = State.FINISHED
-
-            case State.FINISHED, Finished():  # RFC 5246 section 7.4.9
+            case Finished():  # RFC 5246 section 7.4.9
                 expected = self._secrets.verify_data("client", self._server.transcript.before_last())
                 if not secrets.compare_digest(message.verify_data, expected):
                     raise Abort(AlertDescription.DECRYPT_ERROR, "the client's Finished does not fit this handshake")
                 if not self._server.resumed:
                     self._send_last_flight()
-                self._state = State.ESTABLISHED
                 self._server.establish()
-
-            case _:
-                raise unexpected(message, self._state.value)
-
-    def update_keys(self, request: bool) -> None:
-        """See `Connection.update_keys`."""
-        raise TlsError("TLS 1.2 has no KeyUpdate")
+        self._state = SERVER12.after(self._state, message, self._facts)
 
     # --- the full handshake ---
 
@@ -132,12 +107,10 @@ class ServerHandshake12:
             assert group
             assert scheme
             self._send_key_exchange(group, scheme)
-        if server.client_auth:
-            types = (ECDSA_SIGN, RSA_SIGN)
-            request = CertificateRequest(types, server.schemes, server.client_auth.authorities)
+        if server.authorities is not None:
+            request = CertificateRequest((ECDSA_SIGN, RSA_SIGN), server.schemes, server.authorities)
             server.send_message((server.model and server.model.request) or request)
         server.send_message(ServerHelloDone())
-        self._state = State.CERTIFICATE if server.client_auth else State.CLIENT_KEY_EXCHANGE
 
     def _send_key_exchange(self, group: int, scheme: proof.SignatureScheme) -> None:
         """RFC 5246 section 7.4.3, RFC 8422 section 5.4."""
@@ -147,7 +120,7 @@ class ServerHandshake12:
         self._server.send_message(ServerKeyExchange(group, self._share.public, scheme.id, signature))
 
     def _answers(self) -> ext.Extensions | None:
-        """The ServerHello's extensions; None rather than an empty block, for clients that know no extensions."""
+        """The ServerHello's extensions; None instead of an empty block, for clients without extensions."""
         answers = []
         asked = {extension.type for extension in self._hello.extensions or ()}
         if ext.RENEGOTIATION_INFO in asked or keys.RENEGOTIATION_SCSV in self._hello.cipher_suites:
@@ -161,8 +134,8 @@ class ServerHandshake12:
         return tuple(answers) or None
 
     def _choose_suite(self, suites: tuple[keys.CipherSuite, ...], ephemeral: bool) -> keys.CipherSuite:
-        """RFC 8422 section 5.3 lets Ed25519 certificates serve the ECDSA suites. `ephemeral` says whether there is a
-        group for ECDHE and a scheme to sign it (section 5.1 and RFC 5246 section 7.4.3)."""
+        """The first of `suites` for the server's key; Ed25519 keys use the ECDSA suites (RFC 8422 section 5.3).
+        `ephemeral` says whether there is a group for ECDHE and a scheme to sign it (section 5.1)."""
         signed_with = "RSA" if proof.key_kind(self._server.key) == "RSA" else "ECDSA"
         for suite in suites:
             fits = suite.signed_with == signed_with and (ephemeral or suite.exchange == "RSA")
@@ -174,7 +147,7 @@ class ServerHandshake12:
         )
 
     def _choose_group(self) -> int | None:
-        """RFC 8422 section 4: a client that names no groups takes any. None where there is none in common."""
+        """RFC 8422 section 4: a client that names no groups accepts any. None if there is none in common."""
         offered = ext.read_number_list(self._hello.extensions, ext.SUPPORTED_GROUPS)
         if offered is None:
             return self._server.groups[0]
@@ -197,17 +170,16 @@ class ServerHandshake12:
         self._secrets = secrets12
         self._server.key_log = secrets12.key_log()
 
-    def _after_key_exchange(self) -> State:
+    def _set_challenge(self) -> None:
+        """Fixes what a proof must sign, if the client presented a certificate."""
         server = self._server
-        if not server.peer_chain:
-            return State.CHANGE_CIPHER_SPEC
-        server.challenge = proof.challenge12(server.transcript.content(), server.schemes)
-        return State.PROOF_IF_ANY if server.proof_may_be_missing else State.PROOF
+        if server.peer_chain:
+            server.challenge = proof.challenge12(server.transcript.content(), server.schemes)
 
     def _send_last_flight(self) -> None:
         """[NewSessionTicket] ChangeCipherSpec Finished."""
         server = self._server
-        if self._tickets and not server.sessions:  # the model promised one
+        if self._tickets and not server.sessions:  # the model promised a ticket
             server.send_message(NewSessionTicket(0, b""))
         if server.sessions:
             session = Session(
@@ -225,10 +197,10 @@ class ServerHandshake12:
         server.write_with(self._secrets.protections["server"])
         server.send_message(Finished(self._secrets.verify_data("server", server.transcript.content())))
 
-    # --- going on with a session ---
+    # --- resuming a session ---
 
     def _offered_session(self, suites: tuple[keys.CipherSuite, ...]) -> Session | None:
-        """The session to go on with, if the client offers one that is known here and fits (RFC 7627 section 5.3)."""
+        """The session to resume, if the client offers one that is known and fits (RFC 7627 section 5.3)."""
         store, hello = self._server.sessions, self._hello
         if store is None:
             return None
@@ -236,23 +208,22 @@ class ServerHandshake12:
         if session is None or session.suite not in hello.cipher_suites:
             return None
         if session.extended and not self._extended:
-            reason = "the session is bound to its handshake, and the client would go on with it unbound"
+            reason = "the client resumes a session with an extended master secret and does not offer the extension"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
         if self._extended and not session.extended:
             return None
-        if self._server.client_auth and not session.peer_chain:
+        if self._server.authorities is not None and not session.peer_chain:
             return None
         return session if any(suite.id == session.suite for suite in suites) else None
 
     def _resume(self, session: Session, suites: tuple[keys.CipherSuite, ...]) -> None:
-        """The short handshake (RFC 5246 section 7.3): whoever has the master secret is whoever was there before."""
+        """The short handshake (RFC 5246 section 7.3): the master secret authenticates the client."""
         server = self._server
         assert session.master
         self._suite = next(suite for suite in suites if suite.id == session.suite)
         server.resumed = True
         server.peer_chain = session.peer_chain
-        self._tickets = False  # the one that the client has goes on being good
+        self._tickets = False  # the client's ticket stays valid
         server.send_message(ServerHello(self._random, self._hello.session_id, self._suite.id, self._answers()))
         self._use(Secrets12(session.master, self._hello.random, self._random, self._suite))
         self._send_finished()
-        self._state = State.CHANGE_CIPHER_SPEC

@@ -1,4 +1,4 @@
-"""TLS 1.2 sessions that can be gone on with, by ID (RFC 5246 section 7.3) or by ticket (RFC 5077)."""
+"""TLS 1.2 sessions that a client can resume by ID (RFC 5246 section 7.3) or by ticket (RFC 5077)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _NONCE_LENGTH = 12
 
 @dataclass(frozen=True)
 class Session:
-    """What both sides keep of a handshake. `id` and `ticket` are what the wire shows of it, either may be empty.
+    """What a side keeps of a handshake. `id` and `ticket` are visible on the wire; either may be empty.
 
-    `master` is the master secret, None for whoever saw the session on the wire only. `extended` says that it is bound
-    to its handshake (RFC 7627), `peer_chain` holds the DER certificates that the other side presented.
+    `master` is the master secret, None for an observer who saw only the wire. `extended` says that it is bound to the
+    handshake (RFC 7627). `peer_chain` has the DER certificates that the peer presented.
     """
 
     id: bytes
@@ -32,7 +32,7 @@ class Session:
 
 
 class SessionStore:
-    """A server's sessions: those with an ID in memory, the newest so many; those with a ticket in the ticket itself."""
+    """A server's sessions: the newest MAX_SESSIONS with an ID are in memory; a ticket contains its session."""
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
@@ -46,8 +46,8 @@ class SessionStore:
             del self._by_id[next(iter(self._by_id))]
 
     def ticket(self, session: Session) -> bytes:
-        """The session sealed so that only this store can open it (RFC 5077 section 4); empty, which says that there is
-        none (section 3.3), where a chain is too long for it."""
+        """The session, encrypted so that only this store can read it (RFC 5077 section 4). Empty, which means no ticket
+        (section 3.3), if the chain is too long."""
         assert session.master
         content = (
             wire.vector(session.master, 1)
@@ -60,7 +60,7 @@ class SessionStore:
         return sealed if len(sealed) <= MAX_TICKET else b""
 
     def find(self, session_id: bytes, ticket: bytes) -> Session | None:
-        """The session that a client offers, by its ticket first (RFC 5077 section 3.4); None for one unknown here."""
+        """The session that a client offers, by ticket first (RFC 5077 section 3.4); None if it is not known."""
         if ticket:
             return self._open(session_id, ticket)
         return self._by_id.get(session_id)

@@ -1,4 +1,4 @@
-"""An engine over an asyncio connection: the one place in `lab.tls` that does I/O."""
+"""An engine over an asyncio connection: the only module of `lab.tls` with I/O."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,7 @@ READ_SIZE = 1 << 16
 
 
 class ConnectionFailed(TlsError):
-    """The connection ended otherwise than by close_notify; `failed` says how."""
+    """The connection ended without close_notify; `failed` says how."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.reason)
@@ -22,9 +22,9 @@ class ConnectionFailed(TlsError):
 class TlsStream:
     """Application data over one TLS connection. Time limits are the caller's: wrap calls in `asyncio.timeout`.
 
-    A TLS 1.3 client is established before the server has looked at its certificate (RFC 8446 section 4.4): a refusal
-    meets the first `read` or `write`. It must not get lost where the server hangs up right behind its alert, so what
-    came before a connection broke is always read.
+    A TLS 1.3 client is established before the server checks its certificate (RFC 8446 section 4.4), so it learns of a
+    refusal in its first `read` or `write`. The server may close the connection right after its alert. Therefore a
+    stream always reads what came before the connection broke.
     """
 
     def __init__(self, engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,29 +38,29 @@ class TlsStream:
         self._failure: Failed | None = None
 
     async def handshake(self) -> None:
-        """Goes on until the handshake is complete; ConnectionFailed where it isn't going to be."""
+        """Completes the handshake; ConnectionFailed if it fails."""
         await self.until(lambda: self._established)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Goes on until the condition holds; ConnectionFailed where the connection fails before."""
+        """Reads until the condition holds; ConnectionFailed if the connection fails before."""
         await self._flush()
         while not condition():
             await self._pump()
 
     async def take(self, events: Iterable[EngineEvent]) -> None:
-        """Takes events of the engine that something else caused than what is read here, and sends what it has to say;
-        ConnectionFailed where that is the end."""
+        """Takes events of the engine that did not come from reading, and sends what the engine has to send;
+        ConnectionFailed if the connection is over."""
         self._note(events)
         await self._send_out()
 
     async def read(self) -> bytes:
-        """The next application data, at least one byte; b"" when the peer has said that it is done."""
+        """The next application data, at least one byte; b"" after the peer's close_notify."""
         while not self._data and not self._ended:
             await self._pump()
         return self._data.popleft() if self._data else b""
 
     async def write(self, data: bytes) -> None:
-        """Sends application data and waits while the peer is slow to take it; ConnectionFailed where it can't."""
+        """Sends application data and waits while the peer is slow; ConnectionFailed if the connection is over."""
         if self._failure:
             raise ConnectionFailed(self._failure)
         self.engine.send(data)
@@ -71,7 +71,7 @@ class TlsStream:
                 await self._pump()
 
     async def close(self) -> None:
-        """Says close_notify, if that is still possible, and closes the connection."""
+        """Sends close_notify if that is still possible, and closes the connection."""
         try:
             if self._established and self._failure is None:
                 self.engine.close()
@@ -93,7 +93,7 @@ class TlsStream:
             await self._writer.drain()
 
     def _left_in_socket(self) -> bytes:
-        """What came before the connection broke; asyncio drops it as soon as a write has failed."""
+        """What came before the connection broke: asyncio discards it once a write has failed."""
         left = b""
         with suppress(OSError), self._writer.get_extra_info("socket").dup() as connection:
             while received := connection.recv(READ_SIZE):
@@ -101,14 +101,14 @@ class TlsStream:
         return left
 
     def _left_in_reader(self) -> bytes:
-        """The same; a StreamReader keeps it, but once the connection is broken it says nothing else any more."""
+        """What the StreamReader still holds: after a broken connection it returns nothing more of it."""
         buffer: bytearray = getattr(self._reader, "_buffer", bytearray())
         left = bytes(buffer)
         buffer.clear()
         return left
 
     async def _receive(self) -> bytes:
-        """The next bytes, b"" at their end; OSError where the connection broke and everything has been read."""
+        """The next bytes, b"" at the end; OSError if the connection broke and everything has been read."""
         try:
             if received := await self._reader.read(READ_SIZE):
                 return received
@@ -121,7 +121,7 @@ class TlsStream:
         return left
 
     async def _pump(self) -> None:
-        """One read from the connection, through the engine."""
+        """Reads once from the connection and passes the bytes to the engine."""
         if self._failure:
             raise ConnectionFailed(self._failure)
         try:
@@ -145,11 +145,11 @@ class TlsStream:
                     self._failure = event
 
     async def _send_out(self) -> None:
-        """Sends what the engine has to say; ConnectionFailed where the connection is over, and all of it read."""
+        """Sends what the engine has to send; ConnectionFailed if the connection is over and all data was read."""
         try:
             await self._flush()
         except OSError as error:
-            if not self._ended:  # a peer that is done need not wait for our close_notify
+            if not self._ended:  # the peer need not wait for our close_notify
                 self._failure = self._failure or Failed(None, None, str(error))
         if not self._established and self._ended and not self._failure:
             self._failure = Failed(None, None, "the peer closed the connection before the handshake was complete")

@@ -1,4 +1,4 @@
-"""The transcript: the handshake messages so far, which is what gets hashed and what gets signed."""
+"""The transcript: the handshake messages so far, which are hashed and signed."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from lab.tls.engine import Party
 from lab.tls.keys import digest
 
 MESSAGE_HASH = 254
-"""The type under which a hash stands in the transcript (RFC 8446 section 4.4.1)."""
+"""The message type of a hash in the transcript (RFC 8446 section 4.4.1)."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One handshake message as it was on the wire, header included."""
+    """One handshake message in its bytes on the wire, header included."""
 
     sender: Party
     raw: bytes
@@ -30,7 +30,7 @@ class Transcript:
         self.entries.append(Entry(sender, raw))
 
     def hash_first(self, hash_: HashAlgorithm) -> None:
-        """A ClientHello that a HelloRetryRequest answers stands there as its hash (RFC 8446 section 4.4.1)."""
+        """Replaces the first ClientHello by its hash after a HelloRetryRequest (RFC 8446 section 4.4.1)."""
         first = self.entries[0]
         hashed = digest(first.raw, hash_)
         self.entries[0] = Entry(first.sender, wire.number(MESSAGE_HASH, 1) + wire.vector(hashed, 3))
@@ -40,5 +40,5 @@ class Transcript:
         return b"".join(entry.raw for entry in self.entries)
 
     def before_last(self) -> bytes:
-        """All messages up to but not including the last one: what that one signs or hashes."""
+        """All messages before the last one, which signs or hashes them."""
         return b"".join(entry.raw for entry in self.entries[:-1])

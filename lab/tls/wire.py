@@ -6,7 +6,7 @@ from lab.tls.errors import DecodeError
 
 
 class Reader:
-    """Takes fields off the front of `data`; every failure names the structure, the field and the offset."""
+    """Reads the fields of `data` in order; DecodeError names the structure, the field and the offset."""
 
     def __init__(self, data: bytes, structure: str) -> None:
         self._data = data
@@ -28,7 +28,7 @@ class Reader:
         return int.from_bytes(self.take(width, field), "big")
 
     def vector(self, width: int, field: str) -> bytes:
-        """The next vector's content; its length stands before it, `width` bytes wide."""
+        """The content of the next vector, after its length of `width` bytes."""
         return self.take(self.number(width, f"{field}'s length"), field)
 
     def numbers(self, width: int, item: int, field: str) -> tuple[int, ...]:
@@ -48,7 +48,7 @@ class Reader:
 
     @property
     def left(self) -> int:
-        """How many bytes are still to be read."""
+        """The number of bytes not yet read."""
         return len(self._data) - self._at
 
     def rest(self) -> bytes:
@@ -56,7 +56,7 @@ class Reader:
         return self.take(self.left, "rest")
 
     def end(self) -> None:
-        """Nothing may be left."""
+        """DecodeError if bytes are left."""
         if self.left:
             raise DecodeError(f"{self._structure}: {self.left} bytes too many from byte {self._at} on")
 
@@ -67,7 +67,7 @@ def number(value: int, width: int) -> bytes:
 
 
 def vector(content: bytes, width: int) -> bytes:
-    """`content` behind its length, `width` bytes wide."""
+    """`content` after its length of `width` bytes."""
     return number(len(content), width) + content
 
 

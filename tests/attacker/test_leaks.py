@@ -16,6 +16,7 @@ from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.plan import full_matrix
 from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, LoginFailed, MoveTried
+from lab.judging.attempts import port_of
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded, pki, stages
 from lab.staging.stages import Setting, Stage
@@ -156,9 +157,7 @@ def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
     ports = {port: gateway.id for port, gateway in JudgedRun(finished.run).gateways.items()}
     tried = list(finished.run.all(MoveTried))
     fallen = {
-        (ports[int(one.server.rpartition(":")[2])], one.tls, one.customer)
-        for one in tried
-        if one.leak and one.outcome == ACCEPTED
+        (ports[port_of(one.server)], one.tls, one.customer) for one in tried if one.leak and one.outcome == ACCEPTED
     }
     customers = ("alice", "bob", "carol")
     assert fallen == {("pinned-certificate-only@instrument", version, who) for version in VERSIONS for who in customers}

@@ -22,6 +22,7 @@ from attacker.leak.rogue_server import Limits, Shop, keep_a_shop
 from lab.catalogue import cast
 from lab.catalogue.leaks import FROM_CA, ROGUE_SERVER, SELF_SIGNED
 from lab.catalogue.moves import find_move
+from lab.catalogue.outcomes import REFUSED
 from lab.events.types import CertificateCaptured, LoggedIn, MoveTried, PositionLeft, PositionTaken, Trouble
 from lab.judging.proof_comparison import proof_reason
 from lab.staging import pki
@@ -272,7 +273,7 @@ def tried(tls: str, steps: tuple[tuple[str, str, str], ...]) -> MoveTried:
         move="replay-proof",
         tls=tls,
         round=1,
-        outcome="refused",
+        outcome=REFUSED,
         steps=steps,
         milliseconds=0.0,
         **nothing,  # type: ignore[arg-type]

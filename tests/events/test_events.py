@@ -2,48 +2,67 @@
 
 import dataclasses
 import json
-import types
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from lab.address import Address
+from lab.catalogue.outcomes import Outcome
+from lab.events import fields
 from lab.events.log import FILE_NAME, EventLog, Recorded, Tail, from_line, read_events, to_line
 from lab.events.types import BY_NAME, Event, LoginFailed, RunStarted, Trouble, UnknownEvent
 
 KINDS = [kind for kind in get_args(Event) if kind is not UnknownEvent]
-TIMES = st.datetimes(timezones=st.just(UTC))
+TIMES = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+PORTS = st.integers(0, 65535)
+FIELDS: dict[Any, SearchStrategy[Any]] = {
+    str: TEXT,
+    int: st.integers(),
+    bool: st.booleans(),
+    type(None): st.none(),
+    fields.Empty: st.just(""),
+    fields.Hex: st.binary(min_size=1, max_size=9).map(bytes.hex),
+    fields.HostPort: st.builds(
+        lambda host, port: str(Address(host, port)), st.sampled_from(["::1", "a", "1.2"]), PORTS
+    ),
+    fields.FileName: st.sampled_from(["access.log", "register.db"]),
+    fields.Port: PORTS,
+    fields.Count: st.integers(0, 2**63),
+    fields.AlertNumber: st.integers(0, 255),
+    fields.HttpStatus: st.integers(100, 999),
+    Outcome: st.sampled_from(Outcome),
+    fields.Milliseconds: st.floats(0, 86_400_000),
+}
+"""Values for a field, by its type."""
 
 
-def field(kind: Any) -> SearchStrategy[Any]:
+def field(hint: Any) -> SearchStrategy[Any]:
     """Values for a field of this type."""
-    if isinstance(kind, types.UnionType):
-        return st.one_of(*map(field, get_args(kind)))
-    values: dict[Any, SearchStrategy[Any]] = {
-        str: st.text(max_size=9),
-        int: st.integers(),
-        bool: st.booleans(),
-        float: st.floats(allow_nan=False, allow_infinity=False),
-        type(None): st.none(),
-        tuple[str, ...]: st.lists(st.text(max_size=9), max_size=3).map(tuple),
-        tuple[tuple[str, str], ...]: st.lists(st.tuples(*[st.text(max_size=9)] * 2), max_size=3).map(tuple),
-        tuple[tuple[str, str, str], ...]: st.lists(st.tuples(*[st.text(max_size=9)] * 3), max_size=3).map(tuple),
-    }
-    return values[kind]
+    if hint in FIELDS:
+        return FIELDS[hint]
+    arguments = get_args(hint)
+    if get_origin(hint) is not tuple:
+        return st.one_of(*map(field, arguments))
+    if arguments[-1] is Ellipsis:
+        return st.lists(field(arguments[0]), max_size=3).map(tuple)
+    return st.tuples(*map(field, arguments))
 
 
 def instances(kind: type) -> SearchStrategy[Any]:
-    return st.builds(kind, **{name: field(hint) for name, hint in get_type_hints(kind).items()})
+    hints = get_type_hints(kind, include_extras=True)
+    return st.builds(kind, **{name: field(hint) for name, hint in hints.items()})
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -87,12 +106,12 @@ def test_a_line_says_who_when_and_what() -> None:
 
 def line_of(**changes: object) -> str:
     """A line that would be a `Trouble` but for the changes."""
-    fields = {"version": 2, "part": "lab", "sequence": 1, "time": "2030-01-02T03:04:05+00:00", "type": "trouble"}
-    return json.dumps(fields | {"what": "rain"} | changes)
+    envelope = {"version": 2, "part": "lab", "sequence": 1, "time": "2030-01-02T03:04:05+00:00", "type": "trouble"}
+    return json.dumps(envelope | {"what": "rain"} | changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "fields"),
+    ("changes", "kind", "kept"),
     [
         ({"type": "earthquake"}, "earthquake", {"what": "rain"}),
         ({"version": 3}, "trouble", {"what": "rain"}),
@@ -102,15 +121,77 @@ def line_of(**changes: object) -> str:
     ids=["type", "version", "version's type", "field"],
 )
 def test_what_is_not_known_is_kept_as_it_stands(
-    changes: Mapping[str, object], kind: str, fields: Mapping[str, object]
+    changes: Mapping[str, object], kind: str, kept: Mapping[str, object]
 ) -> None:
-    assert from_line(line_of(**changes)).event == UnknownEvent(kind, fields)
+    assert from_line(line_of(**changes)).event == UnknownEvent(kind, kept)
 
 
 def test_an_event_that_lacks_a_field_is_kept_as_it_stands() -> None:
     line = json.loads(line_of())
     del line["what"]
     assert from_line(json.dumps(line)).event == UnknownEvent("trouble", {})
+
+
+REFUSAL = {"gateway": "mtls@openssl", "peer": "127.0.0.1:1", "tls": "1.2", "reason": "no", "alert": 51}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reason", None),
+        ("reason", 7),
+        ("reason", ["no"]),
+        ("alert", "51"),
+        ("alert", True),
+        ("alert", 51.0),
+        ("alert", -1),
+        ("alert", 300),
+        ("alert", {}),
+    ],
+)
+def test_a_field_that_does_not_fit_makes_an_event_unknown(name: str, value: object) -> None:
+    changed = REFUSAL | {name: value}
+    recorded = from_line(line_of(type="client-refused", **changed).replace('"what": "rain", ', ""))
+    assert recorded.event == UnknownEvent("client-refused", changed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (fields.Hex, "0"),
+        (fields.Hex, "AB"),
+        (fields.Hex, "a b"),
+        (fields.Hex, ""),
+        (fields.HostPort, "localhost"),
+        (fields.HostPort | None, ""),
+        (fields.HostPort | fields.Empty, " "),
+        (fields.FileName, "a:1"),
+        (Outcome, "perhaps"),
+        (fields.HttpStatus, 0),
+        (fields.Count, -1),
+        (fields.Count, 10**400),
+        (fields.Milliseconds, -1),
+        (fields.Milliseconds, 10**400),
+        (float, float("nan")),
+        (float, float("inf")),
+        (float, 10**400),
+        (float, True),
+        (tuple[str, ...], "ab"),
+        (tuple[str, ...], [1]),
+        (tuple[str, str], ["one"]),
+        (tuple[tuple[str, str], ...], [["one", "two"], ["one"]]),
+    ],
+    ids=repr,
+)
+def test_a_value_that_does_not_fit_is_refused(kind: Any, value: object) -> None:
+    event = dataclasses.make_dataclass("event", [("field", kind)])
+    with pytest.raises((TypeError, ValueError)):
+        fields.build(event, {"field": value})
+
+
+def test_an_int_will_do_for_a_float() -> None:
+    event = dataclasses.make_dataclass("event", [("field", float)])
+    assert repr(fields.build(event, {"field": 5}).field) == "5.0"
 
 
 def test_an_unknown_event_is_written_as_it_was_read() -> None:
@@ -131,6 +212,12 @@ GARBAGE = [
     line_of(time="yesterday"),
     line_of(time=5),
     line_of(time="2030-01-02T03:04:05"),
+    line_of(time="1969-12-31T23:59:59+00:00"),
+    line_of(time="0001-01-01T00:00:00+14:00"),
+    line_of(part=7),
+    line_of(sequence=True),
+    line_of(sequence=1.0),
+    line_of(what="\ud800"),
     line_of(type=["trouble"]),
     line_of(type=None),
 ]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from lab.catalogue.gateways import GATEWAYS
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
 from lab.events.log import FILE_NAME, from_line, to_line
 from lab.events.run import Run, open_run
@@ -25,6 +25,7 @@ from lab.events.types import (
     MoveTried,
     ProofRelayed,
 )
+from lab.judging.attempts import port_of
 from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.claims.table import scheme_of
 from lab.judging.queries import RunQueries
@@ -114,13 +115,13 @@ def _when(kind: type, having: Callable[[Any], bool], **fields: Any) -> Change:
     return change
 
 
-def _attempts(schemes: tuple[str, ...], outcome: str, leak: str = "") -> Change:
+def _attempts(schemes: tuple[str, ...], outcome: Outcome, leak: str = "") -> Change:
     """Every attempt of the attacker's at these schemes goes another way."""
 
     def change(event: Event, ports: dict[int, str]) -> Event | None:
         if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
             return event
-        there = ports.get(int(event.server.rpartition(":")[2])) in schemes and event.outcome in (ACCEPTED, REFUSED)
+        there = ports.get(port_of(event.server)) in schemes and event.outcome in (ACCEPTED, REFUSED)
         return dataclasses.replace(event, outcome=outcome) if there else event
 
     return change

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.catalogue.plan import short_story
 from lab.events.log import FILE_NAME, from_line, to_line
 from lab.events.run import Run, open_run
@@ -80,7 +81,7 @@ def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
     def forge(event: MoveTried) -> MoveTried:
         if not event.alert:
             return event
-        return dataclasses.replace(event, outcome="accepted", alert=None, alert_by=None, status=200, body="{}")
+        return dataclasses.replace(event, outcome=ACCEPTED, alert=None, alert_by=None, status=200, body="{}")
 
     run = doctored(when(MoveTried, forge, move="foreign-key"))
     judgement = judge(run)
@@ -107,8 +108,8 @@ def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, gatewa
     assert json.loads(judgement.to_json())["errors"]
 
 
-@pytest.mark.parametrize("outcome", ["refused", "inconclusive"])
-def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: str) -> None:
+@pytest.mark.parametrize("outcome", [REFUSED, INCONCLUSIVE])
+def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: Outcome) -> None:
     change = when(MoveTried, lambda event: dataclasses.replace(event, outcome=outcome), move="stolen-key")
     judgement = judge_unfinished(doctored(change))
     assert judgement.verdicts == ()
@@ -117,7 +118,7 @@ def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Docto
 
 def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: Doctor) -> None:
     def lose(event: MoveTried) -> MoveTried:
-        return dataclasses.replace(event, outcome="inconclusive", error="connection refused")
+        return dataclasses.replace(event, outcome=INCONCLUSIVE, error="connection refused")
 
     run = doctored(when(MoveTried, lose, move="omit-proof"))
     assert judge(run) is None

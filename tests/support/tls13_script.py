@@ -23,8 +23,9 @@ from lab.tls.messages13 import (
 from lab.tls.records import ContentType, Protection13
 from lab.tls.schedule import Schedule, TrafficSecrets
 from lab.tls.server import Server
-from lab.tls.versions import TLS13
-from tls_script import Script
+from lab.tls.versions import TLS12, TLS13, Version
+from tls_peers import our_client, our_server
+from tls_script import Script, ScriptedClient, ScriptedServer
 
 SUITE = keys.TLS13_SUITES[0]
 GROUP = keys.SECP256R1
@@ -249,3 +250,15 @@ class ScriptedServer13(Script13):
     def on_message(self, message: Message) -> None:
         if isinstance(message, Finished):
             self._read = self.protection("client")
+
+
+def start(version: Version, role: str, alice: pki.Identity, bank: pki.Identity, **options: Any) -> Script:
+    """A script against a fresh engine of this version and role, with the engine's options."""
+    if version == TLS12:
+        if role == "client":
+            return ScriptedServer(our_client(alice, **options), bank)
+        return ScriptedClient(our_server(bank, **options), alice)
+    common = {"versions": (TLS13,), "suites": (SUITE,)}
+    if role == "client":
+        return ScriptedServer13(our_client(alice, **(common | {"groups": (GROUP, OTHER_GROUP)} | options)), bank)
+    return ScriptedClient13(our_server(bank, **(common | options)), alice)

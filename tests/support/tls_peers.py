@@ -10,19 +10,23 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.catalogue.plan import KeyType
 from lab.staging import pki
 from lab.tls import proof
 from lab.tls.client import Client
+from lab.tls.client13 import ClientHandshake13
+from lab.tls.connection import Connection
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.proof import Prover
 from lab.tls.server import ClientAuth, Proof, Server
+from lab.tls.server13 import ServerHandshake13
 from lab.tls.streams import ConnectionFailed, TlsStream
 from lab.tls.versions import TLS12
 from programs import program
@@ -37,6 +41,11 @@ _SET_GROUPS_LIST = 92
 
 Identities = Callable[[str, KeyType], pki.Identity]
 """Servers and clients by their role and kind of key."""
+
+
+def cases(names: str | tuple[str, ...], table: Mapping[str, object]) -> pytest.MarkDecorator:
+    """Runs a test for each case of a table, which has the cases by what they are called."""
+    return pytest.mark.parametrize(names, list(table.values()), ids=list(table))
 
 
 def accept_any(chain: tuple[bytes, ...]) -> None:
@@ -56,6 +65,15 @@ def our_server(
     """The instrument's server; without a policy it asks for no certificate."""
     auth = ClientAuth(check, policy) if policy else None  # type: ignore[arg-type]
     return Server(entropy=os.urandom, chain=(identity.der,), key=identity.key, client_auth=auth, **options)  # type: ignore[arg-type]
+
+
+def update_keys(engine: Connection, request: bool = False) -> None:
+    """A KeyUpdate of the engine's own accord (RFC 8446 section 4.6.3), which the lab itself never sends."""
+    assert isinstance(engine, Client | Server)
+    handshake = engine._handshake
+    assert isinstance(handshake, ClientHandshake13 | ServerHandshake13)
+    assert handshake.keys
+    handshake.keys.update(request)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,28 @@ def talk(client: Engine, server: Engine, cut: int | None = None) -> Talk:
             seen.server.extend(server.receive(piece))
         for piece in pieces(from_server, cut):
             seen.client.extend(client.receive(piece))
+
+
+def converse(client: Engine, server: Engine, closes: str) -> None:
+    """A handshake, data both ways, and the end that one of them gives it."""
+    assert talk(client, server).established
+    client.send(b"x" * 40_000)
+    server.send(b"y" * 40_000)
+    said = talk(client, server)
+    assert said.data("server") == b"x" * 40_000
+    assert said.data("client") == b"y" * 40_000
+    (client if closes == "client" else server).close()
+    said = talk(client, server)
+    assert Closed() in (said.server if closes == "client" else said.client)
+
+
+def omitted(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
+    """No proof at all."""
+    return lambda challenge: None
+
+
+def by_another_key(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
+    return proof.prove_with(mallory.key)
 
 
 def pieces(data: bytes, size: int | None) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lab.staging import pki
 from lab.tls import extensions as ext
@@ -108,6 +108,12 @@ class Script:
     def make_finished(self) -> Finished:
         return Finished(keys.verify_data(self._master, self.role, self.handshake, SUITE))
 
+    def play_all(self) -> Self:
+        """Takes all honest steps, which lead to a connection."""
+        self.play(*self.steps)
+        assert self.established, self.events
+        return self
+
     # What comes from it.
 
     def listen(self) -> None:
@@ -140,13 +146,13 @@ class Script:
         return b"".join(event.data for event in self.events if isinstance(event, Data))
 
     @property
-    def refusal(self) -> int:
-        """The number of the alert with which the engine ended the connection: on the wire, fatal, and reported."""
+    def refusal(self) -> str:
+        """The name of the alert with which the engine ended the connection: on the wire, fatal, and reported."""
         (failed,) = [event for event in self.events if isinstance(event, Failed)]
         assert failed.sent_by == self.engine.role, failed
         assert failed.alert is not None
         assert self.alerts[-1] == Alert(FATAL, failed.alert)
-        return failed.alert
+        return self.alerts[-1].name
 
     def derive(self, premaster: bytes, client_random: bytes, server_random: bytes) -> None:
         self._master = keys.extended_master_secret(premaster, self.handshake, SUITE)

@@ -19,7 +19,7 @@ from lab.tls.flight import (
     SendProof,
     honest_flight,
 )
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import Identities, OpenSslEngine, Talk, openssl_context, our_server, talk
 
 UNEXPECTED = AlertDescription.UNEXPECTED_MESSAGE
@@ -47,18 +47,8 @@ REFUSED: dict[str, tuple[int, Make]] = {
 
 
 @pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
-
-
-@pytest.fixture
 def mallory(identities: Identities) -> pki.Identity:
     return identities("another client", "p256")
-
-
-@pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
 
 
 def client_with(version: int, flight: Flight) -> Client:
@@ -91,7 +81,7 @@ def test_a_flight_in_a_wrong_order_is_unexpected(
 @pytest.mark.parametrize("server", ["openssl", "ours"])
 @pytest.mark.parametrize("version", [TLS12, TLS13], ids=hex)
 def test_the_honest_flight_is_taken_step_by_step(
-    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity, version: int, server: str
+    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity, version: Version, server: str
 ) -> None:
     flight = honest_flight(version, (alice.der,), proof.prove_with(alice.key))
     client = client_with(version, flight)

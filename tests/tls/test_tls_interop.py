@@ -4,7 +4,6 @@ What was agreed on is read off the peer wherever it says so, in its own words.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Connection
-from lab.tls.engine import Closed, Failed
+from lab.tls.engine import Failed
 from lab.tls.keys import CIPHER_SUITES, SECP256R1, X25519, CipherSuite
 from lab.tls.messages import CertificateVerify, ServerHello, ServerKeyExchange, parse
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, Prover, SignatureScheme
@@ -30,9 +29,13 @@ from tls_peers import (
     Identities,
     OpenSslEngine,
     answer_once,
+    by_another_key,
     call,
+    cases,
+    converse,
     gnutls_cli,
     gnutls_serv,
+    omitted,
     openssl_context,
     options_line,
     our_client,
@@ -88,6 +91,11 @@ each_scheme = pytest.mark.parametrize("scheme", SIGNATURE_SCHEMES, ids=lambda sc
 each_key_type = pytest.mark.parametrize("key_type", KEY_TYPES)
 
 
+@pytest.fixture
+def files(tmp_path: Path, authority: pki.Identity, alice: pki.Identity, bank: pki.Identity) -> Files:
+    return write_files(tmp_path, authority, bank, alice)
+
+
 def server_key(suite: CipherSuite) -> KeyType:
     return "rsa" if suite.signed_with == "RSA" else "p256"
 
@@ -125,19 +133,6 @@ def prove_by(identity: pki.Identity, scheme: SignatureScheme) -> Prover:
 
 
 # Python's ssl, without a network.
-
-
-def converse(client: Connection | OpenSslEngine, server: Connection | OpenSslEngine, closes: str) -> None:
-    """A handshake, data both ways, and the end that one of them gives it."""
-    assert talk(client, server).established
-    client.send(b"x" * 40_000)
-    server.send(b"y" * 40_000)
-    said = talk(client, server)
-    assert said.data("server") == b"x" * 40_000
-    assert said.data("client") == b"y" * 40_000
-    (client if closes == "client" else server).close()
-    said = talk(client, server)
-    assert Closed() in (said.server if closes == "client" else said.client)
 
 
 @pytest.mark.parametrize("closes", ["client", "server"])
@@ -178,69 +173,35 @@ def test_our_server_talks_to_openssl(
     assert ours.key_log in (tmp_path / "keys.log").read_text()
 
 
-@each_key_type
-def test_servers_with_keys_of_every_kind_are_taken_by_openssl(
-    authority: pki.Identity, identities: Identities, key_type: KeyType
+def test_both_ways_without_extended_master_secret(
+    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity
 ) -> None:
-    theirs = OpenSslEngine(openssl_context(False, authority, identities("client", "p256")), server_side=False)
-    assert talk(theirs, our_server(identities("server", key_type))).established
-
-
-def test_both_ways_without_extended_master_secret(authority: pki.Identity, identities: Identities) -> None:
     without = 1 << 0  # SSL_OP_NO_EXTENDED_MASTER_SECRET, OpenSSL 3
-    for_server = openssl_context(True, authority, identities("server", "p256"))
-    for_client = openssl_context(False, authority, identities("client", "p256"))
+    for_server = openssl_context(True, authority, bank)
+    for_client = openssl_context(False, authority, alice)
     for_server.options |= without
     for_client.options |= without
-    client, server = our_client(identities("client", "p256")), our_server(identities("server", "p256"))
+    client, server = our_client(alice), our_server(bank)
     assert talk(client, OpenSslEngine(for_server, server_side=True)).established
     assert talk(OpenSslEngine(for_client, server_side=False), server).established
     assert not answers_extended_master_secret(client)
     assert not answers_extended_master_secret(server)
 
 
-def test_sni_is_what_openssl_reads(authority: pki.Identity, identities: Identities) -> None:
+def test_sni_is_what_openssl_reads(authority: pki.Identity, alice: pki.Identity, bank: pki.Identity) -> None:
     asked: list[str | None] = []
-    context = openssl_context(True, authority, identities("server", "p256"))
+    context = openssl_context(True, authority, bank)
     context.sni_callback = lambda tls, name, ctx: asked.append(name)
-    assert talk(our_client(identities("client", "p256")), OpenSslEngine(context, server_side=True)).established
+    assert talk(our_client(alice), OpenSslEngine(context, server_side=True)).established
     assert asked == [NAME]
 
 
-def test_a_client_of_tls_13_alone_is_told_the_version(authority: pki.Identity, identities: Identities) -> None:
-    context = openssl_context(False, authority, identities("client", "p256"))
-    context.maximum_version = context.minimum_version = ssl.TLSVersion.TLSv1_3
-    failed = talk(OpenSslEngine(context, server_side=False), our_server(identities("server", "p256"))).failure("server")
-    assert (failed.alert, failed.sent_by) == (AlertDescription.PROTOCOL_VERSION, "server")
-
-
-def test_a_server_of_tls_13_alone_tells_us_the_version(authority: pki.Identity, identities: Identities) -> None:
-    context = openssl_context(True, authority, identities("server", "p256"))
-    context.maximum_version = context.minimum_version = ssl.TLSVersion.TLSv1_3
-    failed = talk(our_client(identities("client", "p256")), OpenSslEngine(context, server_side=True)).failure("client")
-    assert (failed.alert, failed.sent_by) == (AlertDescription.PROTOCOL_VERSION, "server")
-
-
-def test_a_client_that_also_speaks_tls_13_gets_tls_12(authority: pki.Identity, identities: Identities) -> None:
-    context = openssl_context(False, authority, identities("client", "p256"))
-    context.maximum_version = ssl.TLSVersion.TLSv1_3
-    theirs = OpenSslEngine(context, server_side=False)
-    assert talk(theirs, our_server(identities("server", "p256"))).established
-    assert theirs.tls.version() == "TLSv1.2"
-
-
-@pytest.mark.parametrize("size", [1, 7])
-def test_bytes_may_come_in_pieces_of_any_size(authority: pki.Identity, identities: Identities, size: int) -> None:
-    theirs = OpenSslEngine(openssl_context(True, authority, identities("server", "p256")), server_side=True)
-    assert talk(our_client(identities("client", "p256")), theirs, cut=size).established
-    theirs = OpenSslEngine(openssl_context(False, authority, identities("client", "p256")), server_side=False)
-    assert talk(theirs, our_server(identities("server", "p256")), cut=size).established
-
-
-def test_the_order_of_preference_is_the_servers(authority: pki.Identity, identities: Identities) -> None:
-    theirs = OpenSslEngine(openssl_context(False, authority, identities("client", "p256")), server_side=False)
+def test_the_order_of_preference_is_the_servers(
+    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity
+) -> None:
+    theirs = OpenSslEngine(openssl_context(False, authority, alice), server_side=False)
     suite = keys.CIPHER_SUITES[2]
-    assert talk(theirs, our_server(identities("server", "p256"), suites=(suite, *keys.CIPHER_SUITES))).established
+    assert talk(theirs, our_server(bank, suites=(suite, *keys.CIPHER_SUITES))).established
     assert theirs.tls.cipher()[0] == suite.name  # type: ignore[index]
 
 
@@ -257,10 +218,6 @@ class WrongProof:
     """From the certificate's owner, somebody else with a key of the same kind, and a server to prove oneself to."""
 
 
-def omitted(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
-    return lambda challenge: None
-
-
 def replayed(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
     """The proof that the owner gave in an earlier handshake with the same server."""
     earlier = our_client(alice)
@@ -268,10 +225,6 @@ def replayed(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -
     (proven,) = [parse(entry.raw) for entry in earlier.transcript.entries if entry.raw[0] == CertificateVerify.type]
     assert isinstance(proven, CertificateVerify)
     return lambda challenge: proven
-
-
-def by_another_key(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
-    return proof.prove_with(mallory.key)
 
 
 def of_another_kind(alice: pki.Identity, mallory: pki.Identity, server: pki.Identity) -> Prover:
@@ -328,18 +281,18 @@ def test_openssl_refuses_a_wrong_proof_with_the_rfcs_alert(
 @each_key_type
 @each_wrong
 def test_our_server_refuses_a_wrong_proof_with_the_rfcs_alert(
-    identities: Identities, liar: Liar, wrong: WrongProof, key_type: KeyType
+    liar: Liar, wrong: WrongProof, key_type: KeyType, bank: pki.Identity
 ) -> None:
-    failed = talk(liar(wrong, key_type, "p256"), our_server(identities("server", "p256"))).failure("client")
+    failed = talk(liar(wrong, key_type, "p256"), our_server(bank)).failure("client")
     assert (failed.alert, failed.sent_by) == (wrong.alert, "server")
 
 
 @each_key_type
 @each_wrong
 def test_a_server_that_asks_for_no_proof_takes_whatever_comes(
-    identities: Identities, liar: Liar, wrong: WrongProof, key_type: KeyType
+    identities: Identities, liar: Liar, wrong: WrongProof, key_type: KeyType, bank: pki.Identity
 ) -> None:
-    server = our_server(identities("server", "p256"), Proof.NOT_ASKED_FOR)
+    server = our_server(bank, Proof.NOT_ASKED_FOR)
     assert talk(liar(wrong, key_type, "p256"), server).established
     assert server.peer_chain == (identities("client", key_type).der,)
 
@@ -347,9 +300,9 @@ def test_a_server_that_asks_for_no_proof_takes_whatever_comes(
 @each_key_type
 @each_wrong
 def test_a_server_that_ignores_proofs_wants_one_and_takes_any(
-    identities: Identities, liar: Liar, wrong: WrongProof, key_type: KeyType
+    liar: Liar, wrong: WrongProof, key_type: KeyType, bank: pki.Identity
 ) -> None:
-    said = talk(liar(wrong, key_type, "p256"), our_server(identities("server", "p256"), Proof.IGNORED))
+    said = talk(liar(wrong, key_type, "p256"), our_server(bank, Proof.IGNORED))
     if wrong.make is omitted:
         assert said.failure("client").alert == AlertDescription.UNEXPECTED_MESSAGE
     else:
@@ -357,20 +310,12 @@ def test_a_server_that_ignores_proofs_wants_one_and_takes_any(
 
 
 def test_a_server_that_asks_for_no_proof_takes_an_openssl_client_that_sends_one(
-    authority: pki.Identity, identities: Identities
+    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity
 ) -> None:
-    theirs = OpenSslEngine(openssl_context(False, authority, identities("client", "p256")), server_side=False)
-    ours = our_server(identities("server", "p256"), Proof.NOT_ASKED_FOR)
+    theirs = OpenSslEngine(openssl_context(False, authority, alice), server_side=False)
+    ours = our_server(bank, Proof.NOT_ASKED_FOR)
     assert talk(theirs, ours).established
     assert scheme_of_the_proof(ours)
-
-
-def test_our_server_refuses_an_openssl_client_without_a_certificate(
-    authority: pki.Identity, identities: Identities
-) -> None:
-    theirs = OpenSslEngine(openssl_context(False, authority), server_side=False)
-    failed = talk(theirs, our_server(identities("server", "p256"))).failure("server")
-    assert (failed.alert, failed.sent_by) == (AlertDescription.HANDSHAKE_FAILURE, "server")
 
 
 # The programs.
@@ -398,10 +343,10 @@ def test_openssl_s_server_says_what_our_client_agreed_on(
 
 @each_scheme
 def test_openssl_s_server_says_how_possession_was_proved(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme
+    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme, bank: pki.Identity
 ) -> None:
     alice = identities("client", KEY_FOR[scheme.key])
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
+    files = write_files(tmp_path, authority, bank, alice)
     with serving(tmp_path / "output", *s_server(files)) as port:
         told = asyncio.run(page(port, our_client(alice, prove_by(alice, scheme))))
     kind = "ed25519" if scheme.key == "Ed25519" else f"{scheme.key}{'-PSS' if scheme.pss else ''}"
@@ -412,9 +357,13 @@ def test_openssl_s_server_says_how_possession_was_proved(
 @each_group
 @each_suite
 def test_gnutls_serv_says_what_our_client_agreed_on(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, suite: CipherSuite, group: Group
+    authority: pki.Identity,
+    identities: Identities,
+    tmp_path: Path,
+    suite: CipherSuite,
+    group: Group,
+    alice: pki.Identity,
 ) -> None:
-    alice = identities("client", "p256")
     files = write_files(tmp_path, authority, identities("server", server_key(suite)), alice)
     ours = our_client(alice, suites=(suite,))
     with serving(tmp_path / "output", *gnutls_serv(files, gnutls_priority(suite, group))) as port:
@@ -430,10 +379,10 @@ def test_gnutls_serv_says_what_our_client_agreed_on(
 
 @each_scheme
 def test_gnutls_serv_says_how_possession_was_proved(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme
+    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme, bank: pki.Identity
 ) -> None:
     alice = identities("client", KEY_FOR[scheme.key])
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
+    files = write_files(tmp_path, authority, bank, alice)
     with serving(tmp_path / "output", *gnutls_serv(files)) as port:
         asyncio.run(call(port, our_client(alice, prove_by(alice, scheme)), b"hello\n"))
         printed = read_until(tmp_path / "output", "- Options:")
@@ -442,10 +391,8 @@ def test_gnutls_serv_says_how_possession_was_proved(
 
 @pytest.mark.parametrize("lacking", ["%NO_SESSION_HASH", "%DISABLE_SAFE_RENEGOTIATION"])
 def test_our_client_takes_a_gnutls_serv_that_lacks_an_extension(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, lacking: str
+    tmp_path: Path, lacking: str, files: Files, alice: pki.Identity
 ) -> None:
-    alice = identities("client", "p256")
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
     with serving(tmp_path / "output", *gnutls_serv(files, f"{GNUTLS_ONLY_12}:{lacking}")) as port:
         assert asyncio.run(call(port, our_client(alice), b"hello\n")) == b"hello\n"
         options = options_line(read_until(tmp_path / "output", "- Channel bindings"))
@@ -456,15 +403,8 @@ def test_our_client_takes_a_gnutls_serv_that_lacks_an_extension(
 @pytest.mark.parametrize("server", [s_server, gnutls_serv])
 @each_wrong
 def test_server_programs_refuse_a_wrong_proof_with_the_rfcs_alert(
-    authority: pki.Identity,
-    identities: Identities,
-    liar: Liar,
-    tmp_path: Path,
-    server: Callable[[Files], list[str]],
-    wrong: WrongProof,
+    liar: Liar, tmp_path: Path, server: Callable[[Files], list[str]], wrong: WrongProof, files: Files
 ) -> None:
-    alice = identities("client", "p256")
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
     with serving(tmp_path / "output", *server(files)) as port:
         assert asyncio.run(refusal(port, liar(wrong, "p256", "p256"))) == Failed(
             wrong.alert, "server", f"the server sent alert {wrong.alert.label} ({wrong.alert})"
@@ -473,21 +413,18 @@ def test_server_programs_refuse_a_wrong_proof_with_the_rfcs_alert(
 
 # RFC 5246 section 7.4.8 wants a scheme that was offered and names no alert; RFC 8446 section 4.4.3, for the same in
 # TLS 1.3, has illegal_parameter. The stacks tell cases apart that the RFCs don't.
-@pytest.mark.parametrize(
+@cases(
     ("stack", "scheme", "alert"),
-    [
-        ("openssl", 0xFE00, AlertDescription.ILLEGAL_PARAMETER),
-        ("openssl", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
-        ("gnutls", 0xFE00, AlertDescription.HANDSHAKE_FAILURE),
-        ("gnutls", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
-    ],
-    ids=["openssl, unknown", "openssl, not offered", "gnutls, unknown", "gnutls, not offered"],
+    {
+        "openssl, unknown": ("openssl", 0xFE00, AlertDescription.ILLEGAL_PARAMETER),
+        "openssl, not offered": ("openssl", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
+        "gnutls, unknown": ("gnutls", 0xFE00, AlertDescription.HANDSHAKE_FAILURE),
+        "gnutls, not offered": ("gnutls", 0x0503, AlertDescription.HANDSHAKE_FAILURE),
+    },
 )
 def test_server_programs_refuse_a_scheme_that_they_did_not_offer(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, stack: str, scheme: int, alert: AlertDescription
+    tmp_path: Path, stack: str, scheme: int, alert: AlertDescription, files: Files, alice: pki.Identity
 ) -> None:
-    alice = identities("client", "p256")
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
     offering_sha256_alone = {
         "openssl": s_server(files, "-client_sigalgs", "ECDSA+SHA256"),
         "gnutls": gnutls_serv(files, f"{GNUTLS_ONLY_12}:-SIGN-ALL:+SIGN-ECDSA-SHA256"),
@@ -511,13 +448,8 @@ def test_server_programs_refuse_a_scheme_that_they_did_not_offer(
     ],
 )
 def test_server_programs_refuse_a_client_without_a_certificate(
-    authority: pki.Identity,
-    identities: Identities,
-    tmp_path: Path,
-    server: Callable[[Files], list[str]],
-    alert: AlertDescription,
+    tmp_path: Path, server: Callable[[Files], list[str]], alert: AlertDescription, files: Files
 ) -> None:
-    files = write_files(tmp_path, authority, identities("server", "p256"), identities("client", "p256"))
     with serving(tmp_path / "output", *server(files)) as port:
         failed = asyncio.run(refusal(port, our_client()))
     assert (failed.alert, failed.sent_by) == (alert, "server")
@@ -526,9 +458,14 @@ def test_server_programs_refuse_a_client_without_a_certificate(
 @each_group
 @each_suite
 def test_openssl_s_client_says_what_our_server_agreed_on(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, suite: CipherSuite, group: Group
+    authority: pki.Identity,
+    identities: Identities,
+    tmp_path: Path,
+    suite: CipherSuite,
+    group: Group,
+    alice: pki.Identity,
 ) -> None:
-    files = write_files(tmp_path, authority, identities("server", server_key(suite)), identities("client", "p256"))
+    files = write_files(tmp_path, authority, identities("server", server_key(suite)), alice)
     server = our_server(identities("server", server_key(suite)), suites=(suite,), groups=(group.id,))
     printed = asyncio.run(answer_once(server, *s_client(files), line=b"hello\n"))
     assert "\nhello\n" in printed
@@ -539,15 +476,15 @@ def test_openssl_s_client_says_what_our_server_agreed_on(
     assert "Verify return code: 0 (ok)" in printed
     assert f"Master-Key: {server.key_log.split()[2].upper()}" in printed
     assert server.server_name == NAME
-    assert server.peer_chain[0] == identities("client", "p256").der
+    assert server.peer_chain[0] == alice.der
 
 
 @each_scheme
 def test_openssl_s_client_proves_possession_to_our_server_with_every_scheme(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme
+    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: SignatureScheme, bank: pki.Identity
 ) -> None:
-    alice, server = identities("client", KEY_FOR[scheme.key]), our_server(identities("server", "p256"))
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
+    alice, server = identities("client", KEY_FOR[scheme.key]), our_server(bank)
+    files = write_files(tmp_path, authority, bank, alice)
     command = s_client(files, "-client_sigalgs", scheme.name)
     assert "\nhello\n" in asyncio.run(answer_once(server, *command, line=b"hello\n"))
     assert scheme_of_the_proof(server) == scheme.id
@@ -557,9 +494,14 @@ def test_openssl_s_client_proves_possession_to_our_server_with_every_scheme(
 @each_group
 @each_suite
 def test_gnutls_cli_says_what_our_server_agreed_on(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, suite: CipherSuite, group: Group
+    authority: pki.Identity,
+    identities: Identities,
+    tmp_path: Path,
+    suite: CipherSuite,
+    group: Group,
+    alice: pki.Identity,
 ) -> None:
-    files = write_files(tmp_path, authority, identities("server", server_key(suite)), identities("client", "p256"))
+    files = write_files(tmp_path, authority, identities("server", server_key(suite)), alice)
     server = our_server(identities("server", server_key(suite)), suites=(suite,), groups=(group.id,))
     printed = asyncio.run(answer_once(server, *gnutls_cli(files), line=b"hello\n"))
     assert "\nhello\n" in printed
@@ -567,16 +509,16 @@ def test_gnutls_cli_says_what_our_server_agreed_on(
     assert f")-({gnutls_cipher(suite)})\n" in printed
     assert "- Options: extended master secret, safe renegotiation," in printed
     assert "The certificate is trusted" in printed
-    assert server.peer_chain[0] == identities("client", "p256").der
+    assert server.peer_chain[0] == alice.der
 
 
 @pytest.mark.parametrize("scheme", ["ecdsa_secp256r1_sha256", "ed25519", "rsa_pss_rsae_sha256", "rsa_pkcs1_sha256"])
 def test_gnutls_cli_proves_possession_to_our_server(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: str
+    authority: pki.Identity, identities: Identities, tmp_path: Path, scheme: str, bank: pki.Identity
 ) -> None:
     wanted = next(s for s in SIGNATURE_SCHEMES if s.name == scheme)
-    alice, server = identities("client", KEY_FOR[wanted.key]), our_server(identities("server", "p256"))
-    files = write_files(tmp_path, authority, identities("server", "p256"), alice)
+    alice, server = identities("client", KEY_FOR[wanted.key]), our_server(bank)
+    files = write_files(tmp_path, authority, bank, alice)
     signatures = f"-SIGN-ALL:+SIGN-ECDSA-SHA256:+SIGN-{GNUTLS_SIGNATURES[scheme].upper()}"
     command = gnutls_cli(files, f"{GNUTLS_ONLY_12}:{signatures}")
     assert "\nhello\n" in asyncio.run(answer_once(server, *command, line=b"hello\n"))
@@ -585,11 +527,8 @@ def test_gnutls_cli_proves_possession_to_our_server(
 
 
 @pytest.mark.parametrize("lacking", ["%NO_SESSION_HASH", "%DISABLE_SAFE_RENEGOTIATION"])
-def test_our_server_takes_a_gnutls_cli_that_lacks_an_extension(
-    authority: pki.Identity, identities: Identities, tmp_path: Path, lacking: str
-) -> None:
-    files = write_files(tmp_path, authority, identities("server", "p256"), identities("client", "p256"))
-    server = our_server(identities("server", "p256"))
+def test_our_server_takes_a_gnutls_cli_that_lacks_an_extension(lacking: str, files: Files, bank: pki.Identity) -> None:
+    server = our_server(bank)
     command = gnutls_cli(files, f"{GNUTLS_ONLY_12}:{lacking}")
     printed = asyncio.run(answer_once(server, *command, line=b"hello\n"))
     assert "\nhello\n" in printed
@@ -601,46 +540,18 @@ def test_our_server_takes_a_gnutls_cli_that_lacks_an_extension(
     ("client", "words"), [(s_client, "SSL alert number 40"), (gnutls_cli, "Received alert [40]: Handshake failed")]
 )
 def test_client_programs_without_a_certificate_are_told_handshake_failure(
-    authority: pki.Identity,
-    identities: Identities,
-    tmp_path: Path,
-    client: Callable[[Files], list[str]],
-    words: str,
+    client: Callable[[Files], list[str]], words: str, files: Files, bank: pki.Identity
 ) -> None:
-    files = write_files(tmp_path, authority, identities("server", "p256"), identities("client", "p256"))
     command = client(files)
     for option in ("-cert", "--x509certfile", "--x509keyfile"):
         if option in command:
             del command[command.index(option) : command.index(option) + 2]
-    assert words in asyncio.run(answer_once(our_server(identities("server", "p256")), *command, line=b"hello\n"))
+    assert words in asyncio.run(answer_once(our_server(bank), *command, line=b"hello\n"))
 
 
-def test_our_client_joins_what_openssl_cuts_into_small_records(
-    authority: pki.Identity, identities: Identities, tmp_path: Path
-) -> None:
-    server, alice = identities("server", "rsa"), identities("client", "rsa")
-    assert len(server.der) > 512
-    files = write_files(tmp_path, authority, server, alice)
-    with serving(tmp_path / "output", *s_server(files, "-max_send_frag", "512")) as port:
-        assert "Verify return code: 0 (ok)" in asyncio.run(page(port, our_client(alice)))
-
-
-def test_our_server_joins_what_openssl_cuts_into_small_records(
-    authority: pki.Identity, identities: Identities, tmp_path: Path
-) -> None:
-    alice, server = identities("client", "rsa"), our_server(identities("server", "rsa"))
-    assert len(alice.der) > 512
-    files = write_files(tmp_path, authority, identities("server", "rsa"), alice)
-    command = s_client(files, "-max_send_frag", "512")
-    assert "\nhello\n" in asyncio.run(answer_once(server, *command, line=b"hello\n"))
-
-
-def test_openssl_s_client_is_told_that_there_is_no_renegotiation(
-    authority: pki.Identity, identities: Identities, tmp_path: Path
-) -> None:
+def test_openssl_s_client_is_told_that_there_is_no_renegotiation(files: Files, bank: pki.Identity) -> None:
     """RFC 5246 section 7.2.2: the warning leaves it to the client what to do, and OpenSSL ends the connection."""
-    files = write_files(tmp_path, authority, identities("server", "p256"), identities("client", "p256"))
     command = [word for word in s_client(files) if word != "-ign_eof"]
-    printed = asyncio.run(answer_once(our_server(identities("server", "p256")), *command, line=b"R\n"))
+    printed = asyncio.run(answer_once(our_server(bank), *command, line=b"R\n"))
     assert "RENEGOTIATING" in printed
     assert ":no renegotiation:" in printed

@@ -30,6 +30,7 @@ from lab.tls.messages import (
     parse,
     serialize,
 )
+from lab.tls.versions import TLS12, TLS13, Version, find_version, version_name, versions_named
 
 EIGHT, SIXTEEN = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 RANDOM = st.binary(min_size=32, max_size=32)
@@ -207,7 +208,7 @@ def test_any_content_of_an_extension_is_read_or_refused(
 
 def test_an_extension_that_stands_there_twice_is_a_decode_error() -> None:
     twice = (ext.extended_master_secret(), ext.extended_master_secret())
-    with pytest.raises(DecodeError, match="extension 23 stands in the message 2 times"):
+    with pytest.raises(DecodeError, match="extension 23 occurs 2 times"):
         ext.find(twice, ext.EXTENDED_MASTER_SECRET)
 
 
@@ -247,3 +248,25 @@ def test_alerts_have_the_names_of_the_rfcs() -> None:
 )
 def test_fatal_alerts_and_close_notify_end_a_connection(alert: Alert, ends: bool) -> None:
     assert alert.ends_connection is ends
+
+
+@pytest.mark.parametrize(("version", "name"), [(TLS12, "1.2"), (TLS13, "1.3")])
+def test_a_version_has_a_name_that_leads_back_to_it(version: Version, name: str) -> None:
+    assert (str(version), find_version(name), version_name(version)) == (name, version, name)
+    assert f"{version:04x}" == f"03{version & 0xFF:02x}"
+
+
+def test_no_other_name_leads_to_a_version() -> None:
+    assert [find_version(name) for name in ("1.1", "1.4", "TLS 1.2", "")] == [None] * 4
+    assert [versions_named(names) for names in (None, ["1.3"], ["1.3", "1.2", "9"])] == [
+        (TLS12, TLS13),
+        (TLS13,),
+        (TLS13, TLS12),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(0x0301, "1.0"), (0x0302, "1.1"), (0x0300, "0x0300"), (0x0305, "0x0305"), (None, "unknown")]
+)
+def test_versions_that_are_not_ours_are_named_too(number: int | None, name: str) -> None:
+    assert version_name(number) == name

@@ -37,18 +37,8 @@ VERSIONS = pytest.mark.parametrize("version", [TLS12, TLS13])
 
 
 @pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
-
-
-@pytest.fixture
 def rsa_bank(identities: Identities) -> pki.Identity:
     return identities("server", "rsa")
-
-
-@pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
 
 
 def said(engine: Connection, sender: str) -> list[Message]:

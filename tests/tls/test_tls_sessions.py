@@ -35,6 +35,7 @@ from tls_peers import (
     OpenSslEngine,
     answer_once,
     call,
+    cases,
     gnutls_cli,
     gnutls_serv,
     openssl_context,
@@ -52,16 +53,6 @@ GNUTLS_RSA = f"{GNUTLS_ONLY_12}:-KX-ALL:+RSA"
 by_id_or_ticket = pytest.mark.parametrize("tickets", [False, True], ids=["by ID", "by ticket"])
 each_transport = pytest.mark.parametrize("suite", RSA_TRANSPORT_SUITES, ids=lambda suite: suite.name)
 EXTENDED_OFF = 1 << 0  # SSL_OP_NO_EXTENDED_MASTER_SECRET, OpenSSL 3
-
-
-@pytest.fixture
-def alice(identities: Identities) -> pki.Identity:
-    return identities("client", "p256")
-
-
-@pytest.fixture
-def bank(identities: Identities) -> pki.Identity:
-    return identities("server", "p256")
 
 
 @pytest.fixture
@@ -124,16 +115,15 @@ def test_rsa_key_transport_with_programs(
 
 
 @pytest.mark.parametrize("role", ["ours", "openssl"])
-@pytest.mark.parametrize(
+@cases(
     "encrypt",
-    [
-        lambda key, premaster: key.encrypt(b"\x03\x02" + premaster[2:], PKCS1v15()),
-        lambda key, premaster: key.encrypt(premaster[:-1], PKCS1v15()),
-        lambda key, premaster: key.encrypt(premaster[:2] + bytes(46), PKCS1v15()),
-        lambda key, premaster: bytes(255) + b"\x02",
-        lambda key, premaster: b"short",
-    ],
-    ids=["another version", "too short", "another secret", "no padding", "no ciphertext"],
+    {
+        "another version": lambda key, premaster: key.encrypt(b"\x03\x02" + premaster[2:], PKCS1v15()),
+        "too short": lambda key, premaster: key.encrypt(premaster[:-1], PKCS1v15()),
+        "another secret": lambda key, premaster: key.encrypt(premaster[:2] + bytes(46), PKCS1v15()),
+        "no padding": lambda key, premaster: bytes(255) + b"\x02",
+        "no ciphertext": lambda key, premaster: b"short",
+    },
 )
 def test_a_wrong_premaster_secret_is_noticed_at_finished_only(
     authority: pki.Identity,
@@ -490,7 +480,14 @@ def test_openssl_s_client_reconnects_to_our_server(
     assert printed.count("Reused, TLSv1.2") == 5
 
 
-@pytest.mark.parametrize("priority", ["", ":%NO_TICKETS", ":%NO_SESSION_HASH"], ids=["ticket", "ID", "plain secret"])
+@cases(
+    "priority",
+    {
+        "ticket": "",
+        "ID": ":%NO_TICKETS",
+        "plain secret": ":%NO_SESSION_HASH",
+    },
+)
 def test_gnutls_cli_resumes_at_our_server(bank: pki.Identity, alice: pki.Identity, files: Files, priority: str) -> None:
     command = gnutls_cli(files, GNUTLS_ONLY_12 + priority)
     servers, printed = asyncio.run(serve_several(SessionStore(os.urandom), bank, *command, "--resume"))

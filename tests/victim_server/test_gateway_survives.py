@@ -25,6 +25,7 @@ from lab.staging import pki
 from lab.tls.client import Client
 from lab.tls.proof import prove_with
 from lab.tls.records import ContentType, write_record
+from tls_peers import update_keys
 from victims import (
     PATIENCE_SECONDS,
     Reports,
@@ -288,7 +289,7 @@ def asks_for_new_keys(client: Client) -> Chunks:
     """TLS 1.3's KeyUpdate, gateway_id asks for one in return (RFC 8446 section 4.6.3), and is never read."""
     while True:
         for _ in range(20):
-            client.update_keys(request=True)
+            update_keys(client, request=True)
         yield client.data_to_send()
 
 
