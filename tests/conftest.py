@@ -1,13 +1,14 @@
 """Fixtures that several test modules share."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lab.catalogue.plan import KeyType
-from lab.staging import pki
+from lab.catalogue.plan import KeyType, short_story
+from lab.staging import embedded, pki
 from tls_peers import Identities
 from victims import Victims, running_victims
 
@@ -37,6 +38,15 @@ def identities(authority: pki.Identity) -> Identities:
         return made[role, key_type]
 
     return identity
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run of the short story that kept alice's bundle. Tests only read it; one that changes it takes a copy."""
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, short_story(), None, lambda run: None, keep_bundle=True))
+    assert judgement.as_expected
+    return runs / judgement.run
 
 
 @pytest.fixture
