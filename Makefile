@@ -10,7 +10,7 @@ demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the ver
 	@$(BIN)/certreplay demo
 
 test: $(VENV)/dev $(VENV)/mitmproxy/.done ## set up, run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

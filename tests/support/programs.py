@@ -1,9 +1,12 @@
 """The programs that we test against and did not write, and what happens where one is missing."""
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import unittest.mock
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +14,9 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
+from lab.cli import run_command
+
+CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
 PACKAGES = {
     "capinfos": "wireshark-common",
@@ -28,9 +34,20 @@ PACKAGES = {
 
 
 def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Our own command, as a user calls it."""
-    command = Path(sys.executable).with_name("certreplay")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    """Our own command, called in this process: what it says, and its exit status."""
+    call = list(map(str, arguments))
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+        unittest.mock.patch.object(sys, "argv", ["certreplay", *call]),
+    ):
+        status = run_command(call)
+    return subprocess.CompletedProcess(call, status, output.getvalue(), errors.getvalue())
+
+
+def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """The same as a process of its own, as a user starts it."""
+    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
 def program(name: str) -> str:
