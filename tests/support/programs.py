@@ -1,9 +1,12 @@
 """The programs that we test against and did not write, and what happens where one is missing."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +14,7 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
+from lab import cli
 
 PACKAGES = {
     "capinfos": "wireshark-common",
@@ -31,6 +35,24 @@ def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Our own command, as a user calls it."""
     command = Path(sys.executable).with_name("certreplay")
     return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a call of our command in this process came to."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def call(*arguments: str | Path) -> Called:
+    """Our own command, in this process."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    assert isinstance(end.value.code, int)
+    return Called(end.value.code, output.getvalue(), errors.getvalue())
 
 
 def program(name: str) -> str:
