@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import unittest.mock
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +13,7 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
-from lab.cli import run_command
+from lab import cli
 
 CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
@@ -39,10 +38,11 @@ def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     with (
         contextlib.redirect_stdout(io.StringIO()) as output,
         contextlib.redirect_stderr(io.StringIO()) as errors,
-        unittest.mock.patch.object(sys, "argv", ["certreplay", *call]),
+        pytest.raises(SystemExit) as end,
     ):
-        status = run_command(call)
-    return subprocess.CompletedProcess(call, status, output.getvalue(), errors.getvalue())
+        cli.main(call)
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess(call, end.value.code, output.getvalue(), errors.getvalue())
 
 
 def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
