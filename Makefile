@@ -1,53 +1,47 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHELL := bash
-.SHELLFLAGS := -o pipefail -c
-# pip at work, a line for each package.
-INSTALL = PYTHONUNBUFFERED=1 $(1)/python -m pip install --disable-pip-version-check -c $(2) | \
-	sed -un -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^Installing collected packages:.*/  installing/p'
 
 .PHONY: demo test mitmproxy lint bench clean
 .DEFAULT_GOAL := demo
+.NOTPARALLEL:
 
-demo: $(VENV)/.demo ## set up, run the embedded lab, tell the story, print the verdicts
+demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the verdicts
 	@$(BIN)/certreplay demo
 
-test: $(VENV)/.dev $(VENV)/mitmproxy/.done ## set up, run every test
-	@$(BIN)/python -m pytest
+test: $(VENV)/dev $(VENV)/mitmproxy/.done ## set up, run every test
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.dev ## style and types
+lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(VENV)/.bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
+bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
 	@$(BIN)/python -m bench --write
 
 clean: ## remove what `make` has set up; runs/ stays
 	rm -rf $(VENV)
 
-# mitmproxy needs older libraries than the lab, so it has an environment of its own. Only the leak `interception`,
-# which `certreplay claims --new` tries too, needs it.
+# mitmproxy wants older libraries than the lab uses, so it has an environment of its own; only the leak
+# `interception`, which `certreplay claims` tries too, needs it.
 mitmproxy: $(VENV)/mitmproxy/.done ## set up mitmproxy
-$(VENV)/mitmproxy/.done: attacker/mitmproxy-constraints.txt | $(VENV)/.python
-	@echo "setting up mitmproxy in $(VENV)/mitmproxy, once"
+$(VENV)/mitmproxy/.done: attacker/mitmproxy-constraints.txt
 	@$(PYTHON) -m venv --clear $(VENV)/mitmproxy
-	@$(call INSTALL,$(VENV)/mitmproxy/bin,$< mitmproxy)
+	@$(call install,$(VENV)/mitmproxy,-c $< mitmproxy)
 	@touch $@
 
-# An environment without this stamp was left half-made, and is made again from nothing.
-$(VENV)/.python:
+# Each stamp says that its extra is installed as pyproject.toml and constraints.txt have it now. `.whole` says that
+# nothing was interrupted in the environment: without it the next `make` makes all of it again.
+$(VENV)/%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "certreplay needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.12"; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 2; }
-	@echo "setting up $(VENV), once"
-	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	@touch $@
+		{ echo "certreplay needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.12"; exit 2; }
+	@test -e $(VENV)/.whole || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(VENV)/.whole
+	@$(call install,$(VENV),-c constraints.txt -e $(if $(filter lab,$*),.,'.[$*]'))
+	@touch $(VENV)/.whole $@
 
-# Each stamp means that its extra is installed as pyproject.toml and constraints.txt have it now.
-$(VENV)/.demo: EXTRA :=
-$(VENV)/.dev: EXTRA := [dev]
-$(VENV)/.bench: EXTRA := [bench]
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.python
-	@$(call INSTALL,$(BIN),constraints.txt -e '.$(EXTRA)')
-	@touch $@
+# install ENVIRONMENT, PIP'S ARGUMENTS: a dot for each package that pip looks at; pip's errors are shown in full.
+define install
+printf '%s' 'setting up $(1), once '; \
+{ $(1)/bin/python -u -m pip install --disable-pip-version-check $(2) || echo failed; } | \
+	{ while read -r word rest; do case $$word in Collecting|Installing) printf .;; failed) echo; exit 1;; esac; done; echo; }
+endef

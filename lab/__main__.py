@@ -1,21 +1,29 @@
-"""The command `certreplay` from its first moment on: whatever stops it, it ends with one line and the right status."""
+"""Where the command starts. From here on Ctrl-C and SIGTERM end it in one line, even while the rest is imported."""
 
+import os
 import signal
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The entry point. Ctrl-C, even while modules are loaded, is status 130 and no traceback."""
-    try:
-        from lab.cli import run_command
+    """The command `certreplay`."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_at_once)
+    from lab import cli
 
-        status = run_command(sys.argv[1:])
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not spoil the end
-        print("certreplay: stopped", file=sys.stderr)
-        status = 128 + signal.SIGINT
-    sys.exit(status)
+    cli.main(sys.argv[1:])
+
+
+def stop_at_once(number: int, frame: object) -> NoReturn:
+    """Ends the process with the status that a shell gives to one that died of this signal.
+
+    An exception would do, were it not for imports: code that is being imported may catch it or print it.
+    """
+    try:
+        os.write(2, b"certreplay: stopped\n")
+    finally:
+        os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,29 @@
-"""The command `certreplay`. Each verb imports what it needs when it is called, so that none waits for the others."""
+"""The command `certreplay`.
 
+Exit status 0: every verdict is as expected; 1: some verdict is not, or there are none; 2: the call or its input is
+wrong, said in one line on stderr, and with --json also as `{"error": ...}` on standard output; 130 after Ctrl-C, 143
+after SIGTERM, and 141 where nobody reads standard output to its end.
+
+Each command imports what it needs when it is called: `--help` and the tables need next to nothing.
+"""
+
+import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+import sys
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+import typer.core
+from typer.exceptions import TyperException
 
+import lab
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.plan import KeyType
-from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, end_on_error, refuse, run_to_end
 
 if TYPE_CHECKING:
-    from lab.capture.errors import CaptureFileError
     from lab.capture.handshake import Capture, Contact
     from lab.catalogue.moves import Move
     from lab.catalogue.plan import Plan
@@ -21,49 +32,49 @@ if TYPE_CHECKING:
     from lab.inspect.certificates import Sighting
     from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
-    from lab.judging.verdicts import JudgedRun
+
+T = TypeVar("T")
+
+AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
+BROKEN_PIPE = 141
+"""What a shell says of a program that died of SIGPIPE."""
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog="certreplay --version prints the version.",
 )
 
-RUNS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
-RunArgument = Annotated[Path | None, typer.Argument(help="A run's directory; the newest run if left out.")]
-RunsOption = Annotated[Path, typer.Option("--runs", help="The directory that holds the runs.")]
+NewRuns = Annotated[Path, typer.Option("--runs", help="Where the run's own directory is made.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
+]
+RUNS = Path("runs")
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Carries out a call; the exit status."""
-    return end_on_error(lambda: app(list(arguments), prog_name="certreplay", standalone_mode=False))
+class Listing(typer.core.TyperCommand):
+    """A command whose only option is --json.
 
+    typer parses values with pydantic, whose import takes longer than all the rest of such a command.
+    """
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version as version_of
-
-        print(f"certreplay {version_of('certreplay')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """A man-in-the-middle lab: what a stolen client certificate opens, and what it does not."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not set(args) <= {"--json"}:
+            return super().parse_args(ctx, args)
+        ctx.params = {"as_json": bool(args)}
+        return []
 
 
 @app.command()
 def demo(
-    runs: RunsOption = RUNS,
+    runs: NewRuns = RUNS,
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
-    port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if left out.")] = None,
+    port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -73,17 +84,19 @@ def demo(
     from lab.events.run import open_run
     from lab.judging.verdicts import JudgedRun
     from lab.staging import embedded, pki
-    from lab.story.acts import Teller
-    from lab.views.terminal import Terminal
+    from lab.story import acts as story
+    from lab.views import terminal
 
-    terminal, teller, plan = Terminal(quiet=as_json), Teller(), short_story(key_type)
+    shown = terminal.Terminal(quiet=as_json)
+    teller = story.Teller()
+    plan = short_story(key_type)
 
     def watch(run: "Run") -> None:
-        terminal.show(teller.update(JudgedRun(run)))
+        shown.show(teller.update(JudgedRun(run)))
 
-    judgement = run_to_end(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
+    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
-    terminal.show(teller.update(JudgedRun(run), over=True))
+    shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
@@ -93,15 +106,15 @@ def demo(
 
 @app.command()
 def matrix(
-    gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if left out. Repeatable.")] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if not given. Repeatable.")] = None,
     scheme: Annotated[list[str] | None, typer.Option(help="Only gateways of this scheme. Repeatable.")] = None,
     implementation: Annotated[list[str] | None, typer.Option(help="Only of this implementation. Repeatable.")] = None,
-    move: Annotated[list[str] | None, typer.Option(help="A move; all if left out. Repeatable.")] = None,
-    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if left out. Repeatable.")] = None,
-    key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if left out. Repeatable.")] = None,
-    leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if left out. Repeatable.")] = None,
+    move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
+    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
+    key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
+    leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
-    runs: RunsOption = RUNS,
+    runs: NewRuns = RUNS,
     as_json: Json = False,
 ) -> None:
     """Try every move at every gateway, in TLS 1.2 and 1.3, and print what each did."""
@@ -122,85 +135,84 @@ def matrix(
     ]
     judgements = [_run_matrix(plan, runs, as_json) for plan in plans]
     if as_json:
-        _print_json([one.as_dict() for one in judgements])
-    raise typer.Exit(AS_EXPECTED if all(one.as_expected for one in judgements) else NOT_AS_EXPECTED)
+        _print_json([judgement.as_dict() for judgement in judgements])
+    sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
 
 
 def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
-    from lab.views.terminal import show
+    from lab.views import terminal
 
     judgement, summary = _run_plan(plan, runs)
-    if not as_json:
-        show(_matrix_blocks(plan, judgement, summary))
-        print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
+    if as_json:
+        return judgement
+    terminal.show(_matrix_blocks(plan, judgement, summary))
+    print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
     return judgement
 
 
 def _run_plan(plan: "Plan", runs: Path) -> "tuple[Judgement, str]":
-    """Carries out a plan behind a progress bar; the outcome, and how fast that went."""
-    from lab.staging.embedded import run_embedded
+    """A new run, with its progress on the screen, and a summary of that."""
+    from lab.staging import embedded
     from lab.views.progress import MatrixProgress
 
     with MatrixProgress(len(plan)) as progress:
-        judgement = run_to_end(run_embedded(runs, plan, None, progress.update))
-    return judgement, progress.summary()
+        return _finish(embedded.run_embedded(runs, plan, None, progress.update)), progress.summary()
 
 
 def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Iterator[Block]":
     from lab.document import Break, Paragraph
-    from lab.story.matrix import NOTE_ON_TLS13, tell_matrix, tell_problems
+    from lab.story import matrix as tables
     from lab.tls.versions import TLS13
 
     yield Break()
     yield Paragraph(f"{plan.key_type} keys, {summary}")
-    yield from tell_matrix(judgement)
-    yield from tell_problems(judgement)
+    yield from tables.tell_matrix(judgement)
+    yield from tables.tell_problems(judgement)
     if TLS13 in plan.versions and WIRE.id in plan.leaks:
         yield Break()
-        yield Paragraph(NOTE_ON_TLS13)
+        yield Paragraph(tables.NOTE_ON_TLS13)
 
 
 @app.command()
 def claims(
-    run: RunArgument = None,
-    new: Annotated[bool, typer.Option("--new", help="First make a new run, of everything with every leak.")] = False,
-    runs: RunsOption = RUNS,
+    run: RunFolder = None,
+    runs: Runs = RUNS,
+    new: Annotated[bool, typer.Option("--new", help="Run every move and leak first, and take that run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
     from lab.catalogue.plan import everything
+    from lab.events.run import open_run
     from lab.judging.claims import CLAIMS, Holding, settle
     from lab.judging.queries import RunQueries
-    from lab.story.claims import as_json as to_json
-    from lab.story.claims import tell_claims
-    from lab.story.matrix import tell_problems
-    from lab.views.terminal import show
+    from lab.judging.verdicts import JudgedRun
+    from lab.story import claims as show
+    from lab.story import matrix as tables
+    from lab.views import terminal
 
-    if new:
-        run = runs / _run_plan(everything(), runs)[0].run
-    judged = _judged(run, runs)
-    settled = settle(CLAIMS, RunQueries(judged))
-    folder = judged.run.folders.path
+    if new and run is not None:
+        _bad_input("--new makes a run of its own: leave RUN out")
+    run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
+    judgement = _judge(run)
+    settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
     if as_json:
-        _print_json(to_json(folder.name, settled))
+        _print_json(show.as_json(run.name, settled))
     else:
-        show((*tell_claims(settled), *tell_problems(judged.judgement)))
-        print(f"The evidence is in {folder}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
+        terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
+        print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
     lacking = any(one.holding is Holding.NO_EVIDENCE for _, one in settled)
-    if not as_json and lacking:
-        print("`certreplay claims --new` makes a run of everything, which settles all claims.")
-    raise typer.Exit(AS_EXPECTED if judged.judgement.as_expected and not lacking else NOT_AS_EXPECTED)
+    sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
 
 
 @app.command(name="verdicts")
-def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: Json = False) -> None:
+def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Print a run's verdicts, judged anew from its events."""
-    from lab.story.acts import verdict_table
-    from lab.views.terminal import show
+    from lab.story import acts as story
+    from lab.views import terminal
 
-    judgement = _judged(run, runs).judgement
+    judgement = _judge(_find_run(run, runs))
     if not as_json:
-        show([verdict_table(judgement)])
+        terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
             print(error)
     _end(judgement, as_json)
@@ -209,54 +221,65 @@ def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: 
 @app.command(name="explain")
 def explain_command(
     move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
-    gateway: Annotated[str, typer.Option(help="A gateway, as `certreplay gateways` lists them.")],
-    run: RunArgument = None,
+    run: RunFolder = None,
+    gateway: Annotated[str | None, typer.Option(help="A gateway, as `certreplay gateways` lists them.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="Or a scheme: the first gateway of it in the run.")] = None,
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
-    runs: RunsOption = RUNS,
+    runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
-    from dataclasses import asdict
+    import dataclasses
 
     from lab.story.explain import explain
-    from lab.views.terminal import show
+    from lab.views import terminal
 
-    judged = _judged(run, runs)
-    judgement = judged.judgement
-    found = [v for v in judgement.verdicts if (v.leak, v.move, v.gateway, v.tls) == (leak, move, gateway, tls)]
+    if (gateway is None) == (scheme is None):
+        _bad_input("give --gateway or --scheme, one of them")
+    run = _find_run(run, runs)
+    judgement = _judge(run)
+    found = [
+        verdict
+        for verdict in judgement.verdicts
+        if (verdict.leak, verdict.move, verdict.tls) == (leak, move, tls)
+        and (verdict.gateway == gateway or verdict.gateway.partition("@")[0] == scheme)
+    ]
     if not found:
-        wanted = f"move {move}, gateway {gateway}, TLS {tls}, leak {leak}"
-        refuse(f"{judged.run.folders.path}: no verdict for {wanted}; {_has(judgement, leak)}")
+        place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
+        _bad_input(f"{run}: no verdict for move {move}, {place}, TLS {tls}, leak {leak}; {_has(judgement, leak)}")
     if as_json:
-        _print_json(asdict(found[0]))
-    else:
-        show(explain(found[0]), all_bytes)
+        _print_json(dataclasses.asdict(found[0]))
+        return
+    terminal.show(explain(found[0]), all_bytes)
 
 
 def _has(judgement: "Judgement", leak: str) -> str:
-    """What a run has verdicts on, for a caller who asked for another one."""
+    """What a run has verdicts on, for who asked for another one."""
     leaks = dict.fromkeys(v.leak for v in judgement.verdicts)
     if not leaks:
         return "it has none at all; `certreplay verdicts` says why"
     if leak not in leaks:
         return f"give --leak: it has {', '.join(leaks)}"
     mine = [v for v in judgement.verdicts if v.leak == leak]
-    gateways, moves = dict.fromkeys(f"{v.gateway} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
-    return f"it has the moves {', '.join(moves)} at {', '.join(gateways)}"
+    places, moves = dict.fromkeys(f"{v.gateway} in {v.tls}" for v in mine), dict.fromkeys(v.move for v in mine)
+    return f"it has the moves {', '.join(moves)} at {', '.join(places)}"
 
 
 @app.command(name="story")
-def story_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: Json = False) -> None:
+def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Tell a run's story again, as far as it got."""
-    from lab.story.acts import tell
-    from lab.views.terminal import show
+    from lab.events.run import open_run
+    from lab.judging.verdicts import JudgedRun
+    from lab.story import acts as story
+    from lab.views import terminal
 
-    judged = _judged(run, runs)
+    run = _find_run(run, runs)
+    judgement = _judge(run)
     if not as_json:
-        show(tell(judged))
-    _end(judged.judgement, as_json)
+        terminal.show(story.tell(JudgedRun(open_run(run))))
+    _end(judgement, as_json)
 
 
 @app.command()
@@ -267,59 +290,60 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
-    import sys
-    from dataclasses import asdict
+    import dataclasses
 
     from lab.capture.handshake import Capture
     from lab.capture.reader import scan_file
-    from lab.inspect.certificates import sighting, tell_sightings, write_pem
-    from lab.inspect.profiles import profiles
-    from lab.views.terminal import show
+    from lab.inspect import certificates as sightings
+    from lab.inspect import profiles
+    from lab.views import terminal
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[Sighting] = []
     printed = _JsonArray()
-    problems: list[CaptureFileError] = []
+    problems: list[str] = []
     for file in files:
 
         def take(one: "Capture | Contact", file: Path = file) -> None:
             if not isinstance(one, Capture):
                 return
-            this = sighting(file, one)
+            this = sightings.sighting(file, one)
             if pem:
                 chains[one.chain] = None
             if as_json and not profile:
-                printed.add(asdict(this))
+                printed.add(dataclasses.asdict(this))
             else:
                 seen.append(this)
 
         _, problem = scan_file(file, take)
-        problems += [problem] if problem else []
+        problems += [str(problem)] if problem else []
+    if problems and not seen and not printed.started:
+        _bad_input("; ".join(problems))
     if profile:
-        _show_profiles(profiles(seen), as_json)
+        _show_profiles(profiles.profiles(seen), as_json)
     elif as_json:
         printed.end()
     else:
-        show(tell_sightings(seen))
+        terminal.show(sightings.tell_sightings(seen))
     if pem and chains:
-        for path in write_pem(pem, chains):
+        for path in sightings.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
-    for problem in problems:
-        print(f"certreplay: {problem}", file=sys.stderr)
+    for words in problems:
+        print(f"certreplay: {words}", file=sys.stderr)
     if problems:
-        raise typer.Exit(BAD_INPUT)
+        sys.exit(BAD_INPUT)
 
 
 def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
-    from dataclasses import asdict
+    import dataclasses
 
-    from lab.inspect.profiles import tell_profiles
-    from lab.views.terminal import show
+    from lab.inspect import profiles
+    from lab.views import terminal
 
     if as_json:
-        _print_json([asdict(one) | {"summary": one.summary} for one in found])
-    else:
-        show(tell_profiles(found))
+        _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
+        return
+    terminal.show(profiles.tell_profiles(found))
 
 
 class _JsonArray:
@@ -327,6 +351,10 @@ class _JsonArray:
 
     def __init__(self) -> None:
         self._before = "["
+
+    @property
+    def started(self) -> bool:
+        return self._before != "["
 
     def add(self, item: dict[str, Any]) -> None:
         import json
@@ -336,7 +364,7 @@ class _JsonArray:
         self._before = ","
 
     def end(self) -> None:
-        print("[]" if self._before == "[" else "\n]")
+        print("\n]" if self.started else "[]")
 
 
 @app.command()
@@ -353,7 +381,7 @@ def bundle(
 ) -> None:
     """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
     from lab.inspect import bundles
-    from lab.views.terminal import show
+    from lab.views import terminal
 
     it, content = bundles.read_bundle(file, password_file)
     wire = bundles.wire_of(file, capture)
@@ -361,12 +389,12 @@ def bundle(
     if as_json:
         _print_json(bundles.as_json(it, what))
     else:
-        show(bundles.tell_bundle(it, what))
+        terminal.show(bundles.tell_bundle(it, what))
     if what and (what.key_at or what.why_not):
-        raise typer.Exit(NOT_AS_EXPECTED)
+        sys.exit(NOT_AS_EXPECTED)
 
 
-@app.command()
+@app.command(cls=Listing)
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
     from lab.catalogue.moves import MOVES, STOLEN_KEY
@@ -378,7 +406,7 @@ def moves(as_json: Json = False) -> None:
         "sends": "alice's certificate and a CertificateVerify over this very handshake, made with her key",
         "accepted": "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key",
     }
-    _list([*rows, control], as_json)
+    _show([*rows, control], as_json)
 
 
 def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
@@ -397,7 +425,7 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
         yield "refused", HERSELF
 
 
-@app.command()
+@app.command(cls=Listing)
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
     from lab.catalogue.schemes import SCHEMES
@@ -412,10 +440,10 @@ def schemes(as_json: Json = False) -> None:
         }
         for s in SCHEMES
     ]
-    _list(rows, as_json)
+    _show(rows, as_json)
 
 
-@app.command()
+@app.command(cls=Listing)
 def gateways(as_json: Json = False) -> None:
     """List the gateways: each scheme with the implementations that serve it."""
     from lab.catalogue.gateways import GATEWAYS
@@ -429,12 +457,10 @@ def gateways(as_json: Json = False) -> None:
         }
         for g in GATEWAYS
     ]
-    _list(rows, as_json)
+    _show(rows, as_json)
 
 
-classroom_app = typer.Typer(
-    help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True, rich_markup_mode=None
-)
+classroom_app = typer.Typer(help="What the services in compose.yaml run.", hidden=True, rich_markup_mode=None)
 app.add_typer(classroom_app, name="classroom")
 
 
@@ -458,8 +484,8 @@ def control_command(
 
     targets = [address for address in map(find_address, gateway) if address]
     if len(targets) != len(gateway):
-        refuse(f"--gateway {' '.join(gateway)}: give HOST:PORT")
-    run_to_end(classroom.run_control(targets))
+        _bad_input(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    _finish(classroom.run_control(targets))
 
 
 @classroom_app.command()
@@ -467,86 +493,206 @@ def follow() -> None:
     """Follow the parts, tell the story, judge."""
     import asyncio
 
-    from lab import process
     from lab.judging.verdicts import JudgedRun
+    from lab.process import stop_signal
     from lab.staging import classroom
-    from lab.story.acts import Teller
-    from lab.views.terminal import Terminal
+    from lab.story import acts as story
+    from lab.views import terminal
 
-    terminal, teller = Terminal(), Teller()
+    shown = terminal.Terminal()
+    teller = story.Teller()
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
     def watch(run: "Run", judgement: "Judgement | None") -> None:
         was_done = teller.done
-        terminal.show(teller.update(JudgedRun(run), over=judgement is not None))
+        shown.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
             print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
 
-    async def follow_run() -> "Judgement":
-        return await classroom.follow(process.stop_signal(tether=False), once, watch)
+    async def run() -> "Judgement":
+        return await classroom.follow(stop_signal(tether=False), once, watch)
 
-    _end(asyncio.run(follow_run()), as_json=False)
+    _end(asyncio.run(run()), as_json=False)
 
 
-def _judged(folder: Path | None, runs: Path) -> "JudgedRun":
-    """A run, judged; the newest one if none is named."""
-    import sys
+class Refused(Exception):
+    """A call that cannot be carried out: one line that says why, and the exit status."""
 
-    from lab.events.run import newest_run, open_run
-    from lab.judging.verdicts import JudgedRun
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(" ".join(message.split()))
+        self.status = status
 
-    if folder is None:
-        folder = newest_run(runs)
-        print(f"certreplay: the newest run, {folder}", file=sys.stderr)
-    return JudgedRun(open_run(folder))
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Carries out a call, and ends by SystemExit: every error that is the caller's becomes one line and status 2.
+
+    Where the call asks for JSON the error is a JSON object on standard output, too.
+    """
+    try:
+        try:
+            _call(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(BROKEN_PIPE)
+    except Exception as error:
+        refused = _refusal(error)
+        if refused is None:
+            raise
+        print(f"certreplay: {refused}", file=sys.stderr)
+        if "--json" in arguments:
+            _print_json({"error": str(refused)})
+        sys.exit(refused.status)
+    sys.exit(AS_EXPECTED)
+
+
+def _refusal(error: Exception) -> Refused | None:
+    """What to say of an error that is the caller's; None for one of ours."""
+    match error:
+        case Refused():
+            return error
+        case TyperException():
+            return Refused(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
+        case OSError(errno=errno.ENOSPC):
+            _forget_output()
+            return Refused(f"cannot write: {error.strerror}", BAD_INPUT)
+        case OSError(filename=str() | Path() as file):
+            return Refused(f"{file}: {error.strerror}", BAD_INPUT)
+        case _:
+            return Refused(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """As typer does it, except that a closed pipe is no failed verdict, status 1, here."""
+    if list(arguments) == ["--version"]:
+        print(f"certreplay {lab.__version__}")
+        return
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("certreplay", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        sys.exit(end.exit_code if arguments else BAD_INPUT)
+
+
+def _forget_output() -> None:
+    """What is left to be written would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _errors_of_callers() -> tuple[type[Exception], ...]:
+    from attacker.errors import AttackerError
+    from lab.capture.errors import CaptureFileError
+    from lab.catalogue.plan import PlanError
+    from lab.events.run import RunError
+    from lab.staging.pki import PkiError
+    from lab.tls.errors import BundleError
+
+    return (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError)
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` to its end; Ctrl-C and SIGTERM stop it in good order, then end the command."""
+    import asyncio
+
+    from lab.staging.supervisor import PartFailed
+
+    stopped_by: list[int] = []
+
+    async def stoppable() -> T:
+        task = asyncio.current_task()
+        assert task
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int, frame: object) -> None:
+            if not stopped_by:
+                stopped_by.append(number)
+                loop.call_soon_threadsafe(task.cancel)
+
+        # The loop's own way to handle a signal would, at its end, leave none of the handlers there were before.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return await work
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    try:
+        result = asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        pass
+    except PartFailed as failure:
+        if not stopped_by:
+            raise Refused(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
+    if stopped_by:
+        print("certreplay: stopped", file=sys.stderr)
+        sys.exit(128 + stopped_by[0])
+    return result
+
+
+def _find_run(run: Path | None, runs: Path) -> Path:
+    """The run that was asked for: by its directory, by its name, or the newest, which is said on stderr."""
+    from lab.events.run import newest_run
+
+    if run is not None:
+        return runs / run if not run.exists() and (runs / run).is_dir() else run
+    newest = newest_run(runs)
+    print(f"certreplay: taking the newest run, {newest}", file=sys.stderr)
+    return newest
+
+
+def _judge(folder: Path) -> "Judgement":
+    from lab.events.run import open_run
+    from lab.judging import verdicts
+
+    run = open_run(folder)
+    return verdicts.judge(run) or verdicts.judge_unfinished(run)
 
 
 def _end(judgement: "Judgement", as_json: bool) -> NoReturn:
     if as_json:
-        _print_json(judgement.as_dict())
-    raise typer.Exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
+        sys.stdout.write(judgement.to_json())
+    sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
 
 
-def _list(rows: Iterable[dict[str, str]], as_json: bool) -> None:
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def _show(rows: Iterable[dict[str, str]], as_json: bool) -> None:
     if as_json:
         _print_json(list(rows))
         return
-    for row in rows:
-        print(row["id"])
-        width = max(map(len, row)) + 2
-        for key, value in row.items():
-            if key != "id":
-                print(*_wrapped(key.replace("_", " "), value, width), sep="\n")
-        print()
+    from lab.document import Section, facts
+    from lab.views import terminal
+
+    terminal.show(Section(row["id"], (facts(*_facts(row)),), "entry") for row in rows)
 
 
-def _wrapped(key: str, value: str, width: int) -> list[str]:
-    from textwrap import wrap
-
-    indent = " " * (2 + width)
-    return wrap(value, 110, initial_indent=f"  {key.ljust(width)}", subsequent_indent=indent, break_on_hyphens=False)
-
-
-def _print_json(content: object) -> None:
-    import json
-
-    print(json.dumps(content, indent=2))
+def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+    return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
 
 
 def _port(port: int | None, plan: "Plan") -> int | None:
-    """The first port, checked: all that follow it have to be free."""
     import socket
 
     from lab.ports import HOST
-    from lab.staging.embedded import port_count
+    from lab.staging import embedded
 
-    highest = 65536 - port_count(plan)
+    highest = 65536 - embedded.port_count(plan)
     if port is not None and not 1 <= port <= highest:
-        refuse(f"--port {port}: choose one from 1 to {highest}")
+        _bad_input(f"--port {port}: choose one from 1 to {highest}")
     if port is not None:
-        for one in range(port, port + port_count(plan)):
+        for one in range(port, port + embedded.port_count(plan)):
             try:
                 socket.create_server((HOST, one)).close()
             except OSError as error:
-                refuse(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
+                _bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
     return port
+
+
+def _bad_input(message: str) -> NoReturn:
+    raise Refused(message, BAD_INPUT)

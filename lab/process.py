@@ -1,7 +1,7 @@
-"""What every part of the lab is as a process: it ends cleanly when told to, and says in one line what is wrong.
+"""What all parts have in common as processes: they end cleanly when told to, and say in one line what is wrong.
 
-A part ends on SIGTERM, on SIGINT, and, when tethered, as soon as its standard input ends: whoever started it holds the
-other end of that pipe, so that no part outlives a parent that was killed. Its exit status is 0 or 1, or 2 where its
+A part ends on SIGTERM, on SIGINT and, if tethered, when its standard input ends. Its parent holds the other end of that
+pipe, so no part outlives a parent that was killed. Its exit status is 0 or 1, or 2 where its
 call or its input is wrong.
 """
 
@@ -18,7 +18,7 @@ BAD_INPUT_STATUS = 2
 
 
 class BadInput(Exception):
-    """The part was called with something that it cannot work with; the text says what, where, and what to do."""
+    """The part was called with input that it cannot use; the text says what, where, and what to do."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -29,7 +29,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def stop_signal(tether: bool) -> asyncio.Event:
-    """An event that is set when the part is to end. Call it in a running loop, before anything else is started.
+    """An event that is set when the part must end. Call it in a running loop, before anything else is started.
 
     With `tether`, the end of standard input sets it too; from /dev/null or a closed standard input that is at once.
     """

@@ -1,18 +1,24 @@
 """Fixtures that several test modules share."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-from lab.catalogue.plan import KeyType
-from lab.staging import pki
+from lab.catalogue.plan import KeyType, short_story
+from lab.staging import embedded, pki
 from tls_peers import Identities
 from victims import Victims, running_victims
 
-settings.register_profile("default", deadline=None)
-settings.load_profile("default")
+# No example fails for its time: a busy machine is no bug. And a folder may serve all examples of a test.
+settings.register_profile(
+    "certreplay",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("certreplay")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +38,15 @@ def identities(authority: pki.Identity) -> Identities:
         return made[role, key_type]
 
     return identity
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run of the short story that kept alice's bundle. Tests only read it; one that changes it takes a copy."""
+    runs = tmp_path_factory.mktemp("runs")
+    judgement = asyncio.run(embedded.run_embedded(runs, short_story(), None, lambda run: None, keep_bundle=True))
+    assert judgement.as_expected
+    return runs / judgement.run
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The access log that a gateway can keep: one line a request, with the client's certificate in it, as real ones can.
 
-The certificate is PEM, percent-encoded, as nginx writes its $ssl_client_escaped_cert: handy for whoever has to find out
-who did what, and for whoever else gets to read the log.
+The certificate is PEM, percent-encoded, as nginx writes its $ssl_client_escaped_cert: useful for finding out
+who did what, and for every other reader of the log.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The bank: a small HTTP application that believes whoever stands in front of it.
+"""The bank: a small HTTP application that believes the gateway in front of it.
 
 `GET /account` tells the customer's name and balance, and `POST /transfer` moves money. Who the customer is, the gateway
 says in the `Client-Cert` header (RFC 9440 section 2.2): the common name of that certificate's subject. Anybody who
@@ -51,7 +51,7 @@ class Accounts:
         self._balances = dict.fromkeys((CUSTOMER, *customers), opening_balance) | {OTHER_CUSTOMER: 0}
 
     def balance(self, customer: str) -> int:
-        """Refused (401) for somebody who is no customer."""
+        """Refused (401) if the certificate's subject is no customer."""
         if customer not in self._balances:
             raise Refused(401, f"the bank has no customer {customer!r}")
         return self._balances[customer]

@@ -31,8 +31,8 @@ from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_c
 
 HANDSHAKE_READ_SIZE = 1 << 10
 HANDSHAKES_A_ROUND = 4
-"""So many handshakes go on in one round of the event loop, the others wait for their turn: whoever has one behind him,
-and the bank, are served in every round, however many handshakes somebody keeps busy."""
+"""The most handshakes in one round of the event loop; the others wait for their turn. Clients with a finished handshake
+and the bank are served in every round, no matter how many handshakes an attacker keeps open."""
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
 """Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
@@ -205,7 +205,7 @@ class Unacceptable(Exception):
 
 
 class Forwarded:
-    """Identify, by the Client-Cert header of each request (RFC 9440), whoever wrote it.
+    """Identify, by the Client-Cert header of each request (RFC 9440), which any client can write.
 
     What becomes of a connection's client is reported once, and again whenever it changes.
     """

@@ -326,9 +326,9 @@ async def running_mitmproxy(
 
 
 def find_program() -> str:
-    """The path of mitmdump: in an environment of its own below ours, or on PATH. AttackerError if there is none."""
+    """mitmdump's path: in the environment that `make` sets up beside ours, or wherever PATH leads."""
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
-        raise AttackerError(f"{PROGRAM} is missing: install mitmproxy so that it is on PATH (`pipx install mitmproxy`)")
+        raise AttackerError(f"{PROGRAM} is not on PATH; install mitmproxy, for example with `pipx install mitmproxy`")
     return found

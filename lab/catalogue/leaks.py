@@ -1,26 +1,26 @@
-"""The leaks: the ways for a certificate to leave its owner, as data, and what else the attacker has then."""
+"""The leaks, as data: the ways in which a certificate leaves its owner, and what comes with it."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 FROM_CA, SELF_SIGNED = "ca", "pinned"
-"""The sorts of certificates: an authority issued it, or its owner's key signed it and the server knows it."""
+"""The kinds of certificates: issued by an authority, or self-signed and known to the server."""
 
 
 class Spoil(Enum):
-    """What may come into the attacker's hands with a certificate; the value is for people."""
+    """What a leak can give besides a certificate; the value is for people."""
 
-    PROOF = "proof that its owner once made"
-    SESSION = "session of hers"
-    RECORDING = "recording of a whole connection of hers"
+    PROOF = "proof of possession"
+    SESSION = "session"
+    RECORDING = "recording of a whole connection"
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One way for a certificate to come into the attacker's hands.
+    """One way in which a certificate gets into the attacker's hands.
 
-    `title` and `how` are for people. `gives` is what comes with the certificate, and `certificates` are the sorts that
-    leak this way.
+    `title` and `how` are for people. `gives` is what comes with the certificate; `certificates` are the kinds that leak
+    this way.
     """
 
     id: str
@@ -46,20 +46,20 @@ INTERCEPTION = Leak(
 LIVE_RELAY = Leak(
     "live-relay",
     "Relayed while it is fresh",
-    "mallory is the server to a client that does not verify, and at the same time a client of the bank; the client's "
-    "Certificate and proof are passed on at once",
+    "mallory is the server to a client that does not verify it, and a client of the bank at the same time; she relays "
+    "the client's Certificate and proof at once",
     frozenset({Spoil.PROOF}),
 )
 ROGUE_SERVER = Leak(
     "rogue-server",
     "Shown to another server",
-    "a shop that alice really uses, and properly verifies, keeps what she shows when she logs in there",
+    "a shop that alice uses, and whose certificate she verifies, keeps what she shows when she logs in",
     frozenset({Spoil.PROOF}),
 )
 DATABASE = Leak(
     "database",
     "Stolen from the server's database",
-    "the bank's list of the self-signed certificates that it issued gets out",
+    "the bank's list of the self-signed certificates that it issued leaks",
     frozenset(),
     frozenset({SELF_SIGNED}),
 )

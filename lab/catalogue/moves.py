@@ -1,7 +1,7 @@
-"""The moves: every way this lab knows of presenting somebody else's certificate without its private key.
+"""The moves: the ways of presenting a stolen certificate without its private key.
 
-Each says, before anything is tried, what it fails: the checks of a server, with the clause that asks for the check and
-the alerts that the RFC has for it. What a scheme does with a move follows from that and from the scheme's own row.
+Each states, before anything is tried, which checks of a server it fails, the clause that requires each check, and the
+alerts that the RFC allows. What a scheme does with a move follows from that and from the scheme's own row.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from lab.tls.versions import TLS12, TLS13, Version
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that a move does not pass. `clause` is what asks for the check; `alerts` are those that the RFC allows a
-    server that refuses for it to send, the most fitting first."""
+    """A check that a move does not pass. `clause` requires the check; `alerts` are those that the RFC allows for this
+    refusal, the most fitting first."""
 
     check: Check
     clause: str
@@ -27,9 +27,9 @@ class Failure:
 class Move:
     """One way of presenting a captured certificate.
 
-    `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it fails
-    in the order in which a server comes to them; `impossible` says why it does not exist in the others. `in_header`
-    says that the move means something, too, at a server that takes certificates from a header.
+    `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it
+    fails, in the order of the handshake; `impossible` says why the move does not exist in the other versions.
+    `in_header` is true if the move also makes sense at a server that takes certificates from a header.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Move:
     needs: frozenset[Spoil] = frozenset()
     """What it is made of, besides the certificate."""
     as_herself: bool = False
-    """Whether an honest server lets the attacker in: under her own name, which opens nothing of alice's."""
+    """Whether an honest server accepts it, under the attacker's own name, which opens nothing of alice's."""
 
 
 HERSELF = (
@@ -61,9 +61,8 @@ _UNTRUSTED = (
     AlertDescription.CERTIFICATE_UNKNOWN,
     AlertDescription.DECRYPT_ERROR,
 )
-"""What RFC 5246 section 7.2.2 and RFC 8446 section 6.2 have for a certificate that nobody trustworthy signed: an issuer
-that cannot be located, signatures that did not verify correctly, some other issue; decrypt_error too is for being
-unable to verify a signature."""
+"""What RFC 5246 section 7.2.2 and RFC 8446 section 6.2 have for a certificate without a trusted issuer: an unknown CA,
+a signature that does not verify, another problem. decrypt_error is also for a signature that cannot be verified."""
 
 
 def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[Version, tuple[Failure, ...]]:
@@ -98,7 +97,7 @@ _NO_PROOF = _both(
 )
 _NOT_TRUSTED = _both(
     Check.CHAIN,
-    "RFC 5246 section 7.4.2: each certificate certifies the one before it; names are nothing without that signature",
+    "RFC 5246 section 7.4.2: each certificate certifies the one before it; equal names alone count for nothing",
     "RFC 8446 section 4.4.2.4 and RFC 5280 section 6: a path to a trusted issuer, or no authentication",
     *_UNTRUSTED,
 )
@@ -121,7 +120,7 @@ MOVES: tuple[Move, ...] = (
     Move(
         "no-certificate",
         "Send no certificate at all",
-        "an empty Certificate message: the baseline, somebody anonymous",
+        "an empty Certificate message: the baseline, an anonymous client",
         {
             TLS12: (
                 Failure(
@@ -232,14 +231,14 @@ MOVES: tuple[Move, ...] = (
     Move(
         "replay-flight",
         "Send everything again",
-        "all bytes that alice sent on one connection, in order, whatever the server answers",
+        "all bytes that alice sent on one connection, in order, no matter what the server answers",
         {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
         needs=frozenset({Spoil.RECORDING}),
         in_header=True,
     ),
     Move(
         "resume-session",
-        "Go on with alice's session",
+        "Resume alice's session",
         "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
         {TLS12: _WRONG_KEYS[TLS12]},
         needs=frozenset({Spoil.SESSION}),

@@ -29,12 +29,12 @@ class Scheme:
 
     @property
     def asks_in_tls(self) -> bool:
-        """Whether it asks for the certificate in the handshake, and not in a header."""
+        """Whether it asks for the certificate in the handshake, not in a header."""
         return self.asks_for != NOTHING_IN_TLS
 
     @property
     def checks_proof(self) -> bool:
-        """Whether a client must show that it has its certificate's private key."""
+        """Whether a client must prove possession of its certificate's private key."""
         return Check.PROOF_VALID in self.checks
 
 
@@ -70,7 +70,7 @@ SCHEMES: tuple[Scheme, ...] = (
         verifies="chain",
         checks=ALL_BUT_PROOF,
         stands_for="what the question proposes",
-        fault="It asks nobody to show that the certificate's private key is theirs.",
+        fault="It does not make the client prove possession of the private key.",
         proof="not asked for",
         trusts="ca",
     ),
@@ -80,7 +80,7 @@ SCHEMES: tuple[Scheme, ...] = (
         verifies="that it is one of the server's own self-signed certificates",
         checks=ALL_BUT_PROOF,
         stands_for='"treat it like a password"',
-        fault="It takes a certificate, which its owner shows on the way, for a password that only she knows.",
+        fault="It treats a certificate, which its owner sends in plaintext, as a password that only she knows.",
         proof="not asked for",
         trusts="pinned",
     ),
@@ -90,17 +90,17 @@ SCHEMES: tuple[Scheme, ...] = (
         verifies="chain; computes the proof's check and drops the result",
         checks=ALL_CHECKS - {Check.PROOF_VALID},
         stands_for="a bug shipped by a real library in 2014",
-        fault="It checks the proof and lets a wrong one pass.",
+        fault="It checks the proof and accepts a wrong one.",
         proof="ignored",
         trusts="ca",
     ),
     Scheme(
         id="forwarded-header",
         asks_for=NOTHING_IN_TLS,
-        verifies="chain of the certificate in the `Client-Cert` header, whoever sent it",
+        verifies="chain of the certificate in the `Client-Cert` header, which any client can write",
         checks=ALL_BUT_PROOF,
         stands_for="RFC 9440 misdeployed",
-        fault="It believes a header that anybody can write, and asks nobody for a proof.",
+        fault="It trusts a header that any client can write, and requires no proof.",
         proof="not asked for",
         trusts="ca",
     ),

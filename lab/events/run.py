@@ -1,7 +1,6 @@
 """A run: the directory that holds everything one execution of the lab produced, and the events in it.
 
-`runs/<UTC time>/` has one folder for each part, and only that part writes there. `verdicts.json` beside the folders is
-the outcome.
+`runs/<UTC time>/` has one folder a part, written by that part alone; `verdicts.json` beside them is the outcome.
 """
 
 from collections.abc import Iterator
@@ -62,9 +61,9 @@ def make_run_folder(parent: Path, name: str) -> Folders:
 
 
 class Run:
-    """The events of a run, in order of time; `update` reads those that are new.
+    """The events of a run, merged by time; `update` reads what has come since.
 
-    `parts` is a pattern for the names of the folders to read; all of them by default.
+    `parts` tells which folders in the run's own to look into; all of them by default.
     """
 
     def __init__(self, folder: Path, parts: str = "*") -> None:
@@ -78,7 +77,7 @@ class Run:
         return self.folders.path.name
 
     def update(self) -> bool:
-        """Reads new events; whether there were any."""
+        """Takes in new events; whether there were any."""
         found: list[Recorded] = []
         for path in sorted(self.folders.path.glob(self._files)):
             found += self._tails.setdefault(path, Tail(path)).new()
@@ -107,11 +106,8 @@ def open_run(folder: Path) -> Run:
 
 
 def newest_run(runs: Path) -> Path:
-    """The newest run's directory below `runs`; RunError if there is none. Names of runs sort by time."""
-    try:
-        found = sorted((path for path in runs.iterdir() if any(path.glob(f"*/{FILE_NAME}"))), reverse=True)
-    except OSError:
-        found = []
+    """The newest run in `runs`, by its name, out of those that hold events; RunError where there is none."""
+    found = {path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}") if path.stat().st_size}
     if not found:
-        raise RunError(f"{runs}: holds no run; `certreplay demo` makes one, and --runs says where they are")
-    return found[0]
+        raise RunError(f"{runs}: no run is in there; `certreplay demo` makes one, and --runs says where to look")
+    return max(found, key=lambda folder: folder.name)

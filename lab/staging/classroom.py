@@ -1,6 +1,6 @@
 """The classroom lab: what the lab does in the containers of `docker compose up`.
 
-Three services: `authority` issues the bundles and names the run, `control` is lent alice's key and runs what needs it,
+Three services: `authority` issues the bundles and names the run, `control` gets alice's key and runs what needs it,
 `follow` watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a
 folder named after the run; `follow` copies these together into one run directory.
 """
@@ -47,7 +47,7 @@ Watcher = Callable[[Run, Judgement | None], None]
 
 
 def start_run(key_type: KeyType) -> None:
-    """Names the run and issues everything, unless what an earlier run issued is still good."""
+    """Names the run and issues everything, unless an earlier run's bundles are still valid."""
     _check_container()
     folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop")
     if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
@@ -64,7 +64,7 @@ def start_run(key_type: KeyType) -> None:
 
 
 async def run_control(gateways: Sequence[Address]) -> None:
-    """Waits until the attacker has tried everything, or its time is up; then tries the stolen key and searches."""
+    """Waits until the attacker has tried everything or the time is up; then tries the stolen key and searches."""
     _check_container()
     name = await _attacked([port for _, port in gateways])
     bundle_file = KEYS / "client" / pki.CLIENT_PEM
@@ -80,9 +80,9 @@ async def run_control(gateways: Sequence[Address]) -> None:
 
 
 async def _attacked(ports: list[int]) -> str:
-    """The run's name, once everything has been tried there or its time is up; then the judge says what is missing.
+    """The run's name, once everything has been tried there or the time is up; then the judge says what is missing.
 
-    A new run may begin meanwhile: then this container was left over from the one before.
+    If a new run begins meanwhile, this container was left over from the earlier one and takes up the new run.
     """
     now = asyncio.get_running_loop().time
     name = _run_name()
@@ -112,7 +112,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
         copies.update()
         if judgement is None and run.update():
             if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
-                copies.update()  # what it saw was written before it said that it left
+                copies.update()  # its capture was complete before it reported that it left
                 _look_inside(folders, log)
                 looked_inside = True
                 run.update()
@@ -136,21 +136,21 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
 
 
 def _look_inside(folders: Folders, log: EventLog) -> None:
-    """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+    """Reports what the interceptor's clients sent, decrypted with keys that the attacker does not have."""
     key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
     for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
         log.report(handshake)
 
 
 class Copies:
-    """Copies of what the parts write, kept up to date. The parts' files only ever grow, so only the new is copied."""
+    """Copies of the parts' files, kept up to date. The files only grow, so only new bytes are copied."""
 
     def __init__(self, parts: Path, folders: Folders) -> None:
         self._parts = parts
         self._folders = folders
 
     def update(self) -> None:
-        """Copies what has come since; files that are as long as their copies cost a look."""
+        """Copies the new bytes."""
         for part in sorted(self._parts.iterdir()):
             source = part / self._folders.path.name
             for path in sorted(path for path in source.rglob("*") if path.is_file()):
@@ -168,7 +168,7 @@ class Copies:
 
 
 def become_owner_of(folder: Path) -> None:
-    """Takes on the user and group that own `folder`, for good, so that its files are theirs and not root's."""
+    """Becomes the user and group that own `folder`, for good, so that new files belong to them and not to root."""
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setgid(owner.st_gid)
@@ -176,7 +176,7 @@ def become_owner_of(folder: Path) -> None:
 
 
 def _check_container() -> None:
-    """These services write to folders that are theirs in the lab's containers, and somebody else's elsewhere."""
+    """These services own their folders only in the lab's containers; elsewhere they refuse to run."""
     if not in_lab_container():
         raise RunError("`certreplay classroom` is for the containers in compose.yaml; call `docker compose up`")
 
@@ -186,7 +186,7 @@ def _run_name() -> str:
 
 
 def _still_good() -> bool:
-    """Whether alice's bundle is there and good for another day."""
+    """Whether alice's bundle exists and is valid for another day."""
     path = KEYS / "client" / pki.CLIENT_PEM
     try:
         parse_bundle(path.read_bytes(), None, str(path), datetime.now(UTC) + GOOD_FOR)

@@ -1,8 +1,7 @@
-"""What if the bundle were stolen? The control that needs alice's key, so the lab runs it and never the attacker.
+"""The control that needs alice's key: what if the bundle were stolen? The lab runs it, never the attacker.
 
 It runs the attacker's own replay code with the real key at every gateway: if that does not get in, the refusals of the
-moves mean nothing. And it looks whether any encoding of the key is in what the attacker captured, which nobody can do
-without the key either.
+moves mean nothing. It also searches the attacker's capture for every encoding of the key, which takes the key too.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from lab.tls.versions import Version
 
 @dataclass(frozen=True)
 class Target:
-    """A gateway, a version to try there, and the bundle that it should take."""
+    """A gateway, a version to try there, and the bundle that it should accept."""
 
     address: tuple[str, int]
     version: Version
@@ -31,7 +30,7 @@ class Target:
 
 
 async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
-    """Presents the stolen bundle at every gateway, which must take it."""
+    """Presents the stolen bundle at every gateway; all must accept it."""
 
     async def try_one(target: Target) -> MoveTried:
         it = Attempt(STOLEN_KEY, target.version, target.address, SERVER_NAME, CUSTOMER)
@@ -41,7 +40,7 @@ async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
 
 
 def search_capture(capture: Path, bundle: Bundle, *others: Bundle) -> CaptureSearched:
-    """Looks for the certificate, which must be there, and for the keys, which must not, in all of the capture.
+    """Searches the whole capture for the certificate, which must be there, and for the keys, which must not.
 
     `others` are further bundles whose keys must not be there.
     """

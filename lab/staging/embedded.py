@@ -1,4 +1,4 @@
-"""The embedded lab: every part a process of its own on loopback, with no root and no Docker."""
+"""The embedded lab: each part is a process on loopback; it needs neither root nor Docker."""
 
 import asyncio
 import dataclasses
@@ -34,20 +34,20 @@ T = TypeVar("T")
 RUN_SECONDS = 30.0
 SECONDS_AN_ATTEMPT = 0.1
 SETTLE_SECONDS = 5.0
-"""How long the parts' last reports may take once everything has been tried."""
+"""How long the last reports may take after the last attempt."""
 POLL_SECONDS = 0.02
 
 Watcher = Callable[[Run], object]
-"""Called whenever something new has happened in the run."""
+"""Called when the run has new events."""
 
 
 async def run_embedded(
     runs: Path, plan: Plan, first_port: int | None, watch: Watcher, keep_bundle: bool = False
 ) -> Judgement:
-    """One whole run, from issuing to verdicts; writes verdicts.json. With `keep_bundle` alice's stays in her folder.
+    """One whole run, from issuing to verdicts.json. With `keep_bundle` alice's bundle stays in her folder.
 
-    `first_port` and the ports after it are the gateways' and then the relay's; None takes free ones. Raises RunError,
-    PkiError, or PartFailed when a part ends before its time, with its words.
+    The ports from `first_port` on are for the gateways, then for the relay; None takes free ones. Raises RunError,
+    PkiError, or PartFailed if a part ends too early.
     """
     name = new_run_name()
     folders = make_run_folder(runs, name)
@@ -69,7 +69,7 @@ async def run_embedded(
         if keep_bundle:
             for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
-                shutil.copy2(file, folders.part(VICTIM_CLIENT))  # its mode too: for its owner alone
+                shutil.copy2(file, folders.part(VICTIM_CLIENT))  # with its mode: only its owner may read it
         more_ports = partial(held_ports, stack)
         gateways = list(dict.fromkeys(gateway for gateway, _ in plan.targets()))
         count = port_count(plan)
@@ -99,9 +99,9 @@ class _Lab:
     watch: Watcher
 
     async def carry_out(self, relay_ports: list[int], log: EventLog) -> Judgement:
-        """Everything in order: alice's own logins, each leak with its moves, the controls; then the verdicts.
+        """Alice's own logins, then each leak with its moves, the controls, and the verdicts.
 
-        The controls with her key come after the moves and her logins before them, so that they frame them.
+        Her logins come before the moves and the controls with her key after them, so that they frame the moves.
         """
         plan = self.setting.plan
         await self.parts.start(stages.victim_server(self.setting))
@@ -126,7 +126,7 @@ class _Lab:
             return await self._until(lambda: judge(self.run))
 
     async def _let_happen(self, leak: str) -> None:
-        """One leak other than the wire's, to its end."""
+        """Carries out one leak other than the wire."""
         stage = stages.LATER_STAGES[leak](self.setting)
         await self.parts.start(stage.attacker)
         if stage.clients:
@@ -137,7 +137,7 @@ class _Lab:
         await self.parts.stop(ATTACKER, *(client.name for client in stage.clients))
 
     def _look_inside(self, log: EventLog) -> None:
-        """What the interceptor's clients said, read with their keys, which the attacker doesn't have."""
+        """Reports what the interceptor's clients sent, decrypted with keys that the attacker does not have."""
         folders = self.setting.folders
         capture = folders.part(ATTACKER) / interception.CAPTURE_FILE
         key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)}
@@ -145,7 +145,7 @@ class _Lab:
             log.report(handshake)
 
     async def _until(self, condition: Callable[[], T | None]) -> T:
-        """Watches the run until the condition is something true; PartFailed where a part ends that should not."""
+        """Watches the run until the condition is true; PartFailed if a part ends that should not."""
         while True:
             await self.parts.check()
             news = self.run.update()

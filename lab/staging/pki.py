@@ -1,8 +1,8 @@
 """Issues what the lab needs: an authority, the server's certificate and its customers' bundles.
 
-A customer's keys are made by the server and handed to her together with their certificates, which is the premise of
-the lab's question. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
-certificate, which the server knows again because it keeps a list of those that it issued. Certificates follow RFC 5280;
+The server makes a customer's keys and hands them out together with their certificates: that is the premise of the
+lab's question. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
+certificate, which the server recognises because it keeps a list of those that it issued. Certificates follow RFC 5280;
 all are valid from an hour ago for 30 days.
 """
 
@@ -74,7 +74,7 @@ class Identity:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def bundle_pem(self) -> bytes:
-        """Key and certificate in one file."""
+        """Key and certificate in one PEM file."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + self.certificate_pem()
 
     def bundle_p12(self, password: str) -> bytes:
@@ -116,7 +116,7 @@ def new_server(authority: Identity, key_type: KeyType = "p256", now: datetime | 
 
 
 def new_shop(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
-    """The certificate of a shop that alice uses, too, for its name, its container's name and loopback."""
+    """The certificate of a shop that alice uses, for its name, its container's name and loopback."""
     return _new_server(authority, SHOP_NAMES, key_type, now)
 
 
@@ -131,13 +131,13 @@ def _new_server(authority: Identity, names: tuple[str, ...], key_type: KeyType, 
 def new_client(
     authority: Identity, name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None
 ) -> Identity:
-    """A customer's certificate. It names her as real ones do: common name, organisation, mail address."""
+    """A customer's certificate. It names her as real ones do: common name, organisation, e-mail address."""
     key = new_key(key_type)
     return _issued(authority, _customer(name), key, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
 def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
-    """The same, except that nobody vouches for it but its own key: whoever takes it has to know it already."""
+    """A self-signed certificate for a customer; a server must know it in advance to accept it."""
     key, subject = new_key(key_type), _customer(name)
     builder = _builder(subject, subject, key, now or datetime.now(UTC))
     return _signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key, key)
@@ -145,7 +145,7 @@ def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now
 
 @dataclass(frozen=True)
 class Bundles:
-    """A customer's two bundles, each with the PEM file that it lies in."""
+    """A customer's two bundles, each with its PEM file."""
 
     identity: Identity
     self_signed: Identity
@@ -155,11 +155,11 @@ class Bundles:
 
 @dataclass(frozen=True)
 class Issued:
-    """Everything the lab hands out, and where it lies.
+    """Everything the lab hands out, and its files.
 
-    `ca_pem` is for anybody. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
-    server's register of the customers to whom it issued self-signed certificates, without their keys. `mallory` is what
-    the attacker has as an ordinary customer, None where she is none, and `shop_pem` what she has as a shop's owner.
+    `ca_pem` is public. `server_pem` and the client's files, alice's, are for their owners only. `register` is the
+    server's register of the customers that have self-signed certificates, without their keys. `mallory` has the
+    attacker's bundles as an ordinary customer, None if she is none; `shop_pem` is her bundle as a shop's owner.
     `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
     """
 
@@ -191,12 +191,12 @@ def issue(
     shop: Path | None = None,
     rsa_transport: bool = False,
 ) -> Issued:
-    """Issues everything into these folders, which are made where they are missing.
+    """Issues everything into these folders; makes the folders that are missing.
 
     Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
-    `rsa_transport` the server has a bundle with an RSA key, too. Files with a private key or a password are readable by
-    their owner alone; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError where a file
-    is already there, or cannot be written. The authority's key is not kept.
+    `rsa_transport` the server also has a bundle with an RSA key. Only their owner can read files with a private key or
+    a password; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or
+    cannot be written. The authority's key is not kept.
     """
     authority = new_authority()
     more_server_keys = rsa_transport and key_type != "rsa"
@@ -250,7 +250,7 @@ def issue(
 
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
-    """What everybody may know about a bundle in alice's folder; SELF_SIGNED is the other one."""
+    """The public facts about a bundle in alice's folder, `alice` or SELF_SIGNED."""
     pem, p12 = f"{bundle}.pem", f"{bundle}.p12"
     certificate = x509.load_pem_x509_certificate((client / pem).read_bytes())
     return BundleIssued(
@@ -280,7 +280,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Around the writing of a new file: makes its folder, and says in a PkiError what is wrong."""
+    """Wraps the writing of a new file: makes its folder, and turns errors into a PkiError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -337,7 +337,7 @@ def _for_end_entity(
     *,
     key_encipherment: bool = False,
 ) -> x509.CertificateBuilder:
-    """What a certificate says that may issue nothing itself."""
+    """The extensions of a certificate that may not issue others."""
     usage = _key_usage(digital_signature=True, key_cert_sign=False, crl_sign=False, key_encipherment=key_encipherment)
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

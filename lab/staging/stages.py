@@ -1,4 +1,4 @@
-"""The stages of an embedded run: which parts take part in which leak, and how they are called."""
+"""The stages of an embedded run: for each leak the parts that it needs, and their command lines."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from victim_server import access_log
 
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
-"""What alice calls her logins at the shop, with one bundle and the other."""
+"""The names of alice's logins at the shop, one for each bundle."""
 
 
 RSA_TRANSPORT = "kRSA+AESGCM"
-"""RSA key transport, in OpenSSL's notation for cipher suites."""
+"""RSA key transport, as an OpenSSL cipher list."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Stage:
-    """One leak: the attacker, and the clients that are started once she is in her place.
+    """One leak: the attacker, and the clients that start once she is in position.
 
     A leak other than the wire ends when the attacker does.
     """
@@ -48,7 +48,7 @@ class Stage:
 
 
 def victim_server(setting: Setting) -> Part:
-    """The bank and its gateways, there all the time."""
+    """The bank and its gateways, which run all the time."""
     issued = setting.issued
     return _part(
         setting,
@@ -65,7 +65,7 @@ def victim_server(setting: Setting) -> Part:
 
 
 def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
-    """Alice, who logs in again and again at these ports, each of which leads to a gateway."""
+    """Alice, who keeps logging in at these ports; each leads to a gateway."""
     issued = setting.issued
     return _part(
         setting,
@@ -80,14 +80,14 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
 
 
 def wire(setting: Setting, ports: list[int]) -> Stage:
-    """The attacker's relay takes alice's connections, as if her network had sent them there."""
+    """The attacker's relay accepts alice's connections, as if her network had routed them there."""
     relays = dict(zip(setting.gateways, ports, strict=True))
     forwards = (f"--forward={HOST}:{relays[gateway]}={HOST}:{port}" for gateway, port in setting.gateways.items())
     return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
 
 
 def interception(setting: Setting) -> Stage:
-    """mitmproxy stands in for the gateways; a careful alice comes by, and a careless one, once in each version."""
+    """mitmproxy answers in place of the gateways. A careful and a careless alice log in there, once in each version."""
     asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
@@ -100,8 +100,8 @@ def interception(setting: Setting) -> Stage:
 
 
 def live_relay(setting: Setting) -> Stage:
-    """A careless alice logs in once at each gateway in each version, and once more with RSA key transport, and takes
-    mallory for the bank each time."""
+    """A careless alice logs in once at each gateway in each version, and again with RSA key transport, each time at
+    mallory's port."""
     versions = setting.plan.versions
     asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
@@ -119,7 +119,7 @@ def live_relay(setting: Setting) -> Stage:
 
 
 def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *options: str) -> Part:
-    """Alice, who comes by where mallory is: one login each. They go by names that are no gateway's."""
+    """Alice, who logs in once at each of mallory's ports. These logins have names that no gateway has."""
     issued = setting.issued
     logins = {f"{gateway.id}, by way of mallory": gateway for gateway in ports}
     pinned = (login for login, gateway in logins.items() if gateway.scheme.trusts == SELF_SIGNED)
@@ -140,7 +140,7 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
 
 
 def rogue_server(setting: Setting) -> Stage:
-    """Alice logs in once at a shop, too, with each of her bundles; the shop is mallory's."""
+    """Alice logs in once at a shop with each of her bundles; the shop is mallory's."""
     issued = setting.issued
     (port,) = setting.ports(1)
     url = f"https://localhost:{port}"
@@ -160,12 +160,12 @@ def rogue_server(setting: Setting) -> Stage:
 
 
 def database(setting: Setting) -> Stage:
-    """The bank's register gets out."""
+    """The bank's register leaks."""
     return Stage(_attacker(setting, DATABASE.id, *doors(setting), f"--file={setting.issued.register}"))
 
 
 def log(setting: Setting) -> Stage:
-    """The gateways' access log gets out."""
+    """The gateways' access log leaks."""
     file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
     return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
 
@@ -177,11 +177,11 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
     DATABASE.id: database,
     LOG.id: log,
 }
-"""The stages of the leaks other than the wire's, each of which ends when the attacker is done."""
+"""The stages of all leaks but the wire; each ends when the attacker is done."""
 
 
 def doors(setting: Setting) -> list[str]:
-    """The gateways, as the attacker takes them on her command line."""
+    """The gateways as options of the attacker's command line."""
     sorts = {one: "self-signed=" if one.scheme.trusts == SELF_SIGNED else "" for one in setting.gateways}
     return [f"--door={sorts[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
 

@@ -1,4 +1,4 @@
-"""Runs the parts as processes, and sees to it that none of them outlives the lab."""
+"""Runs the parts as processes and makes sure that none outlives the lab."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ LAST_WORDS = 1 << 13
 class Part:
     """A part's name in the run, its Python package and its arguments.
 
-    It may end by itself with the exit statuses in `may_end`; all others, and any if there are none, are failures.
+    It may end by itself with an exit status in `may_end`; every other end is a failure.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Part:
 
 
 class PartFailed(Exception):
-    """A part ended though it should not have. `status` is its exit status, negative for a signal."""
+    """A part ended too early. `status` is its exit status, negative for a signal."""
 
     def __init__(self, name: str, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,11 +34,10 @@ class PartFailed(Exception):
 
 
 class Supervisor:
-    """Starts parts; when it is left, by whatever way, it ends them all.
+    """Starts parts, and ends them all when its block is left, for whatever reason.
 
-    Each part is tethered: it holds the reading end of a pipe as its standard input and ends when that closes, so even
-    a lab that is killed outright takes its parts with it. A part runs in a session of its own: Ctrl-C reaches only the
-    lab, which then stops the parts in good order.
+    Each part is tethered: its standard input is a pipe from the lab, and it ends when that closes, even if the lab is
+    killed. Each part runs in its own session: Ctrl-C reaches only the lab, which then stops the parts in order.
     """
 
     def __init__(self) -> None:
@@ -52,10 +51,15 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        stopping = asyncio.create_task(self.stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:  # Ctrl-C while the parts are being stopped: they are stopped all the same
+            await stopping
+            raise
 
     async def start(self, part: Part) -> None:
-        """Starts a part; it isn't ready yet when this returns."""
+        """Starts a part; it is not ready yet when this returns."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -74,18 +78,18 @@ class Supervisor:
         self._words[part.name] = asyncio.create_task(_last_words(process.stderr))
 
     async def check(self) -> None:
-        """PartFailed if a part has ended that should not have."""
+        """PartFailed if a part has ended too early."""
         for name, process in self._running.items():
             if process.returncode is not None and process.returncode not in self._parts[name].may_end:
                 words = await self._words[name]
                 raise PartFailed(name, process.returncode, _what_happened(name, process.returncode, words))
 
     def has_ended(self, name: str) -> bool:
-        """Whether a part that was started, and not stopped, has ended by itself."""
+        """Whether a started part has ended by itself."""
         return self._running[name].returncode is not None
 
     async def stop(self, *names: str) -> None:
-        """Ends these parts, or all: asks them first, and kills what is still there after STOP_SECONDS."""
+        """Ends these parts, or all: terminates them, and kills those that still run after STOP_SECONDS."""
         running = {name: process for name, process in self._running.items() if not names or name in names}
         for process in running.values():
             if process.returncode is None:
@@ -103,7 +107,7 @@ class Supervisor:
 
 
 async def _last_words(stream: asyncio.StreamReader) -> list[str]:
-    """The end of what a part wrote on its standard error, by lines."""
+    """The last lines of a part's standard error."""
     words = b""
     while more := await stream.read(1 << 12):
         words = (words + more)[-LAST_WORDS:]
@@ -111,12 +115,12 @@ async def _last_words(stream: asyncio.StreamReader) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The parts get no SSLKEYLOGFILE and the like: what they write, the run directory decides."""
+    """The parts get no SSLKEYLOGFILE or similar variable: they write to the run directory only."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SSL")}
 
 
 def _what_happened(name: str, status: int, words: list[str]) -> str:
-    last = words[-1] if words else "it said nothing"
+    last = words[-1] if words else "it printed nothing"
     if status < 0:
         return f"{name}: ended by signal {-status}; {last}"
     return last if last.startswith(f"{name}: ") else f"{name}: ended with status {status}; {last}"

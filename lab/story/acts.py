@@ -15,10 +15,8 @@ from lab.catalogue.schemes import find_scheme
 from lab.document import (
     Block,
     Break,
-    ByteField,
     Inline,
     Listing,
-    Octets,
     Paragraph,
     Section,
     Span,
@@ -43,8 +41,8 @@ from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.story.leaks import tell_leak
-from lab.tls.dissect import Field, certificate_fields, proof_fields
-from lab.tls.errors import DecodeError
+from lab.story.octets import octets
+from lab.tls.dissect import certificate_fields, proof_fields
 from lab.tls.versions import Version
 
 QUESTION = (
@@ -115,10 +113,10 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 
 _BETWEEN = {
-    "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
-    "arp": "Mallory tells each victim by ARP that she is the other; her kernel forwards what they send.",
+    "relay": "Mallory's relay accepts alice's connections and forwards every byte unchanged, in both directions.",
+    "arp": "Mallory claims each victim's IP address by ARP; her kernel forwards their packets.",
 }
-"""The positions on the wire; other leaks have acts of their own."""
+"""The positions on the wire. Other leaks have acts of their own."""
 
 
 def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
@@ -133,7 +131,7 @@ def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _login_at(run: Run, server: str) -> LoggedIn | None:
-    """Alice's login at a server, which tells what she takes it for."""
+    """Alice's login at a server; it names the gateway."""
     return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
@@ -145,9 +143,10 @@ def _tell_wire(run: Run) -> Iterator[Block]:
     where = f" at `{login.gateway}`" if login else ""
     yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
     yield Paragraph("Her Certificate message is plaintext:")
-    yield _octets("Certificate", certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message)))
+    certificate = certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message))
+    yield octets("Certificate", "client", False, certificate)
     yield Paragraph("Then her proof, made with the private key over this one handshake:")
-    yield _octets("CertificateVerify", proof_fields(bytes.fromhex(seen.proof or "")))
+    yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
     same = seen.sha256 == issued.sha256
     yield facts(
         ("sha256 of the captured certificate", seen.sha256),
@@ -156,21 +155,8 @@ def _tell_wire(run: Run) -> Iterator[Block]:
     )
 
 
-def _octets(message: str, fields: Iterable[Field]) -> Octets:
-    """A message of alice's as it was on the wire, in plaintext, as far as it can be read."""
-    placed: list[ByteField] = []
-    at = 0
-    try:
-        for field in fields:
-            placed.append(ByteField(at, field.octets, field.meaning))
-            at += len(field.octets)
-    except DecodeError as error:
-        placed.append(ByteField(at, b"", f"unreadable: {error}"))
-    return Octets(message, "client", False, tuple(placed))
-
-
 def _kept(run: Run) -> Iterator[str]:
-    """What lies in the attacker's folder of stolen things, counted by its PEM labels (RFC 7468)."""
+    """What is in the attacker's folder `stolen`, counted by PEM labels (RFC 7468)."""
     for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
         content = path.read_bytes()
         certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), content.count(b"PRIVATE KEY-----")
@@ -184,17 +170,17 @@ def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
     if not (seen and login):
         return None
     return [
-        Paragraph(f"The same client, TLS 1.3: {seen.client} to {seen.server}. This is all that the wire shows:"),
+        Paragraph(f"The same client, TLS 1.3: {seen.client} to {seen.server}. The wire shows no more than this:"),
         facts(
             ("ClientHello", f"random {seen.client_random}"),
             ("ServerHello", f"random {seen.server_random}"),
             ("alice's records", ", ".join(seen.client_records)),
             ("the server's", ", ".join(seen.server_records)),
         ),
-        Paragraph("Behind the hellos everything is application_data, the Certificate and its proof too:"),
+        Paragraph("After the hellos every record is application_data, also those with the Certificate and its proof:"),
         facts(
-            ("the gateway's word", f"it took the client for {login.subject}"),
-            ("by the certificate", login.sha256),
+            ("gateway log", f"authenticated the client as {login.subject}"),
+            ("certificate", login.sha256),
         ),
     ]
 
@@ -240,18 +226,18 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
-    yield Paragraph("A refusal means something only if the right key gets in by the same way.")
-    who = {CLIENT: "alice herself", STOLEN_KEY: "this replay, with her key"}
+    yield Paragraph("A refusal means something only if the right key gets in the same way.")
+    who = {CLIENT: "alice herself", STOLEN_KEY: "attack code with alice's key"}
     rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
-        key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
+        key = "not found" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
-        yield Paragraph(f"Everything that mallory captured, {octets} and each packet on its own, was searched:")
+        yield Paragraph(f"The lab searched everything that mallory captured, {octets} and each packet by itself:")
         yield facts(
             ("alice's certificate", _certificate_found(searched)),
-            ("the same, over TLS 1.3", _found_in_tls13(run, searched)),
+            ("her certificate in TLS 1.3", _found_in_tls13(run, searched)),
             (f"her key, in {len(searched.key_forms)} encodings", key),
             *_unsearched(searched),
         )
@@ -269,18 +255,18 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
     """Whether the certificate is in sight in a connection that was seen to be TLS 1.3."""
     hidden = [f"{seen.client} to {seen.server}" for seen in run.all(HandshakeSeen) if seen.tls == "1.3"]
     found = [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
-    return f"FOUND: {'; '.join(found)}" if found else "nowhere"
+    return f"FOUND: {'; '.join(found)}" if found else "not found"
 
 
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
-    """What a search cannot see: something that is not whole in the capture, or not in one piece."""
+    """The blind spots of the search."""
     counts = (
         (searched.gaps, "gaps"),
         (searched.cut, "packets cut short"),
         (searched.alone, "packets of no connection"),
     )
     if places := ", ".join(f"{count:,} {what}" for count, what in counts if count):
-        yield "cut in two, if there", f"would not be found at {places}"
+        yield "blind spots", f"matches split across {places}"
 
 
 def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
@@ -289,7 +275,7 @@ def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if judgement.errors:
-        lacking = "There are no verdicts, because the run lacks what would make them mean something:"
+        lacking = "There are no verdicts, because the run lacks something without which they mean nothing:"
         yield Paragraph(Span(lacking, "warning", strong=True))
         yield Listing(judgement.errors)
         return
@@ -300,14 +286,14 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
         yield Paragraph(f"Alice's account at the bank: {moved[0].balance + moved[0].amount} before, {lost} gone.")
     strange = sorted({event.type for event in run.all(UnknownEvent)})
     if strange:
-        unknown = f"The run has events that this version doesn't know: {', '.join(strange)}."
+        unknown = f"The run has events that this version does not know: {', '.join(strange)}."
         yield Paragraph(Span(unknown, "warning"))
     yield Break()
     yield Paragraph(Span(_answer(judgement), strong=True))
 
 
 def verdict_table(judgement: Judgement) -> Table:
-    """The moves by the gateways; and by the leaks and the versions, where there were several."""
+    """A row for each move at each gateway, for each leak and version."""
     leaks = len({verdict.leak for verdict in judgement.verdicts}) > 1
     versions = len({verdict.tls for verdict in judgement.verdicts}) > 1
     where = [heading for heading, several in (("leak", leaks), ("TLS", versions)) if several]
@@ -326,19 +312,19 @@ def _in_short(verdict: Verdict) -> str:
 
 
 def _answer(judgement: Judgement) -> str:
-    """One closing sentence, out of what was measured."""
+    """One closing sentence, from what was measured."""
     if not judgement.as_expected:
         odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
-        return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
+        return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
-    # Whom a server takes for mallory, it has refused as alice, but not for want of her key.
+    # A server that authenticates mallory as mallory refuses her as alice, but not for lack of alice's key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
     said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
     if not held:
-        return f"The certificate isn't a secret: {said}; no door was tried here that only alice's key keeps shut."
+        return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
     refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "

@@ -1,23 +1,30 @@
 """The evidence of a verdict in words, the same in every view of it."""
 
-from lab.catalogue.outcomes import ACCEPTED, Outcome
-from lab.document import Span
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
+from lab.document import Meaning, Span
 from lab.judging.judgement import Verdict
+
+_MEANINGS: dict[Outcome, Meaning] = {
+    ACCEPTED: "accepted",
+    REFUSED: "refused",
+    NOT_APPLICABLE: "aside",
+    INCONCLUSIVE: "warning",
+}
 
 
 def came_back(verdict: Verdict) -> str:
-    """What the attacker got for an answer."""
+    """The answer that the attacker got."""
     evidence = verdict.evidence
     if evidence.http:
         return f"HTTP {evidence.http.status} {evidence.http.body}"
     if evidence.alert:
-        unseen = ", which only it can read" if evidence.alert_seen_by == "gateway" else ""
+        unseen = ", which the attacker cannot decrypt" if evidence.alert_seen_by == "gateway" else ""
         return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}{unseen}"
     return "nothing"
 
 
 def due(verdict: Verdict) -> str:
-    """What theory has, as far as the evidence tells it."""
+    """What the RFCs predict, as far as the evidence tells it."""
     by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]
     by += [f"HTTP {status}" for status in verdict.evidence.expected_statuses]
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
@@ -25,7 +32,7 @@ def due(verdict: Verdict) -> str:
 
 def outcome_span(outcome: Outcome, words: str = "", strong: bool = False) -> Span:
     """An outcome, in these words if they are given."""
-    return Span(words or outcome, "accepted" if outcome == ACCEPTED else "refused", strong)
+    return Span(words or outcome, _MEANINGS[outcome], strong)
 
 
 def marked(span: Span, as_expected: bool) -> tuple[Span, ...]:

@@ -1,6 +1,6 @@
 """One verdict with all of its evidence, for a sceptical reader."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import find_move
@@ -8,34 +8,28 @@ from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.document import (
     Block,
     Break,
-    ByteField,
     Compared,
     Comparison,
-    Exchange,
     Heading,
-    Octets,
     Paragraph,
+    Span,
     facts,
 )
-from lab.judging.judgement import Sent, Verdict
+from lab.judging.judgement import Verdict
 from lab.judging.proof_comparison import ProofReason
 from lab.story.evidence import came_back, due
+from lab.story.octets import exchange
 from lab.story.relays import fits
 
 NOT_HER_HELLO = (
-    "Her own ClientHello would not help: in TLS 1.3 all that follows is under keys that depend on its key share, whose "
-    "secret never left her."
+    "Her own ClientHello would not help: in TLS 1.3 all later messages are encrypted with keys that depend on its key "
+    "share, and the share's private half never left her."
 )
 NO_MESSAGE = "no such message"
-IN_SIGHT = ("ClientHello", "ServerHello", "ChangeCipherSpec")
-"""What is plaintext even where a side's messages are encrypted: in TLS 1.3 all that follow ServerHello (RFC 8446
-section 2), in TLS 1.2 all that follow the side's ChangeCipherSpec (RFC 5246 section 7.1)."""
-PROTECTED = "protected record"
-"""What an attempt calls bytes for which it has no keys."""
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
-    """What was sent, what came back, what was expected, and where a proof was refused, why it could not fit."""
+    """What was sent, what came back, what was expected, and why a refused proof does not fit."""
     move, gateway, evidence = find_move(verdict.move), find_gateway(verdict.gateway), verdict.evidence
     yield Heading(f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}: {verdict.outcome}")
     yield facts(
@@ -51,7 +45,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         ("expected", due(verdict)),
         ("because", evidence.clause),
         *(
-            [("FINDING", f"{evidence.deviations} of {evidence.attempts} attempts deviate")]
+            [("FINDING", Span(f"{evidence.deviations} of {evidence.attempts} attempts deviate", "finding"))]
             if evidence.deviations
             else []
         ),
@@ -65,26 +59,14 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     )
     if evidence.messages:
         yield Break()
-        yield Heading("What was said (what crossed the wire encrypted is shown as it was before):")
-        yield Exchange(tuple(_messages(evidence.messages, verdict.tls)))
+        yield Heading("Messages (those that crossed the wire encrypted are shown decrypted):")
+        yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()
         yield Heading("Why the proof does not fit:")
         yield from _reason(evidence.proof)
         if verdict.tls == "1.3" and evidence.proof.difference and evidence.proof.difference.message == "ClientHello":
             yield Paragraph(NOT_HER_HELLO)
-
-
-def _messages(messages: Iterable[Sent], version: str) -> Iterator[Octets]:
-    """What was sent, in its order, each with whether it crossed the wire encrypted."""
-    under_keys: set[str] = set()
-    for one in messages:
-        encrypted = one.name == PROTECTED or (one.sender in under_keys and one.name not in IN_SIGHT)
-        yield Octets(one.name, one.sender, encrypted, (ByteField(0, bytes.fromhex(one.hex)),), str(one))
-        if version == "1.3" and one.name == "ServerHello":
-            under_keys |= {"client", "server"}
-        elif version != "1.3" and one.name == "ChangeCipherSpec":
-            under_keys.add(one.sender)
 
 
 def _reason(reason: ProofReason) -> Iterator[Block]:
@@ -99,6 +81,6 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     if difference:
         yield Paragraph(f"The first place where the two differ is {difference.message}, field {difference.field}.")
     if not reason.fits_captured and not reason.fits_server:
-        yield Paragraph("It fits neither, so it was made with another key, or changed, or never was a signature.")
-    checked = f"The signature ({reason.scheme}) was checked with the public key that is in the captured certificate."
+        yield Paragraph("It fits neither: it was made with another key, was changed, or is no signature.")
+    checked = f"The signature ({reason.scheme}) was checked with the public key in the captured certificate."
     yield Paragraph(checked)

@@ -40,23 +40,23 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
     logins = _logins(run, seen) if leak == ROGUE_SERVER else ()
     yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(run, seen))
     if leak == INTERCEPTION:
-        how = "the lab looks inside with the session keys that they logged"
-        yield Paragraph(f"What its clients said, in order ({how}):")
+        how = "decrypted by the lab with the session keys that they logged"
+        yield Paragraph(f"Messages of its clients, in order ({how}):")
         yield facts(*_in_order(run))
-        yield Paragraph("Then mitmproxy tried to go on to the real servers:")
+        yield Paragraph("Then mitmproxy tried to connect to the real servers:")
         yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
-        yield Paragraph("What became of her proofs, passed on while they were fresh:")
+        yield Paragraph("Her proofs, relayed while they were fresh:")
         yield from tell_relays(judged, only_strongest=True)
     opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
-    yield Section("What that opens:", (opened,), "point")
+    yield Section("What this opens:", (opened,), "point")
     if others := _others(run, leak):
-        more = f"And not alice's account alone, but those of {', '.join(others)} as well."
+        more = f"Not only alice's account: those of {', '.join(others)} too."
         yield Paragraph(Span(more, "accepted", strong=True))
 
 
 def _in_order(run: Run) -> Iterator[tuple[str, str]]:
-    """Each way in which a handshake went, once."""
+    """Each course of a handshake, once."""
     ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in run.all(HandshakeDecrypted))
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
@@ -64,7 +64,7 @@ def _in_order(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _verifies(one: HandshakeDecrypted) -> bool:
-    """By the part that it is; where no keys tell, by whether it broke off, as only who verifies does."""
+    """Known from the part that logged the keys; without keys, only a client that verifies sends an alert."""
     return one.of != CARELESS_CLIENT if one.of else any(alerts_of_client(one))
 
 
@@ -73,7 +73,7 @@ def _sender(message: tuple[str, str]) -> str:
 
 
 def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
-    """What became of it at each gateway, by mitmproxy and by the gateway's report."""
+    """The result at each gateway, as mitmproxy and the gateway report it."""
     seen: set[str] = set()
     for recorded in judged.run.events:
         one = recorded.event
@@ -87,22 +87,22 @@ def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Where alice logged in and was seen by the one whom she logged in at."""
+    """Alice's logins at the server that kept her certificate."""
     ports = {port_of(one.server) for one in seen if one.client}
     logins = [login for login in run.all(LoggedIn) if port_of(login.url) in ports]
     for url in dict.fromkeys(login.url for login in logins):
         versions = sorted({login.tls for login in logins if login.url == url})
-        yield "alice sees", f"{url}: its certificate is right, and she is logged in (TLS {' and '.join(versions)})"
+        yield "alice sees", f"{url}: its certificate is valid, and she is logged in (TLS {' and '.join(versions)})"
 
 
 def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Each certificate once, and what came with it; what lies in the attacker's folders tells of keys."""
+    """Each certificate once, and what came with it. Keys would be in the attacker's folders."""
     stolen = (path.read_bytes() for path in run.folders.path.glob("*/stolen/*"))
     key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
     versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
     for one in seen:
         versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
-    without = "no proof, as mitmproxy hands none on" if seen[0].leak == INTERCEPTION.id else "no proof"
+    without = "no proof, since mitmproxy does not expose it" if seen[0].leak == INTERCEPTION.id else "no proof"
     for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
         what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
@@ -121,7 +121,7 @@ def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -
 
 
 def _others(run: Run, leak: Leak) -> list[str]:
-    """Other customers whose accounts were opened too."""
+    """The other customers whose accounts were opened."""
     return sorted(
         {
             tried.customer

@@ -10,7 +10,7 @@ from lab.catalogue.schemes import SCHEMES
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
-from lab.story.evidence import came_back, due, marked
+from lab.story.evidence import came_back, due, marked, outcome_span
 from lab.tls.versions import VERSIONS, Version
 
 NOTE_ON_TLS13 = (
@@ -44,7 +44,7 @@ def _matrix(judgement: Judgement, leak: str, version: str) -> Table:
 
 
 def _cell(verdict: Verdict) -> Inline:
-    return marked(_WORDS.get(verdict.outcome, Span(verdict.outcome, "refused")), verdict.as_expected)
+    return marked(_WORDS.get(verdict.outcome, outcome_span(verdict.outcome)), verdict.as_expected)
 
 
 def tell_problems(judgement: Judgement) -> Iterator[Block]:

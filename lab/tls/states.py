@@ -21,7 +21,7 @@ with those. A machine prints as a table, and `python -m lab.tls.states` prints a
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import Any, TypeAlias
 
 from lab.tls.alerts import AlertDescription
@@ -43,7 +43,7 @@ from lab.tls.messages import (
 from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate, NewSessionTicket13
 
 
-class State(Enum):
+class State(IntEnum):
     """What a side waits for: the names of RFC 8446 appendix A, and names of the same kind for TLS 1.2.
 
     SH is ServerHello, EE EncryptedExtensions, CR CertificateRequest, CV CertificateVerify, SKE and CKE Server- and
@@ -67,7 +67,7 @@ class State(Enum):
     CONNECTED = auto()
 
 
-class Fact(Enum):
+class Fact(StrEnum):
     """What holds in one handshake and leads past a state. The value is its text in the printed table."""
 
     RETRY = "the server sends HelloRetryRequest"
@@ -103,8 +103,8 @@ class Machine:
     def after(self, state: State, message: Message | ChangeCipherSpec, facts: Collection[Fact] = ()) -> State:
         """The state that follows an allowed message in a handshake of which these facts hold."""
         state = self.transitions[state][type(message)]
-        while fact := next((fact for fact in self.branches.get(state, ()) if fact in facts), None):
-            state = self.branches[state][fact]
+        while (branch := self.branches.get(state)) and (fact := next((fact for fact in branch if fact in facts), None)):
+            state = branch[fact]
         return state
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
@@ -123,22 +123,22 @@ class Machine:
 CLIENT12 = Machine(
     "Client, TLS 1.2",
     "RFC 5246 section 7.3, figures 1 and 2; RFC 5077 section 3.1",
-    # Figure 1, a full handshake         Figure 2, a resumed session
+    # Figure 1, a full handshake               Figure 2, a resumed session
     #
-    # ClientHello         -------->      ClientHello         -------->
-    #                  ServerHello                        ServerHello
-    #                  Certificate                [NewSessionTicket]
-    #         [ServerKeyExchange]                 [ChangeCipherSpec]
-    #        [CertificateRequest]         <--------       Finished
-    #      <--------  ServerHelloDone     [ChangeCipherSpec]
-    # [Certificate]                       Finished            -------->
+    # ClientHello             -------->        ClientHello             -------->
+    #                       ServerHello                              ServerHello
+    #                       Certificate                       [NewSessionTicket]
+    #               [ServerKeyExchange]                       [ChangeCipherSpec]
+    #              [CertificateRequest]                 <--------       Finished
+    #         <-------- ServerHelloDone        [ChangeCipherSpec]
+    # [Certificate]                            Finished                -------->
     # ClientKeyExchange
     # [CertificateVerify]
     # [ChangeCipherSpec]
-    # Finished            -------->
-    #         [NewSessionTicket]
-    #         [ChangeCipherSpec]
-    #      <--------        Finished
+    # Finished                -------->
+    #                [NewSessionTicket]
+    #                [ChangeCipherSpec]
+    #         <--------        Finished
     State.WAIT_SH,
     {
         State.WAIT_SH: {ServerHello: State.WAIT_CERT},

@@ -84,7 +84,12 @@ def new_console() -> "Console":
     """Standard output, no wider than a projector shows."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    class OutputConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Raises what rich would turn into status 1, which is a verdict's here."""
+            raise
+
+    console = OutputConsole(highlight=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
 

@@ -306,7 +306,7 @@ def test_it_goes_nowhere_outside_the_lab(tmp_path: Path) -> None:
 def test_without_mitmproxy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AttackerError, match="`make mitmproxy`"):
+    with pytest.raises(AttackerError, match="install mitmproxy"):
         interception.find_program()
 
 

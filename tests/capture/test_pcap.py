@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter, wrpcapng
@@ -225,7 +225,6 @@ def test_a_damaged_pcapng_says_what_is_wrong_and_where(path: Path, what: str) ->
     assert found.endswith(", before its first packet; the file is damaged, copy or capture it again")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([b"", pcap([]), pcap([], order=">"), section(), section() + INTERFACE, section(">")]),
     st.binary(max_size=300),
@@ -236,7 +235,6 @@ def test_arbitrary_bytes_give_packets_or_a_clear_error(path: Path, beginning: by
     assert_clear_if_wrong(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([pcap(PACKETS), pcapng(PACKETS), pcapng(PACKETS, order=">")]),
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=4),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP
 
@@ -256,7 +256,6 @@ def test_a_whole_connection_seen_again_gives_nothing_more(alice: Login) -> None:
     assert see(alice.segments() * 2) == see(alice.segments())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1))
 def test_any_cut_order_and_repetition_gives_the_same(alice: Login, seed: int, client: int, server: int) -> None:
     chance = random.Random(seed)
@@ -690,7 +689,6 @@ def test_arbitrary_segments_never_raise(segments: list[Segment]) -> None:
     see(segments)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_a_damaged_handshake_never_raises(alice: Login, data: st.DataObject) -> None:
     contents = [bytearray(flight.data) for flight in alice.flights[:4]]
@@ -700,7 +698,6 @@ def test_a_damaged_handshake_never_raises(alice: Login, data: st.DataObject) -> 
     see(alice_to_bank([Flight(number % 2 == 0, bytes(content)) for number, content in enumerate(contents)]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([b"", wirecraft.pcap([]), wirecraft.pcapng([])]), st.binary(max_size=200))
 def test_arbitrary_bytes_as_a_file_give_a_clear_error(path: Path, beginning: bytes, content: bytes) -> None:
     path.write_bytes(beginning + content)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
@@ -270,7 +270,7 @@ def test_many_hits_in_the_file_are_not_all_kept(path: Path) -> None:
     assert len(find_in_packets(path, [NEEDLE * (MAX_HITS + 1)], 127).hits) == MAX_HITS
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_cut_and_order_gives_the_same_hit(path: Path, data: st.DataObject) -> None:
     opening, *rest = sent(HIDDEN, data.draw(st.integers(1, 12)))

@@ -1,6 +1,5 @@
 """`certreplay bundle`: what lies in a bundle, what of it crosses the wire, and what never does."""
 
-import asyncio
 import contextlib
 import io
 import json
@@ -24,10 +23,9 @@ from attacker.position.synthetic import Conversation
 from lab.capture.key_forms import key_forms
 from lab.capture.writer import CaptureFile
 from lab.catalogue import plan
-from lab.catalogue.plan import short_story
 from lab.inspect import bundles
 from lab.inspect.der import layout
-from lab.staging import embedded, pki
+from lab.staging import pki
 from lab.tls.bundle import Bundle
 from lab.views import terminal
 from programs import certreplay, program
@@ -38,17 +36,16 @@ DER = pki.new_client(pki.new_authority()).der
 class Kept:
     """A real run that kept alice's bundle."""
 
-    def __init__(self, folder: Path) -> None:
-        judgement = asyncio.run(embedded.run_embedded(folder, short_story(), None, lambda run: None, keep_bundle=True))
-        self.run = folder / judgement.run
+    def __init__(self, run: Path) -> None:
+        self.run = run
         self.capture = self.run / "attacker" / "capture.pcapng"
         self.p12 = self.run / "victim-client" / pki.CLIENT_P12
         self.password = self.run / "victim-client" / pki.CLIENT_P12_PASSWORD
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    return Kept(tmp_path_factory.mktemp("runs"))
+@pytest.fixture
+def kept(finished_run: Path) -> Kept:
+    return Kept(finished_run)
 
 
 def test_each_part_of_the_certificate_is_where_it_says(kept: Kept) -> None:
@@ -269,7 +266,7 @@ def test_it_is_said_that_tls_1_3_hides_the_certificate(tmp_path: Path) -> None:
     assert "TLS 1.3 only, which encrypts the Certificate messages" in " ".join(told.stdout.split())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_certificate_has_a_layout_or_is_an_error(data: st.DataObject) -> None:
     der = bytearray(DER)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wirecraft
@@ -123,7 +123,7 @@ def test_what_is_no_certificate_is_listed_as_unreadable(path: Path) -> None:
     assert seen.identifies == ()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_certificate_is_listed(path: Path, captured: Capture, data: st.DataObject) -> None:
     der = bytearray(captured.chain[0])

@@ -1,53 +1,31 @@
 """The judge: verdicts come from events, are framed by controls, and a difference from theory is told, not hidden."""
 
-import asyncio
 import contextlib
 import dataclasses
 import io
 import json
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doctoring import doctored_run
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
-from lab.catalogue.plan import short_story
-from lab.events.log import FILE_NAME, from_line, to_line
-from lab.events.run import Run, open_run
+from lab.events.run import Run
 from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
 from lab.judging.verdicts import JudgedRun, judge, judge_unfinished
-from lab.staging import embedded
 from lab.story.acts import tell
 from lab.views import terminal
 
 Doctor = Callable[[Callable[[Event], Event | None]], Run]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run."""
-    runs = tmp_path_factory.mktemp("runs")
-    judgement = asyncio.run(embedded.run_embedded(runs, short_story(), None, lambda run: None))
-    assert judgement.as_expected
-    return runs / judgement.run
-
-
 @pytest.fixture
-def doctored(finished: Path, tmp_path: Path) -> Doctor:
+def doctored(finished_run: Path, tmp_path: Path) -> Doctor:
     """The same run with its events passed through a function, which may change or drop them."""
-
-    def doctor(change: Callable[[Event], Event | None]) -> Run:
-        copy = tmp_path / "run"
-        shutil.copytree(finished, copy)
-        for path in copy.glob(f"*/{FILE_NAME}"):
-            recorded = [from_line(line) for line in path.read_text().splitlines()]
-            changed = [(one, change(one.event)) for one in recorded]
-            path.write_text("".join(to_line(dataclasses.replace(one, event=event)) for one, event in changed if event))
-        return open_run(copy)
-
-    return doctor
+    return partial(doctored_run, finished_run, tmp_path / "run")
 
 
 def when(kind: type, change: Callable[[Any], Event | None], **fields: object) -> Callable[[Event], Event | None]:

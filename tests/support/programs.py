@@ -1,5 +1,7 @@
 """The programs that we test against and did not write, and what happens where one is missing."""
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -11,6 +13,9 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
+from lab import cli
+
+CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
 PACKAGES = {
     "capinfos": "wireshark-common",
@@ -28,9 +33,21 @@ PACKAGES = {
 
 
 def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Our own command, as a user calls it."""
-    command = Path(sys.executable).with_name("certreplay")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    """Our own command, called in this process: what it says, and its exit status."""
+    call = list(map(str, arguments))
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.main(call)
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess(call, end.value.code, output.getvalue(), errors.getvalue())
+
+
+def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """The same as a process of its own, as a user starts it."""
+    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
 def program(name: str) -> str:

@@ -146,7 +146,7 @@ def certificate_of(name: str) -> bytes:
 @example("alice\n127.0.0.1 forged")
 @example("alice\r\nforged")
 @example("\\x22\x00\x1b[2J\x85\u2028")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_name_breaks_a_line(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     folder = tmp_path_factory.mktemp("log")
     certificate = certificate_of(name)
@@ -159,7 +159,7 @@ def test_no_name_breaks_a_line(tmp_path_factory: pytest.TempPathFactory, name: s
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_request_breaks_a_line(tmp_path_factory: pytest.TempPathFactory, request_: str) -> None:
     (line,) = written(tmp_path_factory.mktemp("log"), ALICE.der, request=request_)
     assert line.isprintable()

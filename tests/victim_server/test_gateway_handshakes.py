@@ -1,4 +1,4 @@
-"""The gateways' handshakes: whom they let in, in gateway_id version, and what they put on the wire when they don't."""
+"""The gateways' handshakes: whom they let in, in which version, and what they put on the wire when they don't."""
 
 import contextlib
 import http.client

@@ -44,13 +44,13 @@ from victims import (
 GATEWAYS = ("certificate-only@instrument", "mtls@openssl")
 """One gateway that runs the instrument, and one that runs OpenSSL."""
 CROWD = 200
-ATTACK_SECONDS = 1.5
+ATTACK_SECONDS = 0.75
 SLACK_OCTETS = 64 << 20
 """What the process may keep over all these tests together, as allocators don't give back everything: measured, it goes
 up and down between 0 and 45 MiB more than at first, and does not grow with the number of attacks."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-each_scheme = pytest.mark.parametrize("gateway_id", GATEWAYS)
+each_gateway = pytest.mark.parametrize("gateway_id", GATEWAYS)
 
 Chunks: TypeAlias = Iterator[bytes]
 Attack: TypeAlias = Callable[[Client], Chunks]
@@ -92,7 +92,7 @@ class Process:
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is read from /proc, gateway_id this system doesn't have")
+        pytest.skip("memory is read from /proc, which this system doesn't have")
     folder = tmp_path_factory.mktemp("survivor")
     issued = pki.issue(folder / "public", folder / "server", folder / "client")
     run = folder / "victim-server"
@@ -286,7 +286,7 @@ def a_body_without_end(client: Client) -> Chunks:
 
 
 def asks_for_new_keys(client: Client) -> Chunks:
-    """TLS 1.3's KeyUpdate, gateway_id asks for one in return (RFC 8446 section 4.6.3), and is never read."""
+    """TLS 1.3's KeyUpdate, which asks for one in return (RFC 8446 section 4.6.3), and is never read."""
     while True:
         for _ in range(20):
             update_keys(client, request=True)
@@ -318,13 +318,13 @@ AFTER_A_HANDSHAKE: tuple[Attack, ...] = (
 # --- tests ---
 
 
-@each_scheme
+@each_gateway
 def test_a_crowd_gets_in_at_once(process: Process, gateway_id: str) -> None:
     crowd_logs_in(process.victims, gateway_id)
     process.assert_recovered()
 
 
-@each_scheme
+@each_gateway
 @pytest.mark.parametrize("attack", BEFORE_A_HANDSHAKE)
 def test_alice_gets_in_while_a_crowd_attacks(process: Process, gateway_id: str, attack: Attack) -> None:
     with under(attack, process.victims, gateway_id, CROWD):
@@ -334,7 +334,7 @@ def test_alice_gets_in_while_a_crowd_attacks(process: Process, gateway_id: str, 
     process.assert_recovered()
 
 
-@each_scheme
+@each_gateway
 @pytest.mark.parametrize("attack", AFTER_A_HANDSHAKE)
 def test_alice_gets_in_while_customers_misbehave(process: Process, gateway_id: str, attack: Attack) -> None:
     with under(attack, process.victims, gateway_id, CROWD // 10):
@@ -344,7 +344,7 @@ def test_alice_gets_in_while_customers_misbehave(process: Process, gateway_id: s
     process.assert_recovered()
 
 
-@each_scheme
+@each_gateway
 @pytest.mark.parametrize("politely", [True, False], ids=["closes", "resets"])
 def test_a_client_may_vanish_after_any_byte(process: Process, gateway_id: str, politely: bool) -> None:
     """Of both its flights and of its request, one in seven."""

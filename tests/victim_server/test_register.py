@@ -27,7 +27,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from(DERS)), max_size=4, unique_by=lambda entry: entry[1]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, bytes]]) -> None:
     path = tmp_path_factory.mktemp("register") / "customers.sqlite"
     entries = tuple(Entry(*row) for row in rows)
@@ -90,7 +90,7 @@ def test_what_is_no_register_is_bad_input(path: Path, statement: str) -> None:
 
 
 @given(st.binary(max_size=500))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_bytes_are_bad_input(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("register") / "customers.sqlite"
     for garbled in (content, b"SQLite format 3\0" + content):

@@ -170,5 +170,5 @@ def test_what_is_printed_says_what_a_text_says() -> None:
 
 
 def test_a_command_that_prints_json_does_not_wait_for_rich() -> None:
-    script = "import sys, lab.document, lab.views.terminal; sys.exit('rich' in sys.modules)"
+    script = "import sys, lab.views.terminal, lab.views.progress; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

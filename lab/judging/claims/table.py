@@ -60,16 +60,16 @@ def _refused(tried: list[Tried]) -> list[Tried]:
 
 
 def _count(tried: list[Tried]) -> str:
-    return f"{len(_accepted(tried))} of {len(tried)} attempts got in"
+    return f"{len(_accepted(tried))} of {len(tried)} attempts succeeded"
 
 
 def _found_something(searched: CaptureSearched) -> bool:
-    """A search that did not find what is there says nothing of what it did not find."""
+    """A search that misses what is there proves nothing about the rest."""
     return bool(searched.certificate_at)
 
 
 def _listened(record: RunQueries) -> bool:
-    """Whether anybody was on the wire: where nobody was, that nothing was read says nothing."""
+    """Whether an attacker was on the wire; without one, that nothing was read proves nothing."""
     return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
 
 
@@ -89,9 +89,9 @@ def server_tls_protects(record: RunQueries) -> Settled | None:
     if not (logins and _listened(record)):
         return None
     if not seen:
-        return Settled(Holding.HOLDS, "alice verified the server, and nobody read her certificate", numbers(logins))
+        return Settled(Holding.HOLDS, "alice verified the server, and her certificate was not read", numbers(logins))
     used = _accepted(_at(record, _BLIND, leak=WIRE.id))
-    because = "alice verified the server and was let in, and yet her certificate was read on the way"
+    because = "alice verified the server and was let in, but her certificate was read on the way"
     because += f" and opened {_schemes(used)}" if used else ""
     return Settled(Holding.FAILS, because, numbers(seen, logins, used))
 
@@ -108,8 +108,8 @@ def checking_adds_nothing(record: RunQueries) -> Settled | None:
         because += "; the key itself was in the capture" if in_sight else ""
         return Settled(Holding.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
     because = (
-        "stored together, they don't travel together: the certificate crossed the wire and the key did not; with the "
-        f"check {_count(checked)}, without it {_count(unchecked)}"
+        "they are stored together but do not travel together: the certificate crossed the wire, the key did not; "
+        f"with the check {_count(checked)}, without it {_count(unchecked)}"
     )
     return Settled(Holding.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
 
@@ -127,17 +127,17 @@ def only_the_issuer_is_fooled(record: RunQueries) -> Settled | None:
         return Settled(Holding.FAILS, because, numbers(fooled, pinned))
     because = (
         "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
-        f"at the door that takes no other ({_count(pinned)} there)"
+        f"at the gateway that accepts no other ({_count(pinned)} there)"
     )
-    condition = "the certificate is worth something at its issuer's only; and its issuer is whom it should not fool"
+    condition = "works only at its issuer, the very server it must not fool"
     return Settled(Holding.CONDITIONAL, because, numbers(fooled, issuer), condition)
 
 
-def whoever_saw_it_is_her(record: RunQueries) -> Settled | None:
+def every_server_could_impersonate(record: RunQueries) -> Settled | None:
     blind, checking = (_at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (_BLIND, _CHECKING))
     if not (blind and checking):
         return None
-    because = f"where no proof is asked for {_count(blind)}, where it is checked {_count(checking)}"
+    because = f"where no proof is required {_count(blind)}, where it is checked {_count(checking)}"
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking))
     if _accepted(blind) and _accepted(checking):
         return Settled(Holding.HOLDS, because, evidence)
@@ -153,8 +153,8 @@ def privacy_but_not_identity(record: RunQueries) -> Settled | None:
         return None
     leaks = sorted({one.event.leak for one in checking})
     because = (
-        f"it names {seen[0].event.subject} to whoever reads it; by the leaks {', '.join(leaks)} "
-        f"{_count(checking)} where the proof is checked, and {_count(blind)} where it isn't"
+        f"it shows the name {seen[0].event.subject} to every reader; with the leaks {', '.join(leaks)} "
+        f"{_count(checking)} where the proof is checked, and {_count(blind)} where it is not"
     )
     evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
     if _accepted(checking):
@@ -172,7 +172,7 @@ def database_is_a_liability(record: RunQueries) -> Settled | None:
         return None
     fallen = {one.event.customer for one in _accepted(blind)}
     because = (
-        f"of {len(names)} customers in the leaked register {len(fallen)} fell at once where their certificates are "
+        f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where their certificates are "
         f"passwords; with the same register {_count(checking)} where the proof is checked"
     )
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking), each=4)
@@ -189,7 +189,7 @@ def tls13_encrypts(record: RunQueries) -> Settled | None:
     in_sight = [one for one in searched if one.event.certificate_at and _within(one.event.certificate_at, places)]
     read = _in_the_clear(record, "1.3")
     if read or in_sight:
-        return Settled(Holding.FAILS, "a certificate was in sight in TLS 1.3", numbers(read, in_sight))
+        return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", numbers(read, in_sight))
     because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
     return Settled(Holding.HOLDS, because, numbers(handshakes, logins, searched))
 
@@ -203,7 +203,7 @@ def tls13_is_unauthenticated(record: RunQueries) -> Settled | None:
         return None
     sent = [one for one in seen if certificate_was_sent(one.event)]
     because = (
-        f"of {len(careless)} clients that took any server {len([one for one in careless if one in sent])} sent the "
+        f"of {len(careless)} clients that accept any server {len([one for one in careless if one in sent])} sent the "
         f"certificate to mitmproxy in TLS 1.3; of {len(careful)} that verified it "
         f"{len([one for one in careful if one in sent])} did, as the server's Certificate, CertificateVerify and "
         "Finished come first"
@@ -224,8 +224,8 @@ def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
     if not ((got or shown) and blind and checking):
         return None
     because = (
-        f"certificates got out in TLS 1.3, too, to an interceptor {len(got)} times and to a shop {len(shown)} times; "
-        f"in TLS 1.3 {_count(blind)} where no proof is asked for, and {_count(checking)} where it is checked"
+        f"certificates also leaked in TLS 1.3: {len(got)} to an interceptor and {len(shown)} to a shop; "
+        f"in TLS 1.3 {_count(blind)} where no proof is required, and {_count(checking)} where it is checked"
     )
     evidence = numbers(got, shown, _accepted(blind), _refused(checking))
     return Settled(Holding.FAILS if _accepted(blind) else Holding.HOLDS, because, evidence)
@@ -247,7 +247,7 @@ def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
         "in where proofs are checked"
     )
     because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
-    because += f"; to make the two transcripts the same would have taken {', '.join(takes)}" if takes else ""
+    because += f"; to make the two transcripts equal takes {', '.join(takes)}" if takes else ""
     evidence = numbers(got_in or relayed)
     return Settled(Holding.HOLDS if got_in else Holding.FAILS, because, evidence)
 
@@ -297,7 +297,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "checking-adds-nothing",
         QUESTIONER,
-        "Key and certificate are stored together; whoever has one has the other, so checking the key adds nothing.",
+        "Key and certificate are stored together: a thief of one has the other, so checking the key adds nothing.",
         "Is the key anywhere in the capture that has the certificate? What opens with the certificate alone?",
         checking_adds_nothing,
     ),
@@ -305,28 +305,28 @@ CLAIMS: tuple[Claim, ...] = (
         "only-the-issuer-is-fooled",
         COMMENT,
         "Nobody but the server that issued the certificate could be fooled with it.",
-        "A shop keeps what alice shows it, and tries that at doors that trust an authority and at the issuer's own.",
+        "A shop keeps what alice shows it, and tries it at gateways that trust an authority and at the issuer's own.",
         only_the_issuer_is_fooled,
     ),
     Claim(
-        "whoever-saw-it-is-her",
+        "every-server-could-impersonate",
         ANSWER,
-        "Whoever was ever shown the certificate could pass for its owner.",
+        "Every server that was ever shown the certificate could impersonate its owner.",
         "A shop that alice properly verified keeps what she showed and tries it at the bank.",
-        whoever_saw_it_is_her,
+        every_server_could_impersonate,
     ),
     Claim(
         "privacy-but-not-identity",
         ANSWER,
         "A leaked certificate costs its owner privacy, but not her identity.",
-        "Every leak and every move, where the proof is checked and where it isn't.",
+        "Every leak and every move, where the proof is checked and where it is not.",
         privacy_but_not_identity,
     ),
     Claim(
         "database-is-a-liability",
         ANSWER,
         "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
-        "The bank's register leaks; everybody in it is tried where the certificate is enough and where it isn't.",
+        "The bank's register leaks; every customer in it is tried where the certificate is enough and where it is not.",
         database_is_a_liability,
     ),
     Claim(
@@ -347,7 +347,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tls13-makes-it-irrelevant",
         COMMENT,
         "With TLS 1.3 the question is irrelevant.",
-        "What gets out in TLS 1.3, to an interceptor and to a shop, and what it opens there.",
+        "What leaks in TLS 1.3, to an interceptor and to a shop, and what it opens.",
         tls13_makes_it_irrelevant,
     ),
     Claim(
@@ -360,7 +360,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "self-signed-is-useless",
         COMMENT,
-        "Authenticating clients with self-signed certificates is useless, as nobody vouches for them.",
+        "Authenticating clients with self-signed certificates is useless: no authority vouches for them.",
         "The bank knows the self-signed certificates that it issued, and checks the proof.",
         self_signed_is_useless,
     ),
