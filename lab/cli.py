@@ -196,13 +196,13 @@ def claims(
 def verdicts_command(run: RunArgument = None, runs: RunsOption = RUNS, as_json: Json = False) -> None:
     """Print a run's verdicts, judged anew from its events."""
     from lab.story.acts import verdict_table
-    from lab.views.terminal import show
+    from lab.views.terminal import safe, show
 
     judgement = _judged(run, runs).judgement
     if not as_json:
         show([verdict_table(judgement)])
         for error in judgement.errors:
-            print(terminal.safe(error))
+            print(safe(error))
     _end(judgement, as_json)
 
 

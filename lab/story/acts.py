@@ -101,7 +101,7 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
     if not issued:
         return None
     return [
-        Paragraph("The bank made a key and a certificate for its customer and gave her both in one file."),
+        Paragraph("The bank issued a key and a certificate to its customer, both in one file."),
         facts(
             ("subject", issued.subject),
             ("issuer", issued.issuer),
@@ -114,7 +114,7 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 _BETWEEN = {
     "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
-    "arp": "Mallory tells each victim by ARP that she is the other; her kernel forwards what they send.",
+    "arp": "Mallory claims each victim's IP address by ARP; her kernel forwards what the victims send.",
 }
 """The positions on the wire; other leaks have acts of their own."""
 
@@ -131,7 +131,7 @@ def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _login_at(run: Run, server: str) -> LoggedIn | None:
-    """Alice's login at a server, which tells what she takes it for."""
+    """Alice's login at a server; it names the gateway."""
     return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
@@ -177,10 +177,10 @@ def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
             ("alice's records", ", ".join(seen.client_records)),
             ("the server's", ", ".join(seen.server_records)),
         ),
-        Paragraph("Behind the hellos everything is application_data, the Certificate and its proof too:"),
+        Paragraph("After the hellos every record is application_data. The Certificate and the proof are in there:"),
         facts(
-            ("the gateway's word", f"it took the client for {login.subject}"),
-            ("by the certificate", login.sha256),
+            ("gateway log", f"authenticated the client as {login.subject}"),
+            ("sha256", login.sha256),
         ),
     ]
 
@@ -226,18 +226,18 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
-    yield Paragraph("A refusal means something only if the right key gets in by the same way.")
-    who = {CLIENT: "alice herself", STOLEN_KEY: "this replay, with her key"}
+    yield Paragraph("A refusal means something only if the right key is accepted in the same way.")
+    who = {CLIENT: "alice herself", STOLEN_KEY: "attack code with alice's key"}
     rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
-        key = "nowhere" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
+        key = "not found" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
-        yield Paragraph(f"Everything that mallory captured, {octets} and each packet on its own, was searched:")
+        yield Paragraph(f"The lab searched all that mallory captured: {octets}, and each packet on its own.")
         yield facts(
             ("alice's certificate", _certificate_found(searched)),
-            ("the same, over TLS 1.3", _found_in_tls13(run, searched)),
+            ("her certificate in TLS 1.3", _found_in_tls13(run, searched)),
             (f"her key, in {len(searched.key_forms)} encodings", key),
             *_unsearched(searched),
         )
@@ -255,18 +255,18 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
     """Whether the certificate is in sight in a connection that was seen to be TLS 1.3."""
     hidden = [f"{seen.client} to {seen.server}" for seen in run.all(HandshakeSeen) if seen.tls == "1.3"]
     found = [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
-    return f"FOUND: {'; '.join(found)}" if found else "nowhere"
+    return f"FOUND: {'; '.join(found)}" if found else "not found"
 
 
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
-    """What a search cannot see: something that is not whole in the capture, or not in one piece."""
+    """What a search cannot find: bytes that are not in the capture, or not in one piece."""
     counts = (
         (searched.gaps, "gaps"),
         (searched.cut, "packets cut short"),
         (searched.alone, "packets of no connection"),
     )
     if places := ", ".join(f"{count:,} {what}" for count, what in counts if count):
-        yield "cut in two, if there", f"would not be found at {places}"
+        yield "blind spots", f"matches split across {places}"
 
 
 def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
@@ -275,7 +275,7 @@ def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if judgement.errors:
-        lacking = "There are no verdicts, because the run lacks what would make them mean something:"
+        lacking = "There are no verdicts, because the run lacks:"
         yield Paragraph(Span(lacking, "warning", strong=True))
         yield Listing(judgement.errors)
         return
@@ -315,16 +315,16 @@ def _answer(judgement: Judgement) -> str:
     """One closing sentence, out of what was measured."""
     if not judgement.as_expected:
         odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
-        return f"This run did not go as theory has it ({', '.join(odd)}): that is a finding, look into it."
+        return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
-    # Whom a server takes for mallory, it has refused as alice, but not for want of her key.
+    # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
     said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
     if not held:
-        return f"The certificate isn't a secret: {said}; no door was tried here that only alice's key keeps shut."
+        return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
     refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "

@@ -22,8 +22,8 @@ from lab.story.octets import exchange
 from lab.story.relays import fits
 
 NOT_HER_HELLO = (
-    "Her own ClientHello would not help: in TLS 1.3 all that follows is under keys that depend on its key share, whose "
-    "secret never left her."
+    "Sending her own ClientHello would not help: in TLS 1.3 the keys for all that follows depend on its key share, and "
+    "the secret of that share never left her."
 )
 NO_MESSAGE = "no such message"
 
@@ -59,7 +59,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     )
     if evidence.messages:
         yield Break()
-        yield Heading("What was said (what crossed the wire encrypted is shown as it was before):")
+        yield Heading("Messages (decrypted):")
         yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()
@@ -81,6 +81,6 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     if difference:
         yield Paragraph(f"The first place where the two differ is {difference.message}, field {difference.field}.")
     if not reason.fits_captured and not reason.fits_server:
-        yield Paragraph("It fits neither, so it was made with another key, or changed, or never was a signature.")
+        yield Paragraph("It fits neither: it was made with another key, or was changed, or was never a signature.")
     checked = f"The signature ({reason.scheme}) was checked with the public key that is in the captured certificate."
     yield Paragraph(checked)
