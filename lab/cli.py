@@ -214,7 +214,7 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
-            print(error)
+            print(terminal.safe(error))
     _end(judgement, as_json)
 
 

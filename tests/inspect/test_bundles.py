@@ -168,7 +168,7 @@ def test_a_certificate_that_is_not_there_is_no_evidence(tmp_path: Path) -> None:
     (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
     told = certreplay("bundle", tmp_path / "alice.pem", "--capture", captured(tmp_path, b"nothing"))
     assert told.returncode == 1
-    assert "This certificate is nowhere in there, so nothing follows" in told.stdout
+    assert "This certificate is not in the capture; the key search proves nothing" in told.stdout
     assert "holds no TLS handshake" in told.stdout
     assert "Never" not in told.stdout
 
