@@ -19,9 +19,9 @@ from attacker.leak import files, interception
 from attacker.leak.live_relay import relay_live
 from attacker.leak.rogue_server import keep_a_shop
 from attacker.leak.wire import arp, as_seen, relay
-from attacker.position.capabilities import give_up_privileges
+from attacker.position.capabilities import drop_capabilities
 from attacker.position.tcp_relay import Forward
-from attacker.position.watchdog import Guard, stand_guard
+from attacker.position.watchdog import Watchdog, start_watchdog
 from lab.capture.errors import CaptureFileError
 from lab.catalogue.leaks import DATABASE, INTERCEPTION, LEAKS, LIVE_RELAY, LOG, ROGUE_SERVER
 from lab.catalogue.moves import MOVES
@@ -58,15 +58,17 @@ async def _collect_between(arguments: argparse.Namespace, haul: Haul, reporter: 
     await interception.intercept_on_loopback(forwards, haul, reporter, arguments.folder, arguments.visits)
 
 
-async def _collect_on_network(guard: Guard, arguments: argparse.Namespace, haul: Haul, reporter: Reporter) -> None:
+async def _collect_on_network(
+    watchdog: Watchdog, arguments: argparse.Namespace, haul: Haul, reporter: Reporter
+) -> None:
     addresses = [parse_door(door).address for door in arguments.door]
     ports = [port for host, port in addresses if host == arguments.server]
     if not (arguments.client and arguments.server and ports):
         raise BadInput("--arp needs each --client, and the --server with at least one --door")
     await interception.intercept_on_network(
-        guard, arguments.client, arguments.server, ports, haul, reporter, arguments.folder
+        watchdog, arguments.client, arguments.server, ports, haul, reporter, arguments.folder
     )
-    give_up_privileges()  # what is left is TLS connections
+    drop_capabilities()  # what is left is TLS connections
 
 
 COLLECT: dict[str, Collect] = {
@@ -169,30 +171,30 @@ def listen(text: str) -> tuple[str, int]:
         raise BadInput(f"--listen {text}: give HOST:PORT") from None
 
 
-async def main(arguments: argparse.Namespace, guard: Guard | None) -> int:
+async def main(arguments: argparse.Namespace, watchdog: Watchdog | None) -> int:
     """The part; its exit status."""
     stop = stop_signal(arguments.tether)
     folder: Path = arguments.folder
     with _events(folder) as log:
-        if guard and arguments.leak == ARP:
-            await arp(guard, arguments.client, arguments.server, plan(arguments), log, folder, stop)
+        if watchdog and arguments.leak == ARP:
+            await arp(watchdog, arguments.client, arguments.server, plan(arguments), log, folder, stop)
         elif arguments.leak == RELAY:
             await relay([forward(text) for text in arguments.forward], plan(arguments), log, folder, stop)
         else:
-            await until(stop, by_leak(arguments, log, guard))
-            if guard:
+            await until(stop, by_leak(arguments, log, watchdog))
+            if watchdog:
                 await stop.wait()  # a container that has ended is never seen to be healthy, however well it ended
         log.report(PartStopped("told to stop" if stop.is_set() else "done"))
     return 0
 
 
-async def by_leak(arguments: argparse.Namespace, reporter: Reporter, guard: Guard | None) -> None:
+async def by_leak(arguments: argparse.Namespace, reporter: Reporter, watchdog: Watchdog | None) -> None:
     """Lets the leak happen, then tries at every door what it gave."""
     leak = next(leak for leak in LEAKS if leak.id == arguments.leak)
     reporter.report(LeakSought(leak.id))
     doors = map(parse_door, arguments.door)
     haul = Haul(reporter, arguments.folder, leak, plan(arguments), doors, arguments.victim)
-    collect = partial(_collect_on_network, guard) if guard else COLLECT[leak.id]
+    collect = partial(_collect_on_network, watchdog) if watchdog else COLLECT[leak.id]
     await collect(arguments, haul, reporter)
     await haul.use()
 
@@ -222,7 +224,7 @@ def _events(folder: Path) -> Iterator[EventLog]:
 
 
 def run() -> None:
-    """Reads the call, sets the guard before anything else is begun, and runs."""
+    """Reads the call, sets the watchdog before anything else is begun, and runs."""
 
     async def bad_call() -> int:
         parser().parse_args()
@@ -233,8 +235,8 @@ def run() -> None:
     except BadInput:
         run_part(PART, bad_call)
     on_network = arguments.leak == ARP or (arguments.leak == INTERCEPTION.id and arguments.arp)
-    guard = stand_guard() if on_network else None
-    run_part(PART, partial(main, arguments, guard))
+    watchdog = start_watchdog() if on_network else None
+    run_part(PART, partial(main, arguments, watchdog))
 
 
 if __name__ == "__main__":

@@ -79,12 +79,12 @@ class Tries:
             detailed=round_ == 1,
         )
         try:
-            play = MAKERS[move.id](loot, version)
+            script = MAKERS[move.id](loot, version)
         except Exception as reason:  # NotApplicable, or what a parser says of a certificate that is hardly one
             self._reporter.report(not_tried(it, str(reason)))
             return
         async with self._turns:
-            self._reporter.report(await attempt(it, play))
+            self._reporter.report(await attempt(it, script))
 
 
 def read_certificate(der: bytes) -> x509.Certificate:

@@ -9,7 +9,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
 from lab.capture.writer import CaptureFile
 from lab.catalogue import cast
 from lab.staging import pki
@@ -47,7 +47,7 @@ def forge(path: Path, handshakes: int) -> set[str]:
             issued.add(identity.sha256)
             host, port = divmod(number, _CLIENTS_A_HOST)
             client = (f"10.9.1.{host + 1}", 20_000 + port)
-            conversation = Conversation(client, SERVER, emit)
+            conversation = SyntheticConnection(client, SERVER, emit)
             yield _connection(conversation, server, _context(ssl.PROTOCOL_TLS_CLIENT, identity))
 
     try:
@@ -94,7 +94,7 @@ class _End:
         return self._outgoing.read()
 
 
-def _connection(conversation: Conversation, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
+def _connection(conversation: SyntheticConnection, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
     """One connection from SYN to FIN, a flight or a piece of the bulk data at a time."""
     alice, bank = _End(client, server_hostname=cast.SERVER_NAME), _End(server, server_side=True)
     conversation.open()

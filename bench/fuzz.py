@@ -28,7 +28,7 @@ from attacker.attempts import common_name, is_self_signed
 from attacker.collected import Sight, Stolen
 from attacker.errors import AttackerError
 from attacker.leak import files
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
 from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture
 from lab.capture.packets import segment
@@ -220,7 +220,7 @@ class _Talk:
     def packets(self) -> Iterator[bytes]:
         """The same as packets."""
         sent: list[bytes] = []
-        tcp = Conversation(("127.0.0.1", 40000), ("127.0.0.1", 443), sent.append)
+        tcp = SyntheticConnection(("127.0.0.1", 40000), ("127.0.0.1", 443), sent.append)
         tcp.open()
         hello, rest = _first_record(self.from_client)
         for from_client, data in ((True, hello), (False, self.from_server), (True, rest)):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from attacker.attempts import Plan
 from attacker.leak.wire import CAPTURE_FILE, Eyes
-from attacker.position.sniffer import LiveLink
-from attacker.position.tcp_relay import Forward, Relay
+from attacker.position.sniffer import Sniffer
+from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.raid import Raid
 from lab.capture.handshake import Capture, Contact
 from lab.capture.writer import CaptureFile
@@ -51,14 +51,14 @@ async def main(folder: Path, position: str, *where: str) -> None:
             packets += 1
             eyes.see(time_ns, packet)
 
-        relay = Relay(sink)
+        relay = TcpRelay(sink)
         await relay.start(Forward((HOST, 0), (HOST, int(port))) for port in where)
         print(*(forward.listen[1] for forward in relay.forwards), flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await relay.close()
     else:
         name, bpf_filter, *ports = where
-        link = LiveLink(name, bpf_filter)
+        link = Sniffer(name, bpf_filter)
         link.watch(eyes.see)
         print(*ports, flush=True)
         await asyncio.to_thread(sys.stdin.readline)

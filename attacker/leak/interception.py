@@ -24,10 +24,10 @@ from attacker.collected import Sight
 from attacker.errors import AttackerError
 from attacker.haul import Haul
 from attacker.moves.make import Loot
-from attacker.position.capabilities import give_up_privileges
+from attacker.position.capabilities import drop_capabilities
 from attacker.position.redirect import Redirect, between, redirected
-from attacker.position.tcp_relay import Forward, Relay
-from attacker.position.watchdog import Guard
+from attacker.position.tcp_relay import Forward, TcpRelay
+from attacker.position.watchdog import Watchdog
 from attacker.scope import check_target
 from lab.address import host_port
 from lab.capture.writer import CaptureFile
@@ -68,7 +68,7 @@ async def intercept_on_loopback(
         files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
         for file in files:
             stack.callback(file.close)
-        before, beyond = Relay(files[0].write), Relay(files[1].write, server_side=True)
+        before, beyond = TcpRelay(files[0].write), TcpRelay(files[1].write, server_side=True)
         try:
             await beyond.start(Forward(("127.0.0.1", 0), one.target) for one in forwards)
             await before.start(
@@ -92,7 +92,7 @@ async def intercept_on_loopback(
 
 
 async def intercept_on_network(
-    guard: Guard,
+    watchdog: Watchdog,
     clients: Sequence[str],
     server: str,
     ports: Sequence[int],
@@ -109,7 +109,7 @@ async def intercept_on_network(
     from attacker.position.arp import ArpPosition  # it needs scapy, and loopback need not wait for that
 
     targets = [check_target(server, port) for port in ports]
-    positions = [ArpPosition(guard, client, server) for client in clients]
+    positions = [ArpPosition(watchdog, client, server) for client in clients]
     host, interface, own = positions[0].server, positions[0].interface, positions[0].own_ip
     redirect = Redirect(tuple(one.client for one in positions), host, tuple(ports), PROXY_PORT)
     # The last in is the first out: nobody is led here before there is somebody to answer, nor after.
@@ -117,7 +117,7 @@ async def intercept_on_network(
         for name, hosts in ((CAPTURE_FILE, redirect.clients), (ONWARD_FILE, (own,))):
             stack.enter_context(_sniffed(interface, between(hosts, host, ports), folder / name, reporter))
         mode = f"--mode=transparent@{own}:{PROXY_PORT}"
-        mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, give_up_privileges))
+        mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, drop_capabilities))
         stack.enter_context(redirected(redirect))
         for position in positions:
             await stack.enter_async_context(position)
@@ -135,11 +135,11 @@ async def intercept_on_network(
 @contextmanager
 def _sniffed(interface: str, bpf_filter: str, path: Path, reporter: Reporter) -> Iterator[None]:
     """Writes what the filter lets through to a capture file, as long as the block lasts."""
-    from attacker.position.sniffer import LiveLink  # it needs scapy, too
+    from attacker.position.sniffer import Sniffer  # it needs scapy, too
 
     file = CaptureFile(path)
     try:
-        link = LiveLink(interface, bpf_filter)
+        link = Sniffer(interface, bpf_filter)
         link.watch(file.write)
         try:
             yield
@@ -181,8 +181,8 @@ class _BetweenRelays:
     """Tells what mitmproxy tells, under the addresses at the relays' outer ends, which clients and servers know."""
 
     mitmproxy: "Mitmproxy"
-    before: Relay
-    beyond: Relay
+    before: TcpRelay
+    beyond: TcpRelay
 
     async def next(self) -> dict[str, Any] | None:
         told = await self.mitmproxy.next()

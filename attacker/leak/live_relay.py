@@ -20,9 +20,9 @@ from attacker.attempts import TRANSFER
 from attacker.collected import Sight
 from attacker.errors import AttackerError
 from attacker.haul import Haul
-from attacker.leak.mirror import RSA, client_like, key_exchange, messages_of, read_hello, server_like
+from attacker.leak.mirror import RSA, key_exchange, messages_of, mirror_client, mirror_server, read_hello
 from attacker.moves.make import Loot, fresh_key, look_alike_certificate
-from attacker.moves.replay import Answer, use_account, what_became
+from attacker.moves.replay import Response, use_account, what_became
 from attacker.position.tcp_relay import Forward
 from lab.address import host_port
 from lab.catalogue.outcomes import INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED
@@ -47,7 +47,7 @@ CLIENTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Craft:
+class Impersonation:
     """How mallory does the two things that nobody can do without a private key.
 
     `present` makes the key and certificate with which she is the server, out of the real one's chain; `prove` answers
@@ -69,7 +69,7 @@ def as_it_is(captured: CertificateVerify) -> Prover:
     return lambda challenge: captured
 
 
-WITHOUT_KEYS = Craft(look_alike, as_it_is)
+WITHOUT_KEYS = Impersonation(look_alike, as_it_is)
 
 
 async def relay_live(
@@ -78,13 +78,13 @@ async def relay_live(
     victim: str,
     haul: Haul,
     reporter: Reporter,
-    craft: Craft = WITHOUT_KEYS,
+    impersonation: Impersonation = WITHOUT_KEYS,
 ) -> None:
     """Relays so many connections of clients, or until no more come for a while, and takes what they gave into the haul.
 
     OutOfScope or AttackerError, with nothing left open, where it cannot listen or may not go.
     """
-    position = LiveRelay(victim, reporter, craft)
+    position = LiveRelay(victim, reporter, impersonation)
     try:
         reporter.report(PositionTaken(KIND, await position.start(forwards)))
         await position.wait_for(relays)
@@ -98,10 +98,10 @@ async def relay_live(
 class LiveRelay:
     """Listens in the place of servers and relays each client's proof to the one in whose place it came."""
 
-    def __init__(self, victim: str, reporter: Reporter, craft: Craft = WITHOUT_KEYS) -> None:
+    def __init__(self, victim: str, reporter: Reporter, impersonation: Impersonation = WITHOUT_KEYS) -> None:
         self._victim = victim
         self._reporter = reporter
-        self._craft = craft
+        self._craft = impersonation
         self._gained: list[tuple[Loot, Sight]] = []
         self._places = asyncio.Semaphore(CLIENTS_AT_ONCE)
         self._done: asyncio.Queue[None] = asyncio.Queue()
@@ -174,10 +174,10 @@ class LiveRelay:
 class _Relayed:
     """One client's connection and the one that is made of it."""
 
-    def __init__(self, target: tuple[str, int], victim: str, craft: Craft) -> None:
+    def __init__(self, target: tuple[str, int], victim: str, impersonation: Impersonation) -> None:
         self._target = target
         self._victim = victim
-        self._craft = craft
+        self._craft = impersonation
         self._client: Client
         self._server: Server
 
@@ -186,12 +186,12 @@ class _Relayed:
         began = time.perf_counter()
         hello, received = await read_hello(reader)
         real_reader, real_writer = await asyncio.open_connection(*self._target)
-        self._client = client = client_like(hello)
+        self._client = client = mirror_client(hello)
         real = TlsStream(client, real_reader, real_writer)
         try:
             await real.until(lambda: client.is_its_turn)
 
-            self._server = server = server_like(client, self._craft.present(client.peer_chain))
+            self._server = server = mirror_server(client, self._craft.present(client.peer_chain))
             victim = TlsStream(server, reader, writer)
             await victim.take(server.receive(received))
             await victim.handshake()
@@ -243,10 +243,10 @@ class _Relayed:
         )
         return Loot(server.peer_chain, self._proof(), hello), sight
 
-    async def _go_on(self, real: TlsStream) -> tuple[Answer | None, Answer | None, Failed]:
+    async def _go_on(self, real: TlsStream) -> tuple[Response | None, Response | None, Failed]:
         """The handshake with the real server, with what the client has sent, and what it brings."""
-        account: Answer | None = None
-        moved: Answer | None = None
+        account: Response | None = None
+        moved: Response | None = None
         failed = Failed(None, None, "no answer")
         try:
             await real.take(self._client.go_on(self._flight()))
@@ -284,7 +284,7 @@ class _Relayed:
                 return message
         raise ConnectionFailed(Failed(None, None, "it sent a certificate and no proof"))
 
-    def _error(self, account: Answer | None, failed: Failed) -> str | None:
+    def _error(self, account: Response | None, failed: Failed) -> str | None:
         if self._client.request is None:
             return NOT_ASKED
         if account:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attacker.attempts import Plan
-from attacker.position.tcp_relay import Forward, Relay
-from attacker.position.watchdog import Guard
+from attacker.position.tcp_relay import Forward, TcpRelay
+from attacker.position.watchdog import Watchdog
 from attacker.raid import Raid
 from lab.address import host_port
 from lab.capture.handshake import Capture, Contact
@@ -66,7 +66,7 @@ async def relay(forwards: list[Forward], plan: Plan, log: EventLog, folder: Path
     raid = Raid(log, folder, "a TCP relay on loopback", relayed.__getitem__, plan)
     file = CaptureFile(folder / CAPTURE_FILE)
     eyes = Eyes(file, raid, log)
-    position = Relay(eyes.see)
+    position = TcpRelay(eyes.see)
     try:
         await position.start(forwards)
         relayed |= {host_port(forward.listen): forward.target for forward in position.forwards}
@@ -81,16 +81,16 @@ async def relay(forwards: list[Forward], plan: Plan, log: EventLog, folder: Path
 
 
 async def arp(
-    guard: Guard, client: str, server: str, plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event
+    watchdog: Watchdog, client: str, server: str, plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event
 ) -> None:
     """The position on the lab's network."""
     from attacker.position.arp import ArpPosition  # these two need scapy, and the relay need not wait for it
-    from attacker.position.sniffer import LiveLink
+    from attacker.position.sniffer import Sniffer
 
-    position = ArpPosition(guard, client, server)
+    position = ArpPosition(watchdog, client, server)
     raid = Raid(log, folder, f"{position.interface}, after ARP spoofing", as_seen, plan)
     file = CaptureFile(folder / CAPTURE_FILE)
-    link = LiveLink(position.interface, position.bpf_filter())
+    link = Sniffer(position.interface, position.bpf_filter())
     eyes = Eyes(file, raid, log)
     link.watch(eyes.see)
     try:

@@ -1,6 +1,6 @@
 """How each move is made: out of what the wire gave away, the flight that an attempt sends.
 
-A play says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
+A script says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Loot:
 
 
 @dataclass(frozen=True)
-class Play:
+class Script:
     """What one attempt does.
 
     It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or
@@ -71,42 +71,42 @@ class Play:
     header: bytes | None = None
 
 
-Maker: TypeAlias = Callable[[Loot, Version], Play]
-"""Makes the play of a move for one version out of the loot; NotApplicable where there is no such play."""
+Maker: TypeAlias = Callable[[Loot, Version], Script]
+"""Makes the script of a move for one version out of the loot; NotApplicable where there is no such script."""
 
 
-def no_certificate(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, (), None), header=b"")
+def no_certificate(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, (), None), header=b"")
 
 
-def omit_proof(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, None), header=loot.chain[0])
+def omit_proof(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, None), header=loot.chain[0])
 
 
-def replay_proof(loot: Loot, version: Version) -> Play:
+def replay_proof(loot: Loot, version: Version) -> Script:
     return _with_captured(loot, version, lambda captured: captured)
 
 
-def relabelled_proof(loot: Loot, version: Version) -> Play:
+def relabelled_proof(loot: Loot, version: Version) -> Script:
     return _with_captured(loot, version, lambda captured: replace(captured, scheme=_another_scheme(loot, captured)))
 
 
-def flipped_proof(loot: Loot, version: Version) -> Play:
+def flipped_proof(loot: Loot, version: Version) -> Script:
     def flip(captured: CertificateVerify) -> CertificateVerify:
         return replace(captured, signature=captured.signature[:-1] + bytes((captured.signature[-1] ^ 1,)))
 
     return _with_captured(loot, version, flip)
 
 
-def foreign_key(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
+def foreign_key(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
 
 
-def empty_proof(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
+def empty_proof(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
 
 
-def zero_proof(loot: Loot, version: Version) -> Play:
+def zero_proof(loot: Loot, version: Version) -> Script:
     def zeros(scheme: proof.SignatureScheme) -> bytes:
         key = proof.public_key(loot.chain[0])
         match key:
@@ -117,63 +117,63 @@ def zero_proof(loot: Loot, version: Version) -> Play:
             case _:
                 return bytes(64)
 
-    return Play(honest_flight(version, loot.chain, _signature(loot, zeros)))
+    return Script(honest_flight(version, loot.chain, _signature(loot, zeros)))
 
 
-def look_alike(loot: Loot, version: Version) -> Play:
+def look_alike(loot: Loot, version: Version) -> Script:
     key = fresh_key(loot.chain[0])
     certificate = look_alike_certificate(loot.chain[0], key)
-    return Play(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
+    return Script(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
 
 
-def own_leaf_first(loot: Loot, version: Version) -> Play:
+def own_leaf_first(loot: Loot, version: Version) -> Script:
     own = _own(loot)
-    return Play(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
+    return Script(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
 
 
-def stolen_leaf_first(loot: Loot, version: Version) -> Play:
+def stolen_leaf_first(loot: Loot, version: Version) -> Script:
     own = _own(loot)
     chain = (loot.chain[0], own.chain[0], *loot.chain[1:])
-    return Play(honest_flight(version, chain, proof.prove_with(own.key)))
+    return Script(honest_flight(version, chain, proof.prove_with(own.key)))
 
 
-def early_proof(loot: Loot, version: Version) -> Play:
+def early_proof(loot: Loot, version: Version) -> Script:
     captured = _captured(loot)
     certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: captured)
     if version == TLS13:
-        return Play((early, certificate, SendFinished()))
-    return Play((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
+        return Script((early, certificate, SendFinished()))
+    return Script((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
 
 
-def early_finished(loot: Loot, version: Version) -> Play:
-    return Play((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
+def early_finished(loot: Loot, version: Version) -> Script:
+    return Script((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
 
 
-def second_certificate(loot: Loot, version: Version) -> Play:
+def second_certificate(loot: Loot, version: Version) -> Script:
     own = _own(loot)
     *honest, finished = honest_flight(version, own.chain, proof.prove_with(own.key))
     if version == TLS12:
         finished, ccs = SendFinished(), honest.pop()
-        return Play((*honest, SendCertificate(loot.chain), ccs, finished))
-    return Play((*honest, SendCertificate(loot.chain), finished))
+        return Script((*honest, SendCertificate(loot.chain), ccs, finished))
+    return Script((*honest, SendCertificate(loot.chain), finished))
 
 
-def replay_flight(loot: Loot, version: Version) -> Play:
+def replay_flight(loot: Loot, version: Version) -> Script:
     recorded = loot.recorded.get(version)
     if not recorded:
         raise NotApplicable("no whole connection of this version was recorded at this server")
-    return Play(recorded=recorded, header=b"")
+    return Script(recorded=recorded, header=b"")
 
 
-def resume_session(loot: Loot, version: Version) -> Play:
+def resume_session(loot: Loot, version: Version) -> Script:
     if loot.session is None:
         raise NotApplicable("the server gave the client no session that the wire could show")
-    return Play(honest_flight(version, (), None), resume=loot.session)
+    return Script(honest_flight(version, (), None), resume=loot.session)
 
 
-def stolen_key(bundle: Bundle, version: Version) -> Play:
+def stolen_key(bundle: Bundle, version: Version) -> Script:
     """The control: the proof made with the real key."""
-    return Play(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
+    return Script(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
 
 
 def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
@@ -203,12 +203,12 @@ def _captured(loot: Loot) -> CertificateVerify:
     return loot.proof
 
 
-def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Play:
+def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Script:
     """The captured proof, in a handshake that is the client's own as far as it can be: in TLS 1.2 down to her very
     ClientHello, so that what differs is what the server says."""
     answer = change(_captured(loot))
     hello = loot.hello if version == TLS12 else None
-    return Play(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
+    return Script(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
 
 
 def _another_scheme(loot: Loot, captured: CertificateVerify) -> int:

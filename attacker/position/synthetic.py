@@ -22,7 +22,7 @@ _SEGMENTS_AN_ACK = 16
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 
 
-class Conversation:
+class SyntheticConnection:
     """One TCP connection, told as packets to `emit`: `open`, then `data` and `end` from either side, or `reset`."""
 
     def __init__(self, client: tuple[str, int], server: tuple[str, int], emit: Callable[[bytes], None]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from attacker import scope
 from attacker.errors import AttackerError
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
 
 Sink: TypeAlias = Callable[[int, bytes], object]
 
@@ -48,7 +48,7 @@ class Passage:
     local: tuple[str, int]
 
 
-class Relay:
+class TcpRelay:
     """Relays any number of forwards and hands each packet, with the time it was seen in ns since 1970, to `sink`.
 
     A packet is in the sink before its bytes are passed on. A connection on which the sink raises is broken off. Clients
@@ -141,10 +141,10 @@ class Relay:
         """One client's connection from its first packet to its last."""
         connections = [client]
         orderly = False
-        conversation: Conversation | None = None
+        conversation: SyntheticConnection | None = None
         try:
             if not self._server_side:
-                conversation = Conversation(peer, client.getsockname()[:2], self._emit)
+                conversation = SyntheticConnection(peer, client.getsockname()[:2], self._emit)
                 conversation.open()
             server = socket.socket(_family(target[0]), socket.SOCK_STREAM)
             connections.append(server)
@@ -156,7 +156,7 @@ class Relay:
             local = server.getsockname()[:2]
             self.passages.append(Passage(peer, local))
             if conversation is None:
-                conversation = Conversation(local, target, self._emit)
+                conversation = SyntheticConnection(local, target, self._emit)
                 conversation.open()
             async with asyncio.timeout(self._idle_seconds) as limit, asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(conversation, True, client, server, limit))
@@ -174,7 +174,7 @@ class Relay:
 
     async def _pass_on(
         self,
-        conversation: Conversation,
+        conversation: SyntheticConnection,
         from_client: bool,
         source: socket.socket,
         destination: socket.socket,

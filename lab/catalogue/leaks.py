@@ -7,7 +7,7 @@ FROM_CA, SELF_SIGNED = "ca", "pinned"
 """The sorts of certificates: an authority issued it, or its owner's key signed it and the server knows it."""
 
 
-class Spoil(Enum):
+class LootKind(Enum):
     """What may come into the attacker's hands with a certificate; the value is for people."""
 
     PROOF = "proof that its owner once made"
@@ -26,7 +26,7 @@ class Leak:
     id: str
     title: str
     how: str
-    gives: frozenset[Spoil]
+    gives: frozenset[LootKind]
     certificates: frozenset[str] = frozenset({FROM_CA, SELF_SIGNED})
 
 
@@ -34,7 +34,7 @@ WIRE = Leak(
     "wire",
     "Read off the wire",
     "a passive listener reads the plaintext Certificate message of TLS 1.2",
-    frozenset(Spoil),
+    frozenset(LootKind),
 )
 INTERCEPTION = Leak(
     "interception",
@@ -48,13 +48,13 @@ LIVE_RELAY = Leak(
     "Relayed while it is fresh",
     "mallory is the server to a client that does not verify, and at the same time a client of the bank; the client's "
     "Certificate and proof are passed on at once",
-    frozenset({Spoil.PROOF}),
+    frozenset({LootKind.PROOF}),
 )
 ROGUE_SERVER = Leak(
     "rogue-server",
     "Shown to another server",
     "a shop that alice really uses, and properly verifies, keeps what she shows when she logs in there",
-    frozenset({Spoil.PROOF}),
+    frozenset({LootKind.PROOF}),
 )
 DATABASE = Leak(
     "database",

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from attacker.leak import live_relay
-from attacker.leak.live_relay import Craft, LiveRelay, as_it_is, look_alike
+from attacker.leak.live_relay import Impersonation, LiveRelay, as_it_is, look_alike
 from attacker.position.tcp_relay import Forward
 from attacker.scope import OutOfScope
 from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
@@ -92,12 +92,12 @@ class Relaying:
 
 
 @contextlib.contextmanager
-def relaying(target: int, craft: Craft = live_relay.WITHOUT_KEYS) -> Iterator[Relaying]:
+def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS) -> Iterator[Relaying]:
     reports = Reports()
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[int]:
-        position = LiveRelay("alice", reports, craft)
+        position = LiveRelay("alice", reports, impersonation)
         try:
             (line,) = await position.start([Forward(("127.0.0.1", 0), ("127.0.0.1", target))])
             yield int(line.split()[0].rpartition(":")[2])
@@ -124,10 +124,12 @@ def log_in_at(port: int, credentials: Credentials, version: str) -> LoggedIn | L
     )
 
 
-def relay_at(bank: Victims, scheme: str, kind: str, craft: Craft = live_relay.WITHOUT_KEYS) -> ProofRelayed:
+def relay_at(
+    bank: Victims, scheme: str, kind: str, impersonation: Impersonation = live_relay.WITHOUT_KEYS
+) -> ProofRelayed:
     """What comes of alice's careless login at mallory's, in the place of a scheme's gateway."""
     version, exchange = KINDS[kind]
-    with relaying(bank.port(scheme), craft) as relay:
+    with relaying(bank.port(scheme), impersonation) as relay:
         log_in_at(relay.port, careless(bank, scheme, exchange), version)
         found = relay.relayed()
     assert (found.tls, found.key_exchange) == (version, exchange)
@@ -274,12 +276,12 @@ def server_bundle(bank: Victims, chain: tuple[bytes, ...]) -> Bundle:
     raise AssertionError("the server showed a certificate that is none of its own")
 
 
-def with_servers_key(bank: Victims) -> Craft:
-    return Craft(lambda chain: server_bundle(bank, chain), as_it_is)
+def with_servers_key(bank: Victims) -> Impersonation:
+    return Impersonation(lambda chain: server_bundle(bank, chain), as_it_is)
 
 
-def with_clients_key(bank: Victims, scheme: str) -> Craft:
-    return Craft(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
+def with_clients_key(bank: Victims, scheme: str) -> Impersonation:
+    return Impersonation(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
 
 
 def without_extension(credentials: Credentials) -> Credentials:

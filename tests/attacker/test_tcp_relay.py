@@ -16,7 +16,7 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from attacker.errors import AttackerError
-from attacker.position.tcp_relay import Forward, Relay
+from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.scope import OutOfScope
 from lab.capture.writer import CaptureFile
 from lab.staging import pki
@@ -80,7 +80,7 @@ async def relay(
     clients_at_once: int = 100,
     idle_seconds: float = 60,
 ) -> AsyncIterator[int]:
-    running = Relay(sink, clients_at_once=clients_at_once, idle_seconds=idle_seconds)
+    running = TcpRelay(sink, clients_at_once=clients_at_once, idle_seconds=idle_seconds)
     await running.start([Forward((host, 0), target)])
     try:
         yield running.forwards[0].listen[1]
@@ -345,7 +345,7 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
         with socket.create_server(ANY_PORT) as taken, socket.create_server(ANY_PORT) as free:
             port, first = taken.getsockname()[1], free.getsockname()[1]
             free.close()
-            running = Relay(Record())
+            running = TcpRelay(Record())
             target = ("127.0.0.1", 1)
             with pytest.raises(AttackerError, match=rf"^127\.0\.0\.1:{port} is taken by another program: "):
                 await running.start([Forward(("127.0.0.1", first), target), Forward(("127.0.0.1", port), target)])
@@ -362,7 +362,7 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
 def test_it_relays_from_loopback_to_the_lab_only(listen: tuple[str, int], target: tuple[str, int]) -> None:
     async def test() -> None:
         with pytest.raises(OutOfScope):
-            await Relay(Record()).start([Forward(listen, target)])
+            await TcpRelay(Record()).start([Forward(listen, target)])
 
     run(test)
 
@@ -372,14 +372,14 @@ def test_it_does_not_forward_to_itself() -> None:
         with socket.create_server(ANY_PORT) as chosen:
             port = chosen.getsockname()[1]
         with pytest.raises(AttackerError, match="would forward to itself"):
-            await Relay(Record()).start([Forward(("127.0.0.1", port), ("localhost", port))])
+            await TcpRelay(Record()).start([Forward(("127.0.0.1", port), ("localhost", port))])
 
     run(test)
 
 
 def test_it_describes_itself_a_line_a_forward() -> None:
     async def test() -> None:
-        running = Relay(Record())
+        running = TcpRelay(Record())
         await running.start([Forward(ANY_PORT, ("localhost", 8441)), Forward(("::1", 0), ("::1", 8442))])
         first, second = (forward.listen[1] for forward in running.forwards)
         assert running.describe() == (f"127.0.0.1:{first} -> 127.0.0.1:8441", f"[::1]:{second} -> [::1]:8442")
@@ -428,7 +428,7 @@ def handshakes(path: Path, issued: pki.Issued, version: ssl.TLSVersion, keys: Pa
     async def test() -> None:
         nonlocal port
         async with server(answer, host, server_side) as target:
-            running = Relay(file.write)
+            running = TcpRelay(file.write)
             await running.start([Forward((host, 0), (host, target))])
             port = running.forwards[0].listen[1]
             for _ in range(times):
