@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue import cast
 from lab.staging import pki
@@ -17,7 +18,7 @@ from lab.staging import pki
 BULK_BYTES = 98_000
 """What the server sends behind each handshake."""
 AT_ONCE = 20
-SERVER = ("10.9.0.4", 8443)
+SERVER = Address("10.9.0.4", 8443)
 
 _PIECE = 1 << 14
 _NOON_NS, _PACKET_NS = 1_767_268_800 * 10**9, 20_000
@@ -46,7 +47,7 @@ def forge(path: Path, handshakes: int) -> set[str]:
             identity = pki.new_client(authority, f"client {number}")
             issued.add(identity.sha256)
             host, port = divmod(number, _CLIENTS_A_HOST)
-            client = (f"10.9.1.{host + 1}", 20_000 + port)
+            client = Address(f"10.9.1.{host + 1}", 20_000 + port)
             conversation = SyntheticConnection(client, SERVER, emit)
             yield _connection(conversation, server, _context(ssl.PROTOCOL_TLS_CLIENT, identity))
 

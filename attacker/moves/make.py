@@ -1,4 +1,4 @@
-"""How each move is made: out of what the wire gave away, the flight that an attempt sends.
+"""How each move is made: from the loot to the script of an attempt.
 
 A script says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
 """
@@ -35,16 +35,17 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 class NotApplicable(Exception):
-    """A move that cannot be made; the text says why."""
+    """This move cannot be made; the text says why."""
 
 
 @dataclass(frozen=True)
 class Loot:
-    """What was given away: the certificates, the proof that their owner once made, and more.
+    """What a leak gave: the certificates, the proof that their owner once made, and more.
 
-    `proof` is None where no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the
-    wire shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
-    connection, by version. `own` is mallory's own bundle, where she is a customer too.
+    `proof` is None if no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the wire
+    shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
+    connection, by version. `own` is mallory's own bundle, as a customer of the bank. `seen_at` is where the certificate
+    was seen: the server's address on the wire, or a file.
     """
 
     chain: tuple[bytes, ...]
@@ -53,15 +54,16 @@ class Loot:
     session: Session | None = None
     recorded: Mapping[int, bytes] = field(default_factory=dict)
     own: Bundle | None = None
+    seen_at: str = ""
 
 
 @dataclass(frozen=True)
 class Script:
     """What one attempt does.
 
-    It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or
-    does nothing but send `recorded`. `header` is the certificate for servers that take it from a Client-Cert header,
-    RFC 9440, and do not ask in TLS, empty for none; None where the move comes to nothing there.
+    It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session
+    `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
+    TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there.
     """
 
     flight: Flight | None = None
@@ -72,7 +74,7 @@ class Script:
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
-"""Makes the script of a move for one version out of the loot; NotApplicable where there is no such script."""
+"""Makes the script of a move, for one version, from the loot; NotApplicable if that is impossible."""
 
 
 def no_certificate(loot: Loot, version: Version) -> Script:
@@ -167,7 +169,7 @@ def replay_flight(loot: Loot, version: Version) -> Script:
 
 def resume_session(loot: Loot, version: Version) -> Script:
     if loot.session is None:
-        raise NotApplicable("the server gave the client no session that the wire could show")
+        raise NotApplicable("the wire showed no session that the server gave the client")
     return Script(honest_flight(version, (), None), resume=loot.session)
 
 
@@ -177,9 +179,9 @@ def stolen_key(bundle: Bundle, version: Version) -> Script:
 
 
 def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
-    """A certificate in DER with everything that names `certificate`'s owner and issuer, for `key` and signed by it.
+    """A copy of `certificate`, in DER, for another `key` and signed by that key.
 
-    Subject, issuer, serial number, validity and all extensions are the same, key identifiers too.
+    Subject, issuer, serial number, validity and all extensions are the same, including the key identifiers.
     """
     model = x509.load_der_x509_certificate(certificate)
     builder = (
@@ -204,22 +206,24 @@ def _captured(loot: Loot) -> CertificateVerify:
 
 
 def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Script:
-    """The captured proof, in a handshake that is the client's own as far as it can be: in TLS 1.2 down to her very
-    ClientHello, so that what differs is what the server says."""
+    """The captured proof, in a handshake as much like the client's as possible.
+
+    In TLS 1.2 even the ClientHello is the client's, so only the server's messages differ.
+    """
     answer = change(_captured(loot))
     hello = loot.hello if version == TLS12 else None
     return Script(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
 
 
 def _another_scheme(loot: Loot, captured: CertificateVerify) -> int:
-    """The next best scheme that the key could be used with, or any other where there is none for such keys."""
+    """The next best scheme for such a key, or any other scheme if there is none."""
     kind = proof.key_kind(proof.public_key(loot.chain[0]))
     others = [scheme for scheme in SIGNATURE_SCHEMES if scheme.id != captured.scheme]
     return next((scheme.id for scheme in others if scheme.key == kind), others[0].id)
 
 
 def _signature(loot: Loot, make: Callable[[proof.SignatureScheme], bytes]) -> Prover:
-    """A proof in a scheme that suits the certificate, with a signature that nobody signed."""
+    """A proof in a scheme that fits the certificate, with a made-up signature."""
     key = proof.public_key(loot.chain[0])
 
     def prove(challenge: Challenge) -> CertificateVerify:
@@ -236,7 +240,7 @@ def _own(loot: Loot) -> Bundle:
 
 
 def fresh_key(certificate: bytes) -> PrivateKey:
-    """A key of mallory's own, like the certificate's, so that its signatures are well-formed for it."""
+    """A key of mallory's own, of the same kind as the certificate's, so that its signatures are well-formed."""
     key = proof.public_key(certificate)
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _new_key("ECDSA", key.curve.name)

@@ -111,7 +111,7 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     milliseconds = (time.perf_counter() - began) * 1000
 
     pointless = _pointless(engine, script)
-    outcome = NOT_APPLICABLE if pointless else what_became(account, it.victim, failed)
+    outcome = NOT_APPLICABLE if pointless else outcome_of(account, it.victim, failed)
     return MoveTried(
         leak=it.leak,
         customer=it.victim,
@@ -199,7 +199,7 @@ def _pointless(engine: Client | Playback, script: Script) -> str:
     return NOT_ASKED if engine.request is None and script.header is None else ""
 
 
-def what_became(account: Response | None, victim: str, failed: Failed) -> str:
+def outcome_of(account: Response | None, victim: str, failed: Failed) -> str:
     """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
     that is somebody else's."""
     if account is None:

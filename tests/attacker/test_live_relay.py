@@ -23,6 +23,7 @@ from attacker.leak import live_relay
 from attacker.leak.live_relay import Impersonation, LiveRelay, as_it_is, look_alike
 from attacker.position.tcp_relay import Forward
 from attacker.scope import OutOfScope
+from lab.address import Address
 from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import full_matrix
@@ -99,7 +100,7 @@ def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS
     async def running() -> AsyncIterator[int]:
         position = LiveRelay("alice", reports, impersonation)
         try:
-            (line,) = await position.start([Forward(("127.0.0.1", 0), ("127.0.0.1", target))])
+            (line,) = await position.start([Forward(Address("127.0.0.1", 0), Address("127.0.0.1", target))])
             yield int(line.split()[0].rpartition(":")[2])
         finally:
             await position.close()
@@ -557,7 +558,7 @@ def test_nothing_outside_the_lab_is_relayed_to() -> None:
     async def start() -> None:
         position = LiveRelay("alice", Reports())
         try:
-            await position.start([Forward(("127.0.0.1", 0), ("192.0.2.1", 443))])
+            await position.start([Forward(Address("127.0.0.1", 0), Address("192.0.2.1", 443))])
         finally:
             await position.close()
 
@@ -567,7 +568,7 @@ def test_nothing_outside_the_lab_is_relayed_to() -> None:
 
 def test_mallory_listens_on_loopback_only() -> None:
     async def start() -> None:
-        await LiveRelay("alice", Reports()).start([Forward(("0.0.0.0", 0), ("127.0.0.1", 443))])
+        await LiveRelay("alice", Reports()).start([Forward(Address("0.0.0.0", 0), Address("127.0.0.1", 443))])
 
     with pytest.raises(OutOfScope):
         asyncio.run(start())
@@ -625,9 +626,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / judgement.run
 
 
-def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
+def test_the_stage_relays_at_every_gateway_that_asks(judged: Path) -> None:
     found = JudgedRun(open_run(judged)).relayed_proofs
-    doors = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
+    gateways = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
     asking = (
         "mtls@openssl",
         "pinned-mtls@openssl",
@@ -636,7 +637,7 @@ def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
         "ignored-proof@instrument",
     )
     with_ecdhe = {(scheme, version, "ECDHE") for scheme in asking for version in ("1.2", "1.3")}
-    assert doors == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
+    assert gateways == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
     assert all(one.as_expected for one in found)
     assert all(one.gateway for one in found)
 

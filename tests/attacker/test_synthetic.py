@@ -10,10 +10,11 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 
 PAIRS = {
-    "IPv4": (("127.0.0.1", 50123), ("127.0.0.1", 8441)),
-    "IPv6": (("::1", 50123), ("::1", 8441)),
+    "IPv4": (Address("127.0.0.1", 50123), Address("127.0.0.1", 8441)),
+    "IPv6": (Address("::1", 50123), Address("::1", 8441)),
 }
 MTU = 1500
 pieces = st.lists(
