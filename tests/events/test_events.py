@@ -184,7 +184,7 @@ def test_a_field_that_does_not_fit_makes_an_event_unknown(name: str, value: obje
         (tuple[str, str], ["one"]),
         (tuple[tuple[str, str], ...], [["one", "two"], ["one"]]),
     ],
-    ids=repr,
+    ids=lambda one: repr(one)[:20] if isinstance(one, str | int | float) else None,
 )
 def test_a_value_that_does_not_fit_is_refused(kind: Any, value: object) -> None:
     event = dataclasses.make_dataclass("event", [("field", kind)])

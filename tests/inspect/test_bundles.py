@@ -19,7 +19,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 import wirecraft
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.writer import CaptureFile
 from lab.catalogue import plan
@@ -143,7 +144,7 @@ def captured(folder: Path, *said: bytes) -> Path:
     def write(packet: bytes) -> None:
         file.write(0, packet)
 
-    tcp = Conversation(("127.0.0.1", 1000), ("127.0.0.1", 2000), write)
+    tcp = SyntheticConnection(Address("127.0.0.1", 1000), Address("127.0.0.1", 2000), write)
     tcp.open()
     for data in said:
         tcp.data(True, data)
