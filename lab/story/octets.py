@@ -15,7 +15,7 @@ PROTECTED = "protected record"
 
 
 def octets(message: str, sender: str, encrypted: bool, fields: Iterable[Field], summary: str = "") -> Octets:
-    """A message, its fields numbered by where they begin, as far as it can be read."""
+    """A message, each field with its offset; a malformed message as far as it can be read."""
     placed: list[ByteField] = []
     at = 0
     try:
