@@ -19,7 +19,7 @@ from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
 from programs import CERTREPLAY, certreplay, certreplay_process, program
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unittest.mock
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
-from lab.cli import run_command
+from lab import cli
 
 CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
@@ -35,14 +36,21 @@ PACKAGES = {
 
 def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Our own command, called in this process: what it says, and its exit status."""
-    call = list(map(str, arguments))
+    return called(lambda: cli.main(list(map(str, arguments))), *arguments)
+
+
+def called(entry: Callable[[], object], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Calls a program's entry point, which ends by SystemExit, with this command line."""
+    call = ["certreplay", *map(str, arguments)]
     with (
         contextlib.redirect_stdout(io.StringIO()) as output,
         contextlib.redirect_stderr(io.StringIO()) as errors,
-        unittest.mock.patch.object(sys, "argv", ["certreplay", *call]),
+        unittest.mock.patch.object(sys, "argv", call),
+        pytest.raises(SystemExit) as end,
     ):
-        status = run_command(call)
-    return subprocess.CompletedProcess(call, status, output.getvalue(), errors.getvalue())
+        entry()
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess(call, end.value.code, output.getvalue(), errors.getvalue())
 
 
 def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":

@@ -24,9 +24,8 @@ from programs import program
 from tls_peers import read_until, takes_connections
 from victim_server import access_log
 from victim_server.access_log import AccessLog
-from victims import run_curl, start_part, wait_for_event
+from victims import PATIENCE_SECONDS, run_curl, start_part, wait_for_event
 
-PATIENCE_SECONDS = 20
 ALICE = pki.new_self_signed_client()
 PEER = "127.0.0.1:50000"
 
