@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,9 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from programs import program, unavailable
+from programs import tshark, unavailable, wait_until
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 180
 NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
 
@@ -80,16 +79,9 @@ class Class:
         return self.arp_table(service).get(self.address(about)[0]) == mac
 
     def verdicts(self) -> dict[str, Any]:
-        wait_for(lambda: any(self.runs.glob("*/verdicts.json")), "verdicts.json")
+        wait_until(lambda: any(self.runs.glob("*/verdicts.json")), "verdicts.json")
         found: dict[str, Any] = json.loads(next(self.runs.glob("*/verdicts.json")).read_text())
         return found
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.2)
 
 
 def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str) -> Iterator[Class]:
@@ -125,8 +117,8 @@ def test_the_verdicts_are_as_expected(classroom: Class) -> None:
 
 def test_both_victims_are_really_poisoned(classroom: Class) -> None:
     _, mallory = classroom.address("attacker")
-    wait_for(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
-    wait_for(lambda: classroom.believes("victim-server", "victim-client", mallory), "the server's poisoned table")
+    wait_until(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
+    wait_until(lambda: classroom.believes("victim-server", "victim-client", mallory), "the server's poisoned table")
 
 
 def test_the_attacker_holds_one_capability(classroom: Class) -> None:
@@ -175,7 +167,7 @@ def test_the_network_has_no_way_out(classroom: Class) -> None:
         outside.reload()
         address = outside.attrs["NetworkSettings"]["IPAddress"]
         call = ["python", "-c", f"import socket; socket.create_connection(('{address}', 8000), 3)"]
-        wait_for(lambda: outside.exec_run(call)[0] == 0, "the server outside")
+        wait_until(lambda: outside.exec_run(call)[0] == 0, "the server outside")
         neighbour = classroom.engine.containers.run(image, call, remove=True, labels=of_no_project)
         assert neighbour == b""
         for service in ("attacker", "victim-client", "victim-server"):
@@ -197,9 +189,8 @@ def test_tshark_decrypts_what_was_sniffed(classroom: Class) -> None:
     (run,) = classroom.runs.iterdir()
     classroom.verdicts()
     keys = f"tls.keylog_file:{run}/victim-client/keys.log"
-    command = [program("tshark"), "-r", f"{run}/attacker/capture.pcapng", "-o", keys, "-Y", "http.request"]
-    requests = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "GET /account" in requests.stdout
+    requests = tshark(run / "attacker" / "capture.pcapng", "-o", keys, "-Y", "http.request")
+    assert any("GET /account" in request for request in requests)
 
 
 def test_the_story_is_told_and_the_lab_goes_on(classroom: Class) -> None:
@@ -269,17 +260,9 @@ def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]
     (run,) = it.runs.iterdir()
     address, _ = it.address(client)
     fields = ("tcp.stream", "ip.src", "tls.handshake.type", "tls.handshake.ciphersuite", "tls.handshake.certificate")
-    command = [program("tshark"), "-r", f"{run}/interceptor/interception.pcapng", "-o"]
-    command += [
-        f"tls.keylog_file:{run}/{client}/keys.log",
-        "-Y",
-        f"ip.addr == {address} && tls.handshake",
-        "-T",
-        "fields",
-    ]
-    command += [part for field in fields for part in ("-e", field)]
-    read = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    rows = [line.split("\t") for line in read.stdout.splitlines()]
+    options = ["-o", f"tls.keylog_file:{run}/{client}/keys.log", "-Y", f"ip.addr == {address} && tls.handshake"]
+    options += ["-T", "fields", *[word for field in fields for word in ("-e", field)]]
+    rows = [line.split("\t") for line in tshark(run / "interceptor" / "interception.pcapng", *options)]
     found: dict[str, list[tuple[bool, bool]]] = {"1.2": [], "1.3": []}
     for stream in dict.fromkeys(row[0] for row in rows):
         of_stream = [row for row in rows if row[0] == stream]
@@ -354,8 +337,8 @@ def test_the_clients_get_in_again_when_the_interceptor_has_left(intercepted: Cla
         return {one["tls"] for one in since if one["type"] == "logged-in"} == {"1.2", "1.3"}
 
     for client in INTERCEPTED:
-        wait_for(partial(intercepted.believes, client, "victim-server", server), "the client's healed table")
-        wait_for(partial(is_in, client), "the client's logins")
+        wait_until(partial(intercepted.believes, client, "victim-server", server), "the client's healed table")
+        wait_until(partial(is_in, client), "the client's logins")
 
 
 def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class) -> None:
@@ -397,8 +380,8 @@ def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) 
         intercepted.container(service).kill("SIGSTOP")  # the kernel still answers for them
     intercepted.container("interceptor").restart(timeout=5)
     _, mallory = intercepted.address("interceptor")
-    wait_for(lambda: intercepted.believes("careful-client", "victim-server", mallory), "the client's poisoned table")
-    wait_for(lambda: intercepted.believes("victim-server", "careful-client", mallory), "the server's poisoned table")
+    wait_until(lambda: intercepted.believes("careful-client", "victim-server", mallory), "the client's poisoned table")
+    wait_until(lambda: intercepted.believes("victim-server", "careful-client", mallory), "the server's poisoned table")
 
     _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -l '^mitmdump' /proc/[0-9]*/comm")
     (mitmproxy,) = (path.split("/")[2] for path in found.split())
@@ -419,8 +402,8 @@ def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) 
     intercepted.container("interceptor").stop(timeout=5)
     assert time.monotonic() - began < 5
     assert intercepted.container("interceptor").wait()["StatusCode"] == 0
-    wait_for(lambda: intercepted.believes("careful-client", "victim-server", server), "the client's healed table")
-    wait_for(lambda: intercepted.believes("victim-server", "careful-client", client), "the server's healed table")
+    wait_until(lambda: intercepted.believes("careful-client", "victim-server", server), "the client's healed table")
+    wait_until(lambda: intercepted.believes("victim-server", "careful-client", client), "the server's healed table")
 
 
 def test_killing_the_attacker_outright_heals_both_tables(classroom: Class) -> None:
@@ -428,22 +411,22 @@ def test_killing_the_attacker_outright_heals_both_tables(classroom: Class) -> No
     _, server = classroom.address("victim-server")
     script = "for p in /proc/[0-9]*; do grep -q '^PPid:.1$' $p/status 2>/dev/null && kill -9 ${p#/proc/}; done"
     classroom.run_in("attacker", "sh", "-c", script)
-    wait_for(lambda: classroom.container("attacker").status == "exited", "the attacker's end")
+    wait_until(lambda: classroom.container("attacker").status == "exited", "the attacker's end")
     assert classroom.container("attacker").wait()["StatusCode"] == 137
-    wait_for(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
-    wait_for(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
+    wait_until(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
+    wait_until(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
 
 
 def test_stopping_the_attacker_heals_both_tables(classroom: Class) -> None:
     assert classroom.compose("up", "--detach", "--no-deps", "attacker").returncode == 0
     _, mallory = classroom.address("attacker")
-    wait_for(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
+    wait_until(lambda: classroom.believes("victim-client", "victim-server", mallory), "the client's poisoned table")
     _, client = classroom.address("victim-client")
     _, server = classroom.address("victim-server")
     classroom.container("attacker").stop(timeout=5)
     assert classroom.container("attacker").wait()["StatusCode"] == 0
-    wait_for(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
-    wait_for(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
+    wait_until(lambda: classroom.believes("victim-client", "victim-server", server), "the client's healed table")
+    wait_until(lambda: classroom.believes("victim-server", "victim-client", client), "the server's healed table")
 
 
 def test_everything_stops_by_itself_within_the_time_it_is_given(classroom: Class) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
 from lab import cli
 
+PATIENCE_SECONDS = 120.0
 CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
 PACKAGES = {
@@ -55,12 +57,25 @@ def called(entry: Callable[[], object], *arguments: str | Path) -> "subprocess.C
 
 def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """The same as a process of its own, as a user starts it."""
-    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [CERTREPLAY, *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 def program(name: str) -> str:
     """The path of a program; `unavailable` where it is missing."""
     return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
+
+
+def output_of(name: str, *arguments: str | Path) -> str:
+    """What a program prints, which must succeed; `unavailable` where it is missing."""
+    call = [program(name), *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+
+
+def tshark(capture: Path, *arguments: str) -> list[str]:
+    """The lines that tshark prints about a capture, its octets in hex without colons in between."""
+    return output_of("tshark", "-r", capture, *arguments).replace(":", "").splitlines()
 
 
 def mitmproxy() -> str:
@@ -69,6 +84,14 @@ def mitmproxy() -> str:
         return find_program()
     except AttackerError as error:
         return unavailable(str(error))
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Returns once the condition holds; fails when it has not for so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
 
 
 def unavailable(reason: str) -> NoReturn:

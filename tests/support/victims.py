@@ -30,6 +30,7 @@ from lab.tls.client import Client
 from lab.tls.engine import EngineEvent, Failed
 from lab.tls.proof import Prover
 from lab.tls.versions import Version, find_version
+from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
 from programs import called, program
 from victim_server import service
 from victim_server.authentication import GatewayFiles
@@ -37,7 +38,6 @@ from victim_server.bank import OPENING_BALANCE
 from victim_server.gateway import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 120.0
 GATEWAY_IDS = [gateway.id for gateway in GATEWAYS]
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 FORWARDED = "forwarded-header@openssl"
