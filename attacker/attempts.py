@@ -1,13 +1,14 @@
-"""Tries: all planned moves at one server in one version, several at once."""
+"""Attempts: all ordered moves at one server in one version, several at once."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
+from attacker.collected import common_name
 from attacker.moves.make import MAKERS, Loot
 from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
+from lab.address import Address
+from lab.catalogue.leaks import FROM_CA
 from lab.catalogue.moves import MOVES, Move
 from lab.events.log import Reporter
 from lab.tls.bundle import Bundle
@@ -18,10 +19,10 @@ CONCURRENCY = 8
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the attacker sets out to do at each server: which moves, in which versions, how many rounds.
+class Orders:
+    """What the attacker does at each server: which moves, in which versions, how many rounds.
 
-    `own` are mallory's own bundles, where she is a customer too.
+    `own` are mallory's own bundles, as a customer of the bank.
     """
 
     moves: tuple[Move, ...] = MOVES
@@ -30,81 +31,65 @@ class Plan:
     own: tuple[Bundle, ...] = ()
     transfer: Transfer | None = TRANSFER
 
-    def own_like(self, certificate: bytes) -> Bundle | None:
-        """Of mallory's own bundles the one of the same sort as a certificate in DER, self-signed or not."""
-        wanted = is_self_signed(certificate)
-        return next((bundle for bundle in self.own if is_self_signed(bundle.chain[0]) == wanted), None)
 
+@dataclass
+class Destination:
+    """A server to try: the address at which the attacker reaches it, and the server name for the handshake.
 
-@dataclass(frozen=True)
-class Target:
-    """A server to try: where the attacker reaches it and by which name it is asked for.
-
-    `seen_at` is the server at which the certificate was seen, host:port as on the wire.
+    `takes` is the sort of certificate that it takes, FROM_CA or SELF_SIGNED, as the bank's website says or as the
+    attacker saw there. On the wire the attacker sees more of a server: `seen_as` is its address there, `recorded` what
+    a client sent to it on one whole connection, by version.
     """
 
-    address: tuple[str, int]
+    address: Address
     name: str
-    seen_at: str
+    takes: str = FROM_CA
+    seen_as: str = ""
+    recorded: Mapping[int, bytes] | None = None
+
+    def is_ready(self, version: Version) -> bool:
+        """Whether attempts in this version can begin.
+
+        A server that the attacker knows from the wire must have been seen there in that version, and in TLS 1.2, which
+        alone can show the certificate that the server wants.
+        """
+        return self.recorded is None or {TLS12, version} <= self.recorded.keys()
 
 
-class Tries:
-    """Carries out a plan's moves with what came by one leak, and reports each attempt when its outcome is in."""
+class AttemptRunner:
+    """Makes the ordered moves with the loot of one leak, and reports the outcome of each attempt."""
 
-    def __init__(self, reporter: Reporter, leak: str, plan: Plan) -> None:
+    def __init__(self, reporter: Reporter, leak: str, orders: Orders) -> None:
         self._reporter = reporter
         self._leak = leak
-        self._plan = plan
+        self._orders = orders
         self._turns = asyncio.Semaphore(CONCURRENCY)
 
-    async def everything(self, target: Target, version: Version, loot: Loot) -> None:
+    async def everything(self, destination: Destination, version: Version, loot: Loot) -> None:
         """All moves that exist in the version, round by round."""
-        for round_ in range(1, self._plan.rounds + 1):
-            await asyncio.gather(*(self.one(target, version, loot, move, round_) for move in self._plan.moves))
+        for round_ in range(1, self._orders.rounds + 1):
+            await asyncio.gather(*(self.one(destination, version, loot, move, round_) for move in self._orders.moves))
 
-    async def one(self, target: Target, version: Version, loot: Loot, move: Move, round_: int = 1) -> None:
+    async def one(self, destination: Destination, version: Version, loot: Loot, move: Move, round_: int = 1) -> None:
         """One move, once."""
         if version not in move.fails:
             return
         it = Attempt(
             move=move.id,
             version=version,
-            target=target.address,
-            server_name=target.name,
+            target=destination.address,
+            server_name=destination.name,
             victim=common_name(loot.chain[0]),
-            transfer=self._plan.transfer,
+            transfer=self._orders.transfer,
             leak=self._leak,
-            seen_at=target.seen_at,
+            seen_at=loot.seen_at,
             round=round_,
             detailed=round_ == 1,
         )
         try:
-            play = MAKERS[move.id](loot, version)
-        except Exception as reason:  # NotApplicable, or what a parser says of a certificate that is hardly one
+            script = MAKERS[move.id](loot, version)
+        except Exception as reason:  # NotApplicable, or a parser's error if the certificate is badly formed
             self._reporter.report(not_tried(it, str(reason)))
             return
         async with self._turns:
-            self._reporter.report(await attempt(it, play))
-
-
-def read_certificate(der: bytes) -> x509.Certificate:
-    """A certificate that may be anything; ValueError, and nothing else, for what is none or has unreadable names."""
-    try:
-        parsed = x509.load_der_x509_certificate(der)
-        for name in (parsed.subject, parsed.issuer):  # which are read when they are asked for
-            name.rfc4514_string()
-    except Exception as error:  # the parser's own are of many types: InvalidVersion, TypeError
-        raise ValueError(str(error)) from None
-    return parsed
-
-
-def common_name(certificate: bytes) -> str:
-    """The common name of a certificate in DER, empty where it has none; ValueError for what is no certificate."""
-    names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
-def is_self_signed(certificate: bytes) -> bool:
-    """Whether a certificate in DER names its own subject as its issuer; ValueError for what is no certificate."""
-    parsed = read_certificate(certificate)
-    return parsed.issuer == parsed.subject
+            self._reporter.report(await attempt(it, script))

@@ -1,14 +1,15 @@
-"""What the attacker has stolen: certificates in files, and a report of the first sight of each."""
+"""The certificates that the attacker has collected: in files, with a report when each is first seen."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
-from attacker.attempts import common_name, read_certificate
 from lab.events.log import Reporter
 from lab.events.types import CertificateCaptured
 from lab.tls.messages import CertificateVerify, serialize
@@ -16,11 +17,11 @@ from lab.tls.messages import CertificateVerify, serialize
 FOLDER = "stolen"
 MAX_NAME = 64
 """RFC 5280 appendix A.1 has no longer common names, and a file system may not have room for them."""
-MAX_SIGHTS = 10_000
+MAX_SIGHTINGS = 10_000
 
 
 @dataclass(frozen=True)
-class Sight:
+class Sighting:
     """Where and how a certificate was seen.
 
     `client` and `server` are host:port or a file, `tls` is empty outside a handshake. `record` is the header of the
@@ -40,8 +41,8 @@ class Sight:
     note: str = ""
 
 
-class Stolen:
-    """Keeps certificates in `folder`/stolen. `leak` is how they come in, `source` the same for people, in detail."""
+class Collected:
+    """Keeps certificates in `folder`/stolen. `leak` is how they come in, `source` says it for people, in detail."""
 
     def __init__(self, reporter: Reporter, folder: Path, leak: str, source: str) -> None:
         self._reporter = reporter
@@ -50,47 +51,41 @@ class Stolen:
         self._source = source
         self._seen: set[tuple[str, ...]] = set()
 
-    def report(self, certificate: bytes, sight: Sight) -> None:
-        """Reports the first sight of a certificate, in DER, at a server in a version; ValueError if it is none."""
+    def add(self, certificate: bytes, sighting: Sighting) -> None:
+        """Reports and keeps a certificate, in DER, when it is first seen at a server in a version.
+
+        ValueError if it is no certificate.
+        """
         parsed = read_certificate(certificate)
         sha256 = parsed.fingerprint(hashes.SHA256()).hex()
-        if not self.is_new(sha256, sight.server, sight.tls):
+        seen = (sha256, sighting.server, sighting.tls)
+        if seen in self._seen or len(self._seen) >= MAX_SIGHTINGS:
             return
+        self._seen.add(seen)
         self._reporter.report(
             CertificateCaptured(
                 leak=self._leak,
-                client=sight.client,
-                server=sight.server,
-                tls=sight.tls,
+                client=sighting.client,
+                server=sighting.server,
+                tls=sighting.tls,
                 subject=parsed.subject.rfc4514_string(),
                 issuer=parsed.issuer.rfc4514_string(),
                 sha256=sha256,
-                record=sight.record.hex(),
-                message=sight.message.hex(),
-                proof=serialize(sight.proof).hex() if sight.proof else None,
-                transcript=tuple(raw.hex() for raw in sight.transcript),
-                client_random=sight.client_random.hex(),
-                server_random=sight.server_random.hex(),
+                record=sighting.record.hex(),
+                message=sighting.message.hex(),
+                proof=serialize(sighting.proof).hex() if sighting.proof else None,
+                transcript=tuple(raw.hex() for raw in sighting.transcript),
+                client_random=sighting.client_random.hex(),
+                server_random=sighting.server_random.hex(),
                 source=self._source,
-                note=sight.note,
+                note=sighting.note,
             )
         )
+        self._keep(common_name(certificate), parsed.public_bytes(Encoding.PEM))
 
-    def is_new(self, *sight: str) -> bool:
-        """Whether it has not been reported yet; it counts as reported from now on."""
-        known = len(self._seen)
-        if known < MAX_SIGHTS:
-            self._seen.add(sight)
-        return len(self._seen) > known
-
-    def keep(self, certificate: bytes) -> None:
-        """Writes a certificate, in DER, to a file named after its subject, each further one with a number.
-
-        ValueError if it is none.
-        """
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", common_name(certificate)) or "certificate"
-        name = name[:MAX_NAME]
-        pem = read_certificate(certificate).public_bytes(Encoding.PEM)
+    def _keep(self, name: str, pem: bytes) -> None:
+        """Writes a certificate to a file named after its subject; further ones of that name get a number."""
+        name = (re.sub(r"[^A-Za-z0-9._-]", "_", name) or "certificate")[:MAX_NAME]
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in _names(self._folder, name):
             if not path.exists():
@@ -103,3 +98,26 @@ def _names(folder: Path, name: str) -> Iterator[Path]:
     yield folder / f"{name}.pem"
     for number in range(2, 100):
         yield folder / f"{name}-{number}.pem"
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate that may be anything; ValueError, and nothing else, for what is none or has unreadable names."""
+    try:
+        parsed = x509.load_der_x509_certificate(der)
+        for name in (parsed.subject, parsed.issuer):  # which are read when they are asked for
+            name.rfc4514_string()
+    except Exception as error:  # the parser's own are of many types: InvalidVersion, TypeError
+        raise ValueError(str(error)) from None
+    return parsed
+
+
+def common_name(certificate: bytes) -> str:
+    """The common name of a certificate in DER, empty where it has none; ValueError for what is no certificate."""
+    names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
+def is_self_signed(certificate: bytes) -> bool:
+    """Whether a certificate in DER names its own subject as its issuer; ValueError for what is no certificate."""
+    parsed = read_certificate(certificate)
+    return parsed.issuer == parsed.subject

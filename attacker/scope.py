@@ -1,8 +1,8 @@
-"""Where the attacker may go: the lab, and nothing else. Everything that sends anything asks here first.
+"""Where the attacker may go: the lab, and nothing else. All code that sends anything asks here first.
 
-Loopback is always in scope. Inside the lab's own container, and nowhere else, so are the private addresses (RFC 1918)
-of the network that the container is plugged into by a virtual cable, except the host's end of it: run with the host's
-own interfaces (`network_mode: host`, macvlan), the container reaches loopback only.
+Loopback is always in scope. In the lab's own container the private addresses (RFC 1918) of the container's network are
+in scope too, except the host's own address there. The network must be connected by a virtual cable: with the host's own
+interfaces (`network_mode: host`, macvlan) the container reaches loopback only.
 """
 
 import socket
@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 from attacker.errors import AttackerError
+from lab.address import Address
 
 # The lab's image carries this file; it belongs to root.
 MARKER = Path("/etc/certreplay-lab")
@@ -30,22 +31,22 @@ _SIOCETHTOOL, _ETHTOOL_GET_DRIVER_INFO, _DRIVER_INFO_LENGTH = 0x8946, 3, 196
 
 
 class OutOfScope(AttackerError):
-    """The attacker was to go somewhere outside the lab; nothing has been sent."""
+    """The attacker was told to go outside the lab. Nothing has been sent."""
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A network that this machine is directly attached to, and by which interface."""
+    """A network that this machine is directly attached to, and the interface for it."""
 
     interface: str
     network: IPv4Network
 
 
-def check_target(host: str, port: int) -> tuple[str, int]:
-    """The numeric address and port to use for `host`; use these, so that nobody looks the name up a second time.
+def check_target(host: str, port: int) -> Address:
+    """The numeric address to use for `host`; use it, so that the name is not looked up a second time.
 
-    Outside the lab's container the only name is `localhost`, and no other is looked up. A name that stands for several
-    addresses is in scope only if all of them are. OutOfScope says in one line why not.
+    Outside the lab's container the only name is `localhost`; other names are not looked up. A name with several
+    addresses is in scope only if all of them are. OutOfScope says in one line why it is not.
     """
     if not 0 < port < 1 << 16:
         raise OutOfScope(f"{host}: {port} is not a port; ports are 1 to 65535")
@@ -54,22 +55,21 @@ def check_target(host: str, port: int) -> tuple[str, int]:
         if reason := _objection(address):
             named = host if host == str(address) else f"{host} ({address})"
             raise OutOfScope(f"{named} is out of scope: {reason}")
-    return str(addresses[0]), port
+    return Address(str(addresses[0]), port)
 
 
-def check_loopback(host: str, port: int) -> tuple[str, int]:
-    """`check_target`, for an address that must be this machine's own. Port 0 stands for any free port."""
+def check_loopback(host: str, port: int) -> Address:
+    """`check_target`, for an address that must be on loopback. Port 0 stands for any free port."""
     address, _ = check_target(host, port or 1)
     if not ip_address(address).is_loopback:
         raise OutOfScope(f"{host} is out of scope: the attacker listens on loopback only")
-    return address, port
+    return Address(address, port)
 
 
-def check_listen(host: str, port: int) -> tuple[str, int]:
-    """`check_target`, for an address that the attacker is to be a server at: on loopback or, in the lab's container,
-    there. Port 0 stands for any free port."""
-    address, _ = check_target(host, port or 1)
-    return address, port
+def check_listen(host: str, port: int) -> Address:
+    """`check_target`, for an address at which the attacker is a server: on loopback or, in the lab's container, on its
+    network. Port 0 stands for any free port."""
+    return Address(check_target(host, port or 1).host, port)
 
 
 def check_victim(host: str) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def check_victim(host: str) -> tuple[str, str]:
 
 
 def in_lab_container() -> bool:
-    """Whether this is the lab's own container: its image has a marker that nobody but root can have put there."""
+    """Whether this is the lab's own container: its image has a marker file that only root can create."""
     try:
         found = MARKER.lstat()
     except OSError:
@@ -92,7 +92,7 @@ def in_lab_container() -> bool:
 
 
 def _resolve(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    """The addresses that `host` stands for, at least one. Whatever spelling the system takes for a number is one."""
+    """The addresses of `host`, at least one. Every spelling that the system reads as a numeric address is one."""
     found = _numeric(host)
     if found:
         return found
@@ -104,7 +104,7 @@ def _resolve(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     if found:
         return found
     try:
-        # The final dot keeps the resolver from trying the host's search domains.
+        # With a final dot the resolver does not try the host's search domains.
         answers = socket.getaddrinfo(f"{host.rstrip('.')}.", None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise OutOfScope(f"{host!r} is not a host on the lab's network: {error}") from None
@@ -112,7 +112,7 @@ def _resolve(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
 
 
 def _numeric(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Reads `host` as a number, in any notation that the system's own functions take ("127.1", "0x7f000001")."""
+    """Reads `host` as a number, in any notation that the system accepts ("127.1", "0x7f000001")."""
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError, ValueError):
@@ -134,14 +134,14 @@ def _from_hosts_file(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address:
-    """An IPv4 address stays one when it comes dressed as IPv6 (RFC 4291 section 2.5.5.2)."""
+    """An IP address; an IPv4-mapped IPv6 address is IPv4 (RFC 4291 section 2.5.5.2)."""
     parsed = ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return mapped or parsed
 
 
 def _objection(address: IPv4Address | IPv6Address) -> str | None:
-    """Why the attacker may not send to `address`; None where it may."""
+    """Why the attacker may not send to `address`; None if it may."""
     inside = in_lab_container()
     if isinstance(address, IPv6Address):
         return None if address == IPv6Address(1) else "of IPv6 addresses only ::1 is in scope"

@@ -9,7 +9,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue import cast
 from lab.staging import pki
@@ -17,7 +18,7 @@ from lab.staging import pki
 BULK_BYTES = 98_000
 """What the server sends behind each handshake."""
 AT_ONCE = 20
-SERVER = ("10.9.0.4", 8443)
+SERVER = Address("10.9.0.4", 8443)
 
 _PIECE = 1 << 14
 _NOON_NS, _PACKET_NS = 1_767_268_800 * 10**9, 20_000
@@ -46,8 +47,8 @@ def forge(path: Path, handshakes: int) -> set[str]:
             identity = pki.new_client(authority, f"client {number}")
             issued.add(identity.sha256)
             host, port = divmod(number, _CLIENTS_A_HOST)
-            client = (f"10.9.1.{host + 1}", 20_000 + port)
-            conversation = Conversation(client, SERVER, emit)
+            client = Address(f"10.9.1.{host + 1}", 20_000 + port)
+            conversation = SyntheticConnection(client, SERVER, emit)
             yield _connection(conversation, server, _context(ssl.PROTOCOL_TLS_CLIENT, identity))
 
     try:
@@ -94,7 +95,7 @@ class _End:
         return self._outgoing.read()
 
 
-def _connection(conversation: Conversation, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
+def _connection(conversation: SyntheticConnection, server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[None]:
     """One connection from SYN to FIN, a flight or a piece of the bulk data at a time."""
     alice, bank = _End(client, server_hostname=cast.SERVER_NAME), _End(server, server_side=True)
     conversation.open()

@@ -24,11 +24,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attacker.attempts import common_name, is_self_signed
-from attacker.collected import Sight, Stolen
+from attacker.collected import Collected, Sighting, common_name, is_self_signed
 from attacker.errors import AttackerError
 from attacker.leak import files
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture
 from lab.capture.packets import segment
@@ -220,7 +220,7 @@ class _Talk:
     def packets(self) -> Iterator[bytes]:
         """The same as packets."""
         sent: list[bytes] = []
-        tcp = Conversation(("127.0.0.1", 40000), ("127.0.0.1", 443), sent.append)
+        tcp = SyntheticConnection(Address("127.0.0.1", 40000), Address("127.0.0.1", 443), sent.append)
         tcp.open()
         hello, rest = _first_record(self.from_client)
         for from_client, data in ((True, hello), (False, self.from_server), (True, rest)):
@@ -401,8 +401,8 @@ class _Nobody:
 
 def _steal(folder: Path) -> Callable[[bytes], object]:
     def take(data: bytes) -> None:
-        stolen = Stolen(_Nobody(), folder, "wire", "fuzzing")
-        stolen.report(data, Sight("127.0.0.1:1", "127.0.0.1:2", "1.2"))
+        collected = Collected(_Nobody(), folder, "wire", "fuzzing")
+        collected.add(data, Sighting("127.0.0.1:1", "127.0.0.1:2", "1.2"))
         is_self_signed(data)
         common_name(data)
 

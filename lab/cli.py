@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+import typer.core
 from typer.exceptions import TyperException
 
 import lab
@@ -40,10 +41,10 @@ BROKEN_PIPE = 141
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog="certreplay --version prints the version.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
@@ -56,19 +57,17 @@ RunFolder = Annotated[
 RUNS = Path("runs")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"certreplay {lab.__version__}")
-        raise typer.Exit
+class Listing(typer.core.TyperCommand):
+    """A command whose only option is --json.
 
+    typer parses values with pydantic, whose import takes longer than all the rest of such a command.
+    """
 
-@app.callback()
-def certreplay(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """A man-in-the-middle lab: what a stolen client certificate opens, and what it does not."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not set(args) <= {"--json"}:
+            return super().parse_args(ctx, args)
+        ctx.params = {"as_json": bool(args)}
+        return []
 
 
 @app.command()
@@ -215,7 +214,7 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
-            print(error)
+            print(terminal.safe(error))
     _end(judgement, as_json)
 
 
@@ -395,7 +394,7 @@ def bundle(
         sys.exit(NOT_AS_EXPECTED)
 
 
-@app.command()
+@app.command(cls=Listing)
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
     from lab.catalogue.moves import MOVES, STOLEN_KEY
@@ -426,7 +425,7 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
         yield "refused", HERSELF
 
 
-@app.command()
+@app.command(cls=Listing)
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
     from lab.catalogue.schemes import SCHEMES
@@ -444,7 +443,7 @@ def schemes(as_json: Json = False) -> None:
     _show(rows, as_json)
 
 
-@app.command()
+@app.command(cls=Listing)
 def gateways(as_json: Json = False) -> None:
     """List the gateways: each scheme with the implementations that serve it."""
     from lab.catalogue.gateways import GATEWAYS
@@ -461,9 +460,7 @@ def gateways(as_json: Json = False) -> None:
     _show(rows, as_json)
 
 
-classroom_app = typer.Typer(
-    help="What the services in compose.yaml run.", no_args_is_help=True, hidden=True, rich_markup_mode=None
-)
+classroom_app = typer.Typer(help="What the services in compose.yaml run.", hidden=True, rich_markup_mode=None)
 app.add_typer(classroom_app, name="classroom")
 
 
@@ -568,16 +565,15 @@ def _refusal(error: Exception) -> Refused | None:
 
 def _call(arguments: Sequence[str]) -> None:
     """As typer does it, except that a closed pipe is no failed verdict, status 1, here."""
+    if list(arguments) == ["--version"]:
+        print(f"certreplay {lab.__version__}")
+        return
     command = typer.main.get_command(app)
     try:
-        with command.make_context("certreplay", list(arguments)) as context:
+        with command.make_context("certreplay", list(arguments) or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except TyperException as error:
-        if not str(error):  # called without anything: the help was shown
-            sys.exit(BAD_INPUT)
-        raise
+        sys.exit(end.exit_code if arguments else BAD_INPUT)
 
 
 def _forget_output() -> None:

@@ -1,9 +1,12 @@
 """The command's manners: bad input is one line on stderr and status 2, and every verb speaks JSON."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,79 @@ def test_a_name_in_a_certificate_cannot_command_the_terminal(tmp_path: Path, aut
     assert "mallory" in done.stdout
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
+
+
+def test_a_command_takes_the_newest_run_where_none_is_given(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
+    older, newest = sorted(tmp_path.iterdir())
+    (tmp_path / "9999-empty").mkdir()
+    explained = certreplay("explain", "--move", "replay-proof", "--scheme", "mtls", "--runs", tmp_path)
+    assert (explained.returncode, explained.stderr) == (0, f"certreplay: taking the newest run, {newest}\n")
+    assert "replay-proof at mtls@" in explained.stdout
+    assert json.loads(certreplay("verdicts", "--json", "--runs", tmp_path).stdout)["run"] == newest.name
+    assert json.loads(certreplay("verdicts", older.name, "--json", "--runs", tmp_path).stdout)["run"] == older.name
+
+
+@pytest.mark.parametrize("verb", ["story", "verdicts", "claims"])
+def test_where_there_is_no_run_a_command_says_which_one_makes_one(verb: str, tmp_path: Path) -> None:
+    done = certreplay(verb, "--runs", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "`certreplay demo` makes one" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("story", "/nowhere/at.all", "--json"),
+        ("capture", "/nowhere/at.all", "--json"),
+        ("demo", "--json", "--no-such-option"),
+        ("demo", "--json", "--port", "70000"),
+        ("claims", "somewhere", "--new", "--json"),
+        ("no-such-verb", "--json"),
+    ],
+)
+def test_under_json_a_refusal_is_json_too(arguments: tuple[str, ...]) -> None:
+    done = certreplay(*arguments)
+    assert done.returncode == 2
+    assert done.stderr == f"certreplay: {json.loads(done.stdout)['error']}\n"
+
+
+def test_a_pipe_that_is_closed_is_no_verdict(tmp_path: Path) -> None:
+    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
+    for verb in ("story", "claims", "verdicts"):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command: list[str | Path] = [Path(sys.executable).with_name("certreplay"), verb, "--runs", tmp_path]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        os.close(writing)
+        assert done.returncode == 141
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("delay_ms", [60, 120, 200, 350, 600, 900])
+def test_ctrl_c_at_any_moment_ends_a_demo_in_one_line(delay_ms: int, tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("certreplay"), "demo", "--runs", tmp_path / "runs"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(delay_ms / 1000)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "certreplay: stopped\n")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("moves", "--json")])
+def test_a_command_imports_only_what_it_needs(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "lab", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "lab.cli" in imported
+    assert not imported & {"asyncio", "cryptography", "rich", "scapy", "lab.staging.pki"}

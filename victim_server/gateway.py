@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import h11
 from cryptography import x509
@@ -23,16 +23,12 @@ from lab.catalogue.gateways import Gateway
 from lab.events.log import Reporter
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
 from lab.tls.errors import CertificateError, TlsError
-from lab.tls.streams import READ_SIZE, ConnectionFailed, TlsStream
+from lab.tls.listener import Listener, RationedReader, say_goodbye
+from lab.tls.streams import ConnectionFailed, TlsStream
 from lab.tls.versions import version_name
 from victim_server.access_log import AccessLog
 from victim_server.authentication import Authentication, CheckChain, GatewayEngine
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
-
-HANDSHAKE_READ_SIZE = 1 << 10
-HANDSHAKES_A_ROUND = 4
-"""The most handshakes in one round of the event loop; the others wait for their turn. Clients with a finished handshake
-and the bank are served in every round, no matter how many handshakes an attacker keeps open."""
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
 """Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
@@ -76,38 +72,17 @@ class GatewayServer:
         self._key_log = key_log
         self._limits = limits or Limits()
         self._access_log = access_log
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._serve, self._limits.connections, self._limits.handshake_bytes)
 
-    async def open(self, listener: socket.socket) -> None:
+    async def open(self, listening: socket.socket) -> None:
         """Starts taking connections."""
-        loop = asyncio.get_running_loop()
-        turns = asyncio.Semaphore(HANDSHAKES_A_ROUND)
-
-        def protocol() -> asyncio.StreamReaderProtocol:
-            reader = _RationedReader(self._limits.handshake_bytes, turns, loop)
-            return asyncio.StreamReaderProtocol(reader, self._accept, loop=loop)
-
-        self._server = await loop.create_server(protocol, sock=listener)
+        await self._listener.open(listening)
 
     async def close(self) -> None:
         """Stops, whatever connections there are."""
-        if self._server:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._listener.close()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= self._limits.connections:
-            writer.transport.abort()
-            return
-        assert isinstance(reader, _RationedReader)
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: "_RationedReader", writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: RationedReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from accept to close."""
         peer = _address(writer.get_extra_info("peername"))
         engine = self._authentication.engines()
@@ -119,17 +94,13 @@ class GatewayServer:
                 if self._access_log:
                     conversation.log = partial(self._access_log.write, peer)
                 await conversation.run()
-            await self._say_goodbye(engine, reader, writer)
+            await say_goodbye(engine, reader, writer, self._limits.linger_seconds)
         except (TlsError, OSError, TimeoutError):
             pass  # the client is gone, or takes nothing more
         except Exception as error:
             self._reporter.report(Trouble(f"{self._gateway.id}, with {peer}: {type(error).__name__}: {error}"))
-        finally:
-            writer.transport.abort()
 
-    async def _shake_hands(
-        self, stream: TlsStream, engine: GatewayEngine, reader: "_RationedReader", peer: str
-    ) -> bool:
+    async def _shake_hands(self, stream: TlsStream, engine: GatewayEngine, reader: RationedReader, peer: str) -> bool:
         """The handshake; whether it came to its end. One on which nothing was ever said is nobody's, and not
         reported."""
         alert: int | None = None
@@ -179,21 +150,6 @@ class GatewayServer:
 
     def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
         return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert)
-
-    async def _say_goodbye(
-        self, engine: GatewayEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Closes so that the client gets to read the last words.
-
-        Closing a socket on which there is unread data resets the connection, and the reset may overtake the alert or
-        the answer; so what the client still sends is read and dropped, for a while (RFC 9112 section 9.6).
-        """
-        async with asyncio.timeout(self._limits.linger_seconds):
-            engine.close()
-            writer.write(engine.data_to_send())
-            writer.write_eof()
-            while await reader.read(READ_SIZE):
-                pass
 
 
 class Unacceptable(Exception):
@@ -358,40 +314,6 @@ class Conversation:
         events = (head, h11.Data(body), h11.EndOfMessage())
         async with asyncio.timeout(self._limits.request_seconds):
             await self._stream.write(b"".join(self._http.send(event) or b"" for event in events))
-
-
-class _RationedReader(asyncio.StreamReader):
-    """Knows whether the client ever said anything, and gives out only so much of it for a handshake.
-
-    A stack works on each record as it comes, however small, and on one thread for all clients: a handshake of crumbs
-    without end would keep the others waiting. What is read in a handshake is given out when it is its turn.
-    """
-
-    def __init__(self, handshake_bytes: int, turns: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self.received = 0
-        self._turns = turns
-        self._limit = handshake_bytes
-        self._left: int | None = handshake_bytes
-
-    def lift_limit(self) -> None:
-        """The handshake is over."""
-        self._left = None
-
-    def feed_data(self, data: Any) -> None:
-        self.received += len(data)
-        super().feed_data(data)
-
-    async def read(self, n: int = -1) -> bytes:
-        if self._left is None:
-            return await super().read(n)
-        if self._left <= 0:
-            raise OSError(f"no complete handshake within {self._limit} bytes")
-        data = await super().read(HANDSHAKE_READ_SIZE)
-        self._left -= len(data)
-        async with self._turns:
-            await asyncio.sleep(0)
-        return data
 
 
 def _version(engine: GatewayEngine) -> str:

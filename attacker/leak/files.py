@@ -1,4 +1,4 @@
-"""Files that got out of the bank: every certificate in one, whatever the file is."""
+"""The leaks `database` and `log`: a file of the bank's, and every certificate in it."""
 
 import re
 import sqlite3
@@ -10,10 +10,11 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attacker.collected import Sight
+from attacker.call import Call, LeakCommand, Parser, add_gateways
+from attacker.collected import Sighting
 from attacker.errors import AttackerError
-from attacker.haul import Haul
 from attacker.moves.make import Loot
+from lab.catalogue.leaks import Leak
 
 MAX_FILE = 1 << 28
 _SQLITE = b"SQLite format 3\0"
@@ -23,17 +24,28 @@ _SEQUENCE = b"\x30"
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|n|r\\n)")
 
 
-def collect(path: Path, haul: Haul) -> None:
-    """Brings every certificate in the file into the haul. AttackerError for a file that cannot be read."""
-    for certificate in certificates_in(path):
-        haul.take(Loot((certificate,), None), Sight(client="", server=path.name, tls=""))
+def command(leak: Leak) -> LeakCommand:
+    """The command for a leak that is a file. Its `run` raises AttackerError if it cannot read the file."""
+
+    async def run(call: Call) -> None:
+        campaign, path = call.begin(leak), call.arguments.file
+        for certificate in certificates_in(path):
+            campaign.take(Loot((certificate,), None), Sighting(client="", server=path.name, tls=""))
+        await campaign.use()
+
+    return LeakCommand(leak.how, _add_arguments, run)
+
+
+def _add_arguments(parser: Parser) -> None:
+    add_gateways(parser)
+    parser.add_argument("--file", type=Path, required=True, help="the file that leaked")
 
 
 def certificates_in(path: Path) -> Iterator[bytes]:
-    """The certificates in a leaked file, in DER, each once: in any column of an SQLite database, or in a text.
+    """The certificates in a leaked file, in DER, each once: from any column of an SQLite database, or from a text.
 
-    In a log, PEM is one line: percent-encoded, as nginx's $ssl_client_escaped_cert, or with escapes for what a line
-    cannot hold, \\n or \\x0A. AttackerError for a file that cannot be read.
+    In a log, PEM is one line. It is percent-encoded, as in nginx's $ssl_client_escaped_cert, or has \\n or \\x0A for
+    the end of a line. AttackerError if the file cannot be read.
     """
     seen: set[bytes] = set()
     for text in _texts(path):
@@ -48,7 +60,7 @@ def certificates_in(path: Path) -> Iterator[bytes]:
 
 
 def _encoded(text: bytes) -> Iterator[tuple[Callable[[bytes], x509.Certificate], bytes]]:
-    """What may be a certificate, with the parser for it."""
+    """Text that may be a certificate, with the parser for it."""
     if text.startswith(_SEQUENCE):
         yield x509.load_der_x509_certificate, text
     for found in _PERCENT.finditer(text):
@@ -62,7 +74,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _texts(path: Path) -> Iterator[bytes]:
-    """The whole file, or all the values in a database."""
+    """The whole file, or all values in a database."""
     try:
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) != _SQLITE:
@@ -77,6 +89,6 @@ def _texts(path: Path) -> Iterator[bytes]:
                     yield from (value for value in row if isinstance(value, bytes))
     except OSError as error:
         raise AttackerError(f"{path}: {error.strerror}; give the file that leaked") from None
-    except (sqlite3.Error, ValueError) as error:  # their words may have the file's in them
+    except (sqlite3.Error, ValueError) as error:  # such an error may quote the file
         words = "".join(character if character.isprintable() else "?" for character in str(error))
         raise AttackerError(f"{path}: {words}; give the file that leaked") from None

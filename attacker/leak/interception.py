@@ -1,8 +1,8 @@
-"""The interceptor: mitmproxy in the bank's place, asking each client for its certificate.
+"""The leak `interception`: mitmproxy answers in the bank's place and asks each client for its certificate.
 
-mitmproxy runs as the program that it is, in an environment of its own, with `interception_addon` in it. On loopback it
-is a reverse proxy for each server, between two relays that record what crosses the wire on either side; on the lab's
-network it is a transparent proxy for the connections that ARP spoofing leads here.
+mitmproxy runs unchanged, in its own environment, with `interception_addon`. On loopback it is a reverse proxy for each
+server, between two relays that record both sides. On the lab's network it is a transparent proxy for the connections
+that ARP spoofing brings here.
 """
 
 import asyncio
@@ -20,71 +20,87 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from attacker.collected import Sight
+from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser, add_gateways
+from attacker.campaign import Campaign
+from attacker.collected import Sighting
 from attacker.errors import AttackerError
-from attacker.haul import Haul
 from attacker.moves.make import Loot
-from attacker.position.capabilities import give_up_privileges
+from attacker.position.capabilities import drop_capabilities
 from attacker.position.redirect import Redirect, between, redirected
-from attacker.position.tcp_relay import Forward, Relay
-from attacker.position.watchdog import Guard
+from attacker.position.tcp_relay import Forward, TcpRelay
+from attacker.position.watchdog import Watchdog
 from attacker.scope import check_target
-from lab.address import host_port
+from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import INTERCEPTION
 from lab.events.log import Reporter
 from lab.events.types import Intercepted, PositionLeft, PositionTaken, Trouble, WentOn
-from lab.ports import held_ports
+from lab.ports import HOST, held_ports
+from lab.process import BadInput
 
 CAPTURE_FILE = "interception.pcapng"
-"""What crosses the wire between the clients and mitmproxy."""
+"""The packets between the clients and mitmproxy."""
 ONWARD_FILE = "interception-onward.pcapng"
-"""And between mitmproxy and the real servers."""
+"""The packets between mitmproxy and the real servers."""
 ADDON = Path(__file__).with_name("interception_addon.py")
 PROGRAM = "mitmdump"
 START_SECONDS = 30.0
 STOP_SECONDS = 3.0
 QUIET_SECONDS = 1.0
-"""Once there is something for every door: when nobody has come for so long, everybody has."""
+"""When there is loot for every gateway, the attacker waits this long for another client."""
 MAX_LINE = 1 << 20
 PROXY_PORT = 8080
 VISITS = 2
-"""How often each client on the network is waited for at each server: they log in with TLS 1.2 and 1.3 in turn."""
+"""How many visits of each client to each server to wait for on the network: clients use TLS 1.2 and 1.3 in turn."""
 
-Visits = Counter[tuple[str, str]]
-"""How often clients, by address, come to servers, by address and port."""
+Visits = Counter[tuple[str, Address]]
+"""How often each client, by its IP address, visits each server."""
+
+
+async def run(call: Call) -> None:
+    """Intercepts on loopback or on the network, then tries what the clients handed over."""
+    arguments, campaign = call.arguments, call.begin(INTERCEPTION)
+    if call.watchdog:
+        ports = [one.address.port for one in call.gateways() if one.address.host == arguments.server]
+        if not (arguments.client and arguments.server and ports):
+            raise BadInput("--arp needs each --client, and the --server with at least one --gateway")
+        hosts = arguments.client, arguments.server
+        await intercept_on_network(call.watchdog, *hosts, ports, campaign, call.reporter, call.folder)
+        drop_capabilities()  # the attempts are ordinary TLS connections
+    else:
+        await intercept_on_loopback(call.forwards(), campaign, call.reporter, call.folder, arguments.visits)
+    await campaign.use()
 
 
 async def intercept_on_loopback(
-    forwards: Sequence[Forward], haul: Haul, reporter: Reporter, folder: Path, visits: int | None = None
+    forwards: Sequence[Forward], campaign: Campaign, reporter: Reporter, folder: Path, visits: int | None = None
 ) -> None:
-    """Answers in the servers' place until there is something for every door and each has had so many `visits`; where
-    that is not known, until nobody comes any more.
+    """Answers in the servers' place until there is loot for every gateway and each server has had its `visits`; without
+    `visits`, until no client connects.
 
-    AttackerError where mitmproxy is missing or cannot start; OutOfScope for a server that is not the lab's.
+    AttackerError if mitmproxy is missing or cannot start; OutOfScope for a server outside the lab.
     """
     with ExitStack() as stack:
         ports = held_ports(stack, len(forwards))
         files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
         for file in files:
             stack.callback(file.close)
-        before, beyond = Relay(files[0].write), Relay(files[1].write, server_side=True)
+        before, beyond = TcpRelay(files[0].write), TcpRelay(files[1].write, server_side=True)
         try:
-            await beyond.start(Forward(("127.0.0.1", 0), one.target) for one in forwards)
+            await beyond.start(Forward(Address(HOST, 0), one.target) for one in forwards)
             await before.start(
-                Forward(one.listen, ("127.0.0.1", port)) for one, port in zip(forwards, ports, strict=True)
+                Forward(one.listen, Address(HOST, port)) for one, port in zip(forwards, ports, strict=True)
             )
             onward = [one.listen for one in beyond.forwards]
             modes = [
-                f"--mode=reverse:https://{host_port(listen)}@127.0.0.1:{port}"
-                for listen, port in zip(onward, ports, strict=True)
+                f"--mode=reverse:https://{listen}@{HOST}:{port}" for listen, port in zip(onward, ports, strict=True)
             ]
             async with running_mitmproxy(modes, onward) as mitmproxy:
                 places = zip(before.forwards, beyond.forwards, strict=True)
-                detail = (f"{host_port(near.listen)} in the place of {host_port(far.target)}" for near, far in places)
+                detail = (f"{near.listen} in the place of {far.target}" for near, far in places)
                 reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-                awaited = Visits({(near.listen[0], host_port(near.listen)): visits or 0 for near in before.forwards})
-                await _listen(_BetweenRelays(mitmproxy, before, beyond), haul, reporter, +awaited)
+                awaited = Visits({(near.listen.host, near.listen): visits or 0 for near in before.forwards})
+                await _listen(_BetweenRelays(mitmproxy, before, beyond), campaign, reporter, +awaited)
         finally:
             await before.close()
             await beyond.close()
@@ -92,41 +108,41 @@ async def intercept_on_loopback(
 
 
 async def intercept_on_network(
-    guard: Guard,
+    watchdog: Watchdog,
     clients: Sequence[str],
     server: str,
     ports: Sequence[int],
-    haul: Haul,
+    campaign: Campaign,
     reporter: Reporter,
     folder: Path,
 ) -> None:
-    """Comes between each client and the server by ARP spoofing, and answers at the server's ports in its place until
-    there is something for every door and every client has been at every port in both versions.
+    """Spoofs ARP between each client and the server, and answers at the server's ports in its place until there is loot
+    for every gateway and every client has visited every port in both versions.
 
-    Needs CAP_NET_RAW for the position and CAP_NET_ADMIN for the redirection; mitmproxy has neither. AttackerError where
-    one of the parts cannot do its work; OutOfScope for a host that is not the lab's.
+    Needs CAP_NET_RAW for the position and CAP_NET_ADMIN for the redirection; mitmproxy has neither. AttackerError if a
+    part fails; OutOfScope for a host outside the lab.
     """
-    from attacker.position.arp import ArpPosition  # it needs scapy, and loopback need not wait for that
+    from attacker.position.arp import ArpPosition  # it needs scapy, which loopback can do without
 
     targets = [check_target(server, port) for port in ports]
-    positions = [ArpPosition(guard, client, server) for client in clients]
+    positions = [ArpPosition(watchdog, client, server) for client in clients]
     host, interface, own = positions[0].server, positions[0].interface, positions[0].own_ip
     redirect = Redirect(tuple(one.client for one in positions), host, tuple(ports), PROXY_PORT)
-    # The last in is the first out: nobody is led here before there is somebody to answer, nor after.
+    # Last in, first out: connections are redirected to mitmproxy only while it runs.
     async with AsyncExitStack() as stack:
         for name, hosts in ((CAPTURE_FILE, redirect.clients), (ONWARD_FILE, (own,))):
             stack.enter_context(_sniffed(interface, between(hosts, host, ports), folder / name, reporter))
         mode = f"--mode=transparent@{own}:{PROXY_PORT}"
-        mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, give_up_privileges))
+        mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, drop_capabilities))
         stack.enter_context(redirected(redirect))
         for position in positions:
             await stack.enter_async_context(position)
         after_spoofing = (f"between {one.client} and {host}, after ARP spoofing" for one in positions)
-        places = (f"in the place of {host_port(target)}" for target in targets)
+        places = (f"in the place of {target}" for target in targets)
         detail = (*after_spoofing, *places, f"mitmproxy {mitmproxy.version}, a transparent proxy")
         reporter.report(PositionTaken(INTERCEPTION.id, detail))
-        awaited = Visits({(one.client, host_port(target)): VISITS for one in positions for target in targets})
-        work = _listen(mitmproxy, haul, reporter, awaited)
+        awaited = Visits({(one.client, target): VISITS for one in positions for target in targets})
+        work = _listen(mitmproxy, campaign, reporter, awaited)
         await _while_held(work, (position.hold(asyncio.Event()) for position in positions))
     healed = dict.fromkeys(host for position in positions for host in position.healed)
     reporter.report(PositionLeft(INTERCEPTION.id, tuple(healed)))
@@ -134,25 +150,26 @@ async def intercept_on_network(
 
 @contextmanager
 def _sniffed(interface: str, bpf_filter: str, path: Path, reporter: Reporter) -> Iterator[None]:
-    """Writes what the filter lets through to a capture file, as long as the block lasts."""
-    from attacker.position.sniffer import LiveLink  # it needs scapy, too
+    """Writes the packets that match the filter to a capture file, as long as the block lasts."""
+    from attacker.position.sniffer import Sniffer  # it needs scapy
 
     file = CaptureFile(path)
     try:
-        link = LiveLink(interface, bpf_filter)
-        link.watch(file.write)
+        sniffer = Sniffer(interface, bpf_filter)
+        sniffer.watch(file.write)
         try:
             yield
         finally:
-            link.close()
-            if link.lost:
-                reporter.report(Trouble(f"{path.name} lacks {link.lost} of {link.packets} packets: they came too fast"))
+            sniffer.close()
+            if sniffer.lost:
+                lost = f"{path.name} lacks {sniffer.lost} of {sniffer.packets} packets: they came too fast"
+                reporter.report(Trouble(lost))
     finally:
         file.close()
 
 
 async def _while_held(work: Coroutine[Any, Any, None], holds: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Works to the end; AttackerError as soon as one of the positions is lost."""
+    """Works to the end; AttackerError when a position is lost."""
     tasks = [asyncio.create_task(one) for one in (work, *holds)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -164,31 +181,31 @@ async def _while_held(work: Coroutine[Any, Any, None], holds: Iterable[Coroutine
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Told(Protocol):
-    """Where to hear what becomes of connections."""
+class ConnectionReports(Protocol):
+    """Reports about connections, from mitmproxy."""
 
     async def next(self) -> dict[str, Any] | None:
-        """The next thing that is told; None when there will be no more."""
+        """The next report; None after the last one."""
         ...
 
-    def last_words(self) -> str:
-        """The end of what else was said."""
+    def last_output(self) -> str:
+        """The end of the other output."""
         ...
 
 
 @dataclass(frozen=True)
 class _BetweenRelays:
-    """Tells what mitmproxy tells, under the addresses at the relays' outer ends, which clients and servers know."""
+    """mitmproxy's reports with the addresses at the relays' outer ends, which clients and servers know."""
 
     mitmproxy: "Mitmproxy"
-    before: Relay
-    beyond: Relay
+    before: TcpRelay
+    beyond: TcpRelay
 
     async def next(self) -> dict[str, Any] | None:
         told = await self.mitmproxy.next()
         if told is None or "peer" not in told:
             return told
-        local, peer = tuple(told["local"]), tuple(told["peer"])
+        local, peer = Address(*told["local"]), Address(*told["peer"])
         if told["what"] == "client":
             outer_peer = (one.client for one in reversed(self.before.passages) if one.local == peer)
             outer_local = (one.listen for one in self.before.forwards if one.target == local)
@@ -197,15 +214,19 @@ class _BetweenRelays:
             outer_local = (one.local for one in reversed(self.beyond.passages) if one.client == local)
         return told | {"peer": next(outer_peer, peer), "local": next(outer_local, local)}
 
-    def last_words(self) -> str:
-        return self.mitmproxy.last_words()
+    def last_output(self) -> str:
+        return self.mitmproxy.last_output()
 
 
-async def _listen(mitmproxy: Told, haul: Haul, reporter: Reporter, awaited: Visits | None = None) -> None:
-    """Takes in what mitmproxy tells, until there is something for every door and the `awaited` visits have been made;
-    where none are awaited, until nobody comes any more."""
+async def _listen(
+    mitmproxy: ConnectionReports, campaign: Campaign, reporter: Reporter, awaited: Visits | None = None
+) -> None:
+    """Takes in mitmproxy's reports until there is loot for every gateway and the `awaited` visits have been made.
+
+    If no visits are awaited, it ends when no client connects for a while.
+    """
     left = Visits(awaited)
-    complete = asyncio.create_task(haul.complete())
+    complete = asyncio.create_task(campaign.complete())
     try:
         while not (awaited and complete.done() and not left):
             try:
@@ -214,63 +235,65 @@ async def _listen(mitmproxy: Told, haul: Haul, reporter: Reporter, awaited: Visi
             except TimeoutError:
                 return
             if told is None:
-                raise AttackerError(f"mitmproxy ended: {mitmproxy.last_words()}")
-            take(told, haul, reporter)
+                raise AttackerError(f"mitmproxy ended: {mitmproxy.last_output()}")
+            take(told, campaign, reporter)
             if told.get("what") == "client":
-                left -= Visits([(told["peer"][0], host_port(tuple(told["local"])))])
-            await asyncio.sleep(0)  # complete() gets to know what was just taken in
+                left -= Visits([(told["peer"][0], Address(*told["local"]))])
+            await asyncio.sleep(0)  # lets complete() see what was just taken in
     finally:
         complete.cancel()
 
 
-def take(told: dict[str, Any], haul: Haul, reporter: Reporter) -> None:
-    """One thing that mitmproxy told: reports it, and brings a certificate into the haul."""
-    what, local, peer = told.get("what"), tuple(told.get("local", ())), tuple(told.get("peer", ()))
+def take(told: dict[str, Any], campaign: Campaign, reporter: Reporter) -> None:
+    """Takes in one report of mitmproxy's, and the certificate in it."""
+    what = told.get("what")
+    if what not in ("server", "client"):
+        return
+    local, peer = str(Address(*told["local"])), str(Address(*told["peer"]))
     if what == "server":
-        reporter.report(WentOn(host_port(peer), host_port(local), told["tls"], _plain(told["error"])))
-    elif what == "client":
-        server = host_port(local)
+        reporter.report(WentOn(peer, local, told["tls"], _plain(told["error"])))
+    else:
         chain = tuple(map(bytes.fromhex, told["chain"]))
         digest = sha256(chain[0]).hexdigest() if chain else ""
-        reporter.report(Intercepted(host_port(peer), server, told["tls"], digest, told["error"]))
+        reporter.report(Intercepted(peer, local, told["tls"], digest, told["error"]))
         if chain:
-            haul.take(Loot(chain, None), Sight(client=host_port(peer), server=server, tls=told["tls"]))
+            campaign.take(Loot(chain, None), Sighting(client=peer, server=local, tls=told["tls"]))
 
 
 def _plain(error: str) -> str:
-    """OpenSSL's own words, where mitmproxy passes on its list of errors as it stands."""
+    """OpenSSL's text, if mitmproxy passes on a printed list of errors."""
     words = re.findall(r"'([^']*)'\)", error)
     return "; ".join(words) if words else error
 
 
 class Mitmproxy:
-    """A running mitmdump with our addon."""
+    """A running mitmdump with the lab's addon."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.version = ""
         self._process = process
-        self._words: list[str] = []
+        self._output: list[str] = []
         assert process.stderr
         self._listening = asyncio.create_task(self._hear(process.stderr))
 
     async def next(self) -> dict[str, Any] | None:
-        """The next thing that it tells; None when it has ended."""
+        """The next report; None when mitmproxy has ended."""
         assert self._process.stdout
         while line := await self._process.stdout.readline():
             with suppress(ValueError):
                 told = json.loads(line)
                 if isinstance(told, dict):
                     return told
-            self._words.append(line.decode("utf-8", "replace").strip())
+            self._output.append(line.decode("utf-8", "replace").strip())
         await self._listening
         return None
 
-    def last_words(self) -> str:
-        """The end of what else it said."""
-        return "; ".join(self._words[-3:]) or "it said nothing"
+    def last_output(self) -> str:
+        """The end of its other output."""
+        return "; ".join(self._output[-3:]) or "it printed nothing"
 
     async def stop(self) -> None:
-        """Ends it: its standard input ends first, and it is killed if that does not do."""
+        """Ends it: closes its standard input, and kills it if that is not enough."""
         assert self._process.stdin
         self._process.stdin.close()
         try:
@@ -283,15 +306,17 @@ class Mitmproxy:
 
     async def _hear(self, stream: asyncio.StreamReader) -> None:
         while line := await stream.readline():
-            self._words = [*self._words[-20:], line.decode("utf-8", "replace").strip()]
+            self._output = [*self._output[-20:], line.decode("utf-8", "replace").strip()]
 
 
 @asynccontextmanager
 async def running_mitmproxy(
-    modes: Sequence[str], servers: Sequence[tuple[str, int]], prepare: Callable[[], None] | None = None
+    modes: Sequence[str], servers: Sequence[Address], prepare: Callable[[], None] | None = None
 ) -> AsyncIterator[Mitmproxy]:
-    """mitmdump in these modes, as long as the block lasts; its own CA lasts no longer. It goes on to these `servers`
-    and to no other, whatever a client asks it for. `prepare` is called in its process before the program begins."""
+    """mitmdump in these modes, as long as the block lasts; its CA is deleted afterwards.
+
+    It connects to these `servers` only, whatever a client asks for. `prepare` runs in its process before the program.
+    """
     program = find_program()
     with tempfile.TemporaryDirectory(prefix="mitmproxy-") as folder:
         process = await asyncio.create_subprocess_exec(
@@ -299,8 +324,8 @@ async def running_mitmproxy(
             *modes,
             *("--quiet", "--ssl-insecure", f"--scripts={ADDON}"),
             *("--set", "request_client_cert=true", "--set", f"confdir={folder}", "--set", "http2=false"),
-            *("--set", f"lab_servers={','.join(map(host_port, servers))}"),
-            # In TLS 1.3 a client's handshake is over before the server has looked at it, and mitmproxy waits for ever.
+            *("--set", f"lab_servers={','.join(map(str, servers))}"),
+            # In TLS 1.3 a client's handshake ends before the server checks it, and mitmproxy would wait forever.
             *("--set", "tls_version_server_max=TLS1_2"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -318,7 +343,7 @@ async def running_mitmproxy(
             except TimeoutError:
                 raise AttackerError(f"{program} did not start within {START_SECONDS:g} s") from None
             if told is None:
-                raise AttackerError(f"{program} ended: {it.last_words()}")
+                raise AttackerError(f"{program} ended: {it.last_output()}")
             it.version = str(told.get("version", ""))
             yield it
         finally:
@@ -326,9 +351,24 @@ async def running_mitmproxy(
 
 
 def find_program() -> str:
-    """mitmdump's path: in the environment that `make` sets up beside ours, or wherever PATH leads."""
+    """mitmdump's path: in the environment for mitmproxy beside this one, or on PATH."""
     own = Path(sys.prefix) / "mitmproxy" / "bin" / PROGRAM
     found = str(own) if own.exists() else shutil.which(PROGRAM)
     if not found:
         raise AttackerError(f"{PROGRAM} is not on PATH; install mitmproxy, for example with `pipx install mitmproxy`")
     return found
+
+
+def _add_arguments(parser: Parser) -> None:
+    add_gateways(parser)
+    positions = parser.add_mutually_exclusive_group(required=True)
+    positions.add_argument("--forward", action="append", metavar=FORWARD, help=LISTEN_INSTEAD)
+    tell = "come between each --client and the --server on the lab's network, and answer at its gateways"
+    positions.add_argument("--arp", action="store_true", help=tell)
+    parser.add_argument("--client", action="append", metavar="HOST", help="with --arp; repeatable")
+    parser.add_argument("--server", metavar="HOST", help="with --arp")
+    tell = "on loopback, wait for N connections to each server; without it, until no client connects"
+    parser.add_argument("--visits", type=int, metavar="N", help=tell)
+
+
+COMMAND = LeakCommand(INTERCEPTION.how, _add_arguments, run, takes_network=lambda arguments: bool(arguments.arp))

@@ -49,7 +49,7 @@ async def read_hello(reader: asyncio.StreamReader) -> tuple[ClientHello, bytes]:
     raise DecodeError(f"no ClientHello within {MAX_HELLO} bytes")
 
 
-def client_like(hello: ClientHello) -> Client:
+def mirror_client(hello: ClientHello) -> Client:
     """A client that says what another one said, and holds its flight.
 
     Where the client will have nothing but RSA key transport, the extended master secret is left out: so both
@@ -94,7 +94,7 @@ def _transports_only(suites: Iterable[int]) -> bool:
     return bool(known) and known <= _TRANSPORTING
 
 
-def server_like(client: Client, identity: Bundle) -> Server:
+def mirror_server(client: Client, identity: Bundle) -> Server:
     """A server that says what the real one has said to `client`, as far as that is possible with another key. It asks
     for no compressed certificate (RFC 8879), a message that the instrument doesn't read."""
     said = list(messages_of(client, "server"))

@@ -1,33 +1,56 @@
 """The leak `wire`: a position between client and server, and everything that is seen from there."""
 
-import asyncio
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
-from attacker.attempts import Plan
-from attacker.position.tcp_relay import Forward, Relay
-from attacker.position.watchdog import Guard
-from attacker.raid import Raid
-from lab.address import host_port
+from attacker.attempts import Destination
+from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser
+from attacker.campaign import Campaign
+from attacker.collected import MAX_SIGHTINGS, Sighting
+from attacker.moves.make import Loot
+from attacker.position.tcp_relay import TcpRelay
+from lab.address import Address, find_address
 from lab.capture.handshake import Capture, Contact
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET, CaptureFile
-from lab.events.log import EventLog, Reporter
-from lab.events.types import PositionLeft, PositionTaken, Trouble
+from lab.catalogue.leaks import WIRE
+from lab.events.log import Reporter
+from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
+from lab.tls.errors import Abort
+from lab.tls.messages import ClientHello, ServerHello, parse
+from lab.tls.records import ContentType
+from lab.tls.sessions import Session
+from lab.tls.versions import TLS12, version_name
 
 CAPTURE_FILE = "capture.pcapng"
+MAX_SERVERS = 10_000
+
+_BEYOND_PLAINTEXT = (ContentType.CHANGE_CIPHER_SPEC, ContentType.APPLICATION_DATA)
+"""Records which show that the client answered the server."""
+
+AddressOf: TypeAlias = Callable[[str], Address]
+"""From a server's address on the wire, `host:port`, to the address at which the attacker reaches that server."""
 
 
-class Eyes:
-    """Everything that the attacker sees: written to the capture file first, then read like any other capture."""
+class Wiretap:
+    """Writes each packet to the capture file, then reads the handshakes in it, like those of any other capture.
 
-    def __init__(self, file: CaptureFile, raid: Raid, reporter: Reporter) -> None:
+    The campaign gets every server that is seen and every certificate with its proof; attempts begin at once.
+    """
+
+    def __init__(self, file: CaptureFile, campaign: Campaign, reporter: Reporter, address_of: AddressOf) -> None:
         self._file = file
-        self._raid = raid
+        self._campaign = campaign
         self._reporter = reporter
+        self._address_of = address_of
         self._tracker = Tracker()
         self._writing = True
+        self._servers: dict[str, dict[int, bytes]] = {}
+        """What a client sent on one whole connection to each server, by version."""
+        self._proven: set[str] = set()
+        self._contacts: set[tuple[str, str]] = set()
 
     def see(self, time_ns: int, packet: bytes) -> None:
         """One packet, with the time it was seen in ns since 1970."""
@@ -35,18 +58,68 @@ class Eyes:
             self._writing = self._write(time_ns, packet)
         seen = segment(ETHERNET, packet)
         if seen:
-            self._tell(self._tracker.feed(time_ns, seen))
+            self._read(self._tracker.feed(time_ns, seen))
 
     def close(self) -> None:
-        """Nothing more will be seen."""
-        self._tell(self._tracker.finish())
+        """There are no more packets."""
+        self._read(self._tracker.finish())
 
-    def _tell(self, found: Iterable[Capture | Contact]) -> None:
+    def take(self, capture: Capture) -> None:
+        """Works on a handshake with a readable client certificate."""
+        if not capture.chain or len(self._servers) > MAX_SERVERS:
+            return
+        sighting = sighting_of(capture)
+        if capture.certificate_verify is None or capture.server in self._proven:
+            self._campaign.collect(capture.chain[0], sighting)
+        elif self._campaign.take(loot_of(capture), sighting):
+            self._proven.add(capture.server)
+            self._recorded_at(capture.server, capture.server_name)[TLS12] = capture.client_bytes
+            self._campaign.start()
+
+    def meet(self, contact: Contact) -> None:
+        """Works on a handshake without a readable client certificate."""
+        if contact.version is None or contact.resumed or len(self._servers) > MAX_SERVERS:
+            return
+        self._report(contact, version_name(contact.version))
+        if any(kind in _BEYOND_PLAINTEXT for kind, _ in contact.client_records):
+            recorded = self._recorded_at(contact.server, contact.server_name)
+            recorded.setdefault(contact.version, contact.client_bytes)
+            self._campaign.start()
+
+    def _recorded_at(self, server: str, server_name: str | None) -> dict[int, bytes]:
+        if server not in self._servers:
+            recorded: dict[int, bytes] = {}
+            self._servers[server] = recorded
+            address = self._address_of(server)
+            name = server_name or server.rpartition(":")[0]
+            self._campaign.add(Destination(address, name, seen_as=server, recorded=recorded))
+        return self._servers[server]
+
+    def _report(self, contact: Contact, tls: str) -> None:
+        """Reports the first handshake of this kind with a server."""
+        if (contact.server, tls) in self._contacts or len(self._contacts) >= MAX_SIGHTINGS:
+            return
+        self._contacts.add((contact.server, tls))
+        self._reporter.report(
+            HandshakeSeen(
+                client=contact.client,
+                server=contact.server,
+                tls=tls,
+                server_name=contact.server_name or "",
+                client_random=(contact.client_random or b"").hex(),
+                server_random=(contact.server_random or b"").hex(),
+                client_records=tuple(_described(contact.client_records)),
+                server_records=tuple(_described(contact.server_records)),
+                asked=contact.asked,
+            )
+        )
+
+    def _read(self, found: Iterable[Capture | Contact]) -> None:
         for one in found:
             if isinstance(one, Capture):
-                self._raid.take(one)
+                self.take(one)
             else:
-                self._raid.meet(one)
+                self.meet(one)
 
     def _write(self, time_ns: int, packet: bytes) -> bool:
         """Whether there is room for more."""
@@ -56,59 +129,116 @@ class Eyes:
             reason = "is full"
         except OSError as error:
             reason = str(error.strerror)
-        self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; from here on nothing is written to it"))
+        self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; nothing more is written to it"))
         return False
 
 
-async def relay(forwards: list[Forward], plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event) -> None:
-    """The position on loopback."""
-    relayed: dict[str, tuple[str, int]] = {}
-    raid = Raid(log, folder, "a TCP relay on loopback", relayed.__getitem__, plan)
-    file = CaptureFile(folder / CAPTURE_FILE)
-    eyes = Eyes(file, raid, log)
-    position = Relay(eyes.see)
+def loot_of(capture: Capture) -> Loot:
+    """What a captured handshake gives for making moves."""
+    messages = [_parsed(entry.raw) for entry in capture.messages]
+    hello = next((message for message in messages if isinstance(message, ClientHello)), None)
+    answer = next((message for message in messages if isinstance(message, ServerHello)), None)
+    session = None
+    if answer and (capture.session_id or capture.ticket):
+        session = Session(capture.session_id, capture.ticket, None, answer.cipher_suite, True)
+    return Loot(chain=capture.chain, proof=capture.certificate_verify, hello=hello, session=session)
+
+
+def sighting_of(capture: Capture) -> Sighting:
+    """Where and how a captured handshake showed its certificate."""
+    return Sighting(
+        client=capture.client,
+        server=capture.server,
+        tls=version_name(capture.version),
+        record=capture.record_header,
+        message=capture.certificate_message,
+        proof=capture.certificate_verify,
+        transcript=tuple(entry.raw for entry in capture.transcript),
+        client_random=capture.client_random or b"",
+        server_random=capture.server_random or b"",
+        note=capture.note,
+    )
+
+
+def _parsed(raw: bytes) -> object:
     try:
-        await position.start(forwards)
-        relayed |= {host_port(forward.listen): forward.target for forward in position.forwards}
-        log.report(PositionTaken("relay", position.describe()))
-        await stop.wait()
-    finally:
-        eyes.close()
-        await raid.close()
-        await position.close()
-        file.close()
-    log.report(PositionLeft("relay", ()))
+        return parse(raw)
+    except Abort:
+        return None
 
 
-async def arp(
-    guard: Guard, client: str, server: str, plan: Plan, log: EventLog, folder: Path, stop: asyncio.Event
-) -> None:
-    """The position on the lab's network."""
-    from attacker.position.arp import ArpPosition  # these two need scapy, and the relay need not wait for it
-    from attacker.position.sniffer import LiveLink
+def _described(records: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    names = {int(kind): kind.name.lower() for kind in ContentType}
+    return (f"{names.get(kind, kind)} {length}" for kind, length in records)
 
-    position = ArpPosition(guard, client, server)
-    raid = Raid(log, folder, f"{position.interface}, after ARP spoofing", as_seen, plan)
-    file = CaptureFile(folder / CAPTURE_FILE)
-    link = LiveLink(position.interface, position.bpf_filter())
-    eyes = Eyes(file, raid, log)
-    link.watch(eyes.see)
+
+async def relay(call: Call) -> None:
+    """Relays on loopback, until told to stop."""
+    relayed: dict[str, Address] = {}
+    async with _wiretap(call, "a TCP relay on loopback", relayed.__getitem__) as wiretap:
+        position = TcpRelay(wiretap.see)
+        try:
+            await position.start(call.forwards())
+            relayed |= {str(forward.listen): forward.target for forward in position.forwards}
+            call.reporter.report(PositionTaken("relay", position.describe()))
+            await call.stop.wait()
+        finally:
+            await position.close()
+    call.reporter.report(PositionLeft("relay", ()))
+
+
+async def arp(call: Call) -> None:
+    """Spoofs ARP on the lab's network and sniffs there, until told to stop."""
+    from attacker.position.arp import ArpPosition  # these two need scapy, which the relay can do without
+    from attacker.position.sniffer import Sniffer
+
+    assert call.watchdog
+    position = ArpPosition(call.watchdog, call.arguments.client, call.arguments.server)
+    async with _wiretap(call, f"{position.interface}, after ARP spoofing", _as_seen) as wiretap:
+        sniffer = Sniffer(position.interface, position.bpf_filter())
+        sniffer.watch(wiretap.see)
+        try:
+            async with position:
+                call.reporter.report(PositionTaken("arp", position.describe()))
+                await position.hold(call.stop)
+        finally:
+            sniffer.close()
+            if sniffer.lost:
+                lost = f"{sniffer.lost} of {sniffer.packets} packets were lost: they came too fast"
+                call.reporter.report(Trouble(lost))
+    call.reporter.report(PositionLeft("arp", position.healed))
+
+
+@asynccontextmanager
+async def _wiretap(call: Call, source: str, address_of: AddressOf) -> Any:
+    campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source)
+    file = CaptureFile(call.folder / CAPTURE_FILE)
+    wiretap = Wiretap(file, campaign, call.reporter, address_of)
     try:
-        async with position:
-            log.report(PositionTaken("arp", position.describe()))
-            await position.hold(stop)
+        yield wiretap
     finally:
-        link.close()
-        if link.lost:
-            lost = f"{link.lost} of {link.packets} packets were lost: they came faster than they were read"
-            log.report(Trouble(lost))
-        eyes.close()
-        await raid.close()
+        wiretap.close()
+        await campaign.close()
         file.close()
-    log.report(PositionLeft("arp", position.healed))
 
 
-def as_seen(server: str) -> tuple[str, int]:
-    """On the network the attacker reaches a server under the very address that the victim does."""
-    host, _, port = server.rpartition(":")
-    return host.strip("[]"), int(port)
+def _as_seen(server: str) -> Address:
+    """On the network the attacker reaches a server at the address that the victim uses."""
+    address = find_address(server)
+    assert address
+    return address
+
+
+def _add_relay_arguments(parser: Parser) -> None:
+    parser.add_argument("--forward", action="append", required=True, metavar=FORWARD, help=LISTEN_INSTEAD)
+
+
+def _add_arp_arguments(parser: Parser) -> None:
+    parser.add_argument("--client", required=True, metavar="HOST")
+    parser.add_argument("--server", required=True, metavar="HOST")
+
+
+RELAY = LeakCommand("between a client and a server on loopback", _add_relay_arguments, relay, ends=False)
+ARP = LeakCommand(
+    "between two hosts on the lab's network", _add_arp_arguments, arp, ends=False, takes_network=lambda arguments: True
+)

@@ -1,6 +1,6 @@
-"""How each move is made: out of what the wire gave away, the flight that an attempt sends.
+"""How each move is made: from the loot to the script of an attempt.
 
-A play says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
+A script says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,16 +35,17 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 class NotApplicable(Exception):
-    """A move that cannot be made; the text says why."""
+    """This move cannot be made; the text says why."""
 
 
 @dataclass(frozen=True)
 class Loot:
-    """What was given away: the certificates, the proof that their owner once made, and more.
+    """What a leak gave: the certificates, the proof that their owner once made, and more.
 
-    `proof` is None where no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the
-    wire shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
-    connection, by version. `own` is mallory's own bundle, where she is a customer too.
+    `proof` is None if no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the wire
+    shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
+    connection, by version. `own` is mallory's own bundle, as a customer of the bank. `seen_at` is where the certificate
+    was seen: the server's address on the wire, or a file.
     """
 
     chain: tuple[bytes, ...]
@@ -53,15 +54,16 @@ class Loot:
     session: Session | None = None
     recorded: Mapping[int, bytes] = field(default_factory=dict)
     own: Bundle | None = None
+    seen_at: str = ""
 
 
 @dataclass(frozen=True)
-class Play:
+class Script:
     """What one attempt does.
 
-    It goes through `flight`, after `hello` where that is to be a captured one, or offers to go on with `resume`, or
-    does nothing but send `recorded`. `header` is the certificate for servers that take it from a Client-Cert header,
-    RFC 9440, and do not ask in TLS, empty for none; None where the move comes to nothing there.
+    It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session
+    `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
+    TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there.
     """
 
     flight: Flight | None = None
@@ -71,42 +73,42 @@ class Play:
     header: bytes | None = None
 
 
-Maker: TypeAlias = Callable[[Loot, Version], Play]
-"""Makes the play of a move for one version out of the loot; NotApplicable where there is no such play."""
+Maker: TypeAlias = Callable[[Loot, Version], Script]
+"""Makes the script of a move, for one version, from the loot; NotApplicable if that is impossible."""
 
 
-def no_certificate(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, (), None), header=b"")
+def no_certificate(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, (), None), header=b"")
 
 
-def omit_proof(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, None), header=loot.chain[0])
+def omit_proof(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, None), header=loot.chain[0])
 
 
-def replay_proof(loot: Loot, version: Version) -> Play:
+def replay_proof(loot: Loot, version: Version) -> Script:
     return _with_captured(loot, version, lambda captured: captured)
 
 
-def relabelled_proof(loot: Loot, version: Version) -> Play:
+def relabelled_proof(loot: Loot, version: Version) -> Script:
     return _with_captured(loot, version, lambda captured: replace(captured, scheme=_another_scheme(loot, captured)))
 
 
-def flipped_proof(loot: Loot, version: Version) -> Play:
+def flipped_proof(loot: Loot, version: Version) -> Script:
     def flip(captured: CertificateVerify) -> CertificateVerify:
         return replace(captured, signature=captured.signature[:-1] + bytes((captured.signature[-1] ^ 1,)))
 
     return _with_captured(loot, version, flip)
 
 
-def foreign_key(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
+def foreign_key(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
 
 
-def empty_proof(loot: Loot, version: Version) -> Play:
-    return Play(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
+def empty_proof(loot: Loot, version: Version) -> Script:
+    return Script(honest_flight(version, loot.chain, _signature(loot, lambda scheme: b"")))
 
 
-def zero_proof(loot: Loot, version: Version) -> Play:
+def zero_proof(loot: Loot, version: Version) -> Script:
     def zeros(scheme: proof.SignatureScheme) -> bytes:
         key = proof.public_key(loot.chain[0])
         match key:
@@ -117,69 +119,69 @@ def zero_proof(loot: Loot, version: Version) -> Play:
             case _:
                 return bytes(64)
 
-    return Play(honest_flight(version, loot.chain, _signature(loot, zeros)))
+    return Script(honest_flight(version, loot.chain, _signature(loot, zeros)))
 
 
-def look_alike(loot: Loot, version: Version) -> Play:
+def look_alike(loot: Loot, version: Version) -> Script:
     key = fresh_key(loot.chain[0])
     certificate = look_alike_certificate(loot.chain[0], key)
-    return Play(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
+    return Script(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
 
 
-def own_leaf_first(loot: Loot, version: Version) -> Play:
+def own_leaf_first(loot: Loot, version: Version) -> Script:
     own = _own(loot)
-    return Play(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
+    return Script(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
 
 
-def stolen_leaf_first(loot: Loot, version: Version) -> Play:
+def stolen_leaf_first(loot: Loot, version: Version) -> Script:
     own = _own(loot)
     chain = (loot.chain[0], own.chain[0], *loot.chain[1:])
-    return Play(honest_flight(version, chain, proof.prove_with(own.key)))
+    return Script(honest_flight(version, chain, proof.prove_with(own.key)))
 
 
-def early_proof(loot: Loot, version: Version) -> Play:
+def early_proof(loot: Loot, version: Version) -> Script:
     captured = _captured(loot)
     certificate, early = SendCertificate(loot.chain), SendProof(lambda challenge: captured)
     if version == TLS13:
-        return Play((early, certificate, SendFinished()))
-    return Play((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
+        return Script((early, certificate, SendFinished()))
+    return Script((certificate, early, SendKeyExchange(), SendChangeCipherSpec(), SendFinished()))
 
 
-def early_finished(loot: Loot, version: Version) -> Play:
-    return Play((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
+def early_finished(loot: Loot, version: Version) -> Script:
+    return Script((SendCertificate(loot.chain), SendChangeCipherSpec(), SendFinished()))
 
 
-def second_certificate(loot: Loot, version: Version) -> Play:
+def second_certificate(loot: Loot, version: Version) -> Script:
     own = _own(loot)
     *honest, finished = honest_flight(version, own.chain, proof.prove_with(own.key))
     if version == TLS12:
         finished, ccs = SendFinished(), honest.pop()
-        return Play((*honest, SendCertificate(loot.chain), ccs, finished))
-    return Play((*honest, SendCertificate(loot.chain), finished))
+        return Script((*honest, SendCertificate(loot.chain), ccs, finished))
+    return Script((*honest, SendCertificate(loot.chain), finished))
 
 
-def replay_flight(loot: Loot, version: Version) -> Play:
+def replay_flight(loot: Loot, version: Version) -> Script:
     recorded = loot.recorded.get(version)
     if not recorded:
         raise NotApplicable("no whole connection of this version was recorded at this server")
-    return Play(recorded=recorded, header=b"")
+    return Script(recorded=recorded, header=b"")
 
 
-def resume_session(loot: Loot, version: Version) -> Play:
+def resume_session(loot: Loot, version: Version) -> Script:
     if loot.session is None:
-        raise NotApplicable("the server gave the client no session that the wire could show")
-    return Play(honest_flight(version, (), None), resume=loot.session)
+        raise NotApplicable("the wire showed no session that the server gave the client")
+    return Script(honest_flight(version, (), None), resume=loot.session)
 
 
-def stolen_key(bundle: Bundle, version: Version) -> Play:
+def stolen_key(bundle: Bundle, version: Version) -> Script:
     """The control: the proof made with the real key."""
-    return Play(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
+    return Script(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
 
 
 def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
-    """A certificate in DER with everything that names `certificate`'s owner and issuer, for `key` and signed by it.
+    """A copy of `certificate`, in DER, for another `key` and signed by that key.
 
-    Subject, issuer, serial number, validity and all extensions are the same, key identifiers too.
+    Subject, issuer, serial number, validity and all extensions are the same, including the key identifiers.
     """
     model = x509.load_der_x509_certificate(certificate)
     builder = (
@@ -203,23 +205,25 @@ def _captured(loot: Loot) -> CertificateVerify:
     return loot.proof
 
 
-def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Play:
-    """The captured proof, in a handshake that is the client's own as far as it can be: in TLS 1.2 down to her very
-    ClientHello, so that what differs is what the server says."""
+def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Script:
+    """The captured proof, in a handshake as much like the client's as possible.
+
+    In TLS 1.2 even the ClientHello is the client's, so only the server's messages differ.
+    """
     answer = change(_captured(loot))
     hello = loot.hello if version == TLS12 else None
-    return Play(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
+    return Script(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
 
 
 def _another_scheme(loot: Loot, captured: CertificateVerify) -> int:
-    """The next best scheme that the key could be used with, or any other where there is none for such keys."""
+    """The next best scheme for such a key, or any other scheme if there is none."""
     kind = proof.key_kind(proof.public_key(loot.chain[0]))
     others = [scheme for scheme in SIGNATURE_SCHEMES if scheme.id != captured.scheme]
     return next((scheme.id for scheme in others if scheme.key == kind), others[0].id)
 
 
 def _signature(loot: Loot, make: Callable[[proof.SignatureScheme], bytes]) -> Prover:
-    """A proof in a scheme that suits the certificate, with a signature that nobody signed."""
+    """A proof in a scheme that fits the certificate, with a made-up signature."""
     key = proof.public_key(loot.chain[0])
 
     def prove(challenge: Challenge) -> CertificateVerify:
@@ -236,7 +240,7 @@ def _own(loot: Loot) -> Bundle:
 
 
 def fresh_key(certificate: bytes) -> PrivateKey:
-    """A key of mallory's own, like the certificate's, so that its signatures are well-formed for it."""
+    """A key of mallory's own, of the same kind as the certificate's, so that its signatures are well-formed."""
     key = proof.public_key(certificate)
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _new_key("ECDSA", key.curve.name)

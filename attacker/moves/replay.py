@@ -1,6 +1,6 @@
 """Replay: one attempt to get past a gateway with a certificate, from the TCP connection to the verdict.
 
-The same code runs the attacker's moves and the lab's control with the real key; only the play differs.
+The same code runs the attacker's moves and the lab's control with the real key; only the script differs.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import h11
 
-from attacker.moves.make import Play
+from attacker.moves.make import Script
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
 from lab.address import host_port
@@ -41,7 +41,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What to try and where: a move's play, in one version, at a server, as whom, and what to do once in."""
+    """What to try and where: a move's script, in one version, at a server, as whom, and what to do once in."""
 
     move: str
     version: Version
@@ -60,7 +60,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """The bank's answer to one request."""
 
     status: int
@@ -76,17 +76,17 @@ class Answer:
         return str(fields.get("customer", "")) if self.status == 200 and isinstance(fields, dict) else ""
 
 
-async def attempt(it: Attempt, play: Play) -> MoveTried:
-    """Carries out a play, and if that opens the victim's account, reads it and moves money.
+async def attempt(it: Attempt, script: Script) -> MoveTried:
+    """Carries out a script, and if that opens the victim's account, reads it and moves money.
 
     OutOfScope, before any packet leaves, for a target that isn't the lab's.
     """
     address = check_target(*it.target)
     began = time.perf_counter()
-    engine = _engine(it, play)
+    engine = _engine(it, script)
     local = ""
-    account: Answer | None = None
-    moved: Answer | None = None
+    account: Response | None = None
+    moved: Response | None = None
     failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
@@ -95,8 +95,8 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
             stream = TlsStream(engine, reader, writer)
             try:
                 await stream.handshake()
-                if not _pointless(engine, play):
-                    header = play.header if _unasked(engine) else None
+                if not _pointless(engine, script):
+                    header = script.header if _unasked(engine) else None
                     account, moved = await use_account(stream, it.server_name, it.victim, it.transfer, header)
             except ConnectionFailed as error:
                 failed = error.failed
@@ -110,8 +110,8 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
         failed = Failed(None, None, f"{host_port(address)}: {error.strerror or error}")
     milliseconds = (time.perf_counter() - began) * 1000
 
-    pointless = _pointless(engine, play)
-    outcome = NOT_APPLICABLE if pointless else what_became(account, it.victim, failed)
+    pointless = _pointless(engine, script)
+    outcome = NOT_APPLICABLE if pointless else outcome_of(account, it.victim, failed)
     return MoveTried(
         leak=it.leak,
         customer=it.victim,
@@ -135,7 +135,7 @@ async def attempt(it: Attempt, play: Play) -> MoveTried:
 
 async def use_account(
     stream: TlsStream, host: str, victim: str, transfer: Transfer | None, certificate: bytes | None = None
-) -> tuple[Answer, Answer | None]:
+) -> tuple[Response, Response | None]:
     """The bank's answers to whoever asks for the account, and if that is the victim's, to the transfer.
 
     With `certificate` that goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError where there is no
@@ -172,16 +172,16 @@ def not_tried(it: Attempt, reason: str) -> MoveTried:
     )
 
 
-def _engine(it: Attempt, play: Play) -> Client | Playback:
-    if play.recorded:
-        return Playback(play.recorded)
+def _engine(it: Attempt, script: Script) -> Client | Playback:
+    if script.recorded:
+        return Playback(script.recorded)
     return Client(
         entropy=os.urandom,
         server_name=it.server_name,
         versions=(it.version,),
-        flight=play.flight,
-        hello=play.hello,
-        resume=play.resume,
+        flight=script.flight,
+        hello=script.hello,
+        resume=script.resume,
     )
 
 
@@ -190,16 +190,16 @@ def _unasked(engine: Client | Playback) -> bool:
     return isinstance(engine, Client) and engine.version is not None and engine.request is None
 
 
-def _pointless(engine: Client | Playback, play: Play) -> str:
+def _pointless(engine: Client | Playback, script: Script) -> str:
     """Why the attempt tested nothing; empty where it did."""
     if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
         return ""
-    if play.resume:
+    if script.resume:
         return "" if engine.resumed else NOT_RESUMED
-    return NOT_ASKED if engine.request is None and play.header is None else ""
+    return NOT_ASKED if engine.request is None and script.header is None else ""
 
 
-def what_became(account: Answer | None, victim: str, failed: Failed) -> Outcome:
+def outcome_of(account: Response | None, victim: str, failed: Failed) -> Outcome:
     """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
     that is somebody else's."""
     if account is None:
@@ -209,7 +209,7 @@ def what_became(account: Answer | None, victim: str, failed: Failed) -> Outcome:
     return REFUSED if account.status in (401, 403) else INCONCLUSIVE
 
 
-def _error(account: Answer | None, failed: Failed) -> str:
+def _error(account: Response | None, failed: Failed) -> str:
     return f"HTTP {account.status}: {account.body}" if account else failed.reason
 
 
@@ -227,7 +227,7 @@ class _Http:
             self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
         self._http = h11.Connection(h11.CLIENT)
 
-    async def request(self, method: str, path: str, body: str | None = None) -> Answer:
+    async def request(self, method: str, path: str, body: str | None = None) -> Response:
         """The answer to one request; ConnectionFailed or h11.ProtocolError otherwise."""
         http = self._http
         if http.our_state is h11.DONE:
@@ -252,7 +252,7 @@ class _Http:
                     if len(received) > MAX_ANSWER:
                         raise h11.RemoteProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
                 case h11.EndOfMessage():
-                    return Answer(status, received.decode("utf-8", "replace"))
+                    return Response(status, received.decode("utf-8", "replace"))
                 case h11.NEED_DATA:
                     http.receive_data(await self._stream.read())
                 case h11.ConnectionClosed():

@@ -20,7 +20,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from attacker import scope
 from attacker.errors import AttackerError
-from attacker.position.watchdog import Guard, heal
+from attacker.position.watchdog import Watchdog, heal
 
 FIND_SECONDS = 30.0
 _ASK_EVERY_SECONDS = 0.5
@@ -42,14 +42,14 @@ class ArpPosition:
     this machine isn't set up to pass packets on; OutOfScope where they are not the lab's. Needs CAP_NET_RAW alone.
     """
 
-    def __init__(self, guard: Guard, client: str, server: str, *, find_seconds: float = FIND_SECONDS) -> None:
+    def __init__(self, watchdog: Watchdog, client: str, server: str, *, find_seconds: float = FIND_SECONDS) -> None:
         client_ip, self.interface = scope.check_victim(client)
         server_ip, other_interface = scope.check_victim(server)
         if client_ip == server_ip or self.interface != other_interface:
             raise AttackerError(f"{client} and {server} must be two hosts on one network")
         self.client, self.server = client_ip, server_ip
         self._peers = {client_ip: server_ip, server_ip: client_ip}
-        self._guard = guard
+        self._watchdog = watchdog
         self._find_seconds = find_seconds
         self._own_mac = str(get_if_hwaddr(self.interface))
         self.own_ip = str(get_if_addr(self.interface))
@@ -67,7 +67,7 @@ class ArpPosition:
         self._found = asyncio.Event()
         self._link = _open_link(self.interface)
         self._loop.add_reader(self._link.ins, self._receive)
-        self._loop.add_reader(self._guard, self._lose, "the guard has gone")
+        self._loop.add_reader(self._watchdog, self._lose, "the watchdog has ended")
         try:
             await self._find()
             self._entrust()
@@ -162,7 +162,7 @@ class ArpPosition:
                 self._lose(str(error))
 
     def _entrust(self) -> None:
-        self._guard.entrust(self.interface, self._remedies(), of=self)
+        self._watchdog.entrust(self.interface, self._remedies(), of=self)
 
     def _claim(self, victim: str, operation: int) -> Any:
         """Tells `victim` that its peer is here."""
@@ -206,19 +206,19 @@ class ArpPosition:
             self._lose(f"{self.interface}: {error.strerror}")
 
     def _lose(self, reason: str) -> None:
-        self._loop.remove_reader(self._guard)
+        self._loop.remove_reader(self._watchdog)
         if not self._lost.done():
             self._lost.set_result(f"the position between {' and '.join(self._peers)} is lost: {reason}")
 
     def _leave(self) -> None:
-        """Heals, without waiting for anything that could be cancelled, and tells the guard that it needn't."""
+        """Heals, without waiting for anything that could be cancelled, and tells the watchdog that it needn't."""
         self._loop.remove_reader(self._link.ins)
-        self._loop.remove_reader(self._guard)
+        self._loop.remove_reader(self._watchdog)
         was_poisoning, self._poisoning = self._poisoning, False
         if was_poisoning and heal(self._remedies(), self._link.ins.send):
             self.healed = tuple(self._peers)
             try:
-                self._guard.entrust(self.interface, (), of=self)
+                self._watchdog.entrust(self.interface, (), of=self)
             except AttackerError:
                 pass  # it has gone, and the tables are right already
         self._link.close()

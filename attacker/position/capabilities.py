@@ -8,7 +8,7 @@ _CAPABILITY_VERSION_3 = 0x20080522  # capget(2)
 _PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 
-def give_up_privileges() -> None:
+def drop_capabilities() -> None:
     """Gives up all capabilities of this process, for good and for the program that it becomes; root's too.
 
     OSError where that cannot be done.

@@ -24,7 +24,7 @@ _AT_A_TIME = 8
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # packet(7)
 
 
-class LiveLink:
+class Sniffer:
     """An open interface, not promiscuous. Needs CAP_NET_RAW."""
 
     def __init__(self, interface: str, bpf_filter: str) -> None:

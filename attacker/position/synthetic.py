@@ -1,6 +1,6 @@
-"""Packets for a connection that the attacker saw as a stream of bytes: a relay has no packets, Wireshark wants some.
+"""Packets for a connection that the attacker saw as two streams of bytes: a relay has no packets, Wireshark needs some.
 
-What comes out is the conversation as a sniffer on Linux's loopback would have recorded it: Ethernet with empty
+They are what a sniffer on Linux's loopback would have recorded: Ethernet with empty
 addresses, IPv4 (RFC 791) or IPv6 (RFC 8200), TCP (RFC 9293) with its handshake, sequence numbers and checksums.
 """
 
@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.address import Address
+
 _ETHERTYPES = {socket.AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
 _IP_HEADER_LENGTHS = {socket.AF_INET: 20, socket.AF_INET6: 40}
 _TCP_HEADER_LENGTH = 20
@@ -17,15 +19,15 @@ _MTU = 1500
 _TTL = 64
 _DONT_FRAGMENT = 0x4000
 _WINDOW = 0xFFFF
-# Well under a window, so that no segment is ever sent into a full one.
+# Well below a window, so no segment is sent into a full one.
 _SEGMENTS_AN_ACK = 16
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 
 
-class Conversation:
-    """One TCP connection, told as packets to `emit`: `open`, then `data` and `end` from either side, or `reset`."""
+class SyntheticConnection:
+    """One TCP connection as packets for `emit`: `open`, then `data` and `end` from either side, or `reset`."""
 
-    def __init__(self, client: tuple[str, int], server: tuple[str, int], emit: Callable[[bytes], None]) -> None:
+    def __init__(self, client: Address, server: Address, emit: Callable[[bytes], None]) -> None:
         self._client = _Side(client, server)
         self._server = _Side(server, client)
         self._emit = emit
@@ -52,7 +54,7 @@ class Conversation:
                 self._send(receiver, _ACK)
 
     def end(self, from_client: bool) -> None:
-        """One side has nothing more to say; the other may still have."""
+        """One side has finished; the other may still send."""
         sender, receiver = self._sides(from_client)
         if self._over or sender.ended:
             return
@@ -62,7 +64,7 @@ class Conversation:
         self._over = receiver.ended
 
     def reset(self, from_client: bool) -> None:
-        """One side has broken the connection off; nothing comes after that."""
+        """One side breaks the connection off; no packet follows."""
         if not self._over:
             self._over = True
             self._send(self._sides(from_client)[0], _RST | _ACK)
@@ -87,16 +89,16 @@ class _Addresses:
     ports: bytes
 
     @classmethod
-    def of(cls, source: tuple[str, int], destination: tuple[str, int]) -> "_Addresses":
-        family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
-        both = socket.inet_pton(family, source[0]) + socket.inet_pton(family, destination[0])
-        return cls(family, both, struct.pack("!HH", source[1], destination[1]))
+    def of(cls, source: Address, destination: Address) -> "_Addresses":
+        family = socket.AF_INET6 if ":" in source.host else socket.AF_INET
+        both = socket.inet_pton(family, source.host) + socket.inet_pton(family, destination.host)
+        return cls(family, both, struct.pack("!HH", source.port, destination.port))
 
 
 class _Side:
-    """One end of the connection: where it is in its stream, and how it writes its packets."""
+    """One end of the connection: its position in its stream, and how it writes its packets."""
 
-    def __init__(self, address: tuple[str, int], peer: tuple[str, int]) -> None:
+    def __init__(self, address: Address, peer: Address) -> None:
         self._addresses = _Addresses.of(address, peer)
         family = self._addresses.family
         self._link = bytes(12) + struct.pack("!H", _ETHERTYPES[family])
@@ -112,7 +114,7 @@ class _Side:
         numbers = self._addresses.ports + struct.pack("!IIBBH", self.next_number, acknowledged, offset, flags, _WINDOW)
         rest = options + data
         length = _TCP_HEADER_LENGTH + len(rest)
-        # The pseudo-header (RFC 9293 section 3.1) takes part in the sum: addresses, protocol, length.
+        # The sum includes the pseudo-header (RFC 9293 section 3.1): addresses, protocol, length.
         check = _checksum(numbers + bytes(4) + rest, self._addresses_sum + length)
         return self._link + self._ip_header(length) + numbers + struct.pack("!HH", check, 0) + rest
 
@@ -130,8 +132,8 @@ class _Side:
 def _checksum(data: bytes, added: int = 0) -> int:
     """The Internet checksum (RFC 1071) over `data`, with `added` in the sum.
 
-    65536 leaves 1 when divided by 65535, so that the number which all the bytes make leaves what the sum of their
-    16-bit words leaves: one division in place of a loop.
+    65536 modulo 65535 is 1. So the bytes read as one number leave the same remainder as the sum of their 16-bit words:
+    one division instead of a loop.
     """
     total = int.from_bytes(data) << (8 * (len(data) % 2))
     return 0xFFFF - ((total + added) % 0xFFFF or 0xFFFF)

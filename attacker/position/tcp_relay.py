@@ -1,7 +1,7 @@
-"""The position on loopback, which takes no privileges: a TCP relay that the client takes for the server.
+"""The position on loopback, which needs no privileges: a TCP relay in the place of the server.
 
-It passes on what it reads, at once and unchanged, and tells one side of every connection as packets, the client's
-unless told otherwise, so that what the attacker reads afterwards is what lies in its capture file.
+It passes on what it reads, at once and unchanged. It also turns one side of every connection into packets, usually the
+client's side. So the attacker reads the same packets that are in its capture file.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 
 from attacker import scope
 from attacker.errors import AttackerError
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 
 Sink: TypeAlias = Callable[[int, bytes], object]
 
@@ -36,24 +37,24 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Forward:
     """Where the relay listens, on loopback, and the server it relays to. Port 0 listens on any free port."""
 
-    listen: tuple[str, int]
-    target: tuple[str, int]
+    listen: Address
+    target: Address
 
 
 @dataclass(frozen=True)
 class Passage:
     """One connection through the relay: the client's address, and the relay's own towards the server."""
 
-    client: tuple[str, int]
-    local: tuple[str, int]
+    client: Address
+    local: Address
 
 
-class Relay:
+class TcpRelay:
     """Relays any number of forwards and hands each packet, with the time it was seen in ns since 1970, to `sink`.
 
-    A packet is in the sink before its bytes are passed on. A connection on which the sink raises is broken off. Clients
-    beyond `clients_at_once` wait until others have left; a connection on which nothing moves is broken off. With
-    `server_side` the packets are those between relay and server.
+    The sink gets a packet before the relay passes its bytes on. If the sink raises, the relay breaks the connection
+    off, and so it does after `idle_seconds` without data. Clients beyond `clients_at_once` wait until others have left.
+    With `server_side` the packets are those between relay and server.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Relay:
         self._sink = sink
         self._server_side = server_side
         self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
-        """The connections so far that have reached their server, the last ones at least."""
+        """The latest connections that reached their server."""
         self._idle_seconds = idle_seconds
         self._places = asyncio.Semaphore(clients_at_once)
         self._listeners: list[socket.socket] = []
@@ -81,9 +82,9 @@ class Relay:
         ]
         try:
             for forward in checked:
-                self._listeners.append(_listen(*forward.listen))
+                self._listeners.append(listen_at(forward.listen))
             self.forwards = tuple(
-                Forward(listener.getsockname()[:2], forward.target)
+                Forward(Address(*listener.getsockname()[:2]), forward.target)
                 for listener, forward in zip(self._listeners, checked, strict=True)
             )
             _refuse_circles(self.forwards)
@@ -104,7 +105,7 @@ class Relay:
 
     def describe(self) -> tuple[str, ...]:
         """A line for each forward: `127.0.0.1:40001 -> 127.0.0.1:8441`."""
-        return tuple(f"{_text(forward.listen)} -> {_text(forward.target)}" for forward in self.forwards)
+        return tuple(f"{forward.listen} -> {forward.target}" for forward in self.forwards)
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -112,22 +113,22 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _accept(self, listener: socket.socket, target: tuple[str, int]) -> None:
-        """Takes clients in while there is a place for them; the others wait in the system's queue."""
+    async def _accept(self, listener: socket.socket, target: Address) -> None:
+        """Accepts clients while there is a place for them; the others wait in the system's queue."""
         loop = asyncio.get_running_loop()
         while True:
             await self._places.acquire()
             try:
                 client, peer = await loop.sock_accept(listener)
             except OSError:
-                # The client is gone again, or the process has no file left for it.
+                # The client has left already, or the process has no file descriptor left.
                 self._places.release()
                 await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
                 continue
             except BaseException:
                 self._places.release()
                 raise
-            task = self._start_task(self._serve(peer[:2], client, target))
+            task = self._start_task(self._serve(Address(*peer[:2]), client, target))
             task.add_done_callback(partial(self._leave, client))
 
     def _leave(self, client: socket.socket, _task: asyncio.Task[None]) -> None:
@@ -137,76 +138,75 @@ class Relay:
     def _emit(self, packet: bytes) -> None:
         self._sink(time.time_ns(), packet)
 
-    async def _serve(self, peer: tuple[str, int], client: socket.socket, target: tuple[str, int]) -> None:
+    async def _serve(self, peer: Address, client: socket.socket, target: Address) -> None:
         """One client's connection from its first packet to its last."""
         connections = [client]
         orderly = False
-        conversation: Conversation | None = None
+        packets: SyntheticConnection | None = None
         try:
             if not self._server_side:
-                conversation = Conversation(peer, client.getsockname()[:2], self._emit)
-                conversation.open()
-            server = socket.socket(_family(target[0]), socket.SOCK_STREAM)
+                packets = SyntheticConnection(peer, Address(*client.getsockname()[:2]), self._emit)
+                packets.open()
+            server = socket.socket(_family(target.host), socket.SOCK_STREAM)
             connections.append(server)
             server.setblocking(False)
             for connection in connections:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(server, target)
-            local = server.getsockname()[:2]
+            local = Address(*server.getsockname()[:2])
             self.passages.append(Passage(peer, local))
-            if conversation is None:
-                conversation = Conversation(local, target, self._emit)
-                conversation.open()
+            if packets is None:
+                packets = SyntheticConnection(local, target, self._emit)
+                packets.open()
             async with asyncio.timeout(self._idle_seconds) as limit, asyncio.TaskGroup() as both:
-                both.create_task(self._pass_on(conversation, True, client, server, limit))
-                both.create_task(self._pass_on(conversation, False, server, client, limit))
+                both.create_task(self._pass_on(packets, True, client, server, limit))
+                both.create_task(self._pass_on(packets, False, server, client, limit))
             orderly = True
         except* OSError:
-            pass  # told in the conversation, or below: the server is away, or nothing has moved for too long
+            pass  # the packets show it: the server is away, or no data came for too long
         finally:
             for connection in connections:
                 if not orderly:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 connection.close()
-            if conversation and not orderly:
-                conversation.reset(from_client=False)
+            if packets and not orderly:
+                packets.reset(from_client=False)
 
     async def _pass_on(
         self,
-        conversation: Conversation,
+        packets: SyntheticConnection,
         from_client: bool,
         source: socket.socket,
         destination: socket.socket,
         limit: asyncio.Timeout,
     ) -> None:
-        """One direction, until its sender has nothing more to say. OSError where either side breaks off."""
+        """One direction, until its sender has finished; OSError if either side breaks the connection off."""
         loop = asyncio.get_running_loop()
         client_at_fault = from_client
         try:
             while data := await loop.sock_recv(source, READ_SIZE):
                 limit.reschedule(loop.time() + self._idle_seconds)
-                conversation.data(from_client, data)
+                packets.data(from_client, data)
                 client_at_fault = not from_client
                 await loop.sock_sendall(destination, data)
                 client_at_fault = from_client
-            conversation.end(from_client)
+            packets.end(from_client)
             client_at_fault = not from_client
             destination.shutdown(socket.SHUT_WR)
         except OSError:
-            conversation.reset(client_at_fault)
+            packets.reset(client_at_fault)
             raise
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_at(address: Address) -> socket.socket:
+    """A listening socket; AttackerError if the attacker cannot listen there."""
     try:
-        listener = socket.create_server((host, port), family=_family(host), backlog=1024)
+        listener = socket.create_server(address, family=_family(address.host), backlog=1024)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise AttackerError(
-                f"{_text((host, port))} is taken by another program: stop that, or let the relay listen elsewhere"
-            ) from None
-        raise AttackerError(f"the relay cannot listen on {_text((host, port))}: {error.strerror}") from None
+            raise AttackerError(f"another program uses {address}: stop it, or listen elsewhere") from None
+        raise AttackerError(f"cannot listen on {address}: {error.strerror}; choose another address") from None
     listener.setblocking(False)
     return listener
 
@@ -215,13 +215,8 @@ def _refuse_circles(forwards: tuple[Forward, ...]) -> None:
     listening = {forward.listen for forward in forwards}
     for forward in forwards:
         if forward.target in listening:
-            raise AttackerError(f"the relay would forward to itself at {_text(forward.target)}: name the server there")
+            raise AttackerError(f"the relay would forward to itself at {forward.target}: give the server's address")
 
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _text(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,8 +1,8 @@
-"""A second process that puts the victims' ARP tables right when the attacker no longer can.
+"""The watchdog: a second process that repairs the victims' ARP tables if the attacker dies.
 
-`stand_guard` forks: the child goes on as the attacker, the parent watches it, whatever kills it. Before it poisons
-anything, the attacker entrusts the guard with the packets that heal. Where the attacker is a container's main process,
-so is now the guard, and the attacker's death no longer ends the container before it has healed.
+`start_watchdog` forks. The child goes on as the attacker, and the parent watches it. Before the attacker poisons
+anything, it gives the watchdog the packets that repair the tables. In a container the watchdog is now the main process,
+so the container lives on after the attacker's death until the tables are repaired.
 """
 
 import json
@@ -17,7 +17,7 @@ from types import FrameType
 
 from attacker.errors import AttackerError
 
-# How long the attacker may take to end when told to, before the guard ends it: Docker gives both ten seconds.
+# How long the attacker may take to end after a signal, before the watchdog kills it. Docker gives both ten seconds.
 GRACE_SECONDS = 5
 HEAL_ROUNDS = 3
 HEAL_PAUSE_SECONDS = 0.1
@@ -25,8 +25,8 @@ _ANSWER_SECONDS = 5.0
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Guard:
-    """The attacker's end of the pipe to its guard. It becomes readable when the guard is gone."""
+class Watchdog:
+    """The attacker's end of the pipe to its watchdog. It becomes readable when the watchdog ends."""
 
     def __init__(self, pipe: socket.socket) -> None:
         pipe.settimeout(_ANSWER_SECONDS)
@@ -37,29 +37,30 @@ class Guard:
         return self._pipe.fileno()
 
     def entrust(self, interface: str, frames: Sequence[bytes], of: object = None) -> None:
-        """Returns once the guard is able to send `frames` when this process dies; it forgets earlier ones.
+        """Gives the watchdog the `frames` to send if this process dies, in place of earlier ones, and waits until it
+        is ready.
 
-        Several may share the guard, each with frames `of` its own. AttackerError where the guard isn't there any more
+        Several positions may share the watchdog, each with frames `of` its own. AttackerError if the watchdog has ended
         or cannot send.
         """
         entrusted = self._entrusted.setdefault(interface, {})
         entrusted[of] = tuple(frames)
-        everybodys = [frame.hex() for one in entrusted.values() for frame in one]
-        message = json.dumps({"interface": interface, "frames": everybodys})
+        all_frames = [frame.hex() for one in entrusted.values() for frame in one]
+        message = json.dumps({"interface": interface, "frames": all_frames})
         try:
             self._pipe.sendall(message.encode() + b"\n")
             answer = self._pipe.recv(1 << 12).decode()
         except OSError as error:
             answer = str(error)
         if answer != "ready\n":
-            raise AttackerError(f"the guard cannot heal for the attacker: {answer.strip() or 'it has gone'}")
+            raise AttackerError(f"the watchdog cannot repair ARP tables: {answer.strip() or 'it has ended'}")
 
 
-def stand_guard() -> Guard:
-    """Forks. Returns in the child alone; the parent stays as the guard and exits with the child's status.
+def start_watchdog() -> Watchdog:
+    """Forks. Only the child returns; the parent is the watchdog and exits with the child's status.
 
-    Call it before anything else is started or imported that keeps threads. A child that a signal ended counts as
-    status 128 + the signal's number, as in a shell.
+    Call it before anything that starts threads is started or imported. If a signal ends the child, the status is 128 +
+    the signal's number, as in a shell.
     """
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
@@ -69,7 +70,7 @@ def stand_guard() -> Guard:
     if child == 0:
         ours.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        return Guard(theirs)
+        return Watchdog(theirs)
     theirs.close()
     try:
         for number in _FORWARDED:
@@ -78,7 +79,7 @@ def stand_guard() -> Guard:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         status = _watch(child, ours)
     except BaseException as error:
-        print(f"guard: {error!r}", file=sys.stderr, flush=True)
+        print(f"watchdog: {error!r}", file=sys.stderr, flush=True)
         status = 1
     os._exit(status)
 
@@ -102,22 +103,22 @@ def _send(child: int, number: int) -> None:
     try:
         os.kill(child, number)
     except ProcessLookupError:
-        pass  # it has just ended by itself
+        pass  # it has just ended
 
 
 @dataclass(frozen=True)
 class _Remedy:
-    """What heals, and a socket to send it on that is open already."""
+    """The frames that repair the tables, and an open socket to send them on."""
 
     link: socket.socket
     frames: tuple[bytes, ...]
 
 
 def _watch(child: int, pipe: socket.socket) -> int:
-    """Learns how to heal until the child is gone, heals, and returns the child's status."""
+    """Reads remedies until the child ends, sends them, and returns the child's status."""
     remedies: dict[str, _Remedy] = {}
     try:
-        # The pipe ends when the child does: nobody else holds its other end.
+        # The pipe ends when the child does: no other process holds its other end.
         for line in pipe.makefile("rb"):
             try:
                 interface, learned = _learn(line)
@@ -129,7 +130,7 @@ def _watch(child: int, pipe: socket.socket) -> int:
             remedies[interface] = learned
             pipe.sendall(b"ready\n")
     except OSError:
-        pass  # it has ended in the middle of a message
+        pass  # the child ended in the middle of a message
     _, status = os.waitpid(child, 0)
     for number in (*_FORWARDED, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
@@ -141,7 +142,7 @@ def _watch(child: int, pipe: socket.socket) -> int:
 
 
 def _learn(line: bytes) -> tuple[str, _Remedy]:
-    """The interface, and how to heal there."""
+    """The interface, and the remedy for it."""
     message = json.loads(line)
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     try:
@@ -153,7 +154,7 @@ def _learn(line: bytes) -> tuple[str, _Remedy]:
 
 
 def heal(frames: Sequence[bytes], send: Callable[[bytes], object]) -> bool:
-    """Sends the healing packets several times, as one may get lost; takes a moment. False where none could be sent."""
+    """Sends the frames several times, as one may get lost; takes 0.2 s. False if none could be sent."""
     sent = False
     for round_number in range(HEAL_ROUNDS):
         if round_number:

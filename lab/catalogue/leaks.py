@@ -7,7 +7,7 @@ FROM_CA, SELF_SIGNED = "ca", "pinned"
 """The kinds of certificates: issued by an authority, or self-signed and known to the server."""
 
 
-class Spoil(Enum):
+class LootKind(Enum):
     """What a leak can give besides a certificate; the value is for people."""
 
     PROOF = "proof of possession"
@@ -26,7 +26,7 @@ class Leak:
     id: str
     title: str
     how: str
-    gives: frozenset[Spoil]
+    gives: frozenset[LootKind]
     certificates: frozenset[str] = frozenset({FROM_CA, SELF_SIGNED})
 
 
@@ -34,7 +34,7 @@ WIRE = Leak(
     "wire",
     "Read off the wire",
     "a passive listener reads the plaintext Certificate message of TLS 1.2",
-    frozenset(Spoil),
+    frozenset(LootKind),
 )
 INTERCEPTION = Leak(
     "interception",
@@ -48,13 +48,13 @@ LIVE_RELAY = Leak(
     "Relayed while it is fresh",
     "mallory is the server to a client that does not verify it, and a client of the bank at the same time; she relays "
     "the client's Certificate and proof at once",
-    frozenset({Spoil.PROOF}),
+    frozenset({LootKind.PROOF}),
 )
 ROGUE_SERVER = Leak(
     "rogue-server",
     "Shown to another server",
     "a shop that alice uses, and whose certificate she verifies, keeps what she shows when she logs in",
-    frozenset({Spoil.PROOF}),
+    frozenset({LootKind.PROOF}),
 )
 DATABASE = Leak(
     "database",

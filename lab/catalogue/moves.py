@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lab.catalogue.checks import Check
-from lab.catalogue.leaks import Spoil
+from lab.catalogue.leaks import LootKind
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import TLS12, TLS13, Version
 
@@ -38,7 +38,7 @@ class Move:
     fails: Mapping[Version, tuple[Failure, ...]]
     impossible: Mapping[Version, str] = field(default_factory=dict)
     in_header: bool = False
-    needs: frozenset[Spoil] = frozenset()
+    needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
     as_herself: bool = False
     """Whether an honest server accepts it, under the attacker's own name, which opens nothing of alice's."""
@@ -114,7 +114,7 @@ _WRONG_KEYS = _both(
     AlertDescription.BAD_RECORD_MAC,
     _DECRYPT,
 )
-_A_PROOF = frozenset({Spoil.PROOF})
+_A_PROOF = frozenset({LootKind.PROOF})
 
 MOVES: tuple[Move, ...] = (
     Move(
@@ -233,7 +233,7 @@ MOVES: tuple[Move, ...] = (
         "Send everything again",
         "all bytes that alice sent on one connection, in order, no matter what the server answers",
         {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
-        needs=frozenset({Spoil.RECORDING}),
+        needs=frozenset({LootKind.RECORDING}),
         in_header=True,
     ),
     Move(
@@ -241,7 +241,7 @@ MOVES: tuple[Move, ...] = (
         "Resume alice's session",
         "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
         {TLS12: _WRONG_KEYS[TLS12]},
-        needs=frozenset({Spoil.SESSION}),
+        needs=frozenset({LootKind.SESSION}),
         impossible={
             TLS13: "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
         },

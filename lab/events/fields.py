@@ -17,6 +17,9 @@ Reader = Callable[[Any], Any]
 """Makes the value of a field of what JSON has for it. TypeError or ValueError where that does not fit."""
 
 
+RECORD_HEADER_LENGTH = 5
+
+
 def _is_empty(text: str) -> None:
     if text:
         raise ValueError(f"{text!r} is not empty")
@@ -25,6 +28,11 @@ def _is_empty(text: str) -> None:
 def _is_hex(text: str) -> None:
     if not text or bytes.fromhex(text).hex() != text:
         raise ValueError(f"{text!r} is not hex")
+
+
+def _is_record_header(text: str) -> None:
+    if len(bytes.fromhex(text)) != RECORD_HEADER_LENGTH:
+        raise ValueError(f"{text!r} is not five bytes")
 
 
 def _is_address(text: str) -> None:
@@ -49,6 +57,8 @@ Empty = Annotated[str, _is_empty]
 """Stands where there is nothing to say."""
 Hex = Annotated[str, _is_hex]
 """One byte or more, two digits each, in lower case."""
+RecordHeader = Annotated[str, _is_record_header]
+"""The five bytes at the beginning of a TLS record, in hex."""
 HostPort = Annotated[str, _is_address]
 """`127.0.0.1:8441`, `[::1]:8441`."""
 FileName = Annotated[str, _is_file_name]

@@ -21,6 +21,7 @@ from lab.events.fields import (
     HttpStatus,
     Milliseconds,
     Port,
+    RecordHeader,
 )
 
 # --- the lab ---
@@ -204,7 +205,7 @@ class CertificateCaptured:
     subject: str
     issuer: str
     sha256: Hex
-    record: Hex | Empty
+    record: RecordHeader | Empty
     message: Hex | Empty
     proof: Hex | None
     transcript: tuple[Hex, ...]

@@ -41,7 +41,7 @@ class CertificatePart:
 class SeenPart:
     """A part of a bundle's certificates on the wire: how often, at most MAX_HITS times, and where it was seen first.
 
-    `places` has more than one piece where packets cut it, and none where it is nowhere or the place isn't known.
+    `places` has more than one piece where packets cut it, and none if it was not found or the place is not known.
     """
 
     part: CertificatePart
@@ -54,9 +54,9 @@ class Crossed:
     """What of a bundle is in a capture file.
 
     `why_not` says why the certificate is not in there, empty where it is. `key_forms` are the encodings of the private
-    key that were looked for, `key_at` where any was found; `octets` in so many `connections` were searched, and each
-    packet on its own. Something cut in two might hide at `blind` places. `first` says from whom to whom the certificate
-    was sent first.
+    key that were looked for, `key_at` where any was found; `octets` in `connections` were searched, and each
+    packet on its own. At `blind` places the search misses what is split in two. `first` says which client sent the
+    certificate first, and to which server.
     """
 
     capture: str
@@ -113,7 +113,7 @@ def certificate_parts(der: bytes) -> Iterator[CertificatePart]:
     yield part("issuer", certificate.issuer.rfc4514_string(), lies.issuer)
     yield part("validity", valid, lies.validity)
     yield part("subject", certificate.subject.rfc4514_string(), lies.subject)
-    yield part("public key", "for anybody to check signatures with", lies.public_key)
+    yield part("public key", "to check signatures with", lies.public_key)
     if lies.alternative_names:
         names = ", ".join(name.value for name in alternative_names(certificate))
         yield part("alternative names", names or UNREADABLE, lies.alternative_names)
@@ -126,7 +126,7 @@ def _further(bundle: Bundle) -> Iterator[CertificatePart]:
 
 
 def key_parts(key: PrivateKey) -> Iterator[str]:
-    """What a private key consists of, in words; its numbers are nobody's business."""
+    """What a private key consists of, in words, without its numbers."""
     match key:
         case ec.EllipticCurvePrivateKey():
             yield f"private scalar on {key.curve.name}, {(key.key_size + 7) // 8} bytes"
@@ -190,7 +190,7 @@ def _with_packet(capture: Path, piece: Piece) -> Piece:
 
 
 def _within(pieces: Iterable[Piece], at: int, octets: int) -> Iterator[Piece]:
-    """Where so many bytes are, from one on, of something that is in these pieces."""
+    """Where a part is, from byte `at` on and `octets` long, of something that is in these pieces."""
     begins = 0
     for piece in pieces:
         start, end = max(at, begins), min(at + octets, begins + piece.octets)
@@ -223,8 +223,8 @@ def tell_bundle(bundle: Bundle, what: Crossed | None) -> Iterator[Block]:
     searched = Paragraph(_searched(what))
     on_the_wire: tuple[Block, ...]
     if what.why_not:
-        nowhere = Paragraph(f"This certificate is nowhere in there, so nothing follows: {what.why_not}")
-        on_the_wire = (nowhere,) if what.key_at else (nowhere, searched)
+        missing = Paragraph(f"This certificate is not in the capture; the key search proves nothing: {what.why_not}")
+        on_the_wire = (missing,) if what.key_at else (missing, searched)
     else:
         first = f"First from {what.first}; the parts are those of this certificate."
         on_the_wire = _places(what), Paragraph(f"{first} {_look(what)}")
@@ -242,7 +242,7 @@ def _places(what: Crossed) -> Table:
     for seen in what.seen:
         times = f"{seen.times:,}{' or more' if seen.times >= MAX_HITS else ''}"
         if not seen.places:
-            rows.append((seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "nowhere"))
+            rows.append((seen.part.name, str(len(seen.part.octets)), "", "", times if seen.times else "not found"))
         for number, place in enumerate(seen.places):
             name, times = ("  and on", "") if number else (seen.part.name, times)
             rows.append((name, str(place.octets), str(place.at), str(place.packet or ""), times))
@@ -257,8 +257,8 @@ def _look(what: Crossed) -> str:
 
 def _searched(what: Crossed) -> str:
     searched = f"{what.octets:,} bytes in {what.connections} connections and each packet on its own"
-    blind = f" Something cut in two might hide at {what.blind} places." if what.blind else ""
-    found = "" if what.key_at else ": none is there"
+    blind = f" Blind spots: matches split in two at {what.blind} places." if what.blind else ""
+    found = "" if what.key_at else ": none found"
     return f"{len(what.key_forms)} encodings of it were looked for in {searched}{found}.{blind}"
 
 

@@ -1,4 +1,4 @@
-"""What a capture file gives away: every client certificate in it, and whom it identifies."""
+"""What a capture file gives away: every client certificate in it, and the person or device that it identifies."""
 
 import ssl
 import warnings

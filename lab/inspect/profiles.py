@@ -1,4 +1,4 @@
-"""What leaked certificates give away about a person, though nobody can log in with them: who it is, where, and when."""
+"""What leaked certificates tell about a person, even if nobody can log in with them: who it is, where, and when."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,9 @@ from lab.inspect.certificates import Name, Sighting
 T = TypeVar("T")
 
 MAILS = ("e-mail", "emailAddress", "UPN", "XMPP")
-"""Names that look alike and that nobody else has: certificates that share one are the same person's, whatever kind."""
+"""Names like e-mail addresses, which are unique: certificates that share one belong to the same person."""
 PERSONAL = ("UID", "serialNumber", "URI", "x500UniqueIdentifier")
-"""Names that nobody else has of all that the same issuer names."""
+"""Names that are unique among the certificates of one issuer."""
 SAME_KEY = "the same public key"
 NETWORK_BITS = {4: 24, 6: 64}
 """How much of an address stands for where somebody is: what a household, an office or a cell has in common."""
@@ -75,7 +75,7 @@ def _once(seen: Iterable[Sighting]) -> list[Sighting]:
 
 
 def _marks(one: Sighting) -> dict[str, str]:
-    """What tells whose a certificate is, each with the words for it."""
+    """What identifies the owner of a certificate, each with the words for it."""
     marks = {f"public key {one.public_key}": SAME_KEY} if one.public_key else {}
     for name in one.identifies:
         value = name.value.lower()
@@ -125,7 +125,7 @@ def tell_profiles(found: list[Profile]) -> Iterator[Block]:
         if profile.linked_by:
             by = " and ".join(profile.linked_by)
             rows.append(("same person", f"{len(profile.certificates)} certificates are linked by {by}"))
-        rows.append(("all in all", profile.summary))
+        rows.append(("summary", profile.summary))
         title = Span(" and ".join(profile.subjects), strong=True)
         yield Section(title, (facts(*rows), _timeline(profile, files)), "entry")
     yield facts(*((f"file {number}", file) for number, file in enumerate(files, start=1)))

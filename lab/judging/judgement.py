@@ -10,6 +10,7 @@ from lab.judging.proof_comparison import ProofReason
 from lab.judging.relays import RelayVerdict
 
 VERSION = 2
+ALERT_LENGTH = 2
 CLIENT = "client"
 """The control that is alice herself."""
 
@@ -60,9 +61,9 @@ class Sent:
     hex: str
 
     def __str__(self) -> str:
-        if self.name.startswith("alert"):
-            return f"{self.name} ({int(self.hex[2:4], 16)})"
         octets = len(self.hex) // 2
+        if self.name.startswith("alert") and octets == ALERT_LENGTH:
+            return f"{self.name} ({int(self.hex[2:], 16)})"
         return f"{self.name} ({octets} byte{'s' if octets > 1 else ''})"
 
 

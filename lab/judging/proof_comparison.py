@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes
 
 from lab.events.types import CertificateCaptured, MoveTried
 from lab.tls import keys, proof
-from lab.tls.errors import Abort
+from lab.tls.errors import Abort, DecodeError
 from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
-from lab.tls.messages13 import is_retry, parse
+from lab.tls.messages13 import Certificate13, is_retry, parse
 from lab.tls.proof import Challenge, PublicKey
 from lab.tls.transcript import MESSAGE_HASH, Transcript
 from lab.tls.versions import TLS12, Version, find_version
@@ -53,7 +53,7 @@ class ProofReason:
 
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
-    """The proof of an attempt, compared; None if none was sent or the captured transcript is incomplete."""
+    """The proof of an attempt, compared; None if none was sent, or if a message is missing or unreadable."""
     version, seen_in = find_version(tried.tls), find_version(captured.tls)
     if version is None or seen_in is None:
         return None
@@ -64,8 +64,11 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
     )
     if at is None or not captured.transcript:
         return None
-    key = proof.public_key(chain_in(bytes.fromhex(captured.message), seen_in)[0])
-    return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
+    try:
+        key = proof.public_key(chain_in(bytes.fromhex(captured.message), seen_in)[0])
+        return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
+    except Abort:
+        return None
 
 
 def held_against(
@@ -73,10 +76,11 @@ def held_against(
 ) -> ProofReason:
     """Compares a CertificateVerify, sent in the second of two handshakes, with both.
 
-    A handshake is given by the messages before it, and its version.
+    A handshake is given by the messages before it, and its version. Abort if a message is unreadable.
     """
     answer = parse(verify, checked[1])
-    assert isinstance(answer, CertificateVerify)
+    if not isinstance(answer, CertificateVerify):
+        raise DecodeError(f"{answer.name} in the place of a CertificateVerify")
     then, now = _challenge(*signed), _challenge(*checked)
     hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
     return ProofReason(
@@ -104,8 +108,8 @@ def _challenge(sent: Messages, version: Version) -> Challenge:
     for sender, raw in sent:
         message = parse(raw, version)
         if isinstance(message, ServerHello):
-            suite = next(one for one in keys.TLS13_SUITES if one.id == message.cipher_suite)
-            if is_retry(message) and transcript.entries[0].raw[0] != MESSAGE_HASH:
+            suite = next((one for one in keys.TLS13_SUITES if one.id == message.cipher_suite), suite)
+            if is_retry(message) and transcript.entries and transcript.entries[0].raw[0] != MESSAGE_HASH:
                 transcript.hash_first(suite.hash)
         transcript.add("client" if sender == "client" else "server", raw)
     return proof.challenge13(transcript.content(), proof.SCHEME_IDS, suite.hash)
@@ -120,17 +124,27 @@ def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bo
 
 
 def presented(tried: MoveTried) -> frozenset[str]:
-    """The fingerprints of the certificates that an attempt sent, in hex."""
+    """The fingerprints of the certificates that an attempt sent, in hex; none if they are unreadable."""
     version = find_version(tried.tls) or TLS12
     own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
-    return frozenset(sha256(der).hexdigest() for raw in own for der in chain_in(raw, version))
+    try:
+        return frozenset(sha256(der).hexdigest() for raw in own for der in _chain(raw, version))
+    except Abort:
+        return frozenset()
 
 
 def chain_in(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
-    """The certificates in a Certificate message, in DER."""
-    message: Any = parse(certificate_message, version)
-    chain: tuple[bytes, ...] = message.chain
-    return chain
+    """The certificates in a Certificate message, in DER: one or more. Abort if there is none."""
+    if chain := _chain(certificate_message, version):
+        return chain
+    raise DecodeError("Certificate: it has no certificate")
+
+
+def _chain(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
+    message = parse(certificate_message, version)
+    if not isinstance(message, Certificate | Certificate13):
+        raise DecodeError(f"{message.name} in the place of a Certificate")
+    return message.chain
 
 
 def _parsed(messages: Messages, version: Version) -> list[Message]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -16,6 +17,7 @@ from lab.judging.proof_comparison import Messages, ProofReason, chain_in, held_a
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
+from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, Message
 from lab.tls.messages13 import Certificate13, parse
 from lab.tls.versions import TLS12, Version, find_version
@@ -179,7 +181,7 @@ class RelayVerdict:
 
 
 def relayed_proofs(run: Run, gateways: Mapping[int, Gateway], reports: GatewayReports) -> list[RelayedProof]:
-    """All proofs that were relayed in a run to gateways of its own, in order."""
+    """The proofs that were relayed to the gateways of a run, in order, without those that have unreadable messages."""
     found: list[RelayedProof] = []
     for recorded in run.events:
         event = recorded.event
@@ -188,7 +190,8 @@ def relayed_proofs(run: Run, gateways: Mapping[int, Gateway], reports: GatewayRe
         if gateway and version and isinstance(event, ProofRelayed):
             report = reports.nearest(recorded.time, gateway.id, event.local, version)
             number = f"{recorded.part}#{recorded.sequence}"
-            found.append(_relayed_proof(number, event, gateway, version, report))
+            with suppress(Abort):
+                found.append(_relayed_proof(number, event, gateway, version, report))
     return found
 
 
@@ -230,9 +233,10 @@ def missing_relays(run: Run, relayed: list[RelayedProof], gateway: Gateway, vers
 def _relayed_proof(
     number: str, event: ProofRelayed, gateway: Gateway, version: Version, report: GatewayReport | None
 ) -> RelayedProof:
+    """Abort if a message is unreadable."""
     signed, checked = ([bytes.fromhex(raw) for raw in raws] for raws in (event.signed, event.checked))
     alike, mismatches = _compare(signed, checked, event, version)
-    *_, certificate = (raw for raw in signed if raw[0] == Certificate.type)
+    certificate = next((raw for raw in reversed(signed) if raw[0] == Certificate.type), b"")
     key = proof.public_key(chain_in(certificate, version)[0])
     held = held_against(
         key, bytes.fromhex(event.proof), (_unattributed(signed), version), (_unattributed(checked), version)

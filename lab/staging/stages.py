@@ -96,7 +96,7 @@ def interception(setting: Setting) -> Stage:
         _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
     )
     visits = f"--visits={len(clients) * len(VERSIONS)}"
-    return Stage(_attacker(setting, INTERCEPTION.id, *doors(setting), *forwards, visits), clients)
+    return Stage(_attacker(setting, INTERCEPTION.id, *gateways(setting), *forwards, visits), clients)
 
 
 def live_relay(setting: Setting) -> Stage:
@@ -114,7 +114,7 @@ def live_relay(setting: Setting) -> Stage:
         clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
         relays += len(transporting)
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
-    attacker = _attacker(setting, LIVE_RELAY.id, *doors(setting), *forwards, f"--relays={relays}")
+    attacker = _attacker(setting, LIVE_RELAY.id, *gateways(setting), *forwards, f"--relays={relays}")
     return Stage(attacker, tuple(clients))
 
 
@@ -156,18 +156,18 @@ def rogue_server(setting: Setting) -> Stage:
         may_end=(0, 1),
     )
     shop = (f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}")
-    return Stage(_attacker(setting, ROGUE_SERVER.id, *doors(setting), *shop), (alice,))
+    return Stage(_attacker(setting, ROGUE_SERVER.id, *gateways(setting), *shop), (alice,))
 
 
 def database(setting: Setting) -> Stage:
     """The bank's register leaks."""
-    return Stage(_attacker(setting, DATABASE.id, *doors(setting), f"--file={setting.issued.register}"))
+    return Stage(_attacker(setting, DATABASE.id, *gateways(setting), f"--file={setting.issued.register}"))
 
 
 def log(setting: Setting) -> Stage:
     """The gateways' access log leaks."""
     file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
-    return Stage(_attacker(setting, LOG.id, *doors(setting), f"--file={file}"))
+    return Stage(_attacker(setting, LOG.id, *gateways(setting), f"--file={file}"))
 
 
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
@@ -180,10 +180,10 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
 """The stages of all leaks but the wire; each ends when the attacker is done."""
 
 
-def doors(setting: Setting) -> list[str]:
+def gateways(setting: Setting) -> list[str]:
     """The gateways as options of the attacker's command line."""
     sorts = {one: "self-signed=" if one.scheme.trusts == SELF_SIGNED else "" for one in setting.gateways}
-    return [f"--door={sorts[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
+    return [f"--gateway={sorts[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
 
 
 def _attacker(setting: Setting, command: str, *arguments: str) -> Part:

@@ -51,7 +51,12 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        stopping = asyncio.create_task(self.stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:  # Ctrl-C while the parts are being stopped: they are stopped all the same
+            await stopping
+            raise
 
     async def start(self, part: Part) -> None:
         """Starts a part; it is not ready yet when this returns."""

@@ -101,7 +101,7 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
     if not issued:
         return None
     return [
-        Paragraph("The bank made a key and a certificate for its customer and gave her both in one file."),
+        Paragraph("The bank issued a key and a certificate to its customer, both in one file."),
         facts(
             ("subject", issued.subject),
             ("issuer", issued.issuer),
@@ -113,8 +113,8 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 
 _BETWEEN = {
-    "relay": "Mallory's relay accepts alice's connections and forwards every byte unchanged, in both directions.",
-    "arp": "Mallory claims each victim's IP address by ARP; her kernel forwards their packets.",
+    "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
+    "arp": "Mallory claims each victim's IP address by ARP; her kernel forwards what the victims send.",
 }
 """The positions on the wire. Other leaks have acts of their own."""
 
@@ -177,10 +177,10 @@ def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
             ("alice's records", ", ".join(seen.client_records)),
             ("the server's", ", ".join(seen.server_records)),
         ),
-        Paragraph("After the hellos every record is application_data, also those with the Certificate and its proof:"),
+        Paragraph("After the hellos every record is application_data. The Certificate and the proof are in there:"),
         facts(
             ("gateway log", f"authenticated the client as {login.subject}"),
-            ("certificate", login.sha256),
+            ("sha256", login.sha256),
         ),
     ]
 
@@ -226,7 +226,7 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
-    yield Paragraph("A refusal means something only if the right key gets in the same way.")
+    yield Paragraph("A refusal means something only if the right key is accepted in the same way.")
     who = {CLIENT: "alice herself", STOLEN_KEY: "attack code with alice's key"}
     rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
@@ -234,7 +234,7 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     if searched:
         key = "not found" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
-        yield Paragraph(f"The lab searched everything that mallory captured, {octets} and each packet by itself:")
+        yield Paragraph(f"The lab searched all that mallory captured: {octets}, and each packet on its own.")
         yield facts(
             ("alice's certificate", _certificate_found(searched)),
             ("her certificate in TLS 1.3", _found_in_tls13(run, searched)),
@@ -259,7 +259,7 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
 
 
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
-    """The blind spots of the search."""
+    """What a search cannot find: bytes that are not in the capture, or not in one piece."""
     counts = (
         (searched.gaps, "gaps"),
         (searched.cut, "packets cut short"),
@@ -275,7 +275,7 @@ def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if judgement.errors:
-        lacking = "There are no verdicts, because the run lacks something without which they mean nothing:"
+        lacking = "There are no verdicts, because the run lacks:"
         yield Paragraph(Span(lacking, "warning", strong=True))
         yield Listing(judgement.errors)
         return
@@ -317,7 +317,7 @@ def _answer(judgement: Judgement) -> str:
         odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
-    # A server that authenticates mallory as mallory refuses her as alice, but not for lack of alice's key.
+    # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}

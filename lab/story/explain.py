@@ -22,8 +22,8 @@ from lab.story.octets import exchange
 from lab.story.relays import fits
 
 NOT_HER_HELLO = (
-    "Her own ClientHello would not help: in TLS 1.3 all later messages are encrypted with keys that depend on its key "
-    "share, and the share's private half never left her."
+    "Sending her own ClientHello would not help: in TLS 1.3 the keys for all that follows depend on its key share, and "
+    "the secret of that share never left her."
 )
 NO_MESSAGE = "no such message"
 
@@ -59,7 +59,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     )
     if evidence.messages:
         yield Break()
-        yield Heading("Messages (those that crossed the wire encrypted are shown decrypted):")
+        yield Heading("Messages (decrypted):")
         yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()
@@ -81,6 +81,6 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     if difference:
         yield Paragraph(f"The first place where the two differ is {difference.message}, field {difference.field}.")
     if not reason.fits_captured and not reason.fits_server:
-        yield Paragraph("It fits neither: it was made with another key, was changed, or is no signature.")
-    checked = f"The signature ({reason.scheme}) was checked with the public key in the captured certificate."
+        yield Paragraph("It fits neither: it was made with another key, or was changed, or was never a signature.")
+    checked = f"The signature ({reason.scheme}) was checked with the public key that is in the captured certificate."
     yield Paragraph(checked)

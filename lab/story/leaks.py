@@ -1,4 +1,4 @@
-"""The story's acts about the leaks other than the wire's: how it got out, what mallory has, what that opens."""
+"""The story's acts about the leaks off the wire: how the certificate got out, what mallory has, and what it opens."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -46,10 +46,10 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
         yield Paragraph("Then mitmproxy tried to connect to the real servers:")
         yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
-        yield Paragraph("Her proofs, relayed while they were fresh:")
+        yield Paragraph("Mallory relayed alice's proofs while they were fresh:")
         yield from tell_relays(judged, only_strongest=True)
     opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
-    yield Section("What this opens:", (opened,), "point")
+    yield Section("At the gateways:", (opened,), "point")
     if others := _others(run, leak):
         more = f"Not only alice's account: those of {', '.join(others)} too."
         yield Paragraph(Span(more, "accepted", strong=True))
@@ -64,7 +64,7 @@ def _in_order(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _verifies(one: HandshakeDecrypted) -> bool:
-    """Known from the part that logged the keys; without keys, only a client that verifies sends an alert."""
+    """Whether this client verifies the server: its part says so, or else its alert, which only such a client sends."""
     return one.of != CARELESS_CLIENT if one.of else any(alerts_of_client(one))
 
 
@@ -87,7 +87,7 @@ def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Alice's logins at the server that kept her certificate."""
+    """Where alice logged in at a server that kept her certificate."""
     ports = {port_of(one.server) for one in seen if one.client}
     logins = [login for login in run.all(LoggedIn) if port_of(login.url) in ports]
     for url in dict.fromkeys(login.url for login in logins):
@@ -102,7 +102,7 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
     versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
     for one in seen:
         versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
-    without = "no proof, since mitmproxy does not expose it" if seen[0].leak == INTERCEPTION.id else "no proof"
+    without = "no proof (mitmproxy does not expose it)" if seen[0].leak == INTERCEPTION.id else "no proof"
     for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
         what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
@@ -114,7 +114,7 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
 def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
     tried = [one for one in judged.verdicts_at(leak.id, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
-    refusals = Span(f"nothing: {len(tried)} refusals", "refused")
+    refusals = Span(f"not opened: {len(tried)} refusals", "refused")
     text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text

@@ -1,6 +1,6 @@
 """The matrix as tables: moves by gateways, one table for each version; what a run found, and what the RFCs predict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
@@ -23,18 +23,21 @@ _EXPECTED = {ACCEPTED: Span(ACCEPTED, strong=True), NOT_APPLICABLE: Span("n/a")}
 
 
 def tell_matrix(judgement: Judgement) -> Iterator[Block]:
-    """A heading and a table for each leak and version that was tried."""
+    """For each leak and version that was tried, a table of the gateways that check the proof, and one of the others."""
     tried = dict.fromkeys((verdict.leak, verdict.tls) for verdict in judgement.verdicts)
     for leak, version in sorted(tried, key=lambda one: ([leak.id for leak in LEAKS].index(one[0]), one[1])):
-        yield Break()
         known = find_leak(leak)
-        yield Heading(f"TLS {version}" if known == WIRE else f"{known.title if known else leak}, TLS {version}")
-        yield _matrix(judgement, leak, version)
+        heading = f"TLS {version}" if known == WIRE else f"{known.title if known else leak}, TLS {version}"
+        cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
+        there = [gateway for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
+        for checks, title in ((True, "gateways that check the proof"), (False, "gateways that do not")):
+            if gateways := [gateway.id for gateway in there if gateway.scheme.checks_proof == checks]:
+                yield Break()
+                yield Heading(f"{heading}, {title}")
+                yield _matrix(cells, gateways)
 
 
-def _matrix(judgement: Judgement, leak: str, version: str) -> Table:
-    cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
-    gateways = [gateway.id for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
+def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Table:
     rows: list[tuple[Inline, ...]] = []
     for move in MOVES:
         row = [_cell(cells[move.id, gateway]) for gateway in gateways if (move.id, gateway) in cells]

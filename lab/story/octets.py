@@ -15,12 +15,15 @@ PROTECTED = "protected record"
 
 
 def octets(message: str, sender: str, encrypted: bool, fields: Iterable[Field], summary: str = "") -> Octets:
-    """A message, its fields numbered by where they begin."""
+    """A message, each field with its offset; a malformed message as far as it can be read."""
     placed: list[ByteField] = []
     at = 0
-    for field in fields:
-        placed.append(ByteField(at, field.octets, field.meaning))
-        at += len(field.octets)
+    try:
+        for field in fields:
+            placed.append(ByteField(at, field.octets, field.meaning))
+            at += len(field.octets)
+    except DecodeError as error:
+        placed.append(ByteField(at, b"", f"unreadable: {error}"))
     return Octets(message, sender, encrypted, tuple(placed), summary)
 
 

@@ -1,4 +1,4 @@
-"""Relayed proofs, told: how far the two handshakes were alike, where they could not be, and what that takes."""
+"""Relayed proofs: where the two handshakes were the same, where they could not be, and what would make them equal."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from lab.tls.alerts import alert_name
 def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Block]:
     """A line for each relayed proof, and all about one of each kind that was refused, or about the strongest of them.
 
-    That is one with which both connections had the same keys, if there was such a one.
+    The strongest is one for which both connections had the same keys, if there is one.
     """
     found = judged.relayed_proofs
     rows = tuple(
@@ -40,12 +40,12 @@ def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Blo
 
 
 def tell_relay(relay: RelayedProof) -> Iterator[Block]:
-    """One relayed proof: what was alike, what wasn't and could not be, and what the signature was made over."""
+    """One relayed proof: what was the same, what was not and why, and what the signature was made over."""
     event, reason = relay.event, relay.reason
     yield Heading(f"Relayed to {relay.gateway.id}, TLS {event.tls}, {event.key_exchange}: {relay.outcome}")
     yield facts(
-        ("alike, to the byte", ", ".join(relay.alike)),
-        ("the keys", "the same on both connections" if event.same_keys else "different ones"),
+        ("identical", ", ".join(relay.alike)),
+        ("the keys", "the same on both connections" if event.same_keys else "different"),
         ("the gateway", sentence(relay.report) or "has not reported"),
     )
     differing = (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from lab.tls import wire
+from lab.tls.errors import DecodeError
 from lab.tls.messages import CertificateVerify, parse
 from lab.tls.proof import scheme_name
 
@@ -43,9 +44,10 @@ def certificate_fields(record_header: bytes, message: bytes) -> Iterator[Field]:
 
 
 def proof_fields(message: bytes) -> Iterator[Field]:
-    """A CertificateVerify message (RFC 5246 section 7.4.8)."""
+    """A CertificateVerify message (RFC 5246 section 7.4.8). DecodeError for anything else."""
     proof = parse(message)
-    assert isinstance(proof, CertificateVerify)
+    if not isinstance(proof, CertificateVerify):
+        raise DecodeError(f"{proof.name} in the place of a CertificateVerify")
     yield Field(message[:4], f"CertificateVerify (15), {len(message) - 4} bytes")
     yield Field(message[4:6], scheme_name(proof.scheme))
     yield Field(message[6:8], f"signature, {len(proof.signature)} bytes")
@@ -53,6 +55,8 @@ def proof_fields(message: bytes) -> Iterator[Field]:
 
 
 def _about(der: bytes) -> str:
-    certificate = x509.load_der_x509_certificate(der)
-    subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-    return f"{subject}, issued by {issuer}"
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return f"{certificate.subject.rfc4514_string()}, issued by {certificate.issuer.rfc4514_string()}"
+    except ValueError as error:
+        raise DecodeError(f"Certificate: an unreadable certificate: {error}") from None

@@ -1,4 +1,4 @@
-"""An engine over an asyncio connection: the only module of `lab.tls` with I/O."""
+"""An engine over an asyncio connection. Only this module and `lab.tls.listener` do I/O in `lab.tls`."""
 
 import asyncio
 from collections import deque

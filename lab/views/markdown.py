@@ -1,5 +1,5 @@
 """Blocks as Markdown, and the documents made of them: `python -m lab.views.markdown` writes docs/matrix.md from the
-catalogue, and with `--claims RUN` docs/claims.md from a run of everything (`certreplay claims` makes one)."""
+catalogue, and with `--claims RUN` docs/claims.md from a run of everything (`certreplay claims --new` makes one)."""
 
 import re
 import sys

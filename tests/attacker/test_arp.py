@@ -27,21 +27,21 @@ from attacker import scope
 marker, client, server, find_seconds, crash = sys.argv[1:]
 scope.MARKER = Path(marker)
 from attacker.errors import AttackerError
-from attacker.position.watchdog import stand_guard
-guard = stand_guard()
+from attacker.position.watchdog import start_watchdog
+watchdog = start_watchdog()
 from attacker.position.arp import ArpPosition
 from lab.process import stop_signal
 
 async def main():
     stop = stop_signal(tether=False)
-    async with ArpPosition(guard, client, server, find_seconds=float(find_seconds)) as position:
+    async with ArpPosition(watchdog, client, server, find_seconds=float(find_seconds)) as position:
         print(os.getpid(), *position.describe(), sep="; ", flush=True)
         if crash == "crash":
             await asyncio.to_thread(sys.stdin.readline)
             raise RuntimeError("crashed as told")
         if crash == "midway":
             await asyncio.to_thread(sys.stdin.readline)
-            guard._pipe.sendall(b'{"interface": "et')
+            watchdog._pipe.sendall(b'{"interface": "et')
             os.kill(os.getpid(), signal.SIGKILL)
         await position.hold(stop)
     print("healed", *position.healed, flush=True)
@@ -143,15 +143,15 @@ def lan() -> Iterator[Lan]:
 
 @dataclass(frozen=True)
 class Attack:
-    """A running attacker; `guard` is the process that was started, `pid` the one that poisons."""
+    """A running attacker; `watchdog` is the process that was started, `pid` the one that poisons."""
 
-    guard: subprocess.Popen[str]
+    watchdog: subprocess.Popen[str]
     pid: int
     description: str
 
     def end(self) -> tuple[int, str, str]:
-        output, errors = self.guard.communicate(timeout=DEADLINE_SECONDS)
-        return self.guard.returncode, output, errors
+        output, errors = self.watchdog.communicate(timeout=DEADLINE_SECONDS)
+        return self.watchdog.returncode, output, errors
 
 
 @pytest.fixture
@@ -193,14 +193,14 @@ def attack(lan: Lan, start: Callable[..., subprocess.Popen[str]]) -> Callable[..
     def attack(crash: str = "") -> Attack:
         lan.run("client", sys.executable, "-c", ASK, SERVER)
         eventually(lambda: is_healthy(lan))
-        guard = start(crash=crash)
-        assert guard.stdout
-        line = guard.stdout.readline()
+        watchdog = start(crash=crash)
+        assert watchdog.stdout
+        line = watchdog.stdout.readline()
         if not line:
-            pytest.fail(f"the attacker ended at once: {guard.communicate()[1]}")
+            pytest.fail(f"the attacker ended at once: {watchdog.communicate()[1]}")
         pid, _, description = line.partition("; ")
         eventually(lambda: lan.believes("client", SERVER) == lan.believes("server", CLIENT) == lan.mac("attacker"))
-        return Attack(guard, int(pid), description)
+        return Attack(watchdog, int(pid), description)
 
     return attack
 
@@ -228,7 +228,7 @@ def test_the_victims_traffic_goes_through_the_attacker(lan: Lan, attack: Callabl
     before = forwarded(lan)
     lan.run("client", sys.executable, "-c", ASK, SERVER)
     there_and_back = forwarded(lan) - before
-    running.guard.terminate()
+    running.watchdog.terminate()
     assert there_and_back >= 8
     assert f"{CLIENT} takes {lan.mac('attacker')} for {SERVER}" in running.description
 
@@ -238,7 +238,7 @@ def test_only_the_two_victims_are_fooled(lan: Lan, attack: Callable[..., Attack]
     running = attack()
     lan.run("bystander", sys.executable, "-c", ASK, SERVER)
     beliefs = lan.believes("bystander", SERVER), lan.believes("server", BYSTANDER)
-    running.guard.terminate()
+    running.watchdog.terminate()
     assert beliefs == (lan.mac("server"), lan.mac("bystander"))
 
 
@@ -247,12 +247,12 @@ def test_a_victim_that_forgets_and_asks_again_is_fooled_again(lan: Lan, attack: 
     ip("-n", lan.namespace("client"), "neigh", "flush", "dev", "eth0")
     lan.run("client", sys.executable, "-c", ASK, SERVER)
     eventually(lambda: lan.believes("client", SERVER) == lan.believes("server", CLIENT) == lan.mac("attacker"))
-    running.guard.terminate()
+    running.watchdog.terminate()
 
 
 def test_sigterm_heals(lan: Lan, attack: Callable[..., Attack]) -> None:
     running = attack()
-    running.guard.terminate()
+    running.watchdog.terminate()
     status, output, errors = running.end()
     assert is_healthy(lan)
     assert (status, output, errors) == (0, f"healed {CLIENT} {SERVER}\n", "")
@@ -260,7 +260,7 @@ def test_sigterm_heals(lan: Lan, attack: Callable[..., Attack]) -> None:
 
 def test_ctrl_c_heals(lan: Lan, attack: Callable[..., Attack]) -> None:
     running = attack()
-    running.guard.send_signal(signal.SIGINT)
+    running.watchdog.send_signal(signal.SIGINT)
     status, _, errors = running.end()
     assert is_healthy(lan)
     assert (status, errors) == (0, "")
@@ -268,9 +268,9 @@ def test_ctrl_c_heals(lan: Lan, attack: Callable[..., Attack]) -> None:
 
 def test_a_crash_heals(lan: Lan, attack: Callable[..., Attack]) -> None:
     running = attack("crash")
-    assert running.guard.stdin
-    running.guard.stdin.write("\n")
-    running.guard.stdin.flush()
+    assert running.watchdog.stdin
+    running.watchdog.stdin.write("\n")
+    running.watchdog.stdin.flush()
     status, _, errors = running.end()
     assert is_healthy(lan)
     assert status == 1
@@ -289,9 +289,9 @@ def test_the_guard_heals_when_the_attacker_dies_in_the_middle_of_a_word(
     lan: Lan, attack: Callable[..., Attack]
 ) -> None:
     running = attack("midway")
-    assert running.guard.stdin
-    running.guard.stdin.write("\n")
-    running.guard.stdin.flush()
+    assert running.watchdog.stdin
+    running.watchdog.stdin.write("\n")
+    running.watchdog.stdin.flush()
     status, _, errors = running.end()
     assert is_healthy(lan)
     assert (status, errors) == (128 + signal.SIGKILL, "")
@@ -299,16 +299,16 @@ def test_the_guard_heals_when_the_attacker_dies_in_the_middle_of_a_word(
 
 def test_the_attacker_heals_and_ends_when_its_guard_is_killed(lan: Lan, attack: Callable[..., Attack]) -> None:
     running = attack()
-    running.guard.kill()
+    running.watchdog.kill()
     _, _, errors = running.end()
     assert is_healthy(lan)
-    assert errors.strip() == f"attacker: the position between {CLIENT} and {SERVER} is lost: the guard has gone"
+    assert errors.strip() == f"attacker: the position between {CLIENT} and {SERVER} is lost: the watchdog has ended"
 
 
 def test_the_guard_ends_an_attacker_that_does_not_end_when_told(lan: Lan, attack: Callable[..., Attack]) -> None:
     running = attack()
     os.kill(running.pid, signal.SIGSTOP)
-    running.guard.terminate()
+    running.watchdog.terminate()
     status, _, _ = running.end()
     assert is_healthy(lan)
     assert status == 128 + signal.SIGKILL
@@ -344,7 +344,7 @@ def test_the_attacker_holds_its_position_in_spite_of_redirects_and_says_so(
         for _ in range(5):
             lan.run("client", sys.executable, "-c", ASK, SERVER)
         there_and_back = forwarded(lan) - before
-        running.guard.terminate()
+        running.watchdog.terminate()
     finally:
         lan.set("attacker", "conf/eth0/send_redirects", "0")
     assert there_and_back >= 5 * 8

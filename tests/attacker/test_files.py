@@ -142,9 +142,9 @@ def test_a_garbled_certificate_is_one_or_none(at: int, value: int) -> None:
 
 
 def steal(file: Path, folder: Path, *options: str) -> tuple[int, str]:
-    """The attacker as a part, with a file that leaked and a door that nobody is behind."""
-    doors = ("--door=127.0.0.1:9", "--door=self-signed=127.0.0.1:9")
-    done = run_part("attacker", "database", *doors, f"--file={file}", f"--folder={folder}", *options)
+    """The attacker as a part, with a file that leaked and gateways that do not exist."""
+    gateways = ("--gateway=127.0.0.1:9", "--gateway=self-signed=127.0.0.1:9")
+    done = run_part("attacker", "database", *gateways, f"--file={file}", f"--folder={folder}", *options)
     return done.returncode, done.stderr
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak import interception
-from lab.address import host_port
+from lab.address import Address
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
 from lab.events.run import Run
 from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
@@ -66,7 +66,7 @@ def victims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[pki.Issu
 
 @pytest.fixture(scope="module")
 def interceptor(victims: tuple[pki.Issued, Victims], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interceptor]:
-    """In front of mtls. The door that it is to fill its haul for takes what nobody has, so it goes on for ever."""
+    """In front of mtls. No client has a certificate for its gateway, so it never ends."""
     mitmproxy()
     issued, gateways = victims
     folder = tmp_path_factory.mktemp("run") / "attacker"
@@ -77,7 +77,7 @@ def interceptor(victims: tuple[pki.Issued, Victims], tmp_path_factory: pytest.Te
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "attacker", "interception", f"--forward=127.0.0.1:{port}=127.0.0.1:{server}"),
-            *("--door=self-signed=127.0.0.1:9", "--folder", folder, "--move=omit-proof"),
+            *("--gateway=self-signed=127.0.0.1:9", "--folder", folder, "--move=omit-proof"),
         ],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -250,11 +250,11 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
 def test_mitmproxy_goes_on_to_the_servers_that_it_was_told_of_and_to_no_other(told: bool) -> None:
     mitmproxy()
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
-        address, (port,) = server.getsockname(), held_ports(stack, 1)
+        address, (port,) = Address(*server.getsockname()), held_ports(stack, 1)
 
         async def come() -> None:
-            mode = f"--mode=reverse:https://{host_port(address)}@127.0.0.1:{port}"
-            async with interception.running_mitmproxy([mode], [address] if told else [("127.0.0.1", 9)]):
+            mode = f"--mode=reverse:https://{address}@127.0.0.1:{port}"
+            async with interception.running_mitmproxy([mode], [address] if told else [Address("127.0.0.1", 9)]):
                 command = [program("curl"), "-sk", "--max-time", "1", f"https://localhost:{port}/"]
                 await asyncio.to_thread(subprocess.run, command, timeout=SECONDS, check=False)
 
@@ -295,7 +295,7 @@ def test_a_whole_run_goes_as_theory_has_it(tmp_path: Path) -> None:
 
 def test_it_goes_nowhere_outside_the_lab(tmp_path: Path) -> None:
     mitmproxy()
-    command = [sys.executable, "-m", "attacker", "interception", "--folder", str(tmp_path), "--door=127.0.0.1:9"]
+    command = [sys.executable, "-m", "attacker", "interception", "--folder", str(tmp_path), "--gateway=127.0.0.1:9"]
     done = subprocess.run(
         [*command, "--forward=127.0.0.1:0=192.0.2.1:443"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -306,14 +306,20 @@ def test_it_goes_nowhere_outside_the_lab(tmp_path: Path) -> None:
 def test_without_mitmproxy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AttackerError, match="`make mitmproxy`"):
+    with pytest.raises(AttackerError, match="install mitmproxy"):
         interception.find_program()
 
 
 def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
     mitmproxy()
     done = run_part(
-        *("attacker", "interception", f"--folder={tmp_path}", "--door=127.0.0.1:9", "--forward=0.0.0.0:0=127.0.0.1:9")
+        *(
+            "attacker",
+            "interception",
+            f"--folder={tmp_path}",
+            "--gateway=127.0.0.1:9",
+            "--forward=0.0.0.0:0=127.0.0.1:9",
+        )
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "out of scope" in done.stderr
@@ -338,7 +344,7 @@ def test_mitmproxy_does_not_outlive_the_attacker(
     mitmproxy()
     _, gateways = victims
     forward = f"--forward=127.0.0.1:0=127.0.0.1:{gateways.port('mtls@openssl')}"
-    command = [sys.executable, "-m", "attacker", "interception", forward, "--door=127.0.0.1:9", "--folder"]
+    command = [sys.executable, "-m", "attacker", "interception", forward, "--gateway=127.0.0.1:9", "--folder"]
     process = subprocess.Popen([*command, str(tmp_path / "attacker")], stdin=subprocess.PIPE)
     run = Run(tmp_path)
     deadline = time.monotonic() + SECONDS

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from attacker.leak import live_relay
-from attacker.leak.live_relay import Craft, LiveRelay, as_it_is, look_alike
+from attacker.leak.live_relay import Impersonation, LiveRelay, as_it_is, look_alike
 from attacker.position.tcp_relay import Forward
 from attacker.scope import OutOfScope
+from lab.address import Address
 from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import full_matrix
@@ -93,14 +94,14 @@ class Relaying:
 
 
 @contextlib.contextmanager
-def relaying(target: int, craft: Craft = live_relay.WITHOUT_KEYS) -> Iterator[Relaying]:
+def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS) -> Iterator[Relaying]:
     reports = Reports()
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[int]:
-        position = LiveRelay("alice", reports, craft)
+        position = LiveRelay("alice", reports, impersonation)
         try:
-            (line,) = await position.start([Forward(("127.0.0.1", 0), ("127.0.0.1", target))])
+            (line,) = await position.start([Forward(Address("127.0.0.1", 0), Address("127.0.0.1", target))])
             yield int(line.split()[0].rpartition(":")[2])
         finally:
             await position.close()
@@ -125,10 +126,12 @@ def log_in_at(port: int, credentials: Credentials, version: str) -> LoggedIn | L
     )
 
 
-def relay_at(bank: Victims, scheme: str, kind: str, craft: Craft = live_relay.WITHOUT_KEYS) -> ProofRelayed:
+def relay_at(
+    bank: Victims, scheme: str, kind: str, impersonation: Impersonation = live_relay.WITHOUT_KEYS
+) -> ProofRelayed:
     """What comes of alice's careless login at mallory's, in the place of a scheme's gateway."""
     version, exchange = KINDS[kind]
-    with relaying(bank.port(scheme), craft) as relay:
+    with relaying(bank.port(scheme), impersonation) as relay:
         log_in_at(relay.port, careless(bank, scheme, exchange), version)
         found = relay.relayed()
     assert (found.tls, found.key_exchange) == (version, exchange)
@@ -275,12 +278,12 @@ def server_bundle(bank: Victims, chain: tuple[bytes, ...]) -> Bundle:
     raise AssertionError("the server showed a certificate that is none of its own")
 
 
-def with_servers_key(bank: Victims) -> Craft:
-    return Craft(lambda chain: server_bundle(bank, chain), as_it_is)
+def with_servers_key(bank: Victims) -> Impersonation:
+    return Impersonation(lambda chain: server_bundle(bank, chain), as_it_is)
 
 
-def with_clients_key(bank: Victims, scheme: str) -> Craft:
-    return Craft(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
+def with_clients_key(bank: Victims, scheme: str) -> Impersonation:
+    return Impersonation(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
 
 
 def without_extension(credentials: Credentials) -> Credentials:
@@ -556,7 +559,7 @@ def test_nothing_outside_the_lab_is_relayed_to() -> None:
     async def start() -> None:
         position = LiveRelay("alice", Reports())
         try:
-            await position.start([Forward(("127.0.0.1", 0), ("192.0.2.1", 443))])
+            await position.start([Forward(Address("127.0.0.1", 0), Address("192.0.2.1", 443))])
         finally:
             await position.close()
 
@@ -566,7 +569,7 @@ def test_nothing_outside_the_lab_is_relayed_to() -> None:
 
 def test_mallory_listens_on_loopback_only() -> None:
     async def start() -> None:
-        await LiveRelay("alice", Reports()).start([Forward(("0.0.0.0", 0), ("127.0.0.1", 443))])
+        await LiveRelay("alice", Reports()).start([Forward(Address("0.0.0.0", 0), Address("127.0.0.1", 443))])
 
     with pytest.raises(OutOfScope):
         asyncio.run(start())
@@ -624,9 +627,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / judgement.run
 
 
-def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
+def test_the_stage_relays_at_every_gateway_that_asks(judged: Path) -> None:
     found = JudgedRun(open_run(judged)).relayed_proofs
-    doors = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
+    gateways = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
     asking = (
         "mtls@openssl",
         "pinned-mtls@openssl",
@@ -635,7 +638,7 @@ def test_the_stage_relays_at_every_door_that_asks(judged: Path) -> None:
         "ignored-proof@instrument",
     )
     with_ecdhe = {(scheme, version, "ECDHE") for scheme in asking for version in ("1.2", "1.3")}
-    assert doors == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
+    assert gateways == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
     assert all(one.as_expected for one in found)
     assert all(one.gateway for one in found)
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attacker.__main__ import bundle
-from attacker.attempts import Plan
-from attacker.haul import Door, Haul
+from attacker.attempts import Destination, Orders
+from attacker.call import read_bundle
+from attacker.campaign import Campaign
 from attacker.leak import rogue_server
-from attacker.leak.rogue_server import Limits, Shop, keep_a_shop
+from attacker.leak.rogue_server import Shop, ShopLimits, run_shop
+from lab.address import Address
 from lab.catalogue import cast
 from lab.catalogue.leaks import FROM_CA, ROGUE_SERVER, SELF_SIGNED
 from lab.catalogue.moves import find_move
@@ -29,7 +30,7 @@ from lab.staging import pki
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.engine import Failed
-from lab.tls.versions import TLS12, TLS13, Version
+from lab.tls.versions import TLS12, TLS13
 from programs import program
 from tls_peers import our_client, refusal
 from victims import Curl, Reports, client_context, events_in, in_a_loop, run_curl, run_part, start_part, wait_for_event
@@ -70,13 +71,13 @@ def shop(handed_out: pki.Issued, tmp_path: Path) -> Iterator[Open]:
         yield opened
 
 
-def open_shop(issued: pki.Issued, folder: Path, limits: Limits | None = None) -> AbstractContextManager[Open]:
+def open_shop(issued: pki.Issued, folder: Path, limits: ShopLimits | None = None) -> AbstractContextManager[Open]:
     reports = Reports()
 
     @asynccontextmanager
     async def running() -> AsyncIterator[Open]:
-        it = Shop(bundle_of(issued), haul(reports, folder), reports, limits)
-        _, port = await it.open("127.0.0.1", 0)
+        it = Shop(bundle_of(issued), campaign(reports, folder), reports, limits)
+        _, port = await it.open(Address("127.0.0.1", 0))
         try:
             yield Open(issued, port, reports, folder)
         finally:
@@ -87,13 +88,14 @@ def open_shop(issued: pki.Issued, folder: Path, limits: Limits | None = None) ->
 
 def bundle_of(issued: pki.Issued) -> Bundle:
     assert issued.shop_pem
-    return bundle(issued.shop_pem)
+    return read_bundle(issued.shop_pem)
 
 
-def haul(reports: Reports, folder: Path, *doors: Door, versions: tuple[Version, ...] = (TLS12, TLS13)) -> Haul:
+def campaign(reports: Reports, folder: Path, *sorts: str) -> Campaign:
     omit = find_move("omit-proof")
     assert omit
-    return Haul(reports, folder, ROGUE_SERVER, Plan((omit,), versions), doors, "alice")
+    gateways = [Destination(Address("127.0.0.1", 1), "127.0.0.1", sort) for sort in sorts]
+    return Campaign(reports, folder, ROGUE_SERVER, Orders((omit,), (TLS12, TLS13)), gateways, victim="alice")
 
 
 def curl(shop: Open, version: str, *options: str | Path, path: str = "/account") -> Curl:
@@ -290,8 +292,8 @@ def test_a_customer_that_leaves_without_a_word_has_shown_it_all_the_same(shop: O
 # --- what it puts up with ---
 
 
-def tight(**limits: float) -> Limits:
-    return Limits(**limits)  # type: ignore[arg-type]
+def tight(**limits: float) -> ShopLimits:
+    return ShopLimits(**limits)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -375,11 +377,11 @@ async def until_closed(
 ) -> tuple[Reports, float]:
     """Keeps a shop until it closes by itself, with visitors; what it reported and how long it took, in seconds."""
     reports = Reports()
-    doors = [Door(("127.0.0.1", 1), "127.0.0.1", sort) for sort in sorts]
-    taken = haul(reports, folder, *doors)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    keeping = asyncio.create_task(keep_a_shop(("127.0.0.1", 0), bundle_of(issued), taken, reports))
+    keeping = asyncio.create_task(
+        run_shop(Address("127.0.0.1", 0), bundle_of(issued), campaign(reports, folder, *sorts), reports)
+    )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (positions := reports.all(PositionTaken)):
             await asyncio.sleep(0.01)
@@ -416,7 +418,7 @@ def test_it_does_not_wait_for_ever_for_the_other_version(
 
 def call(handed_out: pki.Issued, folder: Path, listen: str, *more: str) -> list[str]:
     options = [f"--listen={listen}", f"--shop-bundle={handed_out.shop_pem}", f"--folder={folder}"]
-    return ["rogue-server", "--door=127.0.0.1:9", *options, *more]
+    return ["rogue-server", "--gateway=127.0.0.1:9", *options, *more]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "shop.example", "[::]"])
@@ -433,7 +435,7 @@ def test_a_port_that_is_taken(handed_out: pki.Issued, tmp_path: Path) -> None:
         done = run_part("attacker", *call(handed_out, tmp_path / "run", f"127.0.0.1:{port}"))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert f"--listen 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert f"another program uses 127.0.0.1:{port}: " in done.stderr
 
 
 @pytest.mark.parametrize("listen", ["8443", "localhost:", "localhost:https", "localhost:99999"])

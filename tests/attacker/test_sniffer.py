@@ -9,7 +9,7 @@ import pytest
 
 from attacker.errors import AttackerError
 from attacker.position import sniffer as live
-from attacker.position.sniffer import LiveLink
+from attacker.position.sniffer import Sniffer
 from programs import unavailable
 
 BURST = 50
@@ -25,9 +25,9 @@ def receiver() -> Iterator[socket.socket]:
         yield receiver
 
 
-def link_to(receiver: socket.socket) -> LiveLink:
+def link_to(receiver: socket.socket) -> Sniffer:
     try:
-        return LiveLink("lo", f"udp port {receiver.getsockname()[1]}")
+        return Sniffer("lo", f"udp port {receiver.getsockname()[1]}")
     except AttackerError as error:
         unavailable(str(error))
 

@@ -9,11 +9,12 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 
 PAIRS = {
-    "IPv4": (("127.0.0.1", 50123), ("127.0.0.1", 8441)),
-    "IPv6": (("::1", 50123), ("::1", 8441)),
+    "IPv4": (Address("127.0.0.1", 50123), Address("127.0.0.1", 8441)),
+    "IPv6": (Address("::1", 50123), Address("::1", 8441)),
 }
 MTU = 1500
 pieces = st.lists(
@@ -22,9 +23,9 @@ pieces = st.lists(
 )
 
 
-def begin(family: str) -> tuple[Conversation, list[bytes]]:
+def begin(family: str) -> tuple[SyntheticConnection, list[bytes]]:
     packets: list[bytes] = []
-    conversation = Conversation(*PAIRS[family], packets.append)
+    conversation = SyntheticConnection(*PAIRS[family], packets.append)
     conversation.open()
     return conversation, packets
 

@@ -16,13 +16,14 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from attacker.errors import AttackerError
-from attacker.position.tcp_relay import Forward, Relay
+from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.scope import OutOfScope
+from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.staging import pki
 from programs import program
 
-ANY_PORT = ("127.0.0.1", 0)
+ANY_PORT = Address("127.0.0.1", 0)
 DEADLINE_SECONDS = 30
 BODY = b"balance: 1000"
 
@@ -80,8 +81,8 @@ async def relay(
     clients_at_once: int = 100,
     idle_seconds: float = 60,
 ) -> AsyncIterator[int]:
-    running = Relay(sink, clients_at_once=clients_at_once, idle_seconds=idle_seconds)
-    await running.start([Forward((host, 0), target)])
+    running = TcpRelay(sink, clients_at_once=clients_at_once, idle_seconds=idle_seconds)
+    await running.start([Forward(Address(host, 0), Address(*target))])
     try:
         yield running.forwards[0].listen[1]
     finally:
@@ -345,10 +346,12 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
         with socket.create_server(ANY_PORT) as taken, socket.create_server(ANY_PORT) as free:
             port, first = taken.getsockname()[1], free.getsockname()[1]
             free.close()
-            running = Relay(Record())
-            target = ("127.0.0.1", 1)
-            with pytest.raises(AttackerError, match=rf"^127\.0\.0\.1:{port} is taken by another program: "):
-                await running.start([Forward(("127.0.0.1", first), target), Forward(("127.0.0.1", port), target)])
+            running = TcpRelay(Record())
+            target = Address("127.0.0.1", 1)
+            with pytest.raises(AttackerError, match=rf"^another program uses 127\.0\.0\.1:{port}: "):
+                await running.start(
+                    [Forward(Address("127.0.0.1", first), target), Forward(Address("127.0.0.1", port), target)]
+                )
             with socket.create_server(("127.0.0.1", first)):
                 assert running.describe() == ()
 
@@ -357,12 +360,16 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
 
 @pytest.mark.parametrize(
     ("listen", "target"),
-    [(ANY_PORT, ("192.0.2.7", 443)), (ANY_PORT, ("example.com", 443)), (("0.0.0.0", 0), ("127.0.0.1", 443))],
+    [
+        (ANY_PORT, Address("192.0.2.7", 443)),
+        (ANY_PORT, Address("example.com", 443)),
+        (Address("0.0.0.0", 0), Address("127.0.0.1", 443)),
+    ],
 )
-def test_it_relays_from_loopback_to_the_lab_only(listen: tuple[str, int], target: tuple[str, int]) -> None:
+def test_it_relays_from_loopback_to_the_lab_only(listen: Address, target: Address) -> None:
     async def test() -> None:
         with pytest.raises(OutOfScope):
-            await Relay(Record()).start([Forward(listen, target)])
+            await TcpRelay(Record()).start([Forward(listen, target)])
 
     run(test)
 
@@ -372,15 +379,17 @@ def test_it_does_not_forward_to_itself() -> None:
         with socket.create_server(ANY_PORT) as chosen:
             port = chosen.getsockname()[1]
         with pytest.raises(AttackerError, match="would forward to itself"):
-            await Relay(Record()).start([Forward(("127.0.0.1", port), ("localhost", port))])
+            await TcpRelay(Record()).start([Forward(Address("127.0.0.1", port), Address("localhost", port))])
 
     run(test)
 
 
 def test_it_describes_itself_a_line_a_forward() -> None:
     async def test() -> None:
-        running = Relay(Record())
-        await running.start([Forward(ANY_PORT, ("localhost", 8441)), Forward(("::1", 0), ("::1", 8442))])
+        running = TcpRelay(Record())
+        await running.start(
+            [Forward(ANY_PORT, Address("localhost", 8441)), Forward(Address("::1", 0), Address("::1", 8442))]
+        )
         first, second = (forward.listen[1] for forward in running.forwards)
         assert running.describe() == (f"127.0.0.1:{first} -> 127.0.0.1:8441", f"[::1]:{second} -> [::1]:8442")
         await running.close()
@@ -428,8 +437,8 @@ def handshakes(path: Path, issued: pki.Issued, version: ssl.TLSVersion, keys: Pa
     async def test() -> None:
         nonlocal port
         async with server(answer, host, server_side) as target:
-            running = Relay(file.write)
-            await running.start([Forward((host, 0), (host, target))])
+            running = TcpRelay(file.write)
+            await running.start([Forward(Address(host, 0), Address(host, target))])
             port = running.forwards[0].listen[1]
             for _ in range(times):
                 await ask(port)

@@ -14,7 +14,7 @@ from scapy.layers.inet import IP
 
 import wirecraft
 from attacker.errors import AttackerError
-from attacker.position.sniffer import LiveLink
+from attacker.position.sniffer import Sniffer
 from lab.capture import packets
 from lab.capture import reader as capture_module
 from lab.capture.handshake import BEGAN_EARLIER, GARBLED_PROOF, NO_PROOF, NO_PROOF_YET, NO_SERVER, OLD_PROOF, Capture
@@ -697,4 +697,4 @@ def test_arbitrary_bytes_as_a_file_give_a_clear_error(path: Path, beginning: byt
 
 def test_an_interface_that_is_not_there_is_a_clear_error() -> None:
     with pytest.raises(AttackerError, match=r"^(nowhere0: .*nowhere0|sniffing needs CAP_NET_RAW)"):
-        LiveLink("nowhere0", "tcp")
+        Sniffer("nowhere0", "tcp")

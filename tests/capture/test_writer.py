@@ -8,7 +8,8 @@ import pytest
 from scapy.layers.inet import TCP
 from scapy.utils import rdpcap
 
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.errors import CaptureFileError
 from lab.capture.writer import CaptureFile
 from programs import program
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 def packet(text: bytes) -> bytes:
     packets: list[bytes] = []
-    Conversation(("127.0.0.1", 50123), ("127.0.0.1", 8441), packets.append).data(True, text)
+    SyntheticConnection(Address("127.0.0.1", 50123), Address("127.0.0.1", 8441), packets.append).data(True, text)
     return packets[0]
 
 

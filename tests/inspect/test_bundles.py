@@ -18,7 +18,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 import wirecraft
-from attacker.position.synthetic import Conversation
+from attacker.position.synthetic import SyntheticConnection
+from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.writer import CaptureFile
 from lab.catalogue import plan
@@ -140,7 +141,7 @@ def captured(folder: Path, *said: bytes) -> Path:
     def write(packet: bytes) -> None:
         file.write(0, packet)
 
-    tcp = Conversation(("127.0.0.1", 1000), ("127.0.0.1", 2000), write)
+    tcp = SyntheticConnection(Address("127.0.0.1", 1000), Address("127.0.0.1", 2000), write)
     tcp.open()
     for data in said:
         tcp.data(True, data)
@@ -165,7 +166,7 @@ def test_a_certificate_that_is_not_there_is_no_evidence(tmp_path: Path) -> None:
     (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
     told = certreplay("bundle", tmp_path / "alice.pem", "--capture", captured(tmp_path, b"nothing"))
     assert told.returncode == 1
-    assert "This certificate is nowhere in there, so nothing follows" in told.stdout
+    assert "This certificate is not in the capture; the key search proves nothing" in told.stdout
     assert "holds no TLS handshake" in told.stdout
     assert "Never" not in told.stdout
 

@@ -191,9 +191,13 @@ def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
 @pytest.mark.parametrize(
     ("gateway_id", "move", "closing"),
     [
-        ("certificate-only@instrument", "omit-proof", "opened certificate-only@instrument; no door was tried"),
+        (
+            "certificate-only@instrument",
+            "omit-proof",
+            "opened certificate-only@instrument; no gateway that checks the proof",
+        ),
         ("mtls@openssl", "omit-proof", "opened nothing here, and the 2 refusals at mtls@openssl rest on"),
-        ("mtls@openssl", "own-leaf-first", "opened nothing here; no door was tried"),
+        ("mtls@openssl", "own-leaf-first", "opened nothing here; no gateway that checks the proof"),
     ],
 )
 def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, gateway_id: str, move: str, closing: str) -> None:

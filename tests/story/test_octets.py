@@ -11,8 +11,7 @@ PROOF = bytes.fromhex("0f000008 0807 0004 01020304")
 
 def encrypted(version: str, *sent: str) -> list[str]:
     """Which of these messages, each with its sender, were encrypted."""
-    parts = (one.partition(" ") for one in sent)
-    messages = [Sent(sender, name, "0228") for sender, _, name in parts]
+    messages = [Sent(sender, name, "0228") for sender, _, name in (one.partition(" ") for one in sent)]
     return [f"{one.sender} {one.message}" for one in exchange(messages, version).messages if one.encrypted]
 
 

@@ -1,0 +1,148 @@
+"""A campaign: the loot of one leak comes in, is tried at every gateway, and each attempt is reported."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attacker.attempts import AttemptRunner, Destination, Orders
+from attacker.collected import Collected, Sighting, common_name, is_self_signed
+from attacker.moves.make import Loot
+from lab.catalogue.leaks import FROM_CA, SELF_SIGNED, Leak
+from lab.catalogue.moves import find_move
+from lab.events.log import Reporter
+from lab.events.types import Trouble
+from lab.tls.bundle import Bundle
+from lab.tls.versions import Version
+
+MAX_OTHERS = 1000
+"""The most certificates of other customers that are tried."""
+
+
+class Campaign:
+    """Takes in the loot of one leak and tries it: every ordered move at every destination.
+
+    With a `victim`, the moves use this customer's certificates. Those of others are tried too, once for each
+    destination and version, with the move `omit-proof`. Without a victim the certificates of all customers are used
+    alike. At each destination the attacker prefers what was seen there, then what was seen in the same version.
+
+    Attempts begin with `start`, as soon as there is loot for them, or all together with `use`. Certificates are kept in
+    `folder`/stolen. `source` says how they came in, in more detail than the leak itself.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        folder: Path,
+        leak: Leak,
+        orders: Orders,
+        destinations: Iterable[Destination] = (),
+        *,
+        victim: str | None = None,
+        source: str = "",
+    ) -> None:
+        self._reporter = reporter
+        self._orders = orders
+        self._victim = victim
+        self._collected = Collected(reporter, folder, leak.id, source or leak.how)
+        self._runner = AttemptRunner(reporter, leak.id, orders)
+        self._destinations = [one for one in destinations if one.takes in leak.certificates]
+        self._wanted = {one.takes for one in self._destinations}
+        self._loot: dict[tuple[str, str], Loot] = {}
+        """The first loot of each sort of certificate and each version in which it was seen, empty for none."""
+        self._loot_at: dict[str, Loot] = {}
+        """The first loot from each place."""
+        self._others: dict[bytes, Loot] = {}
+        self._begun: set[tuple[int, Version]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._complete, self._complete_in_every_version = asyncio.Event(), asyncio.Event()
+
+    def add(self, destination: Destination) -> None:
+        """One more server to try."""
+        self._destinations.append(destination)
+
+    def take(self, loot: Loot, sighting: Sighting) -> bool:
+        """Takes in a certificate and everything that came with it; False as in `collect`."""
+        certificate = loot.chain[0]
+        if not self.collect(certificate, sighting):
+            return False
+        name, sort = common_name(certificate), sort_of(certificate)
+        loot = replace(loot, seen_at=sighting.server)
+        if self._victim is None or name == self._victim:
+            self._loot.setdefault((sort, sighting.tls), loot)
+            self._loot_at.setdefault(sighting.server, loot)
+        elif len(self._others) < MAX_OTHERS:
+            self._others.setdefault(certificate, loot)
+        if self._wanted <= {sort for sort, _ in self._loot}:
+            self._complete.set()
+        if self._loot.keys() >= {(sort, str(version)) for sort in self._wanted for version in self._orders.versions}:
+            self._complete_in_every_version.set()
+        return True
+
+    def collect(self, certificate: bytes, sighting: Sighting) -> bool:
+        """Reports a certificate, in DER, and keeps it; False for the attacker's own and for an unreadable one."""
+        if any(certificate == bundle.chain[0] for bundle in self._orders.own):
+            return False
+        try:
+            self._collected.add(certificate, sighting)
+        except ValueError as error:
+            who = sighting.client or sighting.server
+            self._reporter.report(Trouble(f"{who} presented no readable certificate: {error}"))
+            return False
+        return True
+
+    async def complete(self, *, in_every_version: bool = False) -> None:
+        """Waits until there is loot for every destination, or even for every destination in every version."""
+        await (self._complete_in_every_version if in_every_version else self._complete).wait()
+
+    async def use(self) -> None:
+        """Tries everything at every destination, and waits for the outcomes."""
+        await asyncio.gather(*self._due(), *self._of_others())
+
+    def start(self) -> None:
+        """Begins in the background what can be tried and has not been."""
+        for work in self._due():
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Breaks off the attempts in the background."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _due(self) -> Iterator[Coroutine[Any, Any, None]]:
+        for number, destination in enumerate(self._destinations):
+            for version in self._orders.versions:
+                if (number, version) in self._begun or not destination.is_ready(version):
+                    continue
+                if loot := self._best(destination, version):
+                    self._begun.add((number, version))
+                    own = self._own_like(loot)
+                    loot = replace(loot, recorded=destination.recorded or {}, own=own)
+                    yield self._runner.everything(destination, version, loot)
+
+    def _of_others(self) -> Iterator[Coroutine[Any, Any, None]]:
+        omit_proof = find_move("omit-proof")
+        assert omit_proof
+        for destination in self._destinations:
+            for version in self._orders.versions:
+                for certificate, loot in self._others.items():
+                    if sort_of(certificate) == destination.takes:
+                        yield self._runner.one(destination, version, loot, omit_proof)
+
+    def _best(self, destination: Destination, version: Version) -> Loot | None:
+        of_sort = {tls: loot for (sort, tls), loot in self._loot.items() if sort == destination.takes}
+        return self._loot_at.get(destination.seen_as) or of_sort.get(str(version)) or next(iter(of_sort.values()), None)
+
+    def _own_like(self, loot: Loot) -> Bundle | None:
+        """Of mallory's own bundles one of the same sort as the loot's certificate."""
+        sort = sort_of(loot.chain[0])
+        return next((bundle for bundle in self._orders.own if sort_of(bundle.chain[0]) == sort), None)
+
+
+def sort_of(certificate: bytes) -> str:
+    """FROM_CA or SELF_SIGNED; ValueError if the DER is no certificate."""
+    return SELF_SIGNED if is_self_signed(certificate) else FROM_CA

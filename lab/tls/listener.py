@@ -1,0 +1,116 @@
+"""A TCP listener for servers that untrusted clients connect to: it bounds their number and what each may send."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from lab.tls.engine import Engine
+from lab.tls.streams import READ_SIZE
+
+RATIONED_READ_SIZE = 1 << 10
+TURNS_A_ROUND = 4
+"""How many rationed reads go on in one round of the event loop. The others wait for their turn, so a server also serves
+established connections in every round, however many handshakes keep it busy."""
+
+
+class RationedReader(asyncio.StreamReader):
+    """A reader that gives out at most `limit` bytes, until `lift_limit`; then OSError.
+
+    A TLS stack works on each record as it comes, however small, and on one thread for all clients. An endless handshake
+    in tiny records would keep the others waiting; so each small read waits for one of the `turns`.
+    """
+
+    def __init__(self, limit: int, turns: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.received = 0
+        """How many bytes the client has sent."""
+        self._turns = turns
+        self._limit = limit
+        self._left: int | None = limit
+
+    def lift_limit(self) -> None:
+        """The handshake is over: gives out everything from now on."""
+        self._left = None
+
+    def feed_data(self, data: Any) -> None:
+        self.received += len(data)
+        super().feed_data(data)
+
+    async def read(self, n: int = -1) -> bytes:
+        if self._left is None:
+            return await super().read(n)
+        if self._left <= 0:
+            raise OSError(f"no complete handshake within {self._limit} bytes")
+        data = await super().read(RATIONED_READ_SIZE)
+        self._left -= len(data)
+        async with self._turns:
+            await asyncio.sleep(0)
+        return data
+
+
+Serve: TypeAlias = Callable[[RationedReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+"""Serves one connection. The listener aborts the connection afterwards."""
+
+
+class Listener:
+    """Listens on one socket and runs `serve` in a task for each connection.
+
+    It turns away a client beyond `connections` at once. Each client may send `limit` bytes, see RationedReader.
+    """
+
+    def __init__(self, serve: Serve, connections: int, limit: int) -> None:
+        self._serve = serve
+        self._connections = connections
+        self._limit = limit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self, listening: socket.socket) -> None:
+        """Starts to take connections on a bound socket."""
+        loop = asyncio.get_running_loop()
+        turns = asyncio.Semaphore(TURNS_A_ROUND)
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            return asyncio.StreamReaderProtocol(RationedReader(self._limit, turns, loop), self._accept, loop=loop)
+
+        self._server = await loop.create_server(protocol, sock=listening)
+
+    async def close(self) -> None:
+        """Stops listening and breaks off all connections."""
+        if self._server:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= self._connections:
+            writer.transport.abort()
+            return
+        assert isinstance(reader, RationedReader)
+        task = asyncio.get_running_loop().create_task(self._run(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, reader: RationedReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._serve(reader, writer)
+        finally:
+            writer.transport.abort()
+
+
+async def say_goodbye(
+    engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
+) -> None:
+    """Closes a connection so that the client can read the last message; TimeoutError after `seconds`.
+
+    Closing a socket with unread data resets the connection, and the reset may overtake the alert or the answer. So what
+    the client still sends is read and dropped for a while (RFC 9112 section 9.6).
+    """
+    async with asyncio.timeout(seconds):
+        engine.close()
+        writer.write(engine.data_to_send())
+        writer.write_eof()
+        while await reader.read(READ_SIZE):
+            pass
