@@ -86,11 +86,13 @@ def mitmproxy() -> str:
         return unavailable(str(error))
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Returns once the condition holds; fails when it has not for so long."""
+def wait_until(
+    condition: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Returns once the condition holds; fails after that time, and says what it waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"waited in vain for {what if isinstance(what, str) else what()}"
         time.sleep(0.01)
 
 
