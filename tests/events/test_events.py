@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -352,7 +352,6 @@ def test_a_tail_yields_only_what_is_new(tmp_path: Path) -> None:
     log.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40).filter(lambda data: b"{" not in data))
 @example(b"\xff\xfe")
 @example(b"\0\0\0")

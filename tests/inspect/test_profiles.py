@@ -1,7 +1,6 @@
 """What several captures together tell of one person."""
 
 import json
-import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from lab.capture.reader import read_file
 from lab.inspect import certificates as sightings
 from lab.inspect import profiles
 from lab.staging import pki
-from programs import certreplay, program
+from programs import certreplay, output_of, tshark
 
 DAY_NS = 86_400 * 10**9
 
@@ -148,17 +147,14 @@ def test_who_moves_between_networks_is_followed(tmp_path: Path) -> None:
     assert followed["summary"].startswith("seen 4 times, between 2026-01-01 12:00:00 and ")
 
 
-def test_a_capture_that_other_programs_wrote_of_real_logins(tmp_path: Path) -> None:
+def test_a_capture_that_other_programs_wrote_of_real_logins(finished_run: Path, tmp_path: Path) -> None:
     """The packets of a run, written anew by editcap in the other format and an hour later."""
-    assert certreplay("demo", "--runs", tmp_path / "runs", "--json").returncode == 0
-    (capture,) = tmp_path.glob("runs/*/attacker/capture.pcapng")
-    later = tmp_path / "later.pcap"
-    subprocess.run([program("editcap"), "-F", "pcap", "-t", "3600", str(capture), str(later)], check=True)
+    capture, later = finished_run / "attacker" / "capture.pcapng", tmp_path / "later.pcap"
+    output_of("editcap", "-F", "pcap", "-t", "3600", capture, later)
     one, moved = (json.loads(certreplay("capture", "--json", file).stdout) for file in (capture, later))
     times = [[datetime.fromisoformat(it["time"]) for it in seen] for seen in (one, moved)]
     assert {after - before for before, after in zip(*times, strict=True)} == {timedelta(hours=1)}
     (profile,) = json.loads(certreplay("capture", "--profile", "--json", later).stdout)
     fields = ["-T", "fields", "-E", "separator=|", "-e", "tcp.srcport", "-e", "tls.handshake.certificate"]
-    command = [program("tshark"), "-r", str(later), "-Y", "tls.handshake.type == 15", *fields]
-    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    seen = tshark(later, "-Y", "tls.handshake.type == 15", *fields)
     assert {f"127.0.0.1:{line.partition('|')[0]}" for line in seen} == {one["client"] for one in profile["sightings"]}
