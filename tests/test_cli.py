@@ -180,7 +180,15 @@ def test_a_pipe_that_is_closed_is_no_verdict(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("delay_ms", [60, 120, 200, 350, 600, 900])
+def has_started(pid: int) -> bool:
+    """Whether the command's own code runs: it handles SIGTERM, which Python by itself does not."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("delay_ms", [0, 30, 100, 250, 500])
 def test_ctrl_c_at_any_moment_ends_a_demo_in_one_line(delay_ms: int, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
@@ -191,6 +199,8 @@ def test_ctrl_c_at_any_moment_ends_a_demo_in_one_line(delay_ms: int, tmp_path: P
         text=True,
         start_new_session=True,
     )
+    while not has_started(process.pid):
+        time.sleep(0.002)
     time.sleep(delay_ms / 1000)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
