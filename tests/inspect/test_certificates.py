@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import wirecraft
 from lab.capture.handshake import Capture
 from lab.capture.reader import read_file
-from lab.inspect.certificates import UNREADABLE, Name, Sighting, sighting, write_pem
+from lab.inspect.certificates import UNREADABLE, Name, SeenCertificate, sighting, write_pem
 from lab.staging import pki
 from lab.tls.messages import Certificate, ServerHello, serialize
 from lab.tls.records import ContentType, write_record
@@ -43,7 +43,7 @@ def presented(path: Path, *chains: tuple[bytes, ...]) -> Path:
     return wirecraft.write(path, segments)
 
 
-def see(path: Path, der: bytes) -> Sighting:
+def see(path: Path, der: bytes) -> SeenCertificate:
     (capture,) = read_file(presented(path, (der,))).captures
     return sighting(path, capture)
 
