@@ -123,7 +123,7 @@ def test_the_story_tells_the_leak_and_no_wire(finished: Finished) -> None:
     assert "3. Controls" in told.stdout
     assert "mallory has" in told.stdout
     assert "no key" in told.stdout
-    assert "pinned-mtls@openssl, TLS 1.3                 nothing:" in told.stdout
+    assert "pinned-mtls@openssl, TLS 1.3                 not opened:" in told.stdout
     assert "pinned-certificate-only@instrument, TLS 1.3  opened by omit-proof" in told.stdout
     assert "wire" not in told.stdout
     assert "the one that got out opened" in told.stdout
@@ -166,7 +166,7 @@ def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
         f"O=Bank of Example,CN={who}" for who in customers
     }
     story = certreplay("story", finished.run.folders.path).stdout
-    assert "not alice's account alone, but those of bob, carol" in story
+    assert "Not only alice's account: those of bob, carol too" in story
     alices = sum(one.stolen for one in tried if one.customer == "alice" and one.leak)
     assert f" before, {alices} gone." in story
 
