@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lab.catalogue.plan import Plan
     from lab.document import Block
     from lab.events.run import Run
-    from lab.inspect.certificates import Sighting
+    from lab.inspect.certificates import SeenCertificate
     from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
 
@@ -299,7 +299,7 @@ def capture(
     from lab.views import terminal
 
     chains: dict[tuple[bytes, ...], None] = {}
-    seen: list[Sighting] = []
+    seen: list[SeenCertificate] = []
     printed = _JsonArray()
     problems: list[str] = []
     for file in files:

@@ -41,7 +41,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Listing:
+class Items:
     """Items, a line each."""
 
     items: tuple[Inline, ...]
@@ -160,7 +160,7 @@ class Section:
     kind: Literal["chapter", "entry", "point"] = "chapter"
 
 
-Block: TypeAlias = Heading | Paragraph | Listing | Break | Facts | Table | Octets | Exchange | Comparison | Section
+Block: TypeAlias = Heading | Paragraph | Items | Break | Facts | Table | Octets | Exchange | Comparison | Section
 
 
 def facts(*rows: tuple[str, Inline]) -> Facts:

@@ -23,7 +23,7 @@ from victim_client.login import (
 
 PART = "victim-client"
 KEY_LOG_NAME = "keys.log"
-FIRST_RETRY_SECONDS = 0.1
+FIRST_RETRY_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,19 @@ class Habit:
 async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: Habit, reporter: Reporter) -> bool:
     """Logs in at one gateway, as often as is her habit; whether the last login with each version succeeded.
 
-    Until the gateway has let her in for the first time she tries again soon, then less and less often.
+    Until the gateway has let her in with each version she tries again soon, then less and less often.
     """
-    was_in, succeeded, pause_seconds = False, dict.fromkeys(habit.versions, False), FIRST_RETRY_SECONDS
+    never_in, succeeded, pause_seconds = set(habit.versions), dict.fromkeys(habit.versions, False), FIRST_RETRY_SECONDS
     for tried, version in enumerate(itertools.cycle(habit.versions), start=1):
         outcome = await _in_a_thread(gateway, credentials, version)
         reporter.report(outcome)
         succeeded[version] = isinstance(outcome, LoggedIn)
-        was_in = was_in or succeeded[version]
+        if succeeded[version] and version in never_in:
+            never_in.remove(version)
+            pause_seconds = FIRST_RETRY_SECONDS
         if tried == habit.times * len(habit.versions):
             break
-        await asyncio.sleep(habit.every_seconds if was_in else min(pause_seconds, habit.every_seconds))
+        await asyncio.sleep(min(pause_seconds, habit.every_seconds) if never_in else habit.every_seconds)
         pause_seconds *= 2
     return all(succeeded.values())
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab.address import host_port
 from lab.catalogue.gateways import Gateway
 from lab.events.log import Reporter
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
@@ -323,7 +324,4 @@ def _version(engine: GatewayEngine) -> str:
 
 def _address(peername: tuple[str, int] | None) -> str:
     """host:port; the socket of a client that has left already has no peer."""
-    if not peername:
-        return "a client that has left"
-    host, port = peername[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(peername) if peername else "a client that has left"

@@ -80,7 +80,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class SeenCertificate:
     """One client certificate as it was seen in one handshake; `time` is when its connection was first seen.
 
     `identifies` has all names and addresses in it that identify a person or a device, of the subject and of the
@@ -110,7 +110,7 @@ class Sighting:
     note: str
 
 
-def sighting(file: Path, capture: Capture) -> Sighting:
+def sighting(file: Path, capture: Capture) -> SeenCertificate:
     """Reads a captured certificate, which may be anything that its client sent."""
     der = capture.chain[0]
     with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def sighting(file: Path, capture: Capture) -> Sighting:
     return _sighting(file, capture, None)
 
 
-def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None) -> Sighting:
+def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None) -> SeenCertificate:
     def read(what: Callable[[x509.Certificate], T], otherwise: T) -> T:
         with suppress(*_BROKEN):
             return what(certificate) if certificate else otherwise
@@ -129,7 +129,7 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
     der = capture.chain[0]
     no_names: tuple[Name, ...] = ()
     alternative = alternative_names(certificate) if certificate else no_names
-    return Sighting(
+    return SeenCertificate(
         time=datetime.fromtimestamp(capture.time_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
         file=str(file),
         client=capture.client,
@@ -172,9 +172,9 @@ def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
     return written
 
 
-def tell_sightings(seen: Iterable[Sighting]) -> Iterator[Block]:
+def tell_sightings(seen: Iterable[SeenCertificate]) -> Iterator[Block]:
     """Each certificate once, with every place where it was seen."""
-    certificates: dict[str, list[Sighting]] = {}
+    certificates: dict[str, list[SeenCertificate]] = {}
     for one in seen:
         certificates.setdefault(one.sha256, []).append(one)
     for first, *others in certificates.values():
@@ -182,7 +182,7 @@ def tell_sightings(seen: Iterable[Sighting]) -> Iterator[Block]:
         yield Section(first.subject, (facts(*rows),), "entry")
 
 
-def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:
+def _facts(seen: SeenCertificate) -> Iterator[tuple[str, str]]:
     """What the certificate says."""
     yield "issuer", seen.issuer
     yield "serial", seen.serial
@@ -192,7 +192,7 @@ def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:
         yield name.kind, name.value
 
 
-def _handshake(seen: Sighting) -> Iterator[tuple[str, str]]:
+def _handshake(seen: SeenCertificate) -> Iterator[tuple[str, str]]:
     """Where the certificate was seen."""
     proof = "with a proof" if seen.proof else "no proof seen"
     yield "seen in", seen.file

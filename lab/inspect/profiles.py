@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from lab.address import find_address
 from lab.document import Block, Column, Section, Span, Table, facts
-from lab.inspect.certificates import Name, Sighting
+from lab.inspect.certificates import Name, SeenCertificate
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Profile:
     linked_by: tuple[str, ...]
     networks: tuple[str, ...]
     servers: tuple[str, ...]
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[SeenCertificate, ...]
 
     @property
     def summary(self) -> str:
@@ -46,7 +46,7 @@ class Profile:
         return f"{seen}, {when}, on {_list('network', self.networks)}, at {_list('server', self.servers)}"
 
 
-def profiles(sightings: Iterable[Sighting]) -> list[Profile]:
+def profiles(sightings: Iterable[SeenCertificate]) -> list[Profile]:
     """Whom the certificates identify; the same person's are together, and who was seen first comes first."""
     same_as: dict[str, str] = {}
     """Leads each fingerprint and personal name towards one of those that stand for the same person."""
@@ -60,21 +60,21 @@ def profiles(sightings: Iterable[Sighting]) -> list[Profile]:
     for one in seen:
         for mark in _marks(one):
             same_as[person(mark)] = person(one.sha256)
-    groups: dict[str, list[Sighting]] = {}
+    groups: dict[str, list[SeenCertificate]] = {}
     for one in seen:
         groups.setdefault(person(one.sha256), []).append(one)
     return list(map(_profile, groups.values()))
 
 
-def _once(seen: Iterable[Sighting]) -> list[Sighting]:
+def _once(seen: Iterable[SeenCertificate]) -> list[SeenCertificate]:
     """Without those that several captures have of the same handshake."""
-    handshakes: dict[object, Sighting] = {}
+    handshakes: dict[object, SeenCertificate] = {}
     for one in seen:
         handshakes.setdefault((one.client_random, one.client, one.server) if one.client_random else id(one), one)
     return list(handshakes.values())
 
 
-def _marks(one: Sighting) -> dict[str, str]:
+def _marks(one: SeenCertificate) -> dict[str, str]:
     """What identifies the owner of a certificate, each with the words for it."""
     marks = {f"public key {one.public_key}": SAME_KEY} if one.public_key else {}
     for name in one.identifies:
@@ -86,8 +86,8 @@ def _marks(one: Sighting) -> dict[str, str]:
     return marks
 
 
-def _profile(group: list[Sighting]) -> Profile:
-    of: dict[str, Sighting] = {}
+def _profile(group: list[SeenCertificate]) -> Profile:
+    of: dict[str, SeenCertificate] = {}
     for one in group:
         of.setdefault(one.sha256, one)
     marks = [mark for one in of.values() for mark in _marks(one).items()]
@@ -103,7 +103,7 @@ def _profile(group: list[Sighting]) -> Profile:
     )
 
 
-def _server(one: Sighting) -> str:
+def _server(one: SeenCertificate) -> str:
     """Under the name that was asked for, if one was; a host may have several, each with a port of its own."""
     address = find_address(one.server)
     return f"{one.server_name}:{address.port}" if one.server_name and address else one.server

@@ -30,8 +30,9 @@ class GatewayReports:
         return min(reports, key=lambda one: abs(one[0] - when), default=(when, None))[1]
 
     def _about(self, gateway: str, peer: str, version: Version | None) -> list[tuple[datetime, GatewayReport]]:
-        """A gateway that refuses early does not know the version."""
-        return [(time, one) for time, one in self._reports.get((gateway, peer), ()) if one.tls in ("", str(version))]
+        """A gateway that refuses early does not know the version, nor does mitmproxy when it is refused."""
+        reports = self._reports.get((gateway, peer), ())
+        return [(time, one) for time, one in reports if version is None or one.tls in ("", str(version))]
 
 
 def sentence(report: GatewayReport | None) -> str:

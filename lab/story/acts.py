@@ -16,7 +16,7 @@ from lab.document import (
     Block,
     Break,
     Inline,
-    Listing,
+    Items,
     Paragraph,
     Section,
     Span,
@@ -121,7 +121,7 @@ _BETWEEN = {
 
 def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
     position = next((taken for taken in judged.run.all(PositionTaken) if taken.kind in _BETWEEN), None)
-    return None if position is None else [Paragraph(_BETWEEN[position.kind]), Listing(position.detail)]
+    return None if position is None else [Paragraph(_BETWEEN[position.kind]), Items(position.detail)]
 
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
@@ -277,7 +277,7 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if judgement.errors:
         lacking = "There are no verdicts, because the run lacks:"
         yield Paragraph(Span(lacking, "warning", strong=True))
-        yield Listing(judgement.errors)
+        yield Items(judgement.errors)
         return
     yield verdict_table(judgement)
     moved = [transfer for transfer in run.all(MoneyMoved) if transfer.customer == CUSTOMER]

@@ -49,6 +49,6 @@ def _fields(message: Sent, version: str) -> list[Field]:
             return list(certificate_fields(b"", raw))
         if message.name == "CertificateVerify":
             return list(proof_fields(raw))
-    except (DecodeError, ValueError):
+    except DecodeError:
         pass
     return [Field(raw, "")]

@@ -15,7 +15,7 @@ from lab.document import (
     Facts,
     Heading,
     Inline,
-    Listing,
+    Items,
     Octets,
     Paragraph,
     Section,
@@ -50,7 +50,7 @@ def _parts(block: Block, level: int) -> Iterator[str]:
             yield f"{'#' * (1 if block.level == 1 else level)} {_text(title)}"
         case Paragraph(sentences):
             yield _text(sentences)
-        case Listing(items):
+        case Items(items):
             yield "\n".join(f"- {_text(item)}" for item in items)
         case Break():
             pass

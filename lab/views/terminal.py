@@ -17,7 +17,7 @@ from lab.document import (
     Facts,
     Heading,
     Inline,
-    Listing,
+    Items,
     Octets,
     Paragraph,
     Section,
@@ -115,7 +115,7 @@ def render(block: Block, all_bytes: bool = False) -> "Iterator[ConsoleRenderable
             yield _text(text, "bold")
         case Paragraph(text):
             yield _text(text)
-        case Listing(items):
+        case Items(items):
             yield from (_text(("  ", *spans(item))) for item in items)
         case Break():
             yield _text("")

@@ -116,13 +116,13 @@ def test_any_bytes_give_certificates_or_a_clear_error(content: bytes) -> None:
 
 
 @given(st.binary(max_size=2000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_only_begins_like_a_database_gives_a_clear_error(content: bytes) -> None:
     assert_certificates_or_a_clear_error(SQLITE + content)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(REGISTER) - 1), st.integers(0, 255)), min_size=1, max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_garbled_register_gives_certificates_or_a_clear_error(changes: list[tuple[int, int]]) -> None:
     garbled = bytearray(REGISTER)
     for at, value in changes:
@@ -132,7 +132,7 @@ def test_a_garbled_register_gives_certificates_or_a_clear_error(changes: list[tu
 
 @given(st.integers(0, len(ALICE.der) - 1), st.integers(0, 255))
 @example(ALICE.der.index(b"\xa0\x03\x02\x01\x02") + 4, 8)  # X.509 version 9
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_garbled_certificate_is_one_or_none(at: int, value: int) -> None:
     garbled = ALICE.der[:at] + bytes((value,)) + ALICE.der[at + 1 :]
     assert certificates_in_bytes(garbled) in ([], [garbled])

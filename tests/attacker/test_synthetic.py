@@ -31,7 +31,7 @@ def begin(family: str) -> tuple[SyntheticConnection, list[bytes]]:
 
 
 @pytest.mark.parametrize("family", PAIRS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pieces=pieces, client_ends_first=st.booleans())
 def test_scapy_would_have_built_the_same_packets(
     family: str, pieces: list[tuple[bool, bytes]], client_ends_first: bool
@@ -51,7 +51,7 @@ def test_scapy_would_have_built_the_same_packets(
 
 
 @pytest.mark.parametrize("family", PAIRS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pieces=pieces)
 def test_both_streams_are_whole_and_every_byte_is_acknowledged(family: str, pieces: list[tuple[bool, bytes]]) -> None:
     conversation, packets = begin(family)

@@ -2,7 +2,6 @@
 
 import random
 import ssl
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from lab.tls import proof
 from lab.tls.extensions import SERVER_NAME, Extension
 from lab.tls.messages import CertificateVerify, ClientHello, parse, serialize
 from lab.tls.records import ContentType, MessageJoiner, RecordReader, write_record
-from programs import program
+from programs import tshark
 from wirecraft import ETHERNET, LINKS, MSS, RAW_IP, Flight, Link, alice_to_bank
 
 BANK = "10.9.0.4:8443"
@@ -221,18 +220,10 @@ def test_every_file_format_gives_the_same(alice: Login, path: Path, form: str) -
 
 @pytest.mark.parametrize("link", [LINKS[3], LINKS[5], LINKS[6], RAW_IP], ids=lambda link: link.name)
 def test_tshark_reads_the_same_certificate_and_proof(alice: Login, path: Path, link: Link) -> None:
-    tshark = program("tshark")
     found = only(read_file(wirecraft.write(path, alice.segments(), link)).captures)
-    command = [tshark, "-r", str(path), "-Y", "tls.handshake.type == 15", "-T", "fields"]
-    command += [
-        "-e",
-        "tls.handshake.certificate",
-        "-e",
-        "tls.handshake.client_cert_vrfy.sig",
-        "-e",
-        "tls.handshake.sig",
-    ]
-    seen = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.replace(":", "")
+    fields = ("tls.handshake.certificate", "tls.handshake.client_cert_vrfy.sig", "tls.handshake.sig")
+    options = ("-Y", "tls.handshake.type == 15", "-T", "fields", *[word for field in fields for word in ("-e", field)])
+    (seen,) = tshark(path, *options)
     assert found.certificate_verify
     assert found.chain[0].hex() in seen
     assert found.certificate_verify.signature.hex() in seen

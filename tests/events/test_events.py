@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -16,7 +16,16 @@ from lab.address import Address
 from lab.catalogue.outcomes import Outcome
 from lab.events import fields
 from lab.events.log import FILE_NAME, EventLog, Recorded, Tail, from_line, read_events, to_line
-from lab.events.types import BY_NAME, Event, LoginFailed, RunStarted, Trouble, UnknownEvent
+from lab.events.types import (
+    BY_NAME,
+    ClientRefused,
+    Event,
+    GatewayListening,
+    LoginFailed,
+    RunStarted,
+    Trouble,
+    UnknownEvent,
+)
 
 KINDS = [kind for kind in get_args(Event) if kind is not UnknownEvent]
 TIMES = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))
@@ -197,6 +206,33 @@ def test_an_int_will_do_for_a_float() -> None:
     assert repr(fields.build(event, {"field": 5}).field) == "5.0"
 
 
+@pytest.mark.parametrize(
+    ("old", "event"),
+    [
+        (
+            {"type": "gateway-listening", "scheme": "mtls", "host": "::1", "port": 8441, "versions": ["1.2"]},
+            GatewayListening("mtls@openssl", "::1", 8441, ("1.2",)),
+        ),
+        (
+            {"type": "client-refused", "scheme": "ignored-proof", "peer": "", "tls": "", "reason": "no", "alert": None},
+            ClientRefused("ignored-proof@instrument", "", "", "no", None),
+        ),
+        (
+            {"type": "login-failed", "scheme": "shop", "url": "", "tls": "", "reason": "no"},
+            LoginFailed("shop", "", "", "no"),
+        ),
+        (
+            {"type": "login-failed", "scheme": 7, "url": "", "tls": "", "reason": "no"},
+            UnknownEvent("login-failed", {"scheme": 7, "url": "", "tls": "", "reason": "no"}),
+        ),
+    ],
+    ids=["listening", "refused", "an unknown scheme", "no scheme"],
+)
+def test_an_event_of_version_1_named_a_scheme(old: Mapping[str, object], event: Event) -> None:
+    envelope = {"version": 1, "part": "lab", "sequence": 1, "time": "2030-01-02T03:04:05+00:00"}
+    assert from_line(json.dumps({**envelope, **old})).event == event
+
+
 def test_an_unknown_event_is_written_as_it_was_read() -> None:
     line = line_of(type="earthquake", depth=[1, 2])
     assert json.loads(to_line(from_line(line))) == json.loads(line) | {"time": "2030-01-02T03:04:05.000000+00:00"}
@@ -316,7 +352,6 @@ def test_a_tail_yields_only_what_is_new(tmp_path: Path) -> None:
     log.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40).filter(lambda data: b"{" not in data))
 @example(b"\xff\xfe")
 @example(b"\0\0\0")

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import ssl
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from lab.inspect.der import layout
 from lab.staging import pki
 from lab.tls.bundle import Bundle
 from lab.views import terminal
-from programs import certreplay, program
+from programs import certreplay, output_of, tshark
 
 DER = pki.new_client(pki.new_authority()).der
 
@@ -94,19 +93,17 @@ def test_xxd_shows_what_is_said_to_be_there(kept: Kept) -> None:
     told = certreplay("bundle", kept.p12).stdout
     match = re.search(r"`xxd -s (\d+) -l (\d+)`", told)
     assert match
-    command = [program("xxd"), "-s", match[1], "-l", match[2], "-p", str(kept.capture)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = output_of("xxd", "-s", match[1], "-l", match[2], "-p", kept.capture)
     certificate = x509.load_pem_x509_certificate((kept.run / "attacker" / "stolen" / "alice.pem").read_bytes())
     assert bytes.fromhex(shown.replace("\n", "")) == certificate.subject.public_bytes()
 
 
 def test_tshark_sees_the_certificate_in_the_packet_that_is_named(kept: Kept) -> None:
     packet = json.loads(certreplay("bundle", kept.p12, "--json").stdout)["wire"]["seen"][0]["packet"]
-    command = [program("tshark"), "-r", str(kept.capture), "-Y", f"frame.number == {packet}"]
-    fields = ["-T", "fields", "-e", "tls.handshake.certificate"]
-    seen = subprocess.run([*command, *fields], capture_output=True, text=True, check=True).stdout
+    fields = ("-T", "fields", "-e", "tls.handshake.certificate")
+    (seen,) = tshark(kept.capture, "-Y", f"frame.number == {packet}", *fields)
     certificate = x509.load_pem_x509_certificate((kept.run / "attacker" / "stolen" / "alice.pem").read_bytes())
-    assert certificate.public_bytes(Encoding.DER).hex() in seen.replace(":", "")
+    assert certificate.public_bytes(Encoding.DER).hex() in seen
 
 
 def test_a_bundle_in_a_run_is_looked_for_in_that_run(kept: Kept) -> None:

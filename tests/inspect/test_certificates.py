@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from hypothesis import strategies as st
 import wirecraft
 from lab.capture.handshake import Capture
 from lab.capture.reader import read_file
-from lab.inspect.certificates import UNREADABLE, Name, Sighting, sighting, write_pem
+from lab.inspect.certificates import UNREADABLE, Name, SeenCertificate, sighting, write_pem
 from lab.staging import pki
 from lab.tls.messages import Certificate, ServerHello, serialize
 from lab.tls.records import ContentType, write_record
-from programs import program
+from programs import CERTREPLAY, certreplay, output_of
 from wirecraft import Flight
 
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -44,7 +43,7 @@ def presented(path: Path, *chains: tuple[bytes, ...]) -> Path:
     return wirecraft.write(path, segments)
 
 
-def see(path: Path, der: bytes) -> Sighting:
+def see(path: Path, der: bytes) -> SeenCertificate:
     (capture,) = read_file(presented(path, (der,))).captures
     return sighting(path, capture)
 
@@ -59,11 +58,6 @@ def certificate(
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def capture_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "certreplay", "capture", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -147,13 +141,7 @@ def test_certificates_are_written_once_each_with_their_chains(tmp_path: Path, pa
     captures = read_file(presented(path, (one, other), (b"junk",), (one, other))).captures
     written = write_pem(tmp_path / "pem", (capture.chain for capture in captures))
     assert len(written) == 2
-    text = subprocess.run(
-        [program("openssl"), "x509", "-in", str(written[0]), "-noout", "-subject"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "alice" in text.stdout
+    assert "alice" in output_of("openssl", "x509", "-in", written[0], "-noout", "-subject")
     assert x509.load_pem_x509_certificates(written[0].read_bytes())[1].public_bytes(Encoding.DER) == other
 
 
@@ -161,7 +149,7 @@ def test_a_bad_file_among_good_ones_is_one_line_and_hides_nothing(tmp_path: Path
     presented(path, (certificate([(NameOID.COMMON_NAME, "alice")]),))
     bad = tmp_path / "bad.pcap"
     bad.write_bytes(b"no capture")
-    done = capture_command(bad, path, tmp_path / "none.pcap", path)
+    done = certreplay("capture", bad, path, tmp_path / "none.pcap", path)
     assert done.returncode == 2
     assert [line.partition(": ")[2].partition(": ")[0] for line in done.stderr.splitlines()] == [
         str(bad),
@@ -174,11 +162,11 @@ def test_a_bad_file_among_good_ones_is_one_line_and_hides_nothing(tmp_path: Path
 def test_names_can_neither_command_the_terminal_nor_the_layout(path: Path) -> None:
     name = "\x1b]0;owned\x07[/bold] [red]mallory\u202e\r\n"
     presented(path, (certificate([(NameOID.COMMON_NAME, name)], x509.OtherName(UPN, b"\x0c\x04\x1b[2J")),))
-    done = capture_command(path)
+    done = certreplay("capture", path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "[/bold] [red]mallory???" in done.stdout
     assert all(character.isprintable() or character == "\n" for character in done.stdout)
-    (seen,) = json.loads(capture_command(path, "--json").stdout)
+    (seen,) = json.loads(certreplay("capture", path, "--json").stdout)
     assert seen["identifies"][0] == {"kind": "CN", "value": name}
 
 
@@ -186,7 +174,7 @@ def test_a_terminal_of_80_columns_has_room_for_every_line(path: Path, authority:
     flights, _ = wirecraft.handshake(wirecraft.parties(authority))
     wirecraft.write(path, wirecraft.alice_to_bank(flights))
     main, terminal = os.openpty()
-    command = [str(Path(sys.executable).parent / "certreplay"), "capture", path.name]
+    command = [str(CERTREPLAY), "capture", path.name]
     environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
     process = subprocess.Popen(command, stdout=terminal, env=environment, cwd=path.parent)
     os.close(terminal)

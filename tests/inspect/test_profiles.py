@@ -1,7 +1,6 @@
 """What several captures together tell of one person."""
 
 import json
-import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +13,13 @@ from lab.capture.reader import read_file
 from lab.inspect import certificates as sightings
 from lab.inspect import profiles
 from lab.staging import pki
-from programs import certreplay, program
+from programs import certreplay, output_of, tshark
 
 DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> sightings.Sighting:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> sightings.SeenCertificate:
     """One real sighting."""
     path = tmp_path_factory.mktemp("profiles") / "x.pcap"
     flights, _ = wirecraft.handshake(wirecraft.parties(pki.new_authority()))
@@ -29,13 +28,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> sightings.Sighting:
     return sightings.sighting(path, capture)
 
 
-def another(seen: sightings.Sighting, number: int, **what: Any) -> sightings.Sighting:
+def another(seen: sightings.SeenCertificate, number: int, **what: Any) -> sightings.SeenCertificate:
     """A sighting of another certificate, with another key, in another handshake."""
     octets = f"{number:02x}" * 32
     return replace(seen, **{"sha256": octets, "public_key": octets, "client_random": octets, **what})
 
 
-def test_two_networks_one_person(seen: sightings.Sighting) -> None:
+def test_two_networks_one_person(seen: sightings.SeenCertificate) -> None:
     home, work = "2030-01-01T08:00:00.000+00:00", "2030-01-01T10:00:00.000+00:00"
     at_home = replace(seen, client="192.168.7.20:5000", client_random="01", time=home, file="home.pcap")
     at_work = replace(seen, client="10.1.2.3:6000", client_random="02", time=work, file="work.pcap")
@@ -45,14 +44,14 @@ def test_two_networks_one_person(seen: sightings.Sighting) -> None:
     assert "seen 2 times, between 2030-01-01 08:00:00 and 2030-01-01 10:00:00 UTC, on 2 networks" in profile.summary
 
 
-def test_a_new_certificate_with_the_same_mail_address_is_the_same_person(seen: sightings.Sighting) -> None:
+def test_a_new_certificate_with_the_same_mail_address_is_the_same_person(seen: sightings.SeenCertificate) -> None:
     renewed = another(seen, 0xAB, time="2031-01-01T00:00:00.000+00:00")
     (profile,) = profiles.profiles([renewed, seen])
     assert profile.certificates == (seen.sha256, "ab" * 32)
     assert profile.linked_by == ("alice@bank.example",)
 
 
-def test_three_certificates_may_be_linked_by_different_names(seen: sightings.Sighting) -> None:
+def test_three_certificates_may_be_linked_by_different_names(seen: sightings.SeenCertificate) -> None:
     mail, upn = sightings.Name("e-mail", "a@x.example"), sightings.Name("UPN", "a@corp.example")
     certificates = [
         another(seen, 1, identifies=(mail,)),
@@ -64,7 +63,7 @@ def test_three_certificates_may_be_linked_by_different_names(seen: sightings.Sig
     assert profile.linked_by == ("a@x.example", "a@corp.example")
 
 
-def test_the_same_common_name_is_not_the_same_person(seen: sightings.Sighting) -> None:
+def test_the_same_common_name_is_not_the_same_person(seen: sightings.SeenCertificate) -> None:
     mails = (sightings.Name("e-mail", f"{name}@bank.example") for name in ("alice", "alice2"))
     certificates = [
         another(seen, number, identifies=(sightings.Name("CN", "alice"), mail)) for number, mail in enumerate(mails)
@@ -96,21 +95,21 @@ def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     assert profile["summary"].startswith("seen 2 times")
 
 
-def test_a_certificate_with_other_names_for_the_same_key_is_the_same_person(seen: sightings.Sighting) -> None:
+def test_a_certificate_with_other_names_for_the_same_key_is_the_same_person(seen: sightings.SeenCertificate) -> None:
     renamed = another(seen, 1, public_key=seen.public_key, identifies=())
     (profile,) = profiles.profiles([seen, renamed])
     assert profile.linked_by == (profiles.SAME_KEY,)
 
 
 @pytest.mark.parametrize("kind", ["serialNumber", "UID"])
-def test_what_an_issuer_numbers_is_not_what_another_one_does(seen: sightings.Sighting, kind: str) -> None:
+def test_what_an_issuer_numbers_is_not_what_another_one_does(seen: sightings.SeenCertificate, kind: str) -> None:
     names = (sightings.Name(kind, "17"),)
     one, other = (another(seen, number, identifies=names, issuer=f"CN={number}") for number in (1, 2))
     assert len(profiles.profiles([one, other])) == 2
     assert len(profiles.profiles([one, replace(other, issuer=one.issuer)])) == 1
 
 
-def test_an_empty_name_is_nobodys(seen: sightings.Sighting) -> None:
+def test_an_empty_name_is_nobodys(seen: sightings.SeenCertificate) -> None:
     certificates = [another(seen, number, identifies=(sightings.Name("e-mail", ""),)) for number in (1, 2)]
     assert len(profiles.profiles(certificates)) == 2
 
@@ -148,17 +147,14 @@ def test_who_moves_between_networks_is_followed(tmp_path: Path) -> None:
     assert followed["summary"].startswith("seen 4 times, between 2026-01-01 12:00:00 and ")
 
 
-def test_a_capture_that_other_programs_wrote_of_real_logins(tmp_path: Path) -> None:
+def test_a_capture_that_other_programs_wrote_of_real_logins(finished_run: Path, tmp_path: Path) -> None:
     """The packets of a run, written anew by editcap in the other format and an hour later."""
-    assert certreplay("demo", "--runs", tmp_path / "runs", "--json").returncode == 0
-    (capture,) = tmp_path.glob("runs/*/attacker/capture.pcapng")
-    later = tmp_path / "later.pcap"
-    subprocess.run([program("editcap"), "-F", "pcap", "-t", "3600", str(capture), str(later)], check=True)
+    capture, later = finished_run / "attacker" / "capture.pcapng", tmp_path / "later.pcap"
+    output_of("editcap", "-F", "pcap", "-t", "3600", capture, later)
     one, moved = (json.loads(certreplay("capture", "--json", file).stdout) for file in (capture, later))
     times = [[datetime.fromisoformat(it["time"]) for it in seen] for seen in (one, moved)]
     assert {after - before for before, after in zip(*times, strict=True)} == {timedelta(hours=1)}
     (profile,) = json.loads(certreplay("capture", "--profile", "--json", later).stdout)
     fields = ["-T", "fields", "-E", "separator=|", "-e", "tcp.srcport", "-e", "tls.handshake.certificate"]
-    command = [program("tshark"), "-r", str(later), "-Y", "tls.handshake.type == 15", *fields]
-    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    seen = tshark(later, "-Y", "tls.handshake.type == 15", *fields)
     assert {f"127.0.0.1:{line.partition('|')[0]}" for line in seen} == {one["client"] for one in profile["sightings"]}

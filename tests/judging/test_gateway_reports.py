@@ -47,6 +47,7 @@ def test_a_report_is_about_one_gateway_one_peer_and_one_version() -> None:
     assert said.nearest(NOON, MTLS, "127.0.0.1:40001", TLS12) is None
     assert said.nearest(NOON, MTLS, PEER, TLS13) is None
     assert reports((0, UNSETTLED)).nearest(NOON, MTLS, PEER, TLS13) is UNSETTLED
+    assert said.nearest(NOON, MTLS, PEER, None) is REFUSED
 
 
 def test_reports_as_sentences() -> None:

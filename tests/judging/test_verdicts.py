@@ -66,7 +66,7 @@ def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
     assert judgement
     assert not judgement.as_expected
     assert "FINDING" in told(run)
-    assert "that is a finding" in told(run)
+    assert "differs from what the RFCs predict" in told(run)
 
 
 def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Doctor) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,7 @@ import pytest
 from lab.catalogue.plan import short_story
 from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
-from programs import CERTREPLAY, certreplay, certreplay_process, program
-
-DEADLINE_SECONDS = 60
+from programs import CERTREPLAY, PATIENCE_SECONDS, certreplay, certreplay_process, tshark, wait_until
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return demo(tmp_path_factory.mktemp("demo"))
 
 
-def tshark(capture: Path, *arguments: str) -> list[str]:
-    command = [program("tshark"), "-r", str(capture), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-
-
 def left_over(mark: str) -> list[str]:
     """The command lines of processes that mention `mark`."""
     found = []
@@ -66,10 +58,7 @@ def left_over(mark: str) -> list[str]:
 
 
 def wait_until_nothing_is_left(mark: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while left_over(mark):
-        assert time.monotonic() < deadline, f"still running: {left_over(mark)}"
-        time.sleep(0.05)
+    wait_until(lambda: not left_over(mark), "the end of every process")
 
 
 def test_it_ends_with_every_verdict_as_expected(finished: Demo) -> None:
@@ -143,7 +132,7 @@ def test_tshark_sees_the_very_certificate_that_mallory_kept(finished: Demo) -> N
         finished.run.folders.capture,
         *("-Y", "tls.handshake.type == 15", "-T", "fields", "-E", "occurrence=f", "-e", "tls.handshake.certificate"),
     )
-    assert ssl.PEM_cert_to_DER_cert(stolen).hex() in [line.replace(":", "") for line in seen]
+    assert ssl.PEM_cert_to_DER_cert(stolen).hex() in seen
     assert hashlib.sha256(ssl.PEM_cert_to_DER_cert(stolen)).hexdigest() == finished.verdicts["capture"]["sha256"]
 
 
@@ -215,10 +204,7 @@ def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         text=True,
     )
     try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not any(Run(folder).update() for folder in (tmp_path / "runs").glob("*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_until(lambda: any(Run(folder).update() for folder in (tmp_path / "runs").glob("*")), "the first event")
         yield process
     finally:
         process.kill()
@@ -232,7 +218,7 @@ def test_stopping_it_midway_leaves_nothing_behind(
     running: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     running.send_signal(number)
-    _, errors = running.communicate(timeout=DEADLINE_SECONDS)
+    _, errors = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == status
     assert errors == "certreplay: stopped\n"
     assert left_over(str(tmp_path)) == []

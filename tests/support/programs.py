@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import unittest.mock
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +18,7 @@ from attacker.errors import AttackerError
 from attacker.leak.interception import find_program
 from lab import cli
 
+PATIENCE_SECONDS = 120.0
 CERTREPLAY = Path(sys.executable).with_name("certreplay")
 
 PACKAGES = {
@@ -34,25 +38,44 @@ PACKAGES = {
 
 def certreplay(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Our own command, called in this process: what it says, and its exit status."""
-    call = list(map(str, arguments))
+    return called(lambda: cli.main(list(map(str, arguments))), *arguments)
+
+
+def called(entry: Callable[[], object], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Calls a program's entry point, which ends by SystemExit, with this command line."""
+    call = ["certreplay", *map(str, arguments)]
     with (
         contextlib.redirect_stdout(io.StringIO()) as output,
         contextlib.redirect_stderr(io.StringIO()) as errors,
+        unittest.mock.patch.object(sys, "argv", call),
         pytest.raises(SystemExit) as end,
     ):
-        cli.main(call)
+        entry()
     assert isinstance(end.value.code, int)
     return subprocess.CompletedProcess(call, end.value.code, output.getvalue(), errors.getvalue())
 
 
 def certreplay_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """The same as a process of its own, as a user starts it."""
-    return subprocess.run([CERTREPLAY, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [CERTREPLAY, *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 def program(name: str) -> str:
     """The path of a program; `unavailable` where it is missing."""
     return shutil.which(name) or unavailable(f"{name} is not installed (Debian: {PACKAGES[name]})")
+
+
+def output_of(name: str, *arguments: str | Path) -> str:
+    """What a program prints, which must succeed; `unavailable` where it is missing."""
+    call = [program(name), *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+
+
+def tshark(capture: Path, *arguments: str) -> list[str]:
+    """The lines that tshark prints about a capture, its octets in hex without colons in between."""
+    return output_of("tshark", "-r", capture, *arguments).replace(":", "").splitlines()
 
 
 def mitmproxy() -> str:
@@ -61,6 +84,16 @@ def mitmproxy() -> str:
         return find_program()
     except AttackerError as error:
         return unavailable(str(error))
+
+
+def wait_until(
+    condition: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Returns once the condition holds; fails after that time, and says what it waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what if isinstance(what, str) else what()}"
+        time.sleep(0.01)
 
 
 def unavailable(reason: str) -> NoReturn:

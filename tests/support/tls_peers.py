@@ -29,12 +29,12 @@ from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.server13 import ServerHandshake13
 from lab.tls.streams import ConnectionFailed, TlsStream
 from lab.tls.versions import TLS12
-from programs import program
+from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
+from programs import program, wait_until
 
 NAME = "bank.example"
 GNUTLS_ONLY_12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 GNUTLS_ONLY_13 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
-PATIENCE_SECONDS = 20
 
 _SET_GROUPS_LIST = 92
 """OpenSSL's SSL_CTRL_SET_GROUPS_LIST (SSL_CTX_set1_groups_list(3))."""
@@ -306,11 +306,8 @@ def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str
     call = [program(command[0]), *(word.format(port=port) for word in command[1:])]
     with output.open("wb") as file, subprocess.Popen(call, stdin=subprocess.PIPE, stdout=file, stderr=file) as process:
         try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not takes_connections(port):
-                assert process.poll() is None, output.read_text()
-                assert time.monotonic() < deadline, output.read_text()
-                time.sleep(0.01)
+            wait_until(lambda: takes_connections(port) or process.poll() is not None, command[0])
+            assert process.poll() is None, output.read_text()
             yield port, say
         finally:
             process.kill()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import importlib
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab import process
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.events.log import read_events
 from lab.events.types import Event, GatewayListening
@@ -28,14 +30,14 @@ from lab.tls.client import Client
 from lab.tls.engine import EngineEvent, Failed
 from lab.tls.proof import Prover
 from lab.tls.versions import Version, find_version
-from programs import program
+from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
+from programs import called, program
 from victim_server import service
 from victim_server.authentication import GatewayFiles
 from victim_server.bank import OPENING_BALANCE
 from victim_server.gateway import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30.0
 GATEWAY_IDS = [gateway.id for gateway in GATEWAYS]
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 FORWARDED = "forwarded-header@openssl"
@@ -288,7 +290,7 @@ def run_curl(url: str, *options: str) -> Curl:
         "--silent",
         "--show-error",
         "--max-time",
-        "20",
+        str(PATIENCE_SECONDS - 5),
         "--write-out",
         r"\n%{http_code}",
         *options,
@@ -328,6 +330,16 @@ def run_part(
         text=True,
         timeout=PATIENCE_SECONDS,
     )
+
+
+def assert_bad_input(module: str, options: Sequence[str], expected: str) -> None:
+    """A part that is called so, in this process, ends with status 2 and one line that says what is wrong."""
+    name = module.replace("_", "-")
+    main = importlib.import_module(f"{module}.__main__").main
+    done = called(lambda: process.run_part(name, main), *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), (options, done)
+    assert done.stderr.startswith(f"{name}: ")
+    assert expected in done.stderr
 
 
 def wait_for_event(process: subprocess.Popen[str], file: Path, kind: type[E], count: int = 1) -> list[E]:

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.staging import pki
@@ -838,7 +838,7 @@ def test_the_same_entropy_makes_the_same_bytes(authority: pki.Identity) -> None:
 
 
 @both_roles
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(max_examples=300)
 @given(steps=st.integers(0, 7), data=st.binary(max_size=200), kind=st.none() | st.sampled_from(list(ContentType)))
 def test_arbitrary_bytes_never_raise_in_any_state(
     against: Against, role: str, steps: int, data: bytes, kind: ContentType | None
@@ -861,7 +861,7 @@ def minor_versions(flight: bytearray) -> set[int]:
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(max_examples=300)
 @given(flight=st.integers(0, 3), position=st.integers(0, 100_000), change=st.integers(1, 255))
 def test_a_flight_with_one_byte_changed_never_raises_and_never_leads_to_a_connection(
     alice: pki.Identity, bank: pki.Identity, version: Version, flight: int, position: int, change: int

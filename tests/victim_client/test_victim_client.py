@@ -20,6 +20,7 @@ from victims import (
     PATIENCE_SECONDS,
     Victims,
     alice_at,
+    assert_bad_input,
     bundle_at,
     events_in,
     run_part,
@@ -277,12 +278,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ({"folder": str(empty / "below")}, "empty.pem"),
     ]
     for changed, expected in cases:
-        done = run_part("victim_client", *options(issued, folder, "mtls@openssl=https://localhost:1", **changed))
-        assert done.returncode == 2, (changed, done)
-        assert len(done.stderr.splitlines()) == 1, (changed, done.stderr)
-        assert done.stderr.startswith("victim-client: "), done.stderr
-        assert expected in done.stderr
-        assert done.stdout == ""
+        command = options(issued, folder, "mtls@openssl=https://localhost:1", **changed)
+        assert_bad_input("victim_client", command, expected)
     assert not folder.exists()
 
 
@@ -290,14 +287,12 @@ def test_a_gateway_without_a_bundle_is_bad_input(issued: pki.Issued, tmp_path: P
     command = options(
         issued, tmp_path / "run", "mtls@openssl=https://localhost:1", bundle=f"mtls@openssl={issued.client_pem}"
     )
-    done = run_part("victim_client", *command, "--gateway", "pinned-mtls@openssl=https://localhost:2")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "there is none for pinned-mtls" in done.stderr
+    command += ["--gateway", "pinned-mtls@openssl=https://localhost:2"]
+    assert_bad_input("victim_client", command, "there is none for pinned-mtls")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_bundle_that_cannot_be_read_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
     issued.client_pem.chmod(0)
-    done = run_part("victim_client", *options(issued, tmp_path / "run", "mtls@openssl=https://localhost:1"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "Permission denied" in done.stderr
+    command = options(issued, tmp_path / "run", "mtls@openssl=https://localhost:1")
+    assert_bad_input("victim_client", command, "Permission denied")

@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 from attacker.leak.files import certificates_in
 from lab.events.types import GatewayListening
 from lab.staging import pki
-from programs import program
+from programs import program, wait_until
 from tls_peers import read_until, takes_connections
 from victim_server import access_log
 from victim_server.access_log import AccessLog
 from victims import run_curl, start_part, wait_for_event
 
-PATIENCE_SECONDS = 20
 ALICE = pki.new_self_signed_client()
 PEER = "127.0.0.1:50000"
 
@@ -75,11 +74,8 @@ def nginx(folder: Path, issued: pki.Issued) -> Iterator[int]:
     call = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as process:
         try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not takes_connections(port):
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: takes_connections(port) or process.poll() is not None, "nginx")
+            assert process.poll() is None, process.stderr and process.stderr.read()
             yield port
         finally:
             process.kill()

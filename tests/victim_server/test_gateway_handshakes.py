@@ -10,7 +10,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,20 +77,25 @@ def last_words(request: bytes) -> bytes:
     return request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
-def s_client(victims: Victims, gateway_id: str, *options: str, say: bytes = b"") -> str:
-    """OpenSSL's own client with alice's bundle: what it printed."""
-    bundle = str(bundle_at(victims.issued, gateway_id))
+def s_client(victims: Victims, gateway_id: str, *options: str, bundle: Path | None = None) -> str:
+    """OpenSSL's own client, with a bundle or without: what it printed."""
     done = subprocess.run(
         [
             *(program("openssl"), "s_client", "-connect", f"localhost:{victims.port(gateway_id)}", "-ign_eof"),
-            *("-CAfile", str(victims.issued.ca_pem), "-verify_return_error", "-cert", bundle, "-key", bundle),
+            *("-CAfile", str(victims.issued.ca_pem), "-verify_return_error"),
+            *(("-cert", str(bundle), "-key", str(bundle)) if bundle else ()),
             *options,
         ],
-        input=last_words(say or get_account(victims.issued, gateway_id)),
+        input=last_words(get_account(victims.issued, gateway_id)),
         capture_output=True,
         timeout=PATIENCE_SECONDS,
     )
     return done.stdout.decode(errors="replace")
+
+
+def alices_s_client(victims: Victims, gateway_id: str, *options: str) -> str:
+    """The same with alice's bundle."""
+    return s_client(victims, gateway_id, *options, bundle=bundle_at(victims.issued, gateway_id))
 
 
 # --- clients that are let in ---
@@ -113,7 +118,7 @@ def test_curl_gets_in_with_a_pkcs12_bundle(shared: Victims, gateway_id: str, ver
 
 @in_each_version(GATEWAYS)
 def test_openssl_s_client_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
-    said = s_client(shared, gateway_id, f"-tls{version.replace('.', '_')}", "-quiet")
+    said = alices_s_client(shared, gateway_id, f"-tls{version.replace('.', '_')}", "-quiet")
     assert json.loads(said.rpartition("\n")[2]) == ACCOUNT
 
 
@@ -169,7 +174,7 @@ def test_a_gateway_settles_on_the_newest_version_that_both_sides_know(shared: Vi
 
 def test_a_retried_hello_is_no_hindrance(victims: Victims) -> None:
     """TLS 1.3's HelloRetryRequest: the client's key share is for another group than the server takes first."""
-    said = s_client(victims, "mtls@openssl", "-tls1_3", "-groups", "P-521:X25519", "-quiet")
+    said = alices_s_client(victims, "mtls@openssl", "-tls1_3", "-groups", "P-521:X25519", "-quiet")
     assert json.loads(said.rpartition("\n")[2]) == ACCOUNT
     assert victims.reports.all(ClientAuthenticated)[0].tls == "1.3"
 
@@ -255,24 +260,8 @@ def test_openssl_s_client_resumes_a_session_without_certificate_or_key(
     victims: Victims, gateway_id: str, version: str, tmp_path: Path
 ) -> None:
     session, protocol = str(tmp_path / "session.pem"), f"-tls{version.replace('.', '_')}"
-    assert f"New, TLSv{version}" in s_client(victims, gateway_id, protocol, "-sess_out", session)
-    done = subprocess.run(
-        [
-            *(
-                program("openssl"),
-                "s_client",
-                "-connect",
-                f"localhost:{victims.port(gateway_id)}",
-                "-ign_eof",
-                protocol,
-            ),
-            *("-CAfile", str(victims.issued.ca_pem), "-sess_in", session),
-        ],
-        input=last_words(get_account(victims.issued, gateway_id)),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    said = done.stdout.decode()
+    assert f"New, TLSv{version}" in alices_s_client(victims, gateway_id, protocol, "-sess_out", session)
+    said = s_client(victims, gateway_id, protocol, "-sess_in", session)
     assert f"Reused, TLSv{version}" in said
     assert json.dumps(ACCOUNT, separators=(",", ":")) in said
     first, second = victims.reports.wait_for(ClientAuthenticated, 2)
@@ -281,7 +270,7 @@ def test_openssl_s_client_resumes_a_session_without_certificate_or_key(
 
 @each(IN_TLS)
 def test_openssl_s_client_reconnects_with_the_same_session(shared: Victims, gateway_id: str) -> None:
-    said = s_client(shared, gateway_id, "-tls1_2", "-reconnect")
+    said = alices_s_client(shared, gateway_id, "-tls1_2", "-reconnect")
     assert len(re.findall(r"^New, TLSv1.2", said, re.MULTILINE)) == 1
     assert len(re.findall(r"^Reused, TLSv1.2", said, re.MULTILINE)) == 5
 
@@ -375,42 +364,47 @@ def test_no_certificate(shared: Victims, gateway_id: str, version: str) -> None:
     assert "certificate" in refused.reason
 
 
-@in_each_version(OF_A_CA)
-def test_another_authority_is_unknown(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
-    stranger = pki.new_client(pki.new_authority("another authority"))
-    read, refused = refusal(shared, gateway_id, version, write_bundle(stranger, tmp_path / "stranger.pem"))
-    assert read == refused.alert == 48
-    assert "unable to get local issuer certificate" in refused.reason
+@dataclass(frozen=True)
+class Stranger:
+    """A bundle that no gateway of a CA takes, the alert that says so, and the reason that the gateway reports."""
+
+    bundle: Callable[[pki.Issued, Path], Path]
+    alert: int
+    reason: str
 
 
-@in_each_version(OF_A_CA)
-def test_a_namesake_of_the_authority_is_unknown(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
-    """Same name, another key; its certificate is sent along."""
+def of_another_authority(issued: pki.Issued, path: Path) -> Path:
+    return write_bundle(pki.new_client(pki.new_authority("another authority")), path)
+
+
+def of_a_namesake(issued: pki.Issued, path: Path) -> Path:
+    """An authority with the same name and another key, whose certificate is sent along."""
     namesake = pki.new_authority()
-    bundle = write_bundle(pki.new_client(namesake), tmp_path / "namesake.pem", namesake.certificate)
+    return write_bundle(pki.new_client(namesake), path, namesake.certificate)
+
+
+def expired(issued: pki.Issued, path: Path) -> Path:
+    return write_bundle(pki.new_client(issued.authority, now=datetime.now(UTC) - timedelta(days=60)), path)
+
+
+STRANGERS = {
+    "of another authority": Stranger(of_another_authority, 48, "unable to get local issuer certificate"),
+    "of a namesake of the authority": Stranger(of_a_namesake, 48, ""),
+    "self-signed": Stranger(lambda issued, path: issued.client_self_signed_pem, 48, ""),
+    "expired": Stranger(expired, 45, "certificate has expired"),
+    "a server's": Stranger(lambda issued, path: issued.server_pem, 43, "unsuitable certificate purpose"),
+}
+
+
+@in_each_version(OF_A_CA)
+@pytest.mark.parametrize("what", STRANGERS)
+def test_a_certificate_that_the_authority_does_not_vouch_for(
+    shared: Victims, gateway_id: str, version: str, tmp_path: Path, what: str
+) -> None:
+    bundle = STRANGERS[what].bundle(shared.issued, tmp_path / "stranger.pem")
     read, refused = refusal(shared, gateway_id, version, bundle)
-    assert read == refused.alert == 48
-
-
-@in_each_version(OF_A_CA)
-def test_a_self_signed_certificate_is_no_authoritys(shared: Victims, gateway_id: str, version: str) -> None:
-    read, refused = refusal(shared, gateway_id, version, shared.issued.client_self_signed_pem)
-    assert read == refused.alert == 48
-
-
-@in_each_version(OF_A_CA)
-def test_an_expired_certificate_is_named_so(shared: Victims, gateway_id: str, version: str, tmp_path: Path) -> None:
-    expired = pki.new_client(shared.issued.authority, now=datetime.now(UTC) - timedelta(days=60))
-    read, refused = refusal(shared, gateway_id, version, write_bundle(expired, tmp_path / "expired.pem"))
-    assert read == refused.alert == 45
-    assert "certificate has expired" in refused.reason
-
-
-@in_each_version(OF_A_CA)
-def test_a_server_certificate_is_no_client_certificate(shared: Victims, gateway_id: str, version: str) -> None:
-    read, refused = refusal(shared, gateway_id, version, shared.issued.server_pem)
-    assert read == refused.alert == 43
-    assert "unsuitable certificate purpose" in refused.reason
+    assert read == refused.alert == STRANGERS[what].alert
+    assert STRANGERS[what].reason in refused.reason
 
 
 @in_each_version(PINNED)
@@ -483,16 +477,21 @@ def no_proof(challenge: Challenge) -> None:
     return None
 
 
+def failure(victims: Victims, gateway_id: str, client: Client) -> tuple[Failed, ClientRefused]:
+    """How a handshake of the instrument fails, and the gateway's report of it."""
+    before = len(victims.reports.all(ClientRefused))
+    with connect(victims, gateway_id) as connection:
+        failed = shake_hands(connection, client)[-1]
+    assert isinstance(failed, Failed)
+    return failed, victims.reports.wait_for(ClientRefused, before + 1)[-1]
+
+
 @each(BY_OPENSSL)
 @pytest.mark.parametrize(
     ("prove", "alert"), [(prove_with(pki.new_key("p256")), 51), (no_proof, 10)], ids=["wrong proof", "no proof"]
 )
 def test_a_deviation_in_tls_12(shared: Victims, gateway_id: str, prove: Prover, alert: int) -> None:
-    before = len(shared.reports.all(ClientRefused))
-    with connect(shared, gateway_id) as connection:
-        failed = shake_hands(connection, instrument_at(shared, gateway_id, prove))[-1]
-    assert isinstance(failed, Failed)
-    refused = shared.reports.wait_for(ClientRefused, before + 1)[-1]
+    failed, refused = failure(shared, gateway_id, instrument_at(shared, gateway_id, prove))
     assert (failed.alert, failed.sent_by) == (refused.alert, "server") == (alert, "server")
     assert refused.tls == "1.2"
     assert alert == 10 or refused.reason == "bad signature"
@@ -529,19 +528,17 @@ def test_where_the_check_is_dropped_a_wrong_proof_is_enough_and_none_is_not(
 
 
 @each(IN_TLS)
-def test_bytes_that_are_no_certificate_are_refused_with_an_alert(victims: Victims, gateway_id: str) -> None:
+def test_bytes_that_are_no_certificate_are_refused_with_an_alert(shared: Victims, gateway_id: str) -> None:
     client = Client(entropy=os.urandom, chain=(b"no certificate",), prove=no_proof)
-    with connect(victims, gateway_id) as connection:
-        failed = shake_hands(connection, client)[-1]
-    assert isinstance(failed, Failed)
+    failed, refused = failure(shared, gateway_id, client)
     assert failed.sent_by == "server"
-    assert victims.reports.wait_for(ClientRefused)[0].alert == failed.alert
+    assert refused.alert == failed.alert
 
 
 @each(OF_A_CA)
 def test_curl_is_told_that_another_authority_is_unknown(victims: Victims, gateway_id: str, tmp_path: Path) -> None:
-    stranger = pki.new_client(pki.new_authority("another authority"))
-    answer = curl(victims, gateway_id, "/account", bundle=write_bundle(stranger, tmp_path / "stranger.pem"))
+    stranger = of_another_authority(victims.issued, tmp_path / "stranger.pem")
+    answer = curl(victims, gateway_id, "/account", bundle=stranger)
     assert "alert unknown ca" in answer.stderr
     assert victims.reports.wait_for(ClientRefused)[0].alert == 48
 
@@ -614,16 +611,12 @@ def test_what_a_listed_certificate_issued_is_not_on_the_list(shared: Victims, ve
 
 def test_a_listed_certificate_without_its_key_is_not_enough(shared: Victims) -> None:
     """What separates pinned-mtls from a password."""
-    before = len(shared.reports.all(ClientRefused))
-    with connect(shared, "pinned-mtls@openssl") as connection:
-        failed = shake_hands(connection, instrument_at(shared, "pinned-mtls@openssl", prove_with(pki.new_key("p256"))))[
-            -1
-        ]
-    assert isinstance(failed, Failed)
-    assert shared.reports.wait_for(ClientRefused, before + 1)[-1].alert == failed.alert == 51
+    client = instrument_at(shared, "pinned-mtls@openssl", prove_with(pki.new_key("p256")))
+    failed, refused = failure(shared, "pinned-mtls@openssl", client)
+    assert refused.alert == failed.alert == 51
 
 
 def test_the_pinned_gateway_names_no_authorities(shared: Victims) -> None:
     """Whose certificates it has is nobody's business; OpenSSL's client prints the list where there is one."""
     for gateway_id in PINNED:
-        assert "No client certificate CA names sent" in s_client(shared, gateway_id.id, "-tls1_2")
+        assert "No client certificate CA names sent" in alices_s_client(shared, gateway_id.id, "-tls1_2")

@@ -22,7 +22,7 @@ from lab.document import (
     Exchange,
     Facts,
     Heading,
-    Listing,
+    Items,
     Meaning,
     Octets,
     Paragraph,
@@ -48,7 +48,7 @@ COMPARISON = Comparison(
 BLOCKS: tuple[Block, ...] = (
     Heading("a heading", 1),
     Paragraph(("a sentence, ", Span("strong", strong=True))),
-    Listing(("one", "two")),
+    Items(("one", "two")),
     Break(),
     facts(("name", "value"), ("", "goes on")),
     Table(COLUMNS, (("omit-proof", Span("accepted", "accepted"), "12", "127.0.0.1:4433"),)),
@@ -132,7 +132,7 @@ def everywhere(text: str) -> tuple[Block, ...]:
     message = Octets(text, text, None, (ByteField(0, b"\x00", text),), text)
     meanings = tuple(Span(text, meaning) for meaning in get_args(Meaning))
     return (
-        Section(text, (Heading(span), Paragraph(meanings), Listing((text,)), Facts(((text, text),)))),
+        Section(text, (Heading(span), Paragraph(meanings), Items((text,)), Facts(((text, text),)))),
         Table((Column(text), Column(text, "outcome"), Column(text, "name")), ((text, span, text),)),
         message,
         Exchange((message,)),
