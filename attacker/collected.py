@@ -16,7 +16,7 @@ from lab.tls.messages import CertificateVerify, serialize
 
 FOLDER = "stolen"
 MAX_NAME = 64
-"""RFC 5280 appendix A.1 has no longer common names, and a file system may not have room for them."""
+"""RFC 5280 appendix A.1 allows no longer common names, and a file system may not either."""
 MAX_SIGHTINGS = 10_000
 
 
@@ -24,9 +24,9 @@ MAX_SIGHTINGS = 10_000
 class Sighting:
     """Where and how a certificate was seen.
 
-    `client` and `server` are host:port or a file, `tls` is empty outside a handshake. `record` is the header of the
-    record that the Certificate message `message` began in, `transcript` what the proof was made over; all of these are
-    empty where there was no wire to read them off.
+    `client` and `server` are host:port or a file; `tls` is empty outside a handshake. `record` is the header of the
+    record in which the Certificate message `message` began, `transcript` is what the proof signs. All of these are
+    empty if the certificate was not seen on the wire.
     """
 
     client: str
@@ -101,23 +101,23 @@ def _names(folder: Path, name: str) -> Iterator[Path]:
 
 
 def read_certificate(der: bytes) -> x509.Certificate:
-    """A certificate that may be anything; ValueError, and nothing else, for what is none or has unreadable names."""
+    """Reads a certificate from an untrusted source; ValueError if it is none or has unreadable names."""
     try:
         parsed = x509.load_der_x509_certificate(der)
-        for name in (parsed.subject, parsed.issuer):  # which are read when they are asked for
+        for name in (parsed.subject, parsed.issuer):  # the parser reads them only when asked
             name.rfc4514_string()
-    except Exception as error:  # the parser's own are of many types: InvalidVersion, TypeError
+    except Exception as error:  # the parser raises many types: InvalidVersion, TypeError
         raise ValueError(str(error)) from None
     return parsed
 
 
 def common_name(certificate: bytes) -> str:
-    """The common name of a certificate in DER, empty where it has none; ValueError for what is no certificate."""
+    """The common name of a certificate in DER, empty if it has none; ValueError if it is no certificate."""
     names = read_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def is_self_signed(certificate: bytes) -> bool:
-    """Whether a certificate in DER names its own subject as its issuer; ValueError for what is no certificate."""
+    """Whether a certificate in DER names its own subject as its issuer; ValueError if it is no certificate."""
     parsed = read_certificate(certificate)
     return parsed.issuer == parsed.subject

@@ -1,5 +1,5 @@
-"""What the attacker's part can fail with; one family, every text one line for people."""
+"""The attacker's errors: one family, each text one line for people."""
 
 
 class AttackerError(Exception):
-    """Everything that the attacker's part raises for its caller's sake derives from this."""
+    """The base of all errors that the attacker raises for its callers."""

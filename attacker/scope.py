@@ -168,7 +168,7 @@ def _objection(address: IPv4Address | IPv6Address) -> str | None:
 
 @dataclass(frozen=True)
 class _Route:
-    """A line of /proc/net/route, as far as it matters here."""
+    """The needed fields of a line of /proc/net/route."""
 
     interface: str
     network: IPv4Network
@@ -176,7 +176,7 @@ class _Route:
 
 
 def _routes() -> tuple[_Route, ...]:
-    """The IPv4 routes that are up; none where the system doesn't say."""
+    """The IPv4 routes that are up; none if the system does not list them."""
     try:
         lines = ROUTES.read_text().splitlines()[1:]
     except OSError:
@@ -192,7 +192,7 @@ def _routes() -> tuple[_Route, ...]:
 
 
 def _address(digits: str) -> IPv4Address:
-    """The kernel prints an address as the number that its own byte order makes of it."""
+    """The kernel prints an address as a number in its own byte order."""
     return IPv4Address(socket.htonl(int(digits, 16)))
 
 
@@ -204,7 +204,7 @@ def _attached_to(address: IPv4Address | IPv6Address) -> Attached | None:
 
 
 def _driver(interface: str) -> str:
-    """The name of the interface's driver (ethtool's ETHTOOL_GDRVINFO); empty where the system doesn't say."""
+    """The name of the interface's driver (ethtool's ETHTOOL_GDRVINFO); empty if the system does not know it."""
     answer = array("B", struct.pack("=I", _ETHTOOL_GET_DRIVER_INFO) + bytes(_DRIVER_INFO_LENGTH - 4))
     request = struct.pack("@16sP16x", interface.encode(), answer.buffer_info()[0])
     try:

@@ -19,6 +19,7 @@ from attacker.moves.replay import Attempt, attempt
 from bench.peers import ACCOUNT, HOST, REQUEST, Files, issue, openssl_server
 from bench.report import Aim, Section, Table, machine, program_version
 from bench.timing import Timing, side_by_side
+from lab.address import Address
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.outcomes import ACCEPTED
 from lab.tls.versions import TLS12, TLS13, Version, version_name
@@ -81,11 +82,11 @@ def contenders(files: Files, tls: Version, port: int) -> Iterator[dict[str, Cont
 
 
 def _certreplay(loop: asyncio.Runner, files: Files, tls: Version, port: int) -> Contender:
-    play = stolen_key(files.alice, tls)
-    it = Attempt("stolen-key", tls, (HOST, port), SERVER_NAME, CUSTOMER)
+    script = stolen_key(files.alice, tls)
+    it = Attempt("stolen-key", tls, Address(HOST, port), SERVER_NAME, CUSTOMER)
 
     def go() -> None:
-        tried = loop.run(attempt(it, play))
+        tried = loop.run(attempt(it, script))
         _check(tried.outcome == ACCEPTED, CERTREPLAY, tried)
 
     return go

@@ -1,7 +1,7 @@
-"""Runs inside mitmproxy, as `mitmdump -s`: says as JSON lines on standard output what becomes of each connection.
+"""Runs inside mitmproxy, as `mitmdump -s`: reports each connection as a JSON line on standard output.
 
-It is loaded by mitmproxy's own Python, which has no other module of this project. When standard input ends, so does
-mitmproxy: whoever started it holds the other end.
+mitmproxy's own Python loads it, without any other module of this project. mitmproxy ends when its standard input does,
+so it does not outlive the attacker.
 """
 
 import json
@@ -16,12 +16,12 @@ from mitmproxy.proxy import server_hooks
 
 
 def load(loader: Loader) -> None:
-    """mitmproxy's own way to tell an addon something."""
-    loader.add_option("lab_servers", str, "", "the only servers to go on to, HOST:PORT,HOST:PORT")
+    """Adds the option for the servers to mitmproxy's own."""
+    loader.add_option("lab_servers", str, "", "the only servers to connect to, HOST:PORT,HOST:PORT")
 
 
 def server_connect(data: server_hooks.ServerConnectionHookData) -> None:
-    """mitmproxy is about to go on to a server: whatever made it want to, it goes to the lab's and to no other."""
+    """mitmproxy is about to connect to a server: allows only those of the lab."""
     host, port = (data.server.address or ("", 0))[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if address not in ctx.options.lab_servers.split(","):
@@ -29,33 +29,33 @@ def server_connect(data: server_hooks.ServerConnectionHookData) -> None:
 
 
 def running() -> None:
-    """mitmproxy listens."""
+    """mitmproxy listens now."""
     threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
-    _tell("running", version=version.VERSION)
+    _report("running", version=version.VERSION)
 
 
 def tls_established_client(data: tls.TlsData) -> None:
-    """A client went through the handshake with us; it may have presented a certificate."""
+    """A client completed the handshake with mitmproxy; it may have presented a certificate."""
     pems = [certificate.to_pem().decode() for certificate in data.conn.certificate_list]
-    _tell("client", data.conn, chain=[ssl.PEM_cert_to_DER_cert(pem).hex() for pem in pems])
+    _report("client", data.conn, chain=[ssl.PEM_cert_to_DER_cert(pem).hex() for pem in pems])
 
 
 def tls_failed_client(data: tls.TlsData) -> None:
-    """A client broke off the handshake with us."""
-    _tell("client", data.conn, chain=[])
+    """A client broke off the handshake with mitmproxy."""
+    _report("client", data.conn, chain=[])
 
 
 def tls_established_server(data: tls.TlsData) -> None:
-    """We went through our own handshake with the server, as far as a TLS client can tell."""
-    _tell("server", data.conn)
+    """mitmproxy completed its handshake with the server, as far as a TLS client can know."""
+    _report("server", data.conn)
 
 
 def tls_failed_server(data: tls.TlsData) -> None:
-    """The server broke off the handshake with us."""
-    _tell("server", data.conn)
+    """The server broke off the handshake with mitmproxy."""
+    _report("server", data.conn)
 
 
-def _tell(what: str, of: connection.Connection | None = None, **more: Any) -> None:
+def _report(what: str, of: connection.Connection | None = None, **more: Any) -> None:
     fields: dict[str, Any] = {"what": what, **more}
     if of is not None:
         fields |= {

@@ -1,7 +1,6 @@
-"""Likeness: a client that says what another client said, and a server that says what another server said.
+"""Mirrors: a client that repeats another client's hello, and a server that repeats another server's messages.
 
-Each is as like its model as it can be without the model's keys: the hellos are passed on, and so is what the server
-asks for.
+Each is as much like its model as is possible without the model's keys.
 """
 
 import asyncio
@@ -23,22 +22,20 @@ from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.streams import READ_SIZE, ConnectionFailed
 from lab.tls.versions import TLS12, TLS13
 
-MAX_HELLO = 1 << 14
-
 ECDHE, RSA = "ECDHE", "RSA"
 _SUITES = keys.DEFAULT_SUITES + keys.RSA_TRANSPORT_SUITES
 _TRANSPORTING = {suite.id for suite in keys.RSA_TRANSPORT_SUITES}
 _BOUND_TO_KEYS = (ext.PRE_SHARED_KEY, ext.EARLY_DATA)
-"""What of a client's hello nobody else can say: it takes the secret of an earlier session."""
+"""Extensions of a client's hello that need the secret of an earlier session, so no other client can send them."""
 
 
 async def read_hello(reader: asyncio.StreamReader) -> tuple[ClientHello, bytes]:
-    """A client's first message, and all the bytes that were read for it. ConnectionFailed or TlsError otherwise."""
+    """A client's first message, and all the bytes that were read for it; ConnectionFailed or TlsError if it is another.
+
+    The reader limits how many bytes the client may send.
+    """
     records, joiner, received = RecordReader(), MessageJoiner(), b""
-    while len(received) < MAX_HELLO:
-        data = await reader.read(READ_SIZE)
-        if not data:
-            raise ConnectionFailed(Failed(None, None, "it left before it had said anything"))
+    while data := await reader.read(READ_SIZE):
         received += data
         for record in records.feed(data):
             for raw in joiner.feed(record.fragment):
@@ -46,15 +43,15 @@ async def read_hello(reader: asyncio.StreamReader) -> tuple[ClientHello, bytes]:
                 if not isinstance(message, ClientHello):
                     raise DecodeError(f"the first message is {message.name} and no ClientHello")
                 return message, received
-    raise DecodeError(f"no ClientHello within {MAX_HELLO} bytes")
+    raise ConnectionFailed(Failed(None, None, "the client left before it had sent a ClientHello"))
 
 
 def mirror_client(hello: ClientHello) -> Client:
-    """A client that says what another one said, and holds its flight.
+    """A client that repeats another client's hello, and waits before it sends its flight.
 
-    Where the client will have nothing but RSA key transport, the extended master secret is left out: so both
-    connections can come to have one master secret, which that extension (RFC 7627) is there to prevent. A group whose
-    key share only the other client can make, such as X25519MLKEM768's, is not offered: a server would ask for it.
+    If the hello offers RSA key transport only, the extended master secret (RFC 7627) is left out. Both connections can
+    then have the same master secret, which that extension prevents. A group for which only the other client can make a
+    key share, such as X25519MLKEM768, is left out too: a server would ask for it.
     """
     offered = ext.read_versions(hello.extensions) or (TLS12,)
     versions = tuple(version for version in (TLS13, TLS12) if version in offered)
@@ -95,8 +92,10 @@ def _transports_only(suites: Iterable[int]) -> bool:
 
 
 def mirror_server(client: Client, identity: Bundle) -> Server:
-    """A server that says what the real one has said to `client`, as far as that is possible with another key. It asks
-    for no compressed certificate (RFC 8879), a message that the instrument doesn't read."""
+    """A server that repeats what the real server sent to `client`, as far as that is possible with another key.
+
+    It never asks for a compressed certificate (RFC 8879), as the instrument cannot read that message.
+    """
     said = list(messages_of(client, "server"))
     model = Model.of(said)
     if isinstance(model.request, CertificateRequest13):
@@ -120,7 +119,7 @@ def mirror_server(client: Client, identity: Bundle) -> Server:
 
 
 def key_exchange(client: Client) -> str:
-    """ECDHE or RSA, by what the server has sent."""
+    """ECDHE or RSA, from the server's messages."""
     ephemeral = client.version == TLS13 or any(
         isinstance(message, ServerKeyExchange) for message in messages_of(client, "server")
     )

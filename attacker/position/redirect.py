@@ -1,4 +1,4 @@
-"""Leads connections that only pass through here to a port of this machine's own: a rule of netfilter's (nftables)."""
+"""Redirects forwarded connections to a local port, with one netfilter rule (nftables)."""
 
 import shutil
 import subprocess
@@ -15,9 +15,9 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Redirect:
-    """Connections from the `clients` to the `server`'s `ports`, and no others, end at the port `to` here.
+    """Connections from the `clients` to the `server`'s `ports`, and no others, go to the local port `to`.
 
-    All of them are IPv4 addresses. Replies bear the address that the client called.
+    Clients and server are IPv4 addresses. Replies have the source address that the client connected to.
     """
 
     clients: tuple[str, ...]
@@ -26,7 +26,7 @@ class Redirect:
     to: int
 
     def rules(self) -> str:
-        """What nft(8) is told. Connections that have begun already are left to pass through: their end is elsewhere."""
+        """The input for nft(8). Connections that exist already are not redirected."""
         clients, ports = ", ".join(self.clients), ", ".join(map(str, self.ports))
         return (
             f"table ip {TABLE} {{\n"
@@ -41,7 +41,7 @@ class Redirect:
 
 @contextmanager
 def redirected(redirect: Redirect) -> Iterator[None]:
-    """The rule is there as long as the block lasts. Needs CAP_NET_ADMIN; AttackerError where it cannot be set."""
+    """Sets the rule for as long as the block lasts. Needs CAP_NET_ADMIN; AttackerError if it cannot be set."""
     _nft(redirect.rules())
     try:
         yield
@@ -54,7 +54,7 @@ def _nft(commands: str) -> None:
     if not program:
         raise AttackerError(f"{PROGRAM} is missing: redirecting connections needs it (Debian: nftables)")
     try:
-        done = subprocess.run(  # noqa: S603  a program of the system's own folders
+        done = subprocess.run(  # noqa: S603  a program from the system's own folders
             [program, "-f", "-"], input=commands, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -65,7 +65,7 @@ def _nft(commands: str) -> None:
 
 
 def between(hosts: Sequence[str], server: str, ports: Sequence[int]) -> str:
-    """Both directions of these hosts' connections to the server's ports (pcap-filter(7))."""
+    """A filter for both directions of these hosts' connections to the server's ports (pcap-filter(7))."""
     either_host = " or ".join(f"host {host}" for host in hosts)
     either_port = " or ".join(f"port {port}" for port in ports)
     return f"tcp and host {server} and ({either_host}) and ({either_port})"

@@ -1,7 +1,7 @@
-"""The live link: packets of a network interface, as they come, through scapy's packet socket and a BPF filter.
+"""The sniffer: live packets of a network interface, through scapy's packet socket and a BPF filter.
 
-A packet socket has room for little, and what comes while it is full is lost. So it is emptied before anything is done
-with a packet, and after every few.
+A packet socket has a small buffer, and packets that come while it is full are lost. So the sniffer empties it before it
+works on a packet, and again after every few packets.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import scapy.layers.l2  # noqa: F401  with it comes what `conf` must know of packet sockets and of Ethernet
+import scapy.layers.l2  # noqa: F401  registers packet sockets and Ethernet with `conf`
 from scapy.config import conf
 from scapy.error import Scapy_Exception
 
 from attacker.errors import AttackerError
 
 RECEIVE_BUFFER_BYTES = 4 << 20
-"""What is asked for; the system gives as much as it gives to anybody (net.core.rmem_max)."""
+"""What the sniffer asks for; the system grants at most net.core.rmem_max."""
 MAX_WAITING = 1 << 16
 _AT_A_TIME = 8
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # packet(7)
@@ -39,21 +39,21 @@ class Sniffer:
         self._socket.ins.setblocking(False)
         self._socket.ins.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._waiting: deque[tuple[int, bytes]] = deque()
-        self._see: Callable[[int, bytes], object] = _overlook
+        self._see: Callable[[int, bytes], object] = _ignore
         self.packets = 0
         self.lost = 0
-        """How many packets there were, and how many of them were lost: known once the link is closed."""
-        self._statistics()  # begins them anew, without what was lost before there was a filter
+        """How many packets came, and how many of them were lost; known after `close`."""
+        self._statistics()  # resets the counts: packets lost before the filter was set do not matter
 
     def watch(self, see: Callable[[int, bytes], object]) -> None:
-        """Hands each packet, with its time in ns since 1970, to `see`, from the running loop, until it is closed."""
+        """Gives each packet, with its time in ns since 1970, to `see`, in the running loop, until `close`."""
         self._loop = asyncio.get_running_loop()
         self._see = see
         self._loop.add_reader(self._socket.ins, self._take_in)
 
     def close(self) -> None:
-        """Hands on what there still is."""
-        if self._see is not _overlook:
+        """Gives the remaining packets to `see`, and closes."""
+        if self._see is not _ignore:
             self._loop.remove_reader(self._socket.ins)
         self._receive()
         self._hand_on(len(self._waiting))
@@ -61,7 +61,7 @@ class Sniffer:
         self._socket.close()
 
     def _statistics(self) -> tuple[int, int]:
-        """How many packets there were, and how many of them were lost, since this was last asked."""
+        """How many packets came, and how many of them were lost, since the last call."""
         statistics = self._socket.ins.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         packets, lost = struct.unpack("II", statistics)
         return packets, lost
@@ -74,7 +74,7 @@ class Sniffer:
     def _go_on(self) -> None:
         try:
             self._hand_on(_AT_A_TIME)
-        finally:  # what went wrong with one packet is no reason to look at no more
+        finally:  # an error with one packet must not stop the others
             if self._waiting:
                 self._loop.call_soon(self._go_on)
 
@@ -83,15 +83,15 @@ class Sniffer:
             self._see(*self._waiting.popleft())
 
     def _receive(self) -> None:
-        """Takes in all that is there, as far as there is room."""
+        """Reads all waiting packets, as far as there is room."""
         while len(self._waiting) < MAX_WAITING:
             try:
                 _, data, seconds = self._socket.recv_raw()
-            except OSError:  # nothing more, or the link is down
+            except OSError:  # no more packets, or the link is down
                 return
             if data:
                 self._waiting.append((int(seconds * 10**9), data))
 
 
-def _overlook(time_ns: int, packet: bytes) -> None:
-    """Nobody is watching."""
+def _ignore(time_ns: int, packet: bytes) -> None:
+    """Takes packets before `watch` is called."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attacker.moves.make import stolen_key
 from attacker.moves.replay import Attempt, attempt
+from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
@@ -24,7 +25,7 @@ from lab.tls.versions import Version
 class Target:
     """A gateway, a version to try there, and the bundle that it should accept."""
 
-    address: tuple[str, int]
+    address: Address
     version: Version
     bundle: Bundle
 

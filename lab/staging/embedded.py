@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from attacker.leak import interception
+from lab.address import Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
@@ -165,7 +166,7 @@ class _Lab:
         issued = self.setting.issued
         bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
         targets = [
-            Target((HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            Target(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
             for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):

@@ -230,7 +230,7 @@ def test_the_victims_traffic_goes_through_the_attacker(lan: Lan, attack: Callabl
     there_and_back = forwarded(lan) - before
     running.watchdog.terminate()
     assert there_and_back >= 8
-    assert f"{CLIENT} takes {lan.mac('attacker')} for {SERVER}" in running.description
+    assert f"{CLIENT} sends packets for {SERVER} to {lan.mac('attacker')}" in running.description
 
 
 def test_only_the_two_victims_are_fooled(lan: Lan, attack: Callable[..., Attack]) -> None:

@@ -18,6 +18,7 @@ from scapy.layers.l2 import Ether
 from attacker.errors import AttackerError
 from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.scope import OutOfScope
+from event_loops import in_event_loop
 from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.staging import pki
@@ -78,10 +79,10 @@ async def relay(
     sink: Callable[[int, bytes], object],
     host: str = "127.0.0.1",
     *,
-    clients_at_once: int = 100,
+    clients_at_once: float = 100,
     idle_seconds: float = 60,
 ) -> AsyncIterator[int]:
-    running = TcpRelay(sink, clients_at_once=clients_at_once, idle_seconds=idle_seconds)
+    running = TcpRelay(sink, clients_at_once=int(clients_at_once), idle_seconds=idle_seconds)
     await running.start([Forward(Address(host, 0), Address(*target))])
     try:
         yield running.forwards[0].listen[1]
@@ -89,14 +90,17 @@ async def relay(
         await running.close()
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Runs it to its end, or fails where it hangs."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await test()
-
-    asyncio.run(limited())
+@asynccontextmanager
+async def through_relay(
+    handler: Handler, sink: Callable[[int, bytes], object], host: str = "127.0.0.1", **options: float
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, int]]:
+    """A client's connection through a relay to a server with that handler, and the relay's port."""
+    async with server(handler, host) as port, relay((host, port), sink, host, **options) as relayed:
+        reader, writer = await asyncio.open_connection(host, relayed)
+        try:
+            yield reader, writer, relayed
+        finally:
+            writer.close()
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -105,102 +109,82 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_both_directions_pass_unchanged_and_are_recorded(host: str) -> None:
+@in_event_loop
+async def test_both_directions_pass_unchanged_and_are_recorded(host: str) -> None:
     question, record = os.urandom(300_001), Record()
-
-    async def test() -> None:
-        async with server(echo, host) as port, relay((host, port), record, host) as relayed:
-            reader, writer = await asyncio.open_connection(host, relayed)
-            writer.write(question)
-            writer.write_eof()
-            assert await reader.read(-1) == question
-            writer.close()
-            assert record.stream(True, relayed) == question
-            assert record.stream(False, relayed) == question
-            assert record.flags()[-1] == "A"
-
-    run(test)
+    async with through_relay(echo, record, host) as (reader, writer, relayed):
+        writer.write(question)
+        writer.write_eof()
+        assert await reader.read(-1) == question
+        assert record.stream(True, relayed) == question
+        assert record.stream(False, relayed) == question
+        assert record.flags()[-1] == "A"
 
 
-def test_a_packet_is_recorded_before_its_bytes_are_passed_on() -> None:
+@in_event_loop
+async def test_a_packet_is_recorded_before_its_bytes_are_passed_on() -> None:
     record = Record()
     recorded_on_arrival: list[bytes] = []
 
-    async def test() -> None:
-        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readexactly(5)
-            recorded_on_arrival.append(Ether(record.packets[-2])[TCP].load)
-            writer.close()
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(5)
+        recorded_on_arrival.append(Ether(record.packets[-2])[TCP].load)
+        writer.close()
 
-        async with server(listen) as port, relay(("127.0.0.1", port), record) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            writer.write(b"hello")
-            await reader.read()
-            writer.close()
-
-    run(test)
+    async with through_relay(listen, record) as (reader, writer, _):
+        writer.write(b"hello")
+        await reader.read()
     assert recorded_on_arrival == [b"hello"]
 
 
-def test_what_cannot_be_recorded_is_not_passed_on() -> None:
+@in_event_loop
+async def test_what_cannot_be_recorded_is_not_passed_on() -> None:
     arrived: list[bytes] = []
 
     def full(_time_ns: int, packet: bytes) -> None:
         if Ether(packet)[TCP].payload:
             raise OSError("no space left on device")
 
-    async def test() -> None:
-        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                arrived.append(await reader.read())
-            except OSError:
-                arrived.append(b"")
-            writer.close()
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            arrived.append(await reader.read())
+        except OSError:
+            arrived.append(b"")
+        writer.close()
 
-        async with server(listen) as port, relay(("127.0.0.1", port), full) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            writer.write(b"hello")
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            writer.close()
-            await eventually(lambda: bool(arrived))
-
-    run(test)
+    async with through_relay(listen, full) as (reader, writer, _):
+        writer.write(b"hello")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await eventually(lambda: bool(arrived))
     assert arrived == [b""]
 
 
-def test_a_client_that_has_said_everything_still_gets_its_answer() -> None:
-    async def test() -> None:
-        async def answer_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            question = await reader.read(-1)
-            writer.write(question[::-1])
-            writer.close()
+@in_event_loop
+async def test_a_client_that_has_said_everything_still_gets_its_answer() -> None:
+    async def answer_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.read(-1)
+        writer.write(question[::-1])
+        writer.close()
 
-        async with server(answer_at_the_end) as port, relay(("127.0.0.1", port), Record()) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            writer.write(b"drow")
-            writer.write_eof()
-            assert await reader.read(-1) == b"word"
-            writer.close()
-
-    run(test)
+    async with through_relay(answer_at_the_end, Record()) as (reader, writer, _):
+        writer.write(b"drow")
+        writer.write_eof()
+        assert await reader.read(-1) == b"word"
 
 
-def test_a_server_that_speaks_first_is_heard() -> None:
-    async def test() -> None:
-        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"hello")
-            writer.close()
+@in_event_loop
+async def test_a_server_that_speaks_first_is_heard() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
 
-        async with server(greet) as port, relay(("127.0.0.1", port), Record()) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            assert await reader.read(-1) == b"hello"
-            writer.close()
-
-    run(test)
+    async with through_relay(greet, Record()) as (reader, _, _):
+        assert await reader.read(-1) == b"hello"
 
 
-def test_a_slow_receiver_holds_the_sender_back() -> None:
+@in_event_loop
+async def test_a_slow_receiver_holds_the_sender_back() -> None:
     """What the relay takes in for a receiver that doesn't read is bounded by socket buffers."""
     seen = 0
 
@@ -208,154 +192,131 @@ def test_a_slow_receiver_holds_the_sender_back() -> None:
         nonlocal seen
         seen += len(packet)
 
-    async def test() -> None:
-        async def never_read(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(DEADLINE_SECONDS)
-            writer.close()
+    async def never_read(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(DEADLINE_SECONDS)
+        writer.close()
 
-        loop = asyncio.get_running_loop()
-        async with server(never_read) as port, relay(("127.0.0.1", port), count) as relayed:
-            with socket.create_connection(("127.0.0.1", relayed)) as client:
-                client.setblocking(False)
-                sending = asyncio.create_task(loop.sock_sendall(client, bytes(64 << 20)))
-                before = -1
-                while seen != before:
-                    before = seen
-                    await asyncio.sleep(0.5)
-                assert not sending.done()
-                sending.cancel()
-
-    run(test)
+    loop = asyncio.get_running_loop()
+    async with server(never_read) as port, relay(("127.0.0.1", port), count) as relayed:
+        with socket.create_connection(("127.0.0.1", relayed)) as client:
+            client.setblocking(False)
+            sending = asyncio.create_task(loop.sock_sendall(client, bytes(64 << 20)))
+            before = -1
+            while seen != before:
+                before = seen
+                await asyncio.sleep(0.5)
+            assert not sending.done()
+            sending.cancel()
     assert 0 < seen < 40 << 20
 
 
-def test_a_server_that_is_away_costs_the_client_its_connection() -> None:
+@in_event_loop
+async def test_a_server_that_is_away_costs_the_client_its_connection() -> None:
     record = Record()
-
-    async def test() -> None:
-        with socket.create_server(ANY_PORT) as gone:
-            port = gone.getsockname()[1]
-        async with relay(("127.0.0.1", port), record) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            writer.close()
-            await eventually(lambda: record.flags()[3:] == ["RA"])
-
-    run(test)
+    with socket.create_server(ANY_PORT) as gone:
+        port = gone.getsockname()[1]
+    async with relay(("127.0.0.1", port), record) as relayed:
+        reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        await eventually(lambda: record.flags()[3:] == ["RA"])
 
 
-def test_a_client_that_breaks_off_is_recorded_and_passed_on() -> None:
+@in_event_loop
+async def test_a_client_that_breaks_off_is_recorded_and_passed_on() -> None:
     record = Record()
     broken: list[type[BaseException]] = []
 
-    async def test() -> None:
-        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                while await reader.read(100):
-                    pass
-            except OSError as error:
-                broken.append(type(error))
-            writer.close()
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.read(100):
+                pass
+        except OSError as error:
+            broken.append(type(error))
+        writer.close()
 
-        async with server(listen) as port, relay(("127.0.0.1", port), record) as relayed:
-            _, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            writer.write(b"hello")
-            await eventually(lambda: record.stream(True, relayed) == b"hello")
-            client = writer.get_extra_info("socket")
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-            await eventually(lambda: bool(broken))
-            last = Ether(record.packets[-1])[TCP]
-            assert (str(last.flags), last.dport) == ("RA", relayed)
-
-    run(test)
+    async with through_relay(listen, record) as (_, writer, relayed):
+        writer.write(b"hello")
+        await eventually(lambda: record.stream(True, relayed) == b"hello")
+        client = writer.get_extra_info("socket")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        await eventually(lambda: bool(broken))
+        last = Ether(record.packets[-1])[TCP]
+        assert (str(last.flags), last.dport) == ("RA", relayed)
     assert broken == [ConnectionResetError]
 
 
-def test_a_connection_on_which_nothing_moves_is_broken_off() -> None:
+@in_event_loop
+async def test_a_connection_on_which_nothing_moves_is_broken_off() -> None:
     record = Record()
-
-    async def test() -> None:
-        async with server(echo) as port, relay(("127.0.0.1", port), record, idle_seconds=0.2) as relayed:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            writer.close()
-            await eventually(lambda: record.flags()[-1] == "RA")
-
-    run(test)
+    async with through_relay(echo, record, idle_seconds=0.2) as (reader, _, _):
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await eventually(lambda: record.flags()[-1] == "RA")
 
 
-def test_clients_beyond_the_bound_wait_for_their_turn() -> None:
-    async def test() -> None:
-        async def ask(port: int) -> bytes:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"hello")
-            writer.write_eof()
-            answer = await reader.read(-1)
-            writer.close()
-            return answer
+@in_event_loop
+async def test_clients_beyond_the_bound_wait_for_their_turn() -> None:
+    async def ask(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"hello")
+        writer.write_eof()
+        answer = await reader.read(-1)
+        writer.close()
+        return answer
 
-        async with server(echo) as port, relay(("127.0.0.1", port), Record(), clients_at_once=2) as relayed:
-            answers = await asyncio.gather(*(ask(relayed) for _ in range(50)))
-            assert answers == [b"hello"] * 50
-
-    run(test)
+    async with server(echo) as port, relay(("127.0.0.1", port), Record(), clients_at_once=2) as relayed:
+        answers = await asyncio.gather(*(ask(relayed) for _ in range(50)))
+        assert answers == [b"hello"] * 50
 
 
-def test_without_files_left_a_client_loses_its_connection_and_the_relay_goes_on(
+@in_event_loop
+async def test_without_files_left_a_client_loses_its_connection_and_the_relay_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = Record()
+    async with server(echo) as port, relay(("127.0.0.1", port), record) as relayed:
+        with monkeypatch.context() as short_of_files:
+            client = socket.create_connection(("127.0.0.1", relayed))
 
-    async def test() -> None:
-        async with server(echo) as port, relay(("127.0.0.1", port), record) as relayed:
-            with monkeypatch.context() as short_of_files:
-                client = socket.create_connection(("127.0.0.1", relayed))
+            short_of_files.setattr(socket, "socket", NoNewSocket)
+            await eventually(lambda: record.flags()[3:] == ["RA"])
+        client.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
 
-                short_of_files.setattr(socket, "socket", NoNewSocket)
-                await eventually(lambda: record.flags()[3:] == ["RA"])
-            client.close()
+
+@in_event_loop
+async def test_closing_breaks_off_what_is_open_and_frees_the_port() -> None:
+    async with server(echo) as port:
+        async with relay(("127.0.0.1", port), Record()) as relayed:
             reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
             writer.write(b"hello")
-            assert await reader.readexactly(5) == b"hello"
-            writer.close()
-
-    run(test)
-
-
-def test_closing_breaks_off_what_is_open_and_frees_the_port() -> None:
-    async def test() -> None:
-        async with server(echo) as port:
-            async with relay(("127.0.0.1", port), Record()) as relayed:
-                reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
-                writer.write(b"hello")
-                await reader.readexactly(5)
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            writer.close()
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", relayed)
-
-    run(test)
+            await reader.readexactly(5)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", relayed)
 
 
-def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
-    async def test() -> None:
-        with socket.create_server(ANY_PORT) as taken, socket.create_server(ANY_PORT) as free:
-            port, first = taken.getsockname()[1], free.getsockname()[1]
-            free.close()
-            running = TcpRelay(Record())
-            target = Address("127.0.0.1", 1)
-            with pytest.raises(AttackerError, match=rf"^another program uses 127\.0\.0\.1:{port}: "):
-                await running.start(
-                    [Forward(Address("127.0.0.1", first), target), Forward(Address("127.0.0.1", port), target)]
-                )
-            with socket.create_server(("127.0.0.1", first)):
-                assert running.describe() == ()
-
-    run(test)
+@in_event_loop
+async def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
+    with socket.create_server(ANY_PORT) as taken, socket.create_server(ANY_PORT) as free:
+        port, first = taken.getsockname()[1], free.getsockname()[1]
+        free.close()
+        running = TcpRelay(Record())
+        target = Address("127.0.0.1", 1)
+        with pytest.raises(AttackerError, match=rf"^another program uses 127\.0\.0\.1:{port}: "):
+            await running.start(
+                [Forward(Address("127.0.0.1", first), target), Forward(Address("127.0.0.1", port), target)]
+            )
+        with socket.create_server(("127.0.0.1", first)):
+            assert running.describe() == ()
 
 
 @pytest.mark.parametrize(
@@ -366,35 +327,29 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_stays_open() -> None:
         (Address("0.0.0.0", 0), Address("127.0.0.1", 443)),
     ],
 )
-def test_it_relays_from_loopback_to_the_lab_only(listen: Address, target: Address) -> None:
-    async def test() -> None:
-        with pytest.raises(OutOfScope):
-            await TcpRelay(Record()).start([Forward(listen, target)])
-
-    run(test)
+@in_event_loop
+async def test_it_relays_from_loopback_to_the_lab_only(listen: Address, target: Address) -> None:
+    with pytest.raises(OutOfScope):
+        await TcpRelay(Record()).start([Forward(listen, target)])
 
 
-def test_it_does_not_forward_to_itself() -> None:
-    async def test() -> None:
-        with socket.create_server(ANY_PORT) as chosen:
-            port = chosen.getsockname()[1]
-        with pytest.raises(AttackerError, match="would forward to itself"):
-            await TcpRelay(Record()).start([Forward(Address("127.0.0.1", port), Address("localhost", port))])
-
-    run(test)
+@in_event_loop
+async def test_it_does_not_forward_to_itself() -> None:
+    with socket.create_server(ANY_PORT) as chosen:
+        port = chosen.getsockname()[1]
+    with pytest.raises(AttackerError, match="would forward to itself"):
+        await TcpRelay(Record()).start([Forward(Address("127.0.0.1", port), Address("localhost", port))])
 
 
-def test_it_describes_itself_a_line_a_forward() -> None:
-    async def test() -> None:
-        running = TcpRelay(Record())
-        await running.start(
-            [Forward(ANY_PORT, Address("localhost", 8441)), Forward(Address("::1", 0), Address("::1", 8442))]
-        )
-        first, second = (forward.listen[1] for forward in running.forwards)
-        assert running.describe() == (f"127.0.0.1:{first} -> 127.0.0.1:8441", f"[::1]:{second} -> [::1]:8442")
-        await running.close()
-
-    run(test)
+@in_event_loop
+async def test_it_describes_itself_a_line_a_forward() -> None:
+    running = TcpRelay(Record())
+    await running.start(
+        [Forward(ANY_PORT, Address("localhost", 8441)), Forward(Address("::1", 0), Address("::1", 8442))]
+    )
+    first, second = (forward.listen[1] for forward in running.forwards)
+    assert running.describe() == (f"127.0.0.1:{first} -> 127.0.0.1:8441", f"[::1]:{second} -> [::1]:8442")
+    await running.close()
 
 
 @pytest.fixture
@@ -445,7 +400,7 @@ def handshakes(path: Path, issued: pki.Issued, version: ssl.TLSVersion, keys: Pa
             await asyncio.gather(*(ask(port) for _ in range(times)))
             await running.close()
 
-    run(test)
+    asyncio.run(test())
     file.close()
     return port
 
@@ -475,19 +430,16 @@ def test_tshark_decrypts_it_with_the_victims_session_keys(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_tshark_finds_a_long_transfer_in_order(tmp_path: Path, tshark: Callable[..., list[str]], host: str) -> None:
+@in_event_loop
+async def test_tshark_finds_a_long_transfer_in_order(
+    tmp_path: Path, tshark: Callable[..., list[str]], host: str
+) -> None:
     path = tmp_path / "capture.pcapng"
     file = CaptureFile(path)
-
-    async def test() -> None:
-        async with server(echo, host) as port, relay((host, port), file.write, host) as relayed:
-            reader, writer = await asyncio.open_connection(host, relayed)
-            writer.write(bytes(1 << 20))
-            writer.write_eof()
-            assert len(await reader.read(-1)) == 1 << 20
-            writer.close()
-
-    run(test)
+    async with through_relay(echo, file.write, host) as (reader, writer, _):
+        writer.write(bytes(1 << 20))
+        writer.write_eof()
+        assert len(await reader.read(-1)) == 1 << 20
     file.close()
     assert len(tshark(path)) > 2 * (1 << 20) // 1500
     assert tshark(path, "-Y", "tcp.analysis.flags || _ws.expert.severity >= warning") == []
