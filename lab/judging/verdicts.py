@@ -91,10 +91,20 @@ class JudgedRun:
         return tuple(self._missing())
 
     @cached_property
+    def unknown(self) -> tuple[str, ...]:
+        """What a newer or stranger version's run has that this one does not know; the rest is judged all the same."""
+        names = unknown_gateways(self.run)
+        told = [f"the run has a gateway that this version does not know: {name}" for name in names]
+        listening = self.gateways.values()
+        absent = dict.fromkeys(gateway.id for gateway, _ in self.plan.targets() if gateway not in listening)
+        return (*told, *(f"the gateway {name} is not listening" for name in absent)) if names else ()
+
+    @cached_property
     def judgement(self) -> Judgement:
         """The outcome as it stands: with something missing, errors and no verdicts."""
         seen = captured(self.run, next(iter(self.plan.leaks), WIRE.id))
-        targets = [(leak.id, *target) for leak in self.leaks for target in self.plan.targets()]
+        there = [target for target in self.plan.targets() if target[0] in self.gateways.values()]
+        targets = [(leak.id, *target) for leak in self.leaks for target in there]
         complete = not self.missing
         return Judgement(
             run=self.run.name,
@@ -103,7 +113,7 @@ class JudgedRun:
             else CapturedCertificate("", "", "", ""),
             controls=tuple(self._controls()),
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
-            errors=self.missing,
+            errors=(*self.missing, *self.unknown),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
         )
 
@@ -138,8 +148,6 @@ class JudgedRun:
 
     def _missing(self) -> Iterator[str]:
         run, leaks = self.run, self.leaks
-        for gateway_id in unknown_gateways(run):
-            yield f"the run has a gateway that this version does not know: {gateway_id}"
         kinds = {gateway.scheme.trusts for gateway, _ in self.plan.targets()}
         for leak in leaks:
             if kinds & leak.certificates and not captured(run, leak.id):
@@ -159,7 +167,7 @@ class JudgedRun:
                     yield from self.missing_at(leak.id, gateway, version)
                 if LIVE_RELAY in leaks:
                     yield from missing_relays(self.run, self.relayed_proofs, gateway, version)
-            elif listening:
+            elif listening and not self.unknown:
                 yield f"the gateway {gateway.id} is not listening"
 
     def _failures(self, leak: Leak) -> list[str]:

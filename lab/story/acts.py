@@ -276,8 +276,9 @@ def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if judgement.errors:
         lacking = "There are no verdicts, because the run lacks:"
-        yield Paragraph(Span(lacking, "warning", strong=True))
+        yield Paragraph(Span("Not judged:" if judgement.verdicts else lacking, "warning", strong=True))
         yield Items(judgement.errors)
+    if not judgement.verdicts:
         return
     yield verdict_table(judgement)
     moved = [transfer for transfer in run.all(MoneyMoved) if transfer.customer == CUSTOMER]
@@ -313,8 +314,9 @@ def _in_short(verdict: Verdict) -> str:
 
 def _answer(judgement: Judgement) -> str:
     """One closing sentence, from what was measured."""
-    if not judgement.as_expected:
-        odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
+    odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
+    odd += [f"a proof relayed to {v.gateway}, TLS {v.tls}" for v in judgement.relays if not v.as_expected]
+    if odd:
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.

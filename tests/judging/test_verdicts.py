@@ -139,3 +139,17 @@ def test_a_verdict_names_the_clause_and_the_alert_to_expect(doctored: Doctor) ->
     for verdict in refused:
         assert verdict.evidence.clause.startswith("RFC 5246 section 7.4.8")
         assert verdict.evidence.alert in verdict.evidence.expected_alerts
+
+
+def test_a_gateway_of_a_newer_version_is_named_and_the_others_are_judged(doctored: Doctor) -> None:
+    def rename(event: Event) -> Event:
+        known = getattr(event, "gateway", "") == "certificate-only@instrument"
+        return dataclasses.replace(event, gateway="password@nginx") if known else event  # type: ignore[arg-type]
+
+    run = doctored(rename)
+    judgement = judge(run)
+    assert judgement
+    assert {verdict.gateway for verdict in judgement.verdicts} == {"mtls@openssl", "mtls@instrument"}
+    assert not judgement.as_expected
+    assert any("password@nginx" in error for error in judgement.errors)
+    assert "password@nginx" in told(run)
