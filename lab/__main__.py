@@ -12,7 +12,11 @@ def main() -> NoReturn:
         signal.signal(number, stop_at_once)
     from lab import cli
 
-    cli.main(sys.argv[1:])
+    try:
+        cli.main(sys.argv[1:])
+    except SystemExit as end:
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)  # Python's own end would let a late Ctrl-C change it
 
 
 def stop_at_once(number: int, frame: object) -> NoReturn:

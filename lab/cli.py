@@ -1,27 +1,21 @@
-"""The command `certreplay`.
-
-Exit status 0: every verdict is as expected; 1: some verdict is not, or there are none; 2: the call or its input is
-wrong, said in one line on stderr, and with --json also as `{"error": ...}` on standard output; 130 after Ctrl-C, 143
-after SIGTERM, and 141 where nobody reads standard output to its end.
+"""The command `certreplay`. How a call ends, and with which status, is in `lab.exits`.
 
 Each command imports what it needs when it is called: `--help` and the tables need next to nothing.
 """
 
-import errno
 import os
-import signal
 import sys
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
-from typer.exceptions import TyperException
 
 import lab
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.plan import KeyType
+from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, bad_input, end_with, run_to_end
 
 if TYPE_CHECKING:
     from lab.capture.handshake import Capture, Contact
@@ -32,12 +26,6 @@ if TYPE_CHECKING:
     from lab.inspect.certificates import SeenCertificate
     from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
-
-T = TypeVar("T")
-
-AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
-BROKEN_PIPE = 141
-"""What a shell says of a program that died of SIGPIPE."""
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
@@ -94,7 +82,7 @@ def demo(
     def watch(run: "Run") -> None:
         shown.show(teller.update(JudgedRun(run)))
 
-    judgement = _finish(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
+    judgement = run_to_end(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
     shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
@@ -156,7 +144,7 @@ def _run_plan(plan: "Plan", runs: Path) -> "tuple[Judgement, str]":
     from lab.views.progress import MatrixProgress
 
     with MatrixProgress(len(plan)) as progress:
-        return _finish(embedded.run_embedded(runs, plan, None, progress.update)), progress.summary()
+        return run_to_end(embedded.run_embedded(runs, plan, None, progress.update)), progress.summary()
 
 
 def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Iterator[Block]":
@@ -191,7 +179,7 @@ def claims(
     from lab.views import terminal
 
     if new and run is not None:
-        _bad_input("--new makes a run of its own: leave RUN out")
+        bad_input("--new makes a run of its own: leave RUN out")
     run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
     judgement = _judge(run)
     settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
@@ -237,7 +225,7 @@ def explain_command(
     from lab.views import terminal
 
     if (gateway is None) == (scheme is None):
-        _bad_input("give --gateway or --scheme, one of them")
+        bad_input("give --gateway or --scheme, one of them")
     run = _find_run(run, runs)
     judgement = _judge(run)
     found = [
@@ -248,7 +236,7 @@ def explain_command(
     ]
     if not found:
         place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
-        _bad_input(f"{run}: no verdict for move {move}, {place}, TLS {tls}, leak {leak}; {_has(judgement, leak)}")
+        bad_input(f"{run}: no verdict for move {move}, {place}, TLS {tls}, leak {leak}; {_has(judgement, leak)}")
     if as_json:
         _print_json(dataclasses.asdict(found[0]))
         return
@@ -318,7 +306,7 @@ def capture(
         _, problem = scan_file(file, take)
         problems += [str(problem)] if problem else []
     if problems and not seen and not printed.started:
-        _bad_input("; ".join(problems))
+        bad_input("; ".join(problems))
     if profile:
         _show_profiles(profiles.profiles(seen), as_json)
     elif as_json:
@@ -484,8 +472,8 @@ def control_command(
 
     targets = [address for address in map(find_address, gateway) if address]
     if len(targets) != len(gateway):
-        _bad_input(f"--gateway {' '.join(gateway)}: give HOST:PORT")
-    _finish(classroom.run_control(targets))
+        bad_input(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    run_to_end(classroom.run_control(targets))
 
 
 @classroom_app.command()
@@ -515,52 +503,9 @@ def follow() -> None:
     _end(asyncio.run(run()), as_json=False)
 
 
-class Refused(Exception):
-    """A call that cannot be carried out: one line that says why, and the exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(" ".join(message.split()))
-        self.status = status
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Carries out a call, and ends by SystemExit: every error that is the caller's becomes one line and status 2.
-
-    Where the call asks for JSON the error is a JSON object on standard output, too.
-    """
-    try:
-        try:
-            _call(arguments)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_output()
-        sys.exit(BROKEN_PIPE)
-    except Exception as error:
-        refused = _refusal(error)
-        if refused is None:
-            raise
-        print(f"certreplay: {refused}", file=sys.stderr)
-        if "--json" in arguments:
-            _print_json({"error": str(refused)})
-        sys.exit(refused.status)
-    sys.exit(AS_EXPECTED)
-
-
-def _refusal(error: Exception) -> Refused | None:
-    """What to say of an error that is the caller's; None for one of ours."""
-    match error:
-        case Refused():
-            return error
-        case TyperException():
-            return Refused(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
-        case OSError(errno=errno.ENOSPC):
-            _forget_output()
-            return Refused(f"cannot write: {error.strerror}", BAD_INPUT)
-        case OSError(filename=str() | Path() as file):
-            return Refused(f"{file}: {error.strerror}", BAD_INPUT)
-        case _:
-            return Refused(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
+    """Carries out a call, and ends by SystemExit."""
+    end_with(lambda: _call(arguments), as_json="--json" in arguments)
 
 
 def _call(arguments: Sequence[str]) -> None:
@@ -574,61 +519,6 @@ def _call(arguments: Sequence[str]) -> None:
             command.invoke(context)
     except typer.Exit as end:
         sys.exit(end.exit_code if arguments else BAD_INPUT)
-
-
-def _forget_output() -> None:
-    """What is left to be written would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _errors_of_callers() -> tuple[type[Exception], ...]:
-    from attacker.errors import AttackerError
-    from lab.capture.errors import CaptureFileError
-    from lab.catalogue.plan import PlanError
-    from lab.events.run import RunError
-    from lab.staging.pki import PkiError
-    from lab.tls.errors import BundleError
-
-    return (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError)
-
-
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Runs `work` to its end; Ctrl-C and SIGTERM stop it in good order, then end the command."""
-    import asyncio
-
-    from lab.staging.supervisor import PartFailed
-
-    stopped_by: list[int] = []
-
-    async def stoppable() -> T:
-        task = asyncio.current_task()
-        assert task
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int, frame: object) -> None:
-            if not stopped_by:
-                stopped_by.append(number)
-                loop.call_soon_threadsafe(task.cancel)
-
-        # The loop's own way to handle a signal would, at its end, leave none of the handlers there were before.
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            return await work
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    try:
-        result = asyncio.run(stoppable())
-    except asyncio.CancelledError:
-        pass
-    except PartFailed as failure:
-        if not stopped_by:
-            raise Refused(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
-    if stopped_by:
-        print("certreplay: stopped", file=sys.stderr)
-        sys.exit(128 + stopped_by[0])
-    return result
 
 
 def _find_run(run: Path | None, runs: Path) -> Path:
@@ -684,15 +574,11 @@ def _port(port: int | None, plan: "Plan") -> int | None:
 
     highest = 65536 - embedded.port_count(plan)
     if port is not None and not 1 <= port <= highest:
-        _bad_input(f"--port {port}: choose one from 1 to {highest}")
+        bad_input(f"--port {port}: choose one from 1 to {highest}")
     if port is not None:
         for one in range(port, port + embedded.port_count(plan)):
             try:
                 socket.create_server((HOST, one)).close()
             except OSError as error:
-                _bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
+                bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
     return port
-
-
-def _bad_input(message: str) -> NoReturn:
-    raise Refused(message, BAD_INPUT)

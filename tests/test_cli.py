@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 import wirecraft
 from lab.staging import pki
-from programs import certreplay, program
+from programs import CERTREPLAY, certreplay, output_of, wait_until
 
 
 def assert_bad_input(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -35,15 +36,13 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        command: list[str | Path] = [Path(sys.executable).with_name("certreplay"), "demo", "--runs", tmp_path]
+        command = [CERTREPLAY, "demo", "--runs", str(tmp_path)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "certreplay: cannot write: No space left on device\n")
 
 
-def test_a_verdict_that_the_run_does_not_have(tmp_path: Path) -> None:
-    assert certreplay("demo", "--runs", tmp_path).returncode == 0
-    (run,) = tmp_path.iterdir()
-    done = certreplay("explain", run, "--move", "no-certificate", "--gateway", "mtls@openssl")
+def test_a_verdict_that_the_run_does_not_have(finished_run: Path) -> None:
+    done = certreplay("explain", finished_run, "--move", "no-certificate", "--gateway", "mtls@openssl")
     assert_bad_input(
         done,
         "move no-certificate, gateway mtls@openssl",
@@ -83,9 +82,8 @@ def test_a_capture_that_is_none(tmp_path: Path, content: bytes, words: str) -> N
     assert_bad_input(certreplay("capture", tmp_path / "x.pcap"), "x.pcap", words)
 
 
-def test_a_capture_that_is_cut_off_still_gives_what_is_before_the_cut(tmp_path: Path) -> None:
-    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
-    (capture,) = tmp_path.glob("*/attacker/capture.pcapng")
+def test_a_capture_that_is_cut_off_still_gives_what_is_before_the_cut(finished_run: Path, tmp_path: Path) -> None:
+    capture = Path(shutil.copy(finished_run / "attacker" / "capture.pcapng", tmp_path))
     whole = json.loads(certreplay("capture", capture, "--json").stdout)
     capture.write_bytes(capture.read_bytes()[:-10])
     done = certreplay("capture", capture, "--json")
@@ -93,17 +91,14 @@ def test_a_capture_that_is_cut_off_still_gives_what_is_before_the_cut(tmp_path: 
     assert json.loads(done.stdout) == whole
 
 
-def test_captured_certificates_are_listed_and_written(tmp_path: Path) -> None:
-    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
-    (capture,) = tmp_path.glob("*/attacker/capture.pcapng")
-    done = certreplay("capture", capture, "--pem", tmp_path / "pem", "--json")
+def test_captured_certificates_are_listed_and_written(finished_run: Path, tmp_path: Path) -> None:
+    done = certreplay("capture", finished_run / "attacker" / "capture.pcapng", "--pem", tmp_path / "pem", "--json")
     seen = json.loads(done.stdout)
     assert {one["subject"] for one in seen} == {"O=Bank of Example,CN=alice"}
     assert {one["proof"] for one in seen} == {True}
     assert {tuple(one["names"]) for one in seen} == {("alice@bank.example",)}
     (pem,) = (tmp_path / "pem").iterdir()
-    command = [program("openssl"), "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256"]
-    fingerprint = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    fingerprint = output_of("openssl", "x509", "-in", pem, "-noout", "-fingerprint", "-sha256")
     assert fingerprint.strip().partition("=")[2].replace(":", "").lower() == seen[0]["sha256"]
 
 
@@ -168,29 +163,36 @@ def test_under_json_a_refusal_is_json_too(arguments: tuple[str, ...]) -> None:
     assert done.stderr == f"certreplay: {json.loads(done.stdout)['error']}\n"
 
 
-def test_a_pipe_that_is_closed_is_no_verdict(tmp_path: Path) -> None:
-    assert certreplay("demo", "--runs", tmp_path, "--json").returncode == 0
+def test_a_pipe_that_is_closed_is_no_verdict(finished_run: Path) -> None:
     for verb in ("story", "claims", "verdicts"):
         reading, writing = os.pipe()
         os.close(reading)
-        command: list[str | Path] = [Path(sys.executable).with_name("certreplay"), verb, "--runs", tmp_path]
+        command = [CERTREPLAY, verb, "--runs", str(finished_run.parent)]
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         os.close(writing)
         assert done.returncode == 141
         assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("delay_ms", [60, 120, 200, 350, 600, 900])
+def handles(status: str, number: signal.Signals) -> bool:
+    """Whether a process catches a signal (proc_pid_status(5))."""
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> number - 1 & 1)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 60, 150, 300, 550, 850])
 def test_ctrl_c_at_any_moment_ends_a_demo_in_one_line(delay_ms: int, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("certreplay"), "demo", "--runs", tmp_path / "runs"],
+        [CERTREPLAY, "demo", "--runs", tmp_path / "runs"],
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    status = Path(f"/proc/{process.pid}/status")
+    wait_until(lambda: handles(status.read_text(), signal.SIGTERM), "the command")  # until then it is Python, starting
     time.sleep(delay_ms / 1000)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -140,8 +140,9 @@ class JudgedRun:
         run, leaks = self.run, self.leaks
         for gateway_id in unknown_gateways(run):
             yield f"the run has a gateway that this version does not know: {gateway_id}"
+        kinds = {gateway.scheme.trusts for gateway, _ in self.plan.targets()}
         for leak in leaks:
-            if not captured(run, leak.id):
+            if kinds & leak.certificates and not captured(run, leak.id):
                 what = "captured together with its proof" if leak == WIRE else f"obtained through the leak {leak.id}"
                 yield f"no client certificate was {what}{_because(self._failures(leak))}"
         if WIRE in leaks and not has_seen_tls13(run):

@@ -64,13 +64,12 @@ def test_each_part_of_the_certificate_is_where_it_says(kept: Kept) -> None:
     assert len(said["wire"]["key_forms"]) >= 8
 
 
-def test_the_parts_are_in_the_certificate(kept: Kept) -> None:
-    issued = pki.new_client(pki.new_authority())
-    names = [part.name for part in bundles.certificate_parts(issued.der)]
+def test_the_parts_are_in_the_certificate(alice: pki.Identity) -> None:
+    names = [part.name for part in bundles.certificate_parts(alice.der)]
     assert names[0] == "certificate"
     assert {"subject", "issuer", "serial number", "public key", "alternative names", "issuer's signature"} < set(names)
-    for part in bundles.certificate_parts(issued.der):
-        assert part.octets in issued.der
+    for part in bundles.certificate_parts(alice.der):
+        assert part.octets in alice.der
 
 
 @pytest.mark.parametrize("key_type", plan.KEY_TYPES)
@@ -133,6 +132,19 @@ def test_a_bundle_that_has_expired_is_listed(tmp_path: Path) -> None:
     assert "2020-01-31 00:00Z" in told.stdout
 
 
+@pytest.fixture(scope="module")
+def alice(authority: pki.Identity) -> pki.Identity:
+    return pki.new_client(authority)
+
+
+@pytest.fixture
+def pem(alice: pki.Identity, tmp_path: Path) -> Path:
+    """Her bundle."""
+    path = tmp_path / "alice.pem"
+    path.write_bytes(alice.bundle_pem())
+    return path
+
+
 def captured(folder: Path, *said: bytes) -> Path:
     """A capture of one connection, in which a client says this."""
     path = folder / "x.pcapng"
@@ -151,20 +163,16 @@ def captured(folder: Path, *said: bytes) -> Path:
     return path
 
 
-def test_a_key_on_the_wire_is_a_finding(tmp_path: Path) -> None:
-    alice = pki.new_client(pki.new_authority())
-    (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
+def test_a_key_on_the_wire_is_a_finding(alice: pki.Identity, pem: Path, tmp_path: Path) -> None:
     capture = captured(tmp_path, alice.der, alice.bundle_pem())
-    told = certreplay("bundle", tmp_path / "alice.pem", "--capture", capture)
+    told = certreplay("bundle", pem, "--capture", capture)
     assert told.returncode == 1
     assert "FINDING: the private key is on the wire" in told.stdout
     assert "Never" not in told.stdout
 
 
-def test_a_certificate_that_is_not_there_is_no_evidence(tmp_path: Path) -> None:
-    alice = pki.new_client(pki.new_authority())
-    (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
-    told = certreplay("bundle", tmp_path / "alice.pem", "--capture", captured(tmp_path, b"nothing"))
+def test_a_certificate_that_is_not_there_is_no_evidence(pem: Path, tmp_path: Path) -> None:
+    told = certreplay("bundle", pem, "--capture", captured(tmp_path, b"nothing"))
     assert told.returncode == 1
     assert "This certificate is not in the capture; the key search proves nothing" in told.stdout
     assert "holds no TLS handshake" in told.stdout
@@ -180,8 +188,7 @@ def assert_found(capture: Path, what: bundles.Crossed, times: int) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 40, 200, 300])
-def test_parts_that_packets_cut_are_found_in_pieces(tmp_path: Path, cut: int) -> None:
-    alice = pki.new_client(pki.new_authority())
+def test_parts_that_packets_cut_are_found_in_pieces(alice: pki.Identity, tmp_path: Path, cut: int) -> None:
     capture = captured(tmp_path, alice.der[:cut], alice.der[cut:])
     what = bundles.crossed(capture, Bundle((alice.der,), alice.key))
     assert_found(capture, what, 1)
@@ -196,8 +203,7 @@ def rendered(bundle: Bundle, what: bundles.Crossed) -> list[str]:
     return printed.getvalue().splitlines()
 
 
-def test_the_first_time_counts_even_if_a_later_one_is_in_one_piece(tmp_path: Path) -> None:
-    alice = pki.new_client(pki.new_authority())
+def test_the_first_time_counts_even_if_a_later_one_is_in_one_piece(alice: pki.Identity, tmp_path: Path) -> None:
     capture = captured(tmp_path, alice.der[:200], alice.der[200:], alice.der)
     what = bundles.crossed(capture, Bundle((alice.der,), alice.key))
     assert_found(capture, what, 2)
@@ -225,9 +231,9 @@ def test_a_small_serial_number_is_where_the_certificate_has_it(tmp_path: Path) -
     assert serial.places[0].at == what.seen[0].places[0].at + der.index(b"\x02\x01\x01") + 2
 
 
-def test_the_further_certificates_of_a_chain_are_looked_for_too(tmp_path: Path) -> None:
-    authority = pki.new_authority()
-    alice = pki.new_client(authority)
+def test_the_further_certificates_of_a_chain_are_looked_for_too(
+    authority: pki.Identity, alice: pki.Identity, tmp_path: Path
+) -> None:
     bundle = Bundle((alice.der, authority.der), alice.key)
     without, with_it = (bundles.crossed(captured(tmp_path, *said), bundle) for said in ((alice.der,), bundle.chain))
     assert [(one.seen[-1].part.name, one.seen[-1].times) for one in (without, with_it)] == [
@@ -236,8 +242,7 @@ def test_the_further_certificates_of_a_chain_are_looked_for_too(tmp_path: Path) 
     ]
 
 
-def test_a_certificate_outside_of_any_connection_is_told_with_its_packet(tmp_path: Path) -> None:
-    alice = pki.new_client(pki.new_authority())
+def test_a_certificate_outside_of_any_connection_is_told_with_its_packet(alice: pki.Identity, tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
     packets = [bytes(Ether(type=0x0800) / IP() / UDP() / data) for data in (b"before", alice.der)]
     path.write_bytes(wirecraft.pcap(packets))
@@ -254,12 +259,10 @@ def test_the_bundle_itself_on_the_wire_is_a_finding(kept: Kept, tmp_path: Path) 
     assert bundles.THE_BUNDLE in told.stdout
 
 
-def test_it_is_said_that_tls_1_3_hides_the_certificate(tmp_path: Path) -> None:
-    alice = pki.new_client(pki.new_authority())
-    (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
+def test_it_is_said_that_tls_1_3_hides_the_certificate(pem: Path, tmp_path: Path) -> None:
     parties = wirecraft.parties(pki.new_authority(), version=ssl.TLSVersion.TLSv1_3)
     capture = wirecraft.write(tmp_path / "x.pcap", wirecraft.alice_to_bank(wirecraft.handshake(parties)[0]))
-    told = certreplay("bundle", tmp_path / "alice.pem", "--capture", capture)
+    told = certreplay("bundle", pem, "--capture", capture)
     assert told.returncode == 1
     assert "TLS 1.3 only, which encrypts the Certificate messages" in " ".join(told.stdout.split())
 

@@ -174,7 +174,7 @@ def test_a_terminal_of_80_columns_has_room_for_every_line(path: Path, authority:
     flights, _ = wirecraft.handshake(wirecraft.parties(authority))
     wirecraft.write(path, wirecraft.alice_to_bank(flights))
     main, terminal = os.openpty()
-    command = [str(CERTREPLAY), "capture", path.name]
+    command = [CERTREPLAY, "capture", path.name]
     environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
     process = subprocess.Popen(command, stdout=terminal, env=environment, cwd=path.parent)
     os.close(terminal)

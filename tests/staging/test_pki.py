@@ -29,17 +29,20 @@ def issued_with(request: pytest.FixtureRequest, tmp_path: Path) -> pki.Issued:
     return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", request.param)
 
 
-def test_openssl_takes_alices_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
-    it = issued_with
-    assert openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.client_pem).endswith(": OK\n")
-    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.client_pem)
-    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
-
-
-def test_openssl_takes_the_servers_certificate_for_a_server_only(issued_with: pki.Issued) -> None:
-    it = issued_with
-    assert openssl("verify", "-purpose", "sslserver", "-CAfile", it.ca_pem, it.server_pem).endswith(": OK\n")
-    refused = openssl("verify", "-purpose", "sslclient", "-CAfile", it.ca_pem, it.server_pem)
+@pytest.mark.parametrize(
+    ("bundle", "trusted", "purpose", "other"),
+    [
+        ("client_pem", "ca_pem", "sslclient", "sslserver"),
+        ("server_pem", "ca_pem", "sslserver", "sslclient"),
+        ("client_self_signed_pem", "client_self_signed_pem", "sslclient", "sslserver"),
+    ],
+)
+def test_openssl_takes_a_certificate_for_its_own_purpose_only(
+    issued_with: pki.Issued, bundle: str, trusted: str, purpose: str, other: str
+) -> None:
+    files = ("-CAfile", getattr(issued_with, trusted), getattr(issued_with, bundle))
+    assert openssl("verify", "-purpose", purpose, *files).endswith(": OK\n")
+    refused = openssl("verify", "-purpose", other, *files)
     assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
 
 
@@ -52,13 +55,6 @@ def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issu
     ):
         said = openssl("verify", "-x509_strict", "-CAfile", trusted, certificate)
         assert said.endswith(": OK\n"), said
-
-
-def test_openssl_takes_the_self_signed_certificate_for_a_client_only(issued_with: pki.Issued) -> None:
-    trusted = certificate = issued_with.client_self_signed_pem
-    assert openssl("verify", "-purpose", "sslclient", "-CAfile", trusted, certificate).endswith(": OK\n")
-    refused = openssl("verify", "-purpose", "sslserver", "-CAfile", trusted, certificate)
-    assert "unsuitable certificate purpose" in refused or "unsupported certificate purpose" in refused
 
 
 def test_nobody_vouches_for_a_self_signed_certificate_but_the_register(issued: pki.Issued) -> None:
@@ -95,15 +91,14 @@ def test_mallory_can_be_left_out(issued: pki.Issued, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*mallory*"))
 
 
-@pytest.mark.parametrize("name", cast.SERVER_NAMES)
-def test_the_servers_certificate_is_for_every_name_that_it_goes_by(issued: pki.Issued, name: str) -> None:
-    said = openssl("verify", "-verify_hostname", name, "-CAfile", issued.ca_pem, issued.server_pem)
-    assert said.endswith(": OK\n")
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_the_servers_certificate_is_for_loopback(issued: pki.Issued, address: str) -> None:
-    said = openssl("verify", "-verify_ip", address, "-CAfile", issued.ca_pem, issued.server_pem)
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [*(("-verify_hostname", name) for name in cast.SERVER_NAMES), ("-verify_ip", "127.0.0.1"), ("-verify_ip", "::1")],
+)
+def test_the_servers_certificate_is_for_every_name_and_address_of_its(
+    issued: pki.Issued, option: str, name: str
+) -> None:
+    said = openssl("verify", option, name, "-CAfile", issued.ca_pem, issued.server_pem)
     assert said.endswith(": OK\n")
 
 

@@ -19,7 +19,7 @@ from attacker.leak.interception import find_program
 from lab import cli
 
 PATIENCE_SECONDS = 120.0
-CERTREPLAY = Path(sys.executable).with_name("certreplay")
+CERTREPLAY = str(Path(sys.executable).with_name("certreplay"))
 
 PACKAGES = {
     "capinfos": "wireshark-common",

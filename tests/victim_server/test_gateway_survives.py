@@ -44,7 +44,7 @@ from victims import (
 
 GATEWAYS = ("certificate-only@instrument", "mtls@openssl")
 """One gateway that runs the instrument, and one that runs OpenSSL."""
-CROWD = 100
+CROWD = 200
 ATTACK_SECONDS = 0.75
 SLACK_OCTETS = 64 << 20
 """What the process may keep over all these tests together, as allocators don't give back everything: measured, it goes
