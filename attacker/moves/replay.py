@@ -8,7 +8,7 @@ import base64
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import h11
 
@@ -112,15 +112,9 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
 
     pointless = _pointless(engine, script)
     outcome = NOT_APPLICABLE if pointless else outcome_of(account, it.victim, failed)
-    return MoveTried(
-        leak=it.leak,
-        customer=it.victim,
-        server=str(it.target),
+    return replace(
+        not_tried(it, pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None)),
         local=local,
-        seen_at=it.seen_at,
-        move=it.move,
-        tls=version_name(it.version),
-        round=it.round,
         outcome=outcome,
         steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)) if it.detailed else (),
         alert=None if account else failed.alert,
@@ -128,7 +122,6 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
         status=account.status if account else None,
         body=account.body if account else None,
         stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
-        error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
         milliseconds=round(milliseconds, 2),
     )
 
@@ -148,7 +141,7 @@ async def use_account(
     return account, await http.request("POST", "/transfer", order)
 
 
-def not_tried(it: Attempt, reason: str) -> MoveTried:
+def not_tried(it: Attempt, reason: str | None) -> MoveTried:
     """The report of a move that cannot be made."""
     return MoveTried(
         leak=it.leak,

@@ -31,7 +31,7 @@ _INTERVAL_SECONDS = 1.0
 _AGAIN_SECONDS = (0.0, 0.05, 0.25)
 _ETHERTYPE_ARP = 0x0806
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
-_NOBODY = "00:00:00:00:00:00"
+_UNKNOWN_MAC = "00:00:00:00:00:00"
 _WHO_HAS, _IS_AT = 1, 2
 _SYSCTLS = Path("/proc/sys/net/ipv4")
 
@@ -114,7 +114,7 @@ class ArpPosition:
                 while not self._found.is_set():
                     for host in self._peers.keys() - self._macs.keys():
                         own = self._own_mac, self.own_ip
-                        self._send(_arp(self._own_mac, _BROADCAST, _WHO_HAS, own, (_NOBODY, host)))
+                        self._send(_arp(self._own_mac, _BROADCAST, _WHO_HAS, own, (_UNKNOWN_MAC, host)))
                     try:
                         await asyncio.wait_for(self._found.wait(), _ASK_EVERY_SECONDS)
                     except TimeoutError:
@@ -138,7 +138,7 @@ class ArpPosition:
         if packet is None or ARP not in packet or packet[ARP].psrc not in self._peers:
             return
         arp, victim = packet[ARP], str(packet[ARP].psrc)
-        if arp.hwsrc in (self._own_mac, _NOBODY) or packet.src != arp.hwsrc:
+        if arp.hwsrc in (self._own_mac, _UNKNOWN_MAC) or packet.src != arp.hwsrc:
             return
         self._learn(victim, str(arp.hwsrc))
         if not self._poisoning:
@@ -173,7 +173,7 @@ class ArpPosition:
             self._macs[victim],
             operation,
             (self._own_mac, self._peers[victim]),
-            (self._macs[victim] if operation == _IS_AT else _NOBODY, victim),
+            (self._macs[victim] if operation == _IS_AT else _UNKNOWN_MAC, victim),
         )
 
     def _remedies(self) -> tuple[bytes, ...]:
@@ -185,7 +185,7 @@ class ArpPosition:
         return tuple(
             bytes(_arp(self._own_mac, self._macs[victim], operation, (self._macs[peer], peer), (target, victim)))
             for victim, peer in self._peers.items()
-            for operation, target in ((_WHO_HAS, _NOBODY), (_IS_AT, self._macs[victim]))
+            for operation, target in ((_WHO_HAS, _UNKNOWN_MAC), (_IS_AT, self._macs[victim]))
         )
 
     def _poison(self) -> None:

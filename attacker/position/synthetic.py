@@ -28,8 +28,8 @@ class SyntheticConnection:
     """One TCP connection as packets for `emit`: `open`, then `data` and `end` from either side, or `reset`."""
 
     def __init__(self, client: Address, server: Address, emit: Callable[[bytes], None]) -> None:
-        self._client = _Side(client, server)
-        self._server = _Side(server, client)
+        self._client = _Endpoint(client, server)
+        self._server = _Endpoint(server, client)
         self._emit = emit
         self._over = False
 
@@ -69,10 +69,10 @@ class SyntheticConnection:
             self._over = True
             self._send(self._sides(from_client)[0], _RST | _ACK)
 
-    def _sides(self, from_client: bool) -> tuple["_Side", "_Side"]:
+    def _sides(self, from_client: bool) -> tuple["_Endpoint", "_Endpoint"]:
         return (self._client, self._server) if from_client else (self._server, self._client)
 
-    def _send(self, sender: "_Side", flags: int, data: bytes = b"", options: bytes = b"") -> None:
+    def _send(self, sender: "_Endpoint", flags: int, data: bytes = b"", options: bytes = b"") -> None:
         other = self._server if sender is self._client else self._client
         acknowledged = other.next_number if flags & _ACK else 0
         packet = sender.packet(acknowledged, flags, options, data)
@@ -95,7 +95,7 @@ class _Addresses:
         return cls(family, both, struct.pack("!HH", source.port, destination.port))
 
 
-class _Side:
+class _Endpoint:
     """One end of the connection: its position in its stream, and how it writes its packets."""
 
     def __init__(self, address: Address, peer: Address) -> None:

@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from programs import program, unavailable
+from programs import program, unavailable, wait_until
 
 CLIENT, SERVER, BYSTANDER, ATTACKER = "10.77.0.2", "10.77.0.3", "10.77.0.4", "10.77.0.9"
 HOSTS = {"client": CLIENT, "server": SERVER, "bystander": BYSTANDER, "attacker": ATTACKER}
@@ -206,10 +205,7 @@ def attack(lan: Lan, start: Callable[..., subprocess.Popen[str]]) -> Callable[..
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(0.02)
+    wait_until(condition, "the network", DEADLINE_SECONDS)
 
 
 def is_healthy(lan: Lan) -> bool:

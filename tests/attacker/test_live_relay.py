@@ -11,18 +11,19 @@ import io
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import tls_clients
 from attacker.leak import live_relay
 from attacker.leak.live_relay import Impersonation, LiveRelay, as_it_is, look_alike
 from attacker.position.tcp_relay import Forward
 from attacker.scope import OutOfScope
+from event_loops import in_event_loop
 from lab.address import Address
 from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
@@ -49,8 +50,8 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.messages import ClientHello, parse
 from lab.views import terminal
-from programs import program
-from tls_peers import serving, write_files
+from programs import wait_until
+from tls_peers import s_server, serving, write_files
 from victim_client.login import Credentials, GatewayUrl, load_credentials, log_in, log_key_material
 from victims import (
     FORWARDED,
@@ -59,15 +60,14 @@ from victims import (
     Reports,
     Victims,
     alice_at,
+    assert_bad_input,
     bundle_at,
     in_a_loop,
-    run_part,
     running_victims,
     version_named,
 )
 
 KINDS = {"1.2": ("1.2", "ECDHE"), "1.2 with RSA key transport": ("1.2", "RSA"), "1.3": ("1.3", "ECDHE")}
-RSA_TRANSPORT = "kRSA+AESGCM"
 NO_EXTENDED_MASTER_SECRET = 1
 """SSL_OP_NO_EXTENDED_MASTER_SECRET, for which Python has no name."""
 DECRYPT_ERROR = AlertDescription.DECRYPT_ERROR
@@ -113,7 +113,7 @@ def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS
 
 def careless(bank: Victims, scheme: str, exchange: str, **options: bool) -> Credentials:
     """Alice, who does not verify the server."""
-    ciphers = RSA_TRANSPORT if exchange == "RSA" else None
+    ciphers = tls_clients.RSA_TRANSPORT if exchange == "RSA" else None
     return load_credentials(
         bundle_at(bank.issued, scheme), None, bank.issued.ca_pem, careless=True, ciphers=ciphers, **options
     )
@@ -139,24 +139,23 @@ def relay_at(
     return found
 
 
-def word_on(bank: Victims, relayed: ProofRelayed) -> ClientRefused | ClientAuthenticated:
-    """The gateway's own word on the relay's connection, once it has said it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        words: list[ClientRefused | ClientAuthenticated] = [*bank.reports.all(ClientRefused)]
-        words += bank.reports.all(ClientAuthenticated)
-        found = [word for word in words if (word.peer, word.tls) == (relayed.local, relayed.tls)]
-        if found:
-            return found[-1]
-        time.sleep(0.01)
-    raise AssertionError(f"no gateway has said anything about {relayed.local}")
+def gateway_report(bank: Victims, relayed: ProofRelayed) -> ClientRefused | ClientAuthenticated:
+    """The gateway's report on the relay's connection, once it is there."""
+
+    def found() -> list[ClientRefused | ClientAuthenticated]:
+        reports: list[ClientRefused | ClientAuthenticated] = [*bank.reports.all(ClientRefused)]
+        reports += bank.reports.all(ClientAuthenticated)
+        return [one for one in reports if (one.peer, one.tls) == (relayed.local, relayed.tls)]
+
+    wait_until(found, f"a report on {relayed.local}")
+    return found()[-1]
 
 
 def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[RelayedProof]:
     """Relays as the lab reads them off a run."""
     for relayed in events:
         if relayed.outcome in (ACCEPTED, REFUSED):
-            word_on(bank, relayed)
+            gateway_report(bank, relayed)
     log = EventLog(tmp_path / "run" / "attacker", "attacker")
     for kind in (GatewayListening, ClientRefused, ClientAuthenticated):
         for event in bank.reports.all(kind):
@@ -177,9 +176,14 @@ def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme
     assert relayed.outcome == REFUSED
     assert (relayed.alert, relayed.alert_by) == (DECRYPT_ERROR, "server")
     assert relayed.status is None
-    word = word_on(bank, relayed)
-    assert isinstance(word, ClientRefused)
-    assert (word.gateway, word.tls, word.reason, word.alert) == (scheme, relayed.tls, "bad signature", DECRYPT_ERROR)
+    report = gateway_report(bank, relayed)
+    assert isinstance(report, ClientRefused)
+    assert (report.gateway, report.tls, report.reason, report.alert) == (
+        scheme,
+        relayed.tls,
+        "bad signature",
+        DECRYPT_ERROR,
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -389,53 +393,18 @@ def test_a_server_that_asks_for_nothing_gets_nothing(bank: Victims, tmp_path: Pa
 # --- other clients ---
 
 
-def curl(bundle: Path, port: int, kind: str) -> list[str]:
-    options = {
-        "1.2": ["--tls-max", "1.2"],
-        "1.2 with RSA key transport": ["--tls-max", "1.2", "--ciphers", RSA_TRANSPORT],
-        "1.3": ["--tlsv1.3"],
-    }
-    limits = ["--silent", "--max-time", str(int(PATIENCE_SECONDS))]
-    return ["curl", "-k", *limits, "--cert", str(bundle), *options[kind], f"https://localhost:{port}/account"]
-
-
-def s_client(bundle: Path, port: int, kind: str) -> list[str]:
-    options = {
-        "1.2": ["-tls1_2"],
-        "1.2 with RSA key transport": ["-tls1_2", "-cipher", RSA_TRANSPORT],
-        "1.3": ["-tls1_3"],
-    }
-    return ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-cert", str(bundle), *options[kind]]
-
-
-def gnutls_cli(bundle: Path, port: int, kind: str) -> list[str]:
-    priorities = {
-        "1.2": "NORMAL:-VERS-ALL:+VERS-TLS1.2",
-        "1.2 with RSA key transport": "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA",
-        "1.3": "NORMAL:-VERS-ALL:+VERS-TLS1.3",
-    }
-    files = ["--x509certfile", str(bundle), "--x509keyfile", str(bundle)]
-    return ["gnutls-cli", "--insecure", "--port", str(port), *files, "--priority", priorities[kind], "localhost"]
-
-
-CLIENTS: dict[str, Callable[[Path, int, str], list[str]]] = {
-    "curl": curl,
-    "openssl s_client": s_client,
-    "gnutls-cli": gnutls_cli,
-}
-
-
-def run_client(name: str, bundle: Path, port: int, kind: str) -> None:
-    command = CLIENTS[name](bundle, port, kind)
-    call = [program(command[0]), *command[1:]]
-    subprocess.run(call, input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+def run_client(name: str, bank: Victims, port: int, kind: str, *more: str) -> None:
+    version, exchange = KINDS[kind]
+    bundle = bank.issued.client_pem
+    command = tls_clients.command(name, port, version, bundle, rsa_transport=exchange == "RSA")
+    subprocess.run([*command, *more], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", tls_clients.CLIENTS)
 def test_it_makes_no_difference_whose_client_is_careless(bank: Victims, tmp_path: Path, client: str, kind: str) -> None:
     with relaying(bank.port("mtls@openssl")) as relay:
-        run_client(client, bank.issued.client_pem, relay.port, kind)
+        run_client(client, bank, relay.port, kind)
         relayed = relay.relayed()
     assert (relayed.tls, relayed.key_exchange) == KINDS[kind]
     assert relayed.same_keys == (relayed.key_exchange == "RSA")
@@ -447,39 +416,38 @@ def test_it_makes_no_difference_whose_client_is_careless(bank: Victims, tmp_path
     }
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", tls_clients.CLIENTS)
 def test_any_careless_client_loses_its_account_where_no_proof_is_asked_for(bank: Victims, client: str) -> None:
     with relaying(bank.port("certificate-only@instrument")) as relay:
-        run_client(client, bank.issued.client_pem, relay.port, "1.2")
+        run_client(client, bank, relay.port, "1.2")
         assert relay.relayed().outcome == ACCEPTED
 
 
 def test_curl_at_its_ease_offers_both_versions_and_is_relayed_in_one(bank: Victims) -> None:
     with relaying(bank.port("mtls@openssl")) as relay:
-        command = [one for one in curl(bank.issued.client_pem, relay.port, "1.3") if one != "--tlsv1.3"]
-        subprocess.run([program("curl"), *command[1:]], capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+        run_client("curl", bank, relay.port, "1.3", "--tlsv1.2")
         relayed = relay.relayed()
     assert (relayed.tls, relayed.outcome, relayed.alert) == ("1.3", REFUSED, DECRYPT_ERROR)
 
 
+def relayed_to_s_server(bank: Victims, tmp_path: Path, servers_groups: str, clients_groups: str) -> Relaying:
+    """A careless OpenSSL client's connection in TLS 1.3, relayed to another OpenSSL, with these groups."""
+    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
+    server = s_server(files, "-tls1_3", "-groups", servers_groups)
+    with serving(tmp_path / "s_server", *server) as port, relaying(port) as relay:
+        run_client("openssl", bank, relay.port, "1.3", "-groups", clients_groups)
+        relayed = relay.relayed()
+    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
+    return relay
+
+
 def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tmp_path: Path) -> None:
     """HelloRetryRequest, on both connections."""
-    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
-    server = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
-    with (
-        serving(
-            tmp_path / "s_server", *server.split(), "-verify_return_error", "-www", "-tls1_3", "-groups", "X25519"
-        ) as port,
-        relaying(port) as relay,
-    ):
-        command = [*s_client(files.client, relay.port, "1.3"), "-groups", "P-256:X25519"]
-        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
-        relayed = relay.relayed()
+    relayed = relayed_to_s_server(bank, tmp_path, "X25519", "P-256:X25519").relayed()
     assert bytes.fromhex(relayed.signed[0])[0] == 254  # the first hello's hash (RFC 8446 section 4.4.1)
-    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
-    listening = GatewayListening("mtls@openssl", "127.0.0.1", port, ("1.3",))
+    port = int(relayed.server.rpartition(":")[2])
     log = EventLog(tmp_path / "run" / "victim-server", "victim-server")
-    log.report(listening)
+    log.report(GatewayListening("mtls@openssl", "127.0.0.1", port, ("1.3",)))
     log.report(relayed)
     (found,) = JudgedRun(open_run(tmp_path / "run")).relayed_proofs
     assert found.reason.fits_captured
@@ -488,17 +456,7 @@ def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tm
 
 def test_a_group_that_the_instrument_does_not_have_is_left_to_the_client(bank: Victims, tmp_path: Path) -> None:
     """Like X25519MLKEM768, which OpenSSL 3.5 sends a key share of and asks for wherever it is offered."""
-    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
-    server = f"openssl s_server -accept {{port}} -cert {files.server} -CAfile {files.ca} -Verify 1"
-    groups = ("-groups", "X448:X25519")
-    with (
-        serving(tmp_path / "s_server", *server.split(), "-verify_return_error", "-www", "-tls1_3", *groups) as port,
-        relaying(port) as relay,
-    ):
-        command = [*s_client(files.client, relay.port, "1.3"), *groups]
-        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
-        relayed = relay.relayed()
-    assert (relayed.outcome, relayed.alert) == (REFUSED, DECRYPT_ERROR)
+    relayed = relayed_to_s_server(bank, tmp_path, "X448:X25519", "X448:X25519").relayed()
     hello = parse(bytes.fromhex(relayed.checked[0]))
     assert isinstance(hello, ClientHello)
     assert ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS) == (29,)
@@ -520,8 +478,8 @@ def test_a_client_that_verifies_proves_nothing_to_mallory(bank: Victims) -> None
 
 def test_a_client_without_a_certificate_gives_none(bank: Victims) -> None:
     with relaying(bank.port("mtls@openssl")) as relay:
-        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-tls1_2"]
-        subprocess.run([program("openssl"), *command[1:]], input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS)
+        command = tls_clients.command("openssl", relay.port, "1.2")
+        subprocess.run(command, input=b"Q\n", capture_output=True, timeout=PATIENCE_SECONDS, check=False)
         (trouble,) = relay.reports.wait_for(Trouble)
     assert "presented no certificate" in trouble.what
 
@@ -556,24 +514,14 @@ def test_a_server_that_is_away_is_reported(bank: Victims) -> None:
     assert "was not relayed" in trouble.what
 
 
-def test_nothing_outside_the_lab_is_relayed_to() -> None:
-    async def start() -> None:
-        position = LiveRelay("alice", Reports())
-        try:
-            await position.start([Forward(Address("127.0.0.1", 0), Address("192.0.2.1", 443))])
-        finally:
-            await position.close()
-
+@pytest.mark.parametrize(
+    ("listen", "target"),
+    [(Address("127.0.0.1", 0), Address("192.0.2.1", 443)), (Address("0.0.0.0", 0), Address("127.0.0.1", 443))],
+)
+@in_event_loop
+async def test_it_relays_from_loopback_to_the_lab_only(listen: Address, target: Address) -> None:
     with pytest.raises(OutOfScope, match="out of scope"):
-        asyncio.run(start())
-
-
-def test_mallory_listens_on_loopback_only() -> None:
-    async def start() -> None:
-        await LiveRelay("alice", Reports()).start([Forward(Address("0.0.0.0", 0), Address("127.0.0.1", 443))])
-
-    with pytest.raises(OutOfScope):
-        asyncio.run(start())
+        await LiveRelay("alice", Reports()).start([Forward(listen, target)])
 
 
 # --- the victims' options ---
@@ -603,17 +551,15 @@ def test_an_rsa_server_needs_no_second_bundle(tmp_path: Path) -> None:
 
 def test_only_a_careless_client_chooses_its_cipher_suites(tmp_path: Path) -> None:
     call = ("--bundle=alice.pem", "--ca=ca.pem", "--gateway=mtls=https://localhost:1", f"--folder={tmp_path}")
-    done = run_part("victim_client", *call, f"--ciphers={RSA_TRANSPORT}")
-    assert done.returncode == 2
-    assert done.stderr.startswith("victim-client: --ciphers is for --careless clients only")
+    options = (*call, f"--ciphers={tls_clients.RSA_TRANSPORT}")
+    assert_bad_input("victim_client", options, "--ciphers is for --careless clients only")
 
 
 def test_rsa_key_transport_takes_an_rsa_key(bank: Victims, tmp_path: Path) -> None:
     issued = bank.issued
     call = ("--port=mtls@openssl=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", f"--folder={tmp_path}")
-    done = run_part("victim_server", *call, f"--rsa-transport={issued.server_pem}")
-    assert done.returncode == 2
-    assert "takes a bundle with an RSA key" in done.stderr
+    options = (*call, f"--rsa-transport={issued.server_pem}")
+    assert_bad_input("victim_server", options, "takes a bundle with an RSA key")
 
 
 # --- the whole stage ---

@@ -3,17 +3,16 @@
 import asyncio
 import os
 import socket
-import ssl
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+import tls_clients
 from attacker.attempts import Destination, Orders
 from attacker.call import read_bundle
 from attacker.campaign import Campaign
@@ -31,9 +30,20 @@ from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.engine import Failed
 from lab.tls.versions import TLS12, TLS13
-from programs import program
+from programs import program, wait_until
 from tls_peers import our_client, refusal
-from victims import Curl, Reports, client_context, events_in, in_a_loop, run_curl, run_part, start_part, wait_for_event
+from victims import (
+    Curl,
+    Reports,
+    assert_bad_input,
+    client_context,
+    events_in,
+    in_a_loop,
+    run_curl,
+    run_part,
+    start_part,
+    wait_for_event,
+)
 
 PATIENCE_SECONDS = 20
 VERSIONS = ("1.2", "1.3")
@@ -104,34 +114,25 @@ def curl(shop: Open, version: str, *options: str | Path, path: str = "/account")
     return run_curl(shop.url(path), *trusted, *CURL_VERSION[version], *map(str, options))
 
 
-def talk(shop: Open, *command: str | Path) -> str:
+def talk(command: Sequence[str], *more: str) -> str:
     """Runs a client program, which sends a request for the account and waits for the shop to hang up; everything that
     it printed. Its standard input stays open: some programs say goodbye at the end of that."""
-    call = [program(str(command[0])), *map(str, command[1:])]
     read_end, write_end = os.pipe()
     try:
         os.write(write_end, ACCOUNT)
-        done = subprocess.run(call, stdin=read_end, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+        done = subprocess.run(
+            [*command, *more], stdin=read_end, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+        )
     finally:
         os.close(read_end)
         os.close(write_end)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-def s_client(shop: Open, version: str, *options: str | Path) -> str:
-    address = ("-connect", f"127.0.0.1:{shop.port}", "-verify_hostname", cast.SHOP_NAME)
-    trust = ("-CAfile", shop.issued.ca_pem, "-verify_return_error")
-    return talk(shop, "openssl", "s_client", "-ign_eof", *address, *trust, f"-tls{version.replace('.', '_')}", *options)
-
-
-def gnutls_cli(shop: Open, version: str, *options: str | Path) -> str:
-    priority = f"NORMAL:-VERS-ALL:+VERS-TLS{version}"
-    trust = ("--x509cafile", shop.issued.ca_pem, "--verify-hostname", "rogue-server")
-    return talk(shop, "gnutls-cli", "--port", str(shop.port), *trust, "--priority", priority, *options, "127.0.0.1")
-
-
-def pem_pair(bundle: Path) -> tuple[str | Path, ...]:
-    return ("--x509certfile", bundle, "--x509keyfile", bundle)
+def visit(shop: Open, client: str, version: str, bundle: Path | None = None, *more: str) -> str:
+    """Everything that a careful client prints, which sends a request for the account if it gets that far."""
+    trusted = shop.issued.ca_pem
+    return talk(tls_clients.command(client, shop.port, version, bundle, ca=trusted, verify=cast.SHOP_NAME), *more)
 
 
 # --- what its customers see ---
@@ -144,17 +145,12 @@ def test_curl_verifies_the_shop_and_is_served(shop: Open, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_openssl_verifies_the_shop_and_is_served(shop: Open, version: str) -> None:
-    printed = s_client(shop, version, "-cert", shop.issued.client_pem)
-    assert "Verify return code: 0 (ok)" in printed
-    assert "HTTP/1.1 200" in printed
-    assert '{"customer": "alice", "balance": 0}' in printed
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_gnutls_verifies_the_shop_and_is_served(shop: Open, version: str) -> None:
-    printed = gnutls_cli(shop, version, *pem_pair(shop.issued.client_pem))
-    assert "The certificate is trusted" in printed
+@pytest.mark.parametrize(
+    ("client", "trusts"), [("openssl", "Verify return code: 0 (ok)"), ("gnutls-cli", "The certificate is trusted")]
+)
+def test_other_clients_verify_the_shop_and_are_served(shop: Open, client: str, trusts: str, version: str) -> None:
+    printed = visit(shop, client, version, shop.issued.client_pem)
+    assert trusts in printed
     assert '{"customer": "alice", "balance": 0}' in printed
 
 
@@ -175,12 +171,10 @@ def test_openssl_takes_the_shops_certificate_for_a_server_of_its_names(handed_ou
 
 
 def test_it_is_not_the_bank(shop: Open) -> None:
-    printed = talk(
-        shop,
-        *("openssl", "s_client", "-connect", f"127.0.0.1:{shop.port}", "-CAfile", shop.issued.ca_pem),
-        *("-verify_return_error", "-verify_hostname", cast.SERVER_NAME, "-cert", shop.issued.client_pem),
+    command = tls_clients.command(
+        "openssl", shop.port, "1.3", shop.issued.client_pem, ca=shop.issued.ca_pem, verify=cast.SERVER_NAME
     )
-    assert "hostname mismatch" in printed.lower()
+    assert "hostname mismatch" in talk(command).lower()
     assert shop.kept() == []
 
 
@@ -192,9 +186,9 @@ def test_other_pages_are_not_there(shop: Open) -> None:
 @pytest.mark.parametrize(("version", "alert"), [("1.2", 40), ("1.3", 116)])
 def test_without_a_certificate_nobody_is_served(shop: Open, version: str, alert: int) -> None:
     """RFC 5246 section 7.4.6: handshake_failure; RFC 8446 section 4.4.2.4: certificate_required."""
-    assert f"SSL alert number {alert}" in s_client(shop, version)
+    assert f"SSL alert number {alert}" in visit(shop, "openssl", version)
     assert curl(shop, version).status == 0
-    assert f"[{alert}]" in gnutls_cli(shop, version)
+    assert f"[{alert}]" in visit(shop, "gnutls-cli", version)
     assert shop.kept() == []
 
 
@@ -232,12 +226,12 @@ def test_it_keeps_certificate_proof_and_what_the_proof_was_made_over(shop: Open,
     assert kept.sha256 == shop.issued.client.sha256
     assert_proven(kept)
     stolen = shop.folder / "stolen" / "alice.pem"
-    assert holds_soon(lambda: stolen.exists() and stolen.read_bytes() == shop.issued.client.certificate_pem())
+    wait_until(lambda: stolen.exists() and stolen.read_bytes() == shop.issued.client.certificate_pem(), "alice.pem")
 
 
 def test_it_keeps_the_same_of_a_handshake_with_a_retry(shop: Open) -> None:
     """RFC 8446 section 4.1.4: a HelloRetryRequest, because the first key share is of a group that is not had here."""
-    printed = s_client(shop, "1.3", "-cert", shop.issued.client_pem, "-groups", "P-521:P-256")
+    printed = visit(shop, "openssl", "1.3", shop.issued.client_pem, "-groups", "P-521:P-256")
     assert "HTTP/1.1 200" in printed
     (kept,) = shop.reports.wait_for(CertificateCaptured)
     assert [bytes.fromhex(raw)[0] for raw in kept.transcript][:4] == [1, 2, 1, 2]
@@ -245,13 +239,6 @@ def test_it_keeps_the_same_of_a_handshake_with_a_retry(shop: Open) -> None:
     hello, answered = (bytes.fromhex(kept.transcript[i]) for i in (0, 3))
     assert kept.client_random == hello[6:38].hex()
     assert kept.server_random == answered[6:38].hex()
-
-
-def holds_soon(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return met
 
 
 def assert_proven(kept: CertificateCaptured) -> None:
@@ -292,8 +279,13 @@ def test_a_customer_that_leaves_without_a_word_has_shown_it_all_the_same(shop: O
 # --- what it puts up with ---
 
 
-def tight(**limits: float) -> ShopLimits:
-    return ShopLimits(**limits)  # type: ignore[arg-type]
+@contextmanager
+def impatient_shop(issued: pki.Issued, folder: Path) -> Iterator[Open]:
+    """A shop with little time for each client, which still serves customers in the end."""
+    with open_shop(issued, folder, ShopLimits(seconds=1.0, linger_seconds=0.2)) as shop:
+        yield shop
+        assert b"200" in python_logs_in(shop, "1.3")
+        assert shop.reports.all(Trouble) == []
 
 
 @pytest.mark.parametrize(
@@ -309,16 +301,14 @@ def tight(**limits: float) -> ShopLimits:
     ids=["nothing", "half a header", "no TLS", "noise", "crumbs", "alerts"],
 )
 def test_whatever_comes_it_goes_on(handed_out: pki.Issued, tmp_path: Path, sent: bytes) -> None:
-    with open_shop(handed_out, tmp_path / "run", tight(seconds=1.0, linger_seconds=0.2)) as shop:
-        with socket.create_connection(("127.0.0.1", shop.port), PATIENCE_SECONDS) as connection:
-            try:
-                connection.sendall(sent)
-                while connection.recv(1 << 16):
-                    pass
-            except OSError:
-                pass
-        assert b"200" in python_logs_in(shop, "1.3")
-        assert shop.reports.all(Trouble) == []
+    with (
+        impatient_shop(handed_out, tmp_path / "run") as shop,
+        socket.create_connection(("127.0.0.1", shop.port), PATIENCE_SECONDS) as connection,
+        suppress(OSError),
+    ):
+        connection.sendall(sent)
+        while connection.recv(1 << 16):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -332,21 +322,17 @@ def test_whatever_comes_it_goes_on(handed_out: pki.Issued, tmp_path: Path, sent:
     ids=["no HTTP", "no host", "a long header", "half a request"],
 )
 def test_a_request_that_is_none_is_let_go(handed_out: pki.Issued, tmp_path: Path, request_: bytes) -> None:
-    with open_shop(handed_out, tmp_path / "run", tight(seconds=1.0, linger_seconds=0.2)) as shop:
+    with impatient_shop(handed_out, tmp_path / "run") as shop:
         context = client_context(shop.issued, shop.issued.client_pem, "1.2")
         with socket.create_connection(("127.0.0.1", shop.port), PATIENCE_SECONDS) as connection:
             tls = context.wrap_socket(connection, server_hostname="localhost")
-            try:
+            with suppress(OSError):
                 tls.sendall(request_)
                 assert b"200" not in tls.recv(1 << 16)
-            except (OSError, ssl.SSLError):
-                pass
-        assert b"200" in python_logs_in(shop, "1.3")
-        assert shop.reports.all(Trouble) == []
 
 
 def test_more_customers_than_it_has_room_for_are_turned_away(handed_out: pki.Issued, tmp_path: Path) -> None:
-    with open_shop(handed_out, tmp_path / "run", tight(connections=2, seconds=3.0)) as shop:
+    with open_shop(handed_out, tmp_path / "run", ShopLimits(connections=2, seconds=3.0)) as shop:
         address = ("127.0.0.1", shop.port)
         waiting = [socket.create_connection(address, PATIENCE_SECONDS) for _ in range(5)]
         ended = [connection for connection in waiting if is_over_within(connection, 0.3)]
@@ -354,7 +340,7 @@ def test_more_customers_than_it_has_room_for_are_turned_away(handed_out: pki.Iss
         assert all(is_over_within(connection, PATIENCE_SECONDS) for connection in waiting)
         for connection in waiting:
             connection.close()
-        assert holds_soon(lambda: curl(shop, "1.2", "--cert", shop.issued.client_pem).status == 200)
+        wait_until(lambda: curl(shop, "1.2", "--cert", shop.issued.client_pem).status == 200, "room at the shop")
 
 
 def is_over_within(connection: socket.socket, seconds: float) -> bool:
@@ -421,37 +407,26 @@ def call(handed_out: pki.Issued, folder: Path, listen: str, *more: str) -> list[
     return ["rogue-server", "--gateway=127.0.0.1:9", *options, *more]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "shop.example", "[::]"])
-def test_it_opens_on_loopback_only(handed_out: pki.Issued, tmp_path: Path, host: str) -> None:
-    done = run_part("attacker", *call(handed_out, tmp_path / "run", f"{host}:0"))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "out of scope" in done.stderr
+@pytest.mark.parametrize(
+    ("listen", "why"),
+    [
+        *((f"{host}:0", "out of scope") for host in ("0.0.0.0", "192.0.2.1", "shop.example", "[::]")),
+        *((address, "give HOST:PORT") for address in ("8443", "localhost:", "localhost:https", "localhost:99999")),
+    ],
+)
+def test_it_opens_at_an_address_on_loopback_only(handed_out: pki.Issued, tmp_path: Path, listen: str, why: str) -> None:
+    assert_bad_input("attacker", call(handed_out, tmp_path / "run", listen), why)
 
 
 def test_a_port_that_is_taken(handed_out: pki.Issued, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = run_part("attacker", *call(handed_out, tmp_path / "run", f"127.0.0.1:{port}"))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"another program uses 127.0.0.1:{port}: " in done.stderr
-
-
-@pytest.mark.parametrize("listen", ["8443", "localhost:", "localhost:https", "localhost:99999"])
-def test_an_address_that_is_none(handed_out: pki.Issued, tmp_path: Path, listen: str) -> None:
-    done = run_part("attacker", *call(handed_out, tmp_path / "run", listen))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1, done.stderr
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert_bad_input("attacker", call(handed_out, tmp_path / "run", address), f"another program uses {address}: ")
 
 
 def test_a_bundle_that_is_none(handed_out: pki.Issued, tmp_path: Path) -> None:
-    done = run_part(
-        "attacker", *call(handed_out, tmp_path / "run", "127.0.0.1:0", f"--shop-bundle={handed_out.ca_pem}")
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "holds no private key" in done.stderr
+    options = call(handed_out, tmp_path / "run", "127.0.0.1:0", f"--shop-bundle={handed_out.ca_pem}")
+    assert_bad_input("attacker", options, "holds no private key")
 
 
 def test_alice_as_she_is_logs_in_there(handed_out: pki.Issued, tmp_path: Path) -> None:

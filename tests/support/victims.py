@@ -335,8 +335,8 @@ def run_part(
 def assert_bad_input(module: str, options: Sequence[str], expected: str) -> None:
     """A part that is called so, in this process, ends with status 2 and one line that says what is wrong."""
     name = module.replace("_", "-")
-    main = importlib.import_module(f"{module}.__main__").main
-    done = called(lambda: process.run_part(name, main), *options)
+    part = importlib.import_module(f"{module}.__main__")
+    done = called(getattr(part, "run", lambda: process.run_part(name, part.main)), *options)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), (options, done)
     assert done.stderr.startswith(f"{name}: ")
     assert expected in done.stderr
