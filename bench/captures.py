@@ -22,7 +22,7 @@ from bench.timing import Timing
 FULL, QUICK = (1500, 5, 60.0), (150, 1, 5.0)
 """Handshakes in the file, rounds, and the seconds that scapy is given."""
 LONGER = 4
-"""A file so many times as long is read too, for the memory that it takes."""
+"""How many times longer the second file is, which shows how memory grows."""
 TIMES_TSHARK, MAX_MB = 10, 150
 CERTREPLAY, TSHARK = "certreplay capture", "tshark"
 
@@ -41,7 +41,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Forged:
-    """A capture file of so many bytes, and the certificates in it."""
+    """A capture file of about this many bytes, and the certificates in it."""
 
     path: Path
     octets: int
@@ -164,7 +164,7 @@ def _tshark(file: Path) -> Reading:
 
 
 def _scapy(file: Forged, limit_seconds: float) -> tuple[str, ...]:
-    """scapy's row: it reads the same file, as far as it comes in so many seconds."""
+    """scapy's row: it reads as much of the same file as it can in a limited time."""
     _, peak_mb, printed = _command(sys.executable, "-m", "bench.scapy_reader", str(file.path), str(limit_seconds))
     told = json.loads(printed)
     seconds, octets, found = told["seconds"], told["octets"], frozenset(told["found"])

@@ -27,7 +27,7 @@ _SEED = 8446
 
 
 def forge(path: Path, handshakes: int) -> set[str]:
-    """Writes a pcapng file with so many mutual handshakes in TLS 1.2; the SHA-256 of every client's certificate.
+    """Writes a pcapng file with `handshakes` mutual handshakes in TLS 1.2; the SHA-256 of every client's certificate.
 
     About 100 kB a handshake. Several connections are open at any time, and take turns at random.
     """

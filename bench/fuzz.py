@@ -38,7 +38,7 @@ from lab.capture.writer import ETHERNET, CaptureFile
 from lab.catalogue import cast
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.types import Event, Trouble
-from lab.inspect.certificates import sighting
+from lab.inspect.certificates import seen_certificate
 from lab.staging import pki
 from lab.tls import keys, messages, messages13, proof, records
 from lab.tls.client import Client
@@ -385,7 +385,7 @@ def _certificates(path: Path) -> object:
 
 
 def _sighting_of(capture: Capture) -> Callable[[bytes], object]:
-    return lambda data: sighting(Path("fuzz"), replace(capture, chain=(data,)))
+    return lambda data: seen_certificate(Path("fuzz"), replace(capture, chain=(data,)))
 
 
 def _forward(data: bytes) -> object:

@@ -1,6 +1,6 @@
 """`python -m bench.measured COMMAND…`: runs a command; how it ended, its seconds and peak memory as JSON on stderr.
 
-A process of its own, and a small one: to the kernel, a program's peak memory is at least that of whoever started it,
+A small process of its own: to the kernel, a program's peak memory is at least that of its parent,
 and a bench that has made captures is larger than what it measures.
 """
 

@@ -282,8 +282,7 @@ def capture(
 
     from lab.capture.handshake import Capture
     from lab.capture.reader import scan_file
-    from lab.inspect import certificates as sightings
-    from lab.inspect import profiles
+    from lab.inspect import certificates, profiles
     from lab.views import terminal
 
     chains: dict[tuple[bytes, ...], None] = {}
@@ -295,7 +294,7 @@ def capture(
         def take(one: "Capture | Contact", file: Path = file) -> None:
             if not isinstance(one, Capture):
                 return
-            this = sightings.sighting(file, one)
+            this = certificates.seen_certificate(file, one)
             if pem:
                 chains[one.chain] = None
             if as_json and not profile:
@@ -312,9 +311,9 @@ def capture(
     elif as_json:
         printed.end()
     else:
-        terminal.show(sightings.tell_sightings(seen))
+        terminal.show(certificates.tell_sightings(seen))
     if pem and chains:
-        for path in sightings.write_pem(pem, chains):
+        for path in certificates.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
     for words in problems:
         print(f"certreplay: {words}", file=sys.stderr)

@@ -110,7 +110,7 @@ class SeenCertificate:
     note: str
 
 
-def sighting(file: Path, capture: Capture) -> SeenCertificate:
+def seen_certificate(file: Path, capture: Capture) -> SeenCertificate:
     """Reads a captured certificate, which may be anything that its client sent."""
     der = capture.chain[0]
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ PERSONAL = ("UID", "serialNumber", "URI", "x500UniqueIdentifier")
 """Names that are unique among the certificates of one issuer."""
 SAME_KEY = "the same public key"
 NETWORK_BITS = {4: 24, 6: 64}
-"""How much of an address stands for where somebody is: what a household, an office or a cell has in common."""
+"""The part of an address that stands for a place: what a household, an office or a cell has in common."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Profile:
     """Everything that the captures tell of one person or device.
 
     `certificates` are fingerprints in hex, `sightings` are in the order of their time, each handshake once, `networks`
-    in that of the first sighting there; `linked_by` is what several certificates are known by to be the same person's.
+    in that of their first certificate; `linked_by` names what shows that several certificates are one person's.
     """
 
     identifies: tuple[Name, ...]
@@ -47,7 +47,7 @@ class Profile:
 
 
 def profiles(sightings: Iterable[SeenCertificate]) -> list[Profile]:
-    """Whom the certificates identify; the same person's are together, and who was seen first comes first."""
+    """The persons whom the certificates identify, in the order in which they were first seen."""
     same_as: dict[str, str] = {}
     """Leads each fingerprint and personal name towards one of those that stand for the same person."""
 
@@ -56,7 +56,7 @@ def profiles(sightings: Iterable[SeenCertificate]) -> list[Profile]:
             mark = other
         return mark
 
-    seen = _once(sorted(sightings, key=lambda sighting: sighting.time))
+    seen = _once(sorted(sightings, key=lambda one: one.time))
     for one in seen:
         for mark in _marks(one):
             same_as[person(mark)] = person(one.sha256)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import wirecraft
 from lab.capture.handshake import Capture
 from lab.capture.reader import read_file
-from lab.inspect.certificates import UNREADABLE, Name, SeenCertificate, sighting, write_pem
+from lab.inspect.certificates import UNREADABLE, Name, SeenCertificate, seen_certificate, write_pem
 from lab.staging import pki
 from lab.tls.messages import Certificate, ServerHello, serialize
 from lab.tls.records import ContentType, write_record
@@ -45,7 +45,7 @@ def presented(path: Path, *chains: tuple[bytes, ...]) -> Path:
 
 def see(path: Path, der: bytes) -> SeenCertificate:
     (capture,) = read_file(presented(path, (der,))).captures
-    return sighting(path, capture)
+    return seen_certificate(path, capture)
 
 
 def certificate(
@@ -124,7 +124,7 @@ def test_a_damaged_certificate_is_listed(path: Path, captured: Capture, data: st
     for _ in range(data.draw(st.integers(1, 3))):
         der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
     damaged = Capture(**{**vars(captured), "chain": (bytes(der),)})
-    assert sighting(path, damaged).client == captured.client
+    assert seen_certificate(path, damaged).client == captured.client
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import pytest
 
 import wirecraft
 from lab.capture.reader import read_file
-from lab.inspect import certificates as sightings
-from lab.inspect import profiles
+from lab.inspect import certificates, profiles
 from lab.staging import pki
 from programs import certreplay, output_of, tshark
 
@@ -19,22 +18,22 @@ DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> sightings.SeenCertificate:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> certificates.SeenCertificate:
     """One real sighting."""
     path = tmp_path_factory.mktemp("profiles") / "x.pcap"
     flights, _ = wirecraft.handshake(wirecraft.parties(pki.new_authority()))
     wirecraft.write(path, wirecraft.alice_to_bank(flights))
     (capture,) = read_file(path).captures
-    return sightings.sighting(path, capture)
+    return certificates.seen_certificate(path, capture)
 
 
-def another(seen: sightings.SeenCertificate, number: int, **what: Any) -> sightings.SeenCertificate:
+def another(seen: certificates.SeenCertificate, number: int, **what: Any) -> certificates.SeenCertificate:
     """A sighting of another certificate, with another key, in another handshake."""
     octets = f"{number:02x}" * 32
     return replace(seen, **{"sha256": octets, "public_key": octets, "client_random": octets, **what})
 
 
-def test_two_networks_one_person(seen: sightings.SeenCertificate) -> None:
+def test_two_networks_one_person(seen: certificates.SeenCertificate) -> None:
     home, work = "2030-01-01T08:00:00.000+00:00", "2030-01-01T10:00:00.000+00:00"
     at_home = replace(seen, client="192.168.7.20:5000", client_random="01", time=home, file="home.pcap")
     at_work = replace(seen, client="10.1.2.3:6000", client_random="02", time=work, file="work.pcap")
@@ -44,29 +43,29 @@ def test_two_networks_one_person(seen: sightings.SeenCertificate) -> None:
     assert "seen 2 times, between 2030-01-01 08:00:00 and 2030-01-01 10:00:00 UTC, on 2 networks" in profile.summary
 
 
-def test_a_new_certificate_with_the_same_mail_address_is_the_same_person(seen: sightings.SeenCertificate) -> None:
+def test_a_new_certificate_with_the_same_mail_address_is_the_same_person(seen: certificates.SeenCertificate) -> None:
     renewed = another(seen, 0xAB, time="2031-01-01T00:00:00.000+00:00")
     (profile,) = profiles.profiles([renewed, seen])
     assert profile.certificates == (seen.sha256, "ab" * 32)
     assert profile.linked_by == ("alice@bank.example",)
 
 
-def test_three_certificates_may_be_linked_by_different_names(seen: sightings.SeenCertificate) -> None:
-    mail, upn = sightings.Name("e-mail", "a@x.example"), sightings.Name("UPN", "a@corp.example")
-    certificates = [
+def test_three_certificates_may_be_linked_by_different_names(seen: certificates.SeenCertificate) -> None:
+    mail, upn = certificates.Name("e-mail", "a@x.example"), certificates.Name("UPN", "a@corp.example")
+    three = [
         another(seen, 1, identifies=(mail,)),
         another(seen, 2, identifies=(upn,)),
         another(seen, 3, identifies=(upn, mail)),
     ]
-    (profile,) = profiles.profiles(certificates)
+    (profile,) = profiles.profiles(three)
     assert len(profile.certificates) == 3
     assert profile.linked_by == ("a@x.example", "a@corp.example")
 
 
-def test_the_same_common_name_is_not_the_same_person(seen: sightings.SeenCertificate) -> None:
-    mails = (sightings.Name("e-mail", f"{name}@bank.example") for name in ("alice", "alice2"))
+def test_the_same_common_name_is_not_the_same_person(seen: certificates.SeenCertificate) -> None:
+    mails = (certificates.Name("e-mail", f"{name}@bank.example") for name in ("alice", "alice2"))
     certificates = [
-        another(seen, number, identifies=(sightings.Name("CN", "alice"), mail)) for number, mail in enumerate(mails)
+        another(seen, number, identifies=(certificates.Name("CN", "alice"), mail)) for number, mail in enumerate(mails)
     ]
     assert len(profiles.profiles(certificates)) == 2
 
@@ -95,22 +94,22 @@ def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     assert profile["summary"].startswith("seen 2 times")
 
 
-def test_a_certificate_with_other_names_for_the_same_key_is_the_same_person(seen: sightings.SeenCertificate) -> None:
+def test_a_certificate_with_other_names_for_the_same_key_is_the_same_person(seen: certificates.SeenCertificate) -> None:
     renamed = another(seen, 1, public_key=seen.public_key, identifies=())
     (profile,) = profiles.profiles([seen, renamed])
     assert profile.linked_by == (profiles.SAME_KEY,)
 
 
 @pytest.mark.parametrize("kind", ["serialNumber", "UID"])
-def test_what_an_issuer_numbers_is_not_what_another_one_does(seen: sightings.SeenCertificate, kind: str) -> None:
-    names = (sightings.Name(kind, "17"),)
+def test_what_an_issuer_numbers_is_not_what_another_one_does(seen: certificates.SeenCertificate, kind: str) -> None:
+    names = (certificates.Name(kind, "17"),)
     one, other = (another(seen, number, identifies=names, issuer=f"CN={number}") for number in (1, 2))
     assert len(profiles.profiles([one, other])) == 2
     assert len(profiles.profiles([one, replace(other, issuer=one.issuer)])) == 1
 
 
-def test_an_empty_name_is_nobodys(seen: sightings.SeenCertificate) -> None:
-    certificates = [another(seen, number, identifies=(sightings.Name("e-mail", ""),)) for number in (1, 2)]
+def test_an_empty_name_is_nobodys(seen: certificates.SeenCertificate) -> None:
+    certificates = [another(seen, number, identifies=(certificates.Name("e-mail", ""),)) for number in (1, 2)]
     assert len(profiles.profiles(certificates)) == 2
 
 
