@@ -64,10 +64,10 @@ def test_three_certificates_may_be_linked_by_different_names(seen: certificates.
 
 def test_the_same_common_name_is_not_the_same_person(seen: certificates.SeenCertificate) -> None:
     mails = (certificates.Name("e-mail", f"{name}@bank.example") for name in ("alice", "alice2"))
-    certificates = [
+    several = [
         another(seen, number, identifies=(certificates.Name("CN", "alice"), mail)) for number, mail in enumerate(mails)
     ]
-    assert len(profiles.profiles(certificates)) == 2
+    assert len(profiles.profiles(several)) == 2
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_what_an_issuer_numbers_is_not_what_another_one_does(seen: certificates.
 
 
 def test_an_empty_name_is_nobodys(seen: certificates.SeenCertificate) -> None:
-    certificates = [another(seen, number, identifies=(certificates.Name("e-mail", ""),)) for number in (1, 2)]
-    assert len(profiles.profiles(certificates)) == 2
+    several = [another(seen, number, identifies=(certificates.Name("e-mail", ""),)) for number in (1, 2)]
+    assert len(profiles.profiles(several)) == 2
 
 
 def test_a_handshake_that_two_captures_have_counts_once(tmp_path: Path) -> None:
