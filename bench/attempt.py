@@ -17,7 +17,7 @@ from typing import Any
 from attacker.moves.make import stolen_key
 from attacker.moves.replay import Attempt, attempt
 from bench.peers import ACCOUNT, HOST, REQUEST, Files, issue, openssl_server
-from bench.report import Aim, Section, Table, machine, program_version
+from bench.report import Aim, ReportSection, ReportTable, machine, program_version
 from bench.timing import Timing, side_by_side
 from lab.address import Address
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
@@ -32,7 +32,7 @@ READ_SIZE = 1 << 16
 Contender = Callable[[], None]
 
 
-def run(quick: bool) -> Section:
+def run(quick: bool) -> ReportSection:
     """The bench."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     rows: list[tuple[str, ...]] = []
@@ -47,7 +47,7 @@ def run(quick: bool) -> Section:
     heads = ("client", "TLS", "median, ms", "spread, ms", "beside OpenSSL", "beside certreplay")
     tools = (f"tlslite-ng {version('tlslite-ng')}", f"scapy {version('scapy')}", program_version("openssl", "version"))
     conditions = f"{rounds} rounds, P-256 keys, TCP_NODELAY everywhere. {machine(*tools[:2], f'server: {tools[2]}')}"
-    return Section(conditions, (Table(heads, tuple(rows)),), tuple(aims))
+    return ReportSection(conditions, (ReportTable(heads, tuple(rows)),), tuple(aims))
 
 
 def _row(tls: Version, name: str, timing: Timing, times: dict[str, Timing]) -> tuple[str, ...]:
