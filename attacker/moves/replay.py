@@ -22,7 +22,7 @@ from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step
 from lab.tls.engine import Failed
-from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import Version, version_name
 
 ATTEMPT_SECONDS = 10.0
@@ -90,9 +90,9 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
-            reader, writer = await asyncio.open_connection(*address)
-            local = host_port(writer.get_extra_info("sockname"))
-            stream = TlsStream(engine, reader, writer)
+            connection = await SocketConnection.open(address)
+            local = host_port(connection.socket.getsockname())
+            stream = TlsStream(engine, connection, connection)
             try:
                 await stream.handshake()
                 if not _pointless(engine, script):
