@@ -9,6 +9,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import h11
 
@@ -209,6 +210,11 @@ def _reported(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.raw != _CLOSE_NOTIFY]
 
 
+@lru_cache(maxsize=64)  # attempts differ in TLS, hardly in HTTP
+def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h11.Request:
+    return h11.Request(method=method, target=path, headers=list(headers))
+
+
 class _Http:
     """Requests on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2)."""
 
@@ -228,8 +234,9 @@ class _Http:
         headers = [*self._headers, ("Content-Length", str(len(content)))]
         if body is not None:
             headers.append(("Content-Type", "application/json"))
-        outgoing = http.send(h11.Request(method=method, target=path, headers=headers)) or b""
-        outgoing += http.send(h11.Data(data=content)) or b""
+        outgoing = http.send(_request(method, path, tuple(headers))) or b""
+        if content:
+            outgoing += http.send(h11.Data(data=content)) or b""
         outgoing += http.send(h11.EndOfMessage()) or b""
         await self._stream.write(outgoing)
 
