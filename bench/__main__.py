@@ -6,7 +6,7 @@ import sys
 
 from bench import report
 
-BENCHES = ("attempt", "matrix", "captures", "live")
+BENCHES = ("attempt", "commands", "matrix", "captures", "live")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from lab.catalogue.outcomes import ACCEPTED
 from lab.tls.versions import TLS12, TLS13, Version, version_name
 
 ROUNDS, QUICK_ROUNDS = 100, 10
-AT_MOST_OPENSSL, AHEAD_OF_OTHERS = 2.0, 3.0
+AT_MOST_OPENSSL, AHEAD_OF_OTHERS = 1.3, 3.0
 CERTREPLAY, OPENSSL, TLSLITE, SCAPY = "certreplay", "Python's `ssl` (OpenSSL)", "tlslite-ng", "scapy's automaton"
 READ_SIZE = 1 << 16
 
