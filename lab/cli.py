@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lab.inspect.certificates import SeenCertificate
     from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
+    from lab.judging.verdicts import JudgedRun
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
@@ -170,10 +171,8 @@ def claims(
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
     from lab.catalogue.plan import everything
-    from lab.events.run import open_run
     from lab.judging.claims import CLAIMS, Holding, settle
     from lab.judging.queries import RunQueries
-    from lab.judging.verdicts import JudgedRun
     from lab.story import claims as show
     from lab.story import matrix as tables
     from lab.views import terminal
@@ -181,8 +180,8 @@ def claims(
     if new and run is not None:
         bad_input("--new makes a run of its own: leave RUN out")
     run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
-    judgement = _judge(run)
-    settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
+    judged = _judge(run)
+    judgement, settled = judged.judgement, settle(CLAIMS, RunQueries(judged))
     if as_json:
         _print_json(show.as_json(run.name, settled))
     else:
@@ -198,7 +197,7 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
     from lab.story import acts as story
     from lab.views import terminal
 
-    judgement = _judge(_find_run(run, runs))
+    judgement = _judge(_find_run(run, runs)).judgement
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
@@ -227,12 +226,12 @@ def explain_command(
     if (gateway is None) == (scheme is None):
         bad_input("give --gateway or --scheme, one of them")
     run = _find_run(run, runs)
-    judgement = _judge(run)
+    judgement = _judge(run).judgement
     found = [
         verdict
         for verdict in judgement.verdicts
         if (verdict.leak, verdict.move, verdict.tls) == (leak, move, tls)
-        and (verdict.gateway == gateway or verdict.gateway.partition("@")[0] == scheme)
+        and (verdict.gateway == gateway or verdict.scheme == scheme)
     ]
     if not found:
         place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
@@ -258,16 +257,13 @@ def _has(judgement: "Judgement", leak: str) -> str:
 @app.command(name="story")
 def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Tell a run's story again, as far as it got."""
-    from lab.events.run import open_run
-    from lab.judging.verdicts import JudgedRun
     from lab.story import acts as story
     from lab.views import terminal
 
-    run = _find_run(run, runs)
-    judgement = _judge(run)
+    judged = _judge(_find_run(run, runs))
     if not as_json:
-        terminal.show(story.tell(JudgedRun(open_run(run))))
-    _end(judgement, as_json)
+        terminal.show(story.tell(judged))
+    _end(judged.judgement, as_json)
 
 
 @app.command()
@@ -531,12 +527,11 @@ def _find_run(run: Path | None, runs: Path) -> Path:
     return newest
 
 
-def _judge(folder: Path) -> "Judgement":
+def _judge(folder: Path) -> "JudgedRun":
     from lab.events.run import open_run
-    from lab.judging import verdicts
+    from lab.judging.verdicts import JudgedRun
 
-    run = open_run(folder)
-    return verdicts.judge(run) or verdicts.judge_unfinished(run)
+    return JudgedRun(open_run(folder))
 
 
 def _end(judgement: "Judgement", as_json: bool) -> NoReturn:

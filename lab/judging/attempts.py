@@ -8,8 +8,8 @@ from datetime import timedelta
 from lab.address import port_number
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway, find_gateway
-from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import STOLEN_KEY
+from lab.catalogue.leaks import LEAKS, WIRE, find_leak
+from lab.catalogue.moves import STOLEN_KEY, find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.catalogue.plan import KEY_TYPES, Plan, short_story
 from lab.events.run import Run
@@ -122,11 +122,16 @@ def listening_gateways(run: Run) -> dict[int, Gateway]:
     return {port: gateway for port, gateway in found if gateway}
 
 
-def unknown_gateways(run: Run) -> list[str]:
-    """The ids of the run's gateways that this version does not know."""
-    named = [gateway.gateway for gateway in run.all(GatewayListening)]
+def unknown_names(run: Run) -> list[tuple[str, str]]:
+    """What a run names that this version does not know: the kind and the name."""
     started = run.first(RunStarted)
-    return sorted({one for one in (*named, *(started.gateways if started else ())) if not find_gateway(one)})
+    named = {("gateway", gateway.gateway) for gateway in run.all(GatewayListening) if not find_gateway(gateway.gateway)}
+    if started:
+        named |= {("gateway", one) for one in started.gateways if not find_gateway(one)}
+        named |= {("move", one) for one in started.moves if not find_move(one)}
+        named |= {("version", one) for one in started.versions if not find_version(one)}
+        named |= {("leak", one) for one in started.leaks if not find_leak(one)}
+    return sorted(named)
 
 
 def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
