@@ -22,16 +22,9 @@ from lab.events.types import (
     MoveTried,
     Trouble,
 )
-from lab.judging.attempts import (
-    Attempts,
-    Tried,
-    captured,
-    has_seen_tls13,
-    listening_gateways,
-    plan_of,
-    unknown_names,
-)
+from lab.judging.attempts import Attempts, Tried
 from lab.judging.expectations import Expectation, expectation
+from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
 from lab.judging.gateway_reports import GatewayReports, sentence
 from lab.judging.judgement import (
     CLIENT,

@@ -29,7 +29,7 @@ from lab.events.run import (
     new_run_name,
 )
 from lab.events.types import PartStopped, PositionLeft
-from lab.judging.attempts import run_started, tried_everywhere
+from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import control, pki

@@ -18,7 +18,7 @@ from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, make_run_folder, new_run_name
 from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
-from lab.judging.attempts import has_seen_tls13, listening_gateways, run_started
+from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, held_ports

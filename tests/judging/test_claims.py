@@ -25,9 +25,9 @@ from lab.events.types import (
     MoveTried,
     ProofRelayed,
 )
-from lab.judging.attempts import port_of
 from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.claims.table import scheme_of
+from lab.judging.facts import port_of
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded
