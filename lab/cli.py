@@ -83,7 +83,7 @@ def demo(
     def watch(run: "Run") -> None:
         shown.show(teller.update(JudgedRun(run)))
 
-    judgement = run_to_end(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
+    judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
     shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
@@ -280,10 +280,11 @@ def capture(
     from lab.capture.reader import scan_file
     from lab.inspect import certificates, profiles
     from lab.views import terminal
+    from lab.views.json_array import JsonArray
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[SeenCertificate] = []
-    printed = _JsonArray()
+    printed = JsonArray()
     problems: list[str] = []
     for file in files:
 
@@ -327,27 +328,6 @@ def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
         _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
         return
     terminal.show(profiles.tell_profiles(found))
-
-
-class _JsonArray:
-    """Prints a JSON array item by item, so that a long one need not be kept."""
-
-    def __init__(self) -> None:
-        self._before = "["
-
-    @property
-    def started(self) -> bool:
-        return self._before != "["
-
-    def add(self, item: dict[str, Any]) -> None:
-        import json
-        import textwrap
-
-        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
-        self._before = ","
-
-    def end(self) -> None:
-        print("\n]" if self.started else "[]")
 
 
 @app.command()
@@ -558,21 +538,3 @@ def _show(rows: Iterable[dict[str, str]], as_json: bool) -> None:
 
 def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
-
-
-def _port(port: int | None, plan: "Plan") -> int | None:
-    import socket
-
-    from lab.ports import HOST
-    from lab.staging import embedded
-
-    highest = 65536 - embedded.port_count(plan)
-    if port is not None and not 1 <= port <= highest:
-        bad_input(f"--port {port}: choose one from 1 to {highest}")
-    if port is not None:
-        for one in range(port, port + embedded.port_count(plan)):
-            try:
-                socket.create_server((HOST, one)).close()
-            except OSError as error:
-                bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
-    return port

@@ -33,7 +33,7 @@ from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import control, pki
-from lab.staging.control import Target
+from lab.staging.control import ControlTarget
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
@@ -50,7 +50,7 @@ POLL_SECONDS = 0.1
 GOOD_FOR = timedelta(days=1)
 CHUNK = 1 << 20
 
-Watcher = Callable[[Run, Judgement | None], None]
+FollowWatcher = Callable[[Run, Judgement | None], None]
 
 
 def start_run(key_type: KeyType) -> None:
@@ -77,7 +77,7 @@ async def run_control(gateways: Sequence[Address]) -> None:
     bundle_file = KEYS / "client" / pki.CLIENT_PEM
     bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
     log = EventLog(DATA / name, CONTROL)
-    for tried in await control.try_stolen_key(Target(gateway, TLS12, bundle) for gateway in gateways):
+    for tried in await control.try_stolen_key(ControlTarget(gateway, TLS12, bundle) for gateway in gateways):
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():
@@ -102,7 +102,7 @@ async def _attacked(ports: list[int]) -> str:
     return name
 
 
-async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
+async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judgement:
     """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
     _check_container()
     become_owner_of(RUNS)
