@@ -15,13 +15,15 @@ from lab.tls.versions import Version
 class Expectation:
     """`reason` is the clause that requires the refusal, what lets the move in, or why there is nothing to try.
 
-    A refusal comes with one of these `alerts`, or, if there are none, with one of these HTTP `statuses`.
+    A refusal comes with one of these `alerts`, or, if there are none, with one of these HTTP `statuses`; `check` is the
+    check that fails.
     """
 
     outcome: Outcome
     reason: str
     alerts: tuple[AlertDescription, ...] = ()
     statuses: tuple[int, ...] = ()
+    check: Check | None = None
 
 
 def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:
@@ -39,6 +41,8 @@ def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE)
     for failure in move.fails[version]:
         if failure.check in scheme.checks:
             if not scheme.asks_in_tls and failure.check in (Check.CERTIFICATE_PRESENT, Check.CHAIN):
-                return Expectation(REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403))
-            return Expectation(REFUSED, failure.clause, failure.alerts)
+                return Expectation(
+                    REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403), check=failure.check
+                )
+            return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
     return Expectation(ACCEPTED, scheme.fault)

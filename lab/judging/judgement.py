@@ -74,8 +74,8 @@ class Evidence:
     `reason` is the gateway's own; `ms` is the time from connecting to the outcome. `alert_seen_by` is `attacker`, or
     `gateway` for an alert that was encrypted with keys that the attacker does not have and that the gateway's report
     names. `clause` is what requires the refusal, or what lets the move in. `proof` is there if a proof was sent and
-    refused. The move was tried `attempts` times; `deviations` counts those that were not as expected, and the evidence
-    is that of the first such attempt.
+    decided the outcome: it was refused, or the gateway did not look at it. The move was tried `attempts` times;
+    `deviations` counts those that were not as expected, and the evidence is that of the first such attempt.
     """
 
     attempt: str

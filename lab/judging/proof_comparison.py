@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ProofReason:
-    """A proof that was sent in an attempt, compared with both transcripts by the public key in the certificate.
+    """A proof that was sent in an attempt, compared with both transcripts by the key in the certificate sent with it.
 
     `captured_hash` is of what alice's proof was made over and `server_hash` of what the server checks against, both in
     hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `difference` is
@@ -53,19 +53,27 @@ class ProofReason:
 
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
-    """The proof of an attempt, compared; None if none was sent, or if a message is missing or unreadable."""
+    """The proof of an attempt, compared; None if none was sent, or if a message is missing or unreadable.
+
+    A server checks a proof with the public key of the first certificate that the client presented (RFC 5246 section
+    7.4.8, RFC 8446 section 4.4.3), so that key decides here too.
+    """
     version, seen_in = find_version(tried.tls), find_version(captured.tls)
     if version is None or seen_in is None:
         return None
-    sent = _messages(tried)
+    sent = _as_the_server_saw_them(_messages(tried), version)
     made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
     at = next(
         (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
     )
     if at is None or not captured.transcript:
         return None
+    shown = [raw for sender, raw in sent[:at] if sender == "client" and raw[0] == Certificate.type]
     try:
-        key = proof.public_key(chain_in(bytes.fromhex(captured.message), seen_in)[0])
+        chain = chain_in(shown[-1], version) if shown else ()
+        if not chain:
+            return None
+        key = proof.public_key(chain[0])
         return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
     except Abort:
         return None
@@ -93,6 +101,20 @@ def held_against(
         fits_captured=_fits(key, then, answer),
         fits_server=_fits(key, now, answer),
     )
+
+
+def _as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
+    """A transcript is in the order of the handshake. An attempt that sends everything at once is answered afterwards.
+
+    In TLS 1.2 the server's first flight follows the ClientHello (RFC 5246 section 7.3); TLS 1.3 encrypts with keys that
+    depend on the server's answer, so there such an attempt has no readable proof.
+    """
+    first = next((i for i, (sender, _) in enumerate(messages) if sender == "server"), len(messages))
+    if version != TLS12 or first <= 1:
+        return messages
+    hello, *rest = messages
+    servers = [one for one in rest if one[0] == "server"]
+    return [hello, *servers, *(one for one in rest if one[0] != "server")]
 
 
 def _messages(tried: MoveTried) -> Messages:

@@ -8,6 +8,7 @@ there are no verdicts, but errors.
 from collections.abc import Iterator
 from functools import cached_property
 
+from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
@@ -225,7 +226,7 @@ class JudgedRun:
             clause=expected.reason,
             expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
             expected_statuses=expected.statuses,
-            proof=self._proof(event) if tried.outcome == REFUSED else None,
+            proof=self._proof(event) if _rests_on_the_proof(tried, expected) else None,
             attempts=attempts,
             deviations=deviations,
         )
@@ -237,6 +238,12 @@ class JudgedRun:
         shown = presented(event) if seen else frozenset()
         best = max(seen, key=lambda one: (one.sha256 in shown, one.tls == event.tls), default=None)
         return proof_reason(best, event) if best else None
+
+
+def _rests_on_the_proof(tried: Tried, expected: Expectation) -> bool:
+    """Whether the proof explains the outcome: a server refused it, or let the client in without looking at it."""
+    unchecked = tried.outcome == ACCEPTED and not tried.gateway.scheme.checks_proof
+    return unchecked or (tried.outcome == REFUSED and expected.check is Check.PROOF_VALID)
 
 
 def _undecided(tried: Tried) -> str:

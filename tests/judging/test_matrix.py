@@ -157,6 +157,32 @@ def test_a_move_that_came_to_nothing_is_a_finding(judged: tuple[Run, Judgement],
     assert {v.move for v in judgement.verdicts if not v.as_expected} == {"resume-session"}
 
 
+def test_a_proof_is_compared_only_where_it_decides(judged: tuple[Run, Judgement]) -> None:
+    """What a server refuses for its chain or its order, or lets in as mallory, says nothing of the proof."""
+    refused = {v.move for v in judged[1].verdicts if v.outcome == REFUSED and v.evidence.proof}
+    forged = {"foreign-key", "empty-proof", "zero-proof", "stolen-leaf-first"}
+    assert refused == {*REPLAYED, *forged, "replay-flight"}
+    unchecked = {v.scheme for v in judged[1].verdicts if v.outcome == ACCEPTED and v.evidence.proof}
+    assert unchecked == {"certificate-only", "pinned-certificate-only", "ignored-proof"}
+
+
+def test_no_proof_fits_the_handshake_that_it_was_sent_in(judged: tuple[Run, Judgement]) -> None:
+    proofs = [(v.move, v.evidence.proof) for v in judged[1].verdicts if v.evidence.proof]
+    assert not any(proof.fits_server for _, proof in proofs if proof)
+    replayed = {move for move, proof in proofs if proof and proof.fits_captured}
+    assert replayed == {"replay-proof", "replay-flight"}
+
+
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "mtls@instrument"])
+def test_a_replayed_flight_is_compared_in_the_order_in_which_the_server_saw_it(
+    judged: tuple[Run, Judgement], gateway_id: str
+) -> None:
+    proof = cell(judged, "replay-flight", gateway_id, "1.2").evidence.proof
+    assert proof
+    assert proof.difference
+    assert (proof.difference.message, proof.difference.field) == ("ServerHello", "random")
+
+
 def test_a_plan_that_cannot_be_carried_out_is_refused() -> None:
     with pytest.raises(PlanError, match="no move 'nonsense'"):
         full_matrix(moves=["nonsense"])
