@@ -134,16 +134,19 @@ class Judgement:
     errors: tuple[str, ...] = ()
     relays: tuple[RelayVerdict, ...] = ()
     """The proofs that were relayed while they were fresh, if that was tried."""
+    contradictions: tuple[str, ...] = ()
+    """Where the attacker, the gateways and the bank's ledger disagree."""
 
     @property
     def as_expected(self) -> bool:
         moves = bool(self.verdicts) and all(verdict.as_expected for verdict in self.verdicts)
-        return not self.errors and moves and all(relay.as_expected for relay in self.relays)
+        told = not (self.errors or self.contradictions)
+        return told and moves and all(relay.as_expected for relay in self.relays)
 
     def as_dict(self) -> dict[str, Any]:
         """The content of verdicts.json."""
         fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
-        for name in ("errors", "relays"):
+        for name in ("errors", "relays", "contradictions"):
             if not fields[name]:
                 del fields[name]
         return fields

@@ -40,6 +40,7 @@ from lab.judging.judgement import (
 )
 from lab.judging.proof_comparison import ProofReason, presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
+from lab.judging.witnesses import contradictions
 from lab.tls.alerts import alert_name
 from lab.tls.versions import Version
 
@@ -105,6 +106,7 @@ class JudgedRun:
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
             errors=(*self.missing, *self.unknown),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
+            contradictions=contradictions(self.run, self.attempts.all, self.relayed_proofs) if complete else (),
         )
 
     @cached_property

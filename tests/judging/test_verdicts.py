@@ -14,7 +14,18 @@ import pytest
 from doctoring import doctored_run
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.events.run import Run
-from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
+from lab.events.types import (
+    BundleIssued,
+    ClientAuthenticated,
+    ClientRefused,
+    Event,
+    LeakSought,
+    LoggedIn,
+    MoneyMoved,
+    MoveTried,
+    PositionTaken,
+    UnknownEvent,
+)
 from lab.judging.verdicts import JudgedRun, judge
 from lab.story.acts import tell
 from lab.views import terminal
@@ -153,3 +164,44 @@ def test_a_gateway_of_a_newer_version_is_named_and_the_others_are_judged(doctore
     assert not judgement.as_expected
     assert any("password@nginx" in error for error in judgement.errors)
     assert "password@nginx" in told(run)
+
+
+def test_the_witnesses_of_an_untouched_run_agree(doctored: Doctor) -> None:
+    judgement = judge(doctored(lambda event: event))
+    assert judgement
+    assert judgement.contradictions == ()
+
+
+def test_a_forged_login_and_a_forged_transfer_are_found(doctored: Doctor) -> None:
+    """A changed gateway log says that the refused attacker came in, and a changed ledger that she took more."""
+
+    def forge(event: Event) -> Event:
+        if isinstance(event, ClientRefused) and event.gateway == "mtls@openssl" and event.alert == 51:
+            subject = "O=Bank of Example,CN=alice"
+            return ClientAuthenticated(event.gateway, event.peer, event.tls, subject, "00" * 32, "checked")
+        return dataclasses.replace(event, amount=2 * event.amount) if isinstance(event, MoneyMoved) else event
+
+    judgement = judge(doctored(forge))
+    assert judgement
+    assert not judgement.as_expected
+    found = "\n".join(judgement.contradictions)
+    assert "replay-proof at mtls@openssl, TLS 1.2 (attacker#" in found
+    assert "the attacker was refused, and the gateway log says: " in found
+    assert "the bank's ledger has transfers of " in found
+
+
+def test_another_alert_than_the_attacker_received_is_found(doctored: Doctor) -> None:
+    def forge(event: ClientRefused) -> ClientRefused:
+        return dataclasses.replace(event, alert=48)
+
+    judgement = judge(doctored(when(ClientRefused, forge, gateway="mtls@openssl", alert=51)))
+    assert judgement
+    assert not judgement.as_expected
+    assert any("received alert 51, and the gateway sent 48" in one for one in judgement.contradictions)
+
+
+def test_an_event_that_was_taken_out_of_a_file_is_missed(doctored: Doctor) -> None:
+    judgement = judge(doctored(when(BundleIssued, drop)))
+    assert judgement
+    assert not judgement.as_expected
+    assert judgement.contradictions == ("the events of lab are not numbered without a gap",)
