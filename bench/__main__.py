@@ -6,7 +6,7 @@ import sys
 
 from bench import report
 
-BENCHES = ("attempt", "matrix", "captures", "live")
+BENCHES = ("attempt", "commands", "matrix", "captures", "live")
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
             it.error(f"there is no bench {name!r}; there are {', '.join(BENCHES)}")
     for name in arguments.name or BENCHES:
         print(f"bench {name} ...", file=sys.stderr, flush=True)
-        section: report.Section = importlib.import_module(f"bench.{name}").run(arguments.quick)
+        section: report.ReportSection = importlib.import_module(f"bench.{name}").run(arguments.quick)
         print(f"## {name}\n\n{section.text()}\n", flush=True)
         if arguments.write:
             report.write(name, section)

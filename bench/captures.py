@@ -1,4 +1,4 @@
-"""Reading captures: certreplay beside tshark and scapy on the same file, and how much memory its length takes.
+"""ReaderFigures captures: certreplay beside tshark and scapy on the same file, and how much memory its length takes.
 
 Every contender is a command of its own and lists the client certificates in the file, which are then compared with
 those that were issued. Its rate leaves out what the command takes for a file with a single handshake: its start.
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.forge import SERVER, forge
-from bench.report import Aim, Section, Table, machine, program_version
+from bench.report import Aim, ReportSection, ReportTable, machine, program_version
 from bench.timing import Timing
 
 FULL, QUICK = (1500, 5, 60.0), (150, 1, 5.0)
@@ -31,7 +31,7 @@ _MB = 10**6
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReaderFigures:
     """One command's run: how long it took, its peak memory, and the certificates that it found."""
 
     seconds: float
@@ -48,10 +48,10 @@ class Forged:
     issued: set[str]
 
 
-Reader = Callable[[Path], Reading]
+Reader = Callable[[Path], ReaderFigures]
 
 
-def run(quick: bool) -> Section:
+def run(quick: bool) -> ReportSection:
     """The bench."""
     handshakes, rounds, scapy_seconds = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,9 @@ def run(quick: bool) -> Section:
         f"{file.octets / _MB:.0f} MB in frames of up to 1,514 bytes, {handshakes:,} mutual handshakes in TLS 1.2, each "
         f"with a certificate of its own; {rounds} rounds. {machine(*filter(None, programs))}"
     )
-    return Section(conditions, (Table(heads, tuple(rows)), Table(of_lengths, tuple(memory))), tuple(aims))
+    return ReportSection(
+        conditions, (ReportTable(heads, tuple(rows)), ReportTable(of_lengths, tuple(memory))), tuple(aims)
+    )
 
 
 def _forged(path: Path, handshakes: int) -> Forged:
@@ -86,9 +88,9 @@ def _forged(path: Path, handshakes: int) -> Forged:
 
 def _side_by_side(
     readers: Mapping[str, Reader], files: tuple[Path, ...], rounds: int
-) -> list[dict[str, list[Reading]]]:
+) -> list[dict[str, list[ReaderFigures]]]:
     """Every reader on every file, round by round; for each file what each reader did."""
-    measured: list[dict[str, list[Reading]]] = [{name: [] for name in readers} for _ in files]
+    measured: list[dict[str, list[ReaderFigures]]] = [{name: [] for name in readers} for _ in files]
     for _ in range(rounds):
         for of, file in zip(measured, files, strict=True):
             for name, read in readers.items():
@@ -96,7 +98,7 @@ def _side_by_side(
     return measured
 
 
-def _row(name: str, file: Forged, starts: list[Reading], readings: list[Reading]) -> tuple[str, ...]:
+def _row(name: str, file: Forged, starts: list[ReaderFigures], readings: list[ReaderFigures]) -> tuple[str, ...]:
     whole, start = _timing(readings), _timing(starts)
     seconds = whole.median - start.median
     return (
@@ -111,7 +113,7 @@ def _row(name: str, file: Forged, starts: list[Reading], readings: list[Reading]
     )
 
 
-def _timing(readings: list[Reading]) -> Timing:
+def _timing(readings: list[ReaderFigures]) -> Timing:
     return Timing(tuple(it.seconds for it in readings))
 
 
@@ -119,7 +121,7 @@ def _share(found: frozenset[str], issued: set[str]) -> str:
     return f"{len(found & issued):,} of {len(issued):,}"
 
 
-def _faster(starts: dict[str, list[Reading]], readings: dict[str, list[Reading]]) -> Aim:
+def _faster(starts: dict[str, list[ReaderFigures]], readings: dict[str, list[ReaderFigures]]) -> Aim:
     whole = {name: _timing(of).median for name, of in readings.items()}
     reading = {name: seconds - _timing(starts[name]).median for name, seconds in whole.items()}
     times = reading[TSHARK] / reading[CERTREPLAY]
@@ -127,14 +129,14 @@ def _faster(starts: dict[str, list[Reading]], readings: dict[str, list[Reading]]
     return Aim(f"at least {TIMES_TSHARK} times as fast as tshark", measured, times >= TIMES_TSHARK)
 
 
-def _completeness(lengths: list[tuple[Forged, Reading]]) -> Aim:
+def _completeness(lengths: list[tuple[Forged, ReaderFigures]]) -> Aim:
     missed = sum(len(of.issued - it.found) for of, it in lengths)
     invented = sum(len(it.found - of.issued) for of, it in lengths)
     measured = f"{missed} missed, {invented} that were not issued"
     return Aim("every certificate found", measured, not missed and not invented)
 
 
-def _bounded(lengths: list[tuple[Forged, Reading]]) -> Aim:
+def _bounded(lengths: list[tuple[Forged, ReaderFigures]]) -> Aim:
     (short, least), *_, (long, most) = lengths
     times = long.octets / short.octets
     measured = f"{least.peak_mb:.0f} MB, and {most.peak_mb:.0f} MB for a file {times:.0f} times as long"
@@ -150,17 +152,19 @@ def _command(*command: str) -> tuple[float, float, str]:
     return told["seconds"], told["peak_octets"] / _MB, measured.stdout
 
 
-def _certreplay(file: Path) -> Reading:
+def _certreplay(file: Path) -> ReaderFigures:
     command = str(Path(sys.executable).parent / "certreplay")
     seconds, peak_mb, printed = _command(command, "capture", "--json", str(file))
-    return Reading(seconds, peak_mb, frozenset(seen["sha256"] for seen in json.loads(printed)))
+    return ReaderFigures(seconds, peak_mb, frozenset(seen["sha256"] for seen in json.loads(printed)))
 
 
-def _tshark(file: Path) -> Reading:
+def _tshark(file: Path) -> ReaderFigures:
     fields = ("-Y", _FILTER, "-T", "fields", "-e", "tls.handshake.certificate")
     seconds, peak_mb, printed = _command("tshark", "-n", "-r", str(file), *fields)
     leaves = (line.split(",")[0].replace(":", "") for line in printed.splitlines())
-    return Reading(seconds, peak_mb, frozenset(hashlib.sha256(bytes.fromhex(leaf)).hexdigest() for leaf in leaves))
+    return ReaderFigures(
+        seconds, peak_mb, frozenset(hashlib.sha256(bytes.fromhex(leaf)).hexdigest() for leaf in leaves)
+    )
 
 
 def _scapy(file: Forged, limit_seconds: float) -> tuple[str, ...]:

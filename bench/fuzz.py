@@ -57,7 +57,7 @@ CHALLENGE = proof.challenge12(b"everything that was said so far", proof.SCHEME_I
 
 
 @dataclass(frozen=True)
-class Target:
+class FuzzTarget:
     """What is fuzzed: real inputs, what takes one, and the errors that it may answer with.
 
     `weight` is its share of all inputs: what is quick gets more.
@@ -87,7 +87,7 @@ class Escaped(Exception):
         super().__init__(f"{target}: {type(cause).__name__}: {cause}\n  input: {data.hex()}")
 
 
-def fuzz(target: Target, inputs: int, seed: int) -> Count:
+def fuzz(target: FuzzTarget, inputs: int, seed: int) -> Count:
     """So many inputs at one target; Escaped at the first that isn't answered as it should be."""
     chance = random.Random(f"{seed} {target.name}")
     count = Count()
@@ -230,7 +230,7 @@ class _Talk:
         return iter(sent)
 
 
-def targets(folder: Path) -> tuple[Target, ...]:
+def targets(folder: Path) -> tuple[FuzzTarget, ...]:
     """Everything that parses; files are written to `folder`."""
     authority = pki.new_authority()
     talks = {
@@ -247,20 +247,22 @@ def targets(folder: Path) -> tuple[Target, ...]:
     (seen,) = read_file(scratch).captures
     # So that a message that is read can be written again: what was understood is all there was.
     return (
-        Target("messages, TLS 1.2", tuple(talks[TLS12].messages), _round_trip12, (Abort,), 30),
-        Target("messages, TLS 1.3", tuple(talks[TLS13].messages), _round_trip13, (Abort,), 30),
-        Target("records", tuple(t.from_client + t.from_server for t in talks.values()), _read_records, (Abort,), 15),
-        Target("protected records", _protected(), _open_record, (Abort,), 4),
-        Target("packets", packets, lambda data: [segment(kind, data) for kind in (1, 101, 113, 276)], (), 10),
-        Target("streams of packets", tuple(_joined(talk.packets()) for talk in talks.values()), _track, (), 1),
-        Target("capture files", captures, _reading(scratch, read_file), (CaptureFileError,), 2),
-        Target("search", captures, _reading(scratch, _search), (CaptureFileError,), 1),
-        Target("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
-        Target("certificates", certificates, _sighting_of(seen), (), 1),
-        Target("proofs", tuple(_proofs(talks[TLS12].client)), _check_proof, (Abort,), 2),
-        Target("stolen certificates", certificates, _steal(folder), (ValueError,), 1),
-        Target("Client-Cert", certificates, _forward, (ValueError,), 1),
-        Target("events", _lines(), lambda data: from_line(data.decode("utf-8", "replace")), (ValueError,), 5),
+        FuzzTarget("messages, TLS 1.2", tuple(talks[TLS12].messages), _round_trip12, (Abort,), 30),
+        FuzzTarget("messages, TLS 1.3", tuple(talks[TLS13].messages), _round_trip13, (Abort,), 30),
+        FuzzTarget(
+            "records", tuple(t.from_client + t.from_server for t in talks.values()), _read_records, (Abort,), 15
+        ),
+        FuzzTarget("protected records", _protected(), _open_record, (Abort,), 4),
+        FuzzTarget("packets", packets, lambda data: [segment(kind, data) for kind in (1, 101, 113, 276)], (), 10),
+        FuzzTarget("streams of packets", tuple(_joined(talk.packets()) for talk in talks.values()), _track, (), 1),
+        FuzzTarget("capture files", captures, _reading(scratch, read_file), (CaptureFileError,), 2),
+        FuzzTarget("search", captures, _reading(scratch, _search), (CaptureFileError,), 1),
+        FuzzTarget("leaked files", _leaked(certificates), _reading(log, _certificates), (AttackerError,), 1),
+        FuzzTarget("certificates", certificates, _sighting_of(seen), (), 1),
+        FuzzTarget("proofs", tuple(_proofs(talks[TLS12].client)), _check_proof, (Abort,), 2),
+        FuzzTarget("stolen certificates", certificates, _steal(folder), (ValueError,), 1),
+        FuzzTarget("Client-Cert", certificates, _forward, (ValueError,), 1),
+        FuzzTarget("events", _lines(), lambda data: from_line(data.decode("utf-8", "replace")), (ValueError,), 5),
         *(_engine(f"server, {name}", talk.from_client, talk.new_server) for name, talk in _named(talks)),
         *(_engine(f"client, {name}", talk.from_server, talk.new_client) for name, talk in _named(talks)),
     )
@@ -270,7 +272,7 @@ def _named(talks: dict[Version, _Talk]) -> Iterator[tuple[str, _Talk]]:
     return ((f"TLS 1.{version - 0x0301}", talk) for version, talk in talks.items())
 
 
-def _engine(name: str, flight: bytes, make: Callable[[], Connection]) -> Target:
+def _engine(name: str, flight: bytes, make: Callable[[], Connection]) -> FuzzTarget:
     def take(data: bytes) -> list[str]:
         engine = make()
         engine.data_to_send()
@@ -279,7 +281,7 @@ def _engine(name: str, flight: bytes, make: Callable[[], Connection]) -> Target:
         engine.data_to_send()
         return [type(event).__name__ for event in events]
 
-    return Target(name, (flight,), take, (), 1)
+    return FuzzTarget(name, (flight,), take, (), 1)
 
 
 def _round_trip12(data: bytes) -> None:
@@ -441,7 +443,7 @@ def _lines() -> tuple[bytes, ...]:
     return tuple(to_line(Recorded("lab", 1, now, Trouble(what))).encode() for what in ("rain", "a long story " * 9))
 
 
-def run(inputs: int, seed: int, only: str = "") -> Iterator[tuple[Target, Count]]:
+def run(inputs: int, seed: int, only: str = "") -> Iterator[tuple[FuzzTarget, Count]]:
     """Shares the inputs among the targets, and fuzzes them one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         chosen = [target for target in targets(Path(folder)) if only in target.name]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import HOST, Files, issue, openssl_server
-from bench.report import Aim, Section, Table, machine
+from bench.report import Aim, ReportSection, ReportTable, machine
 
 HANDSHAKES, QUICK_HANDSHAKES = 1000, 200
 SERVERS = 2
@@ -41,7 +41,7 @@ class Load:
         return len(self.connections - set(self.seen))
 
 
-def run(quick: bool) -> Section:
+def run(quick: bool) -> ReportSection:
     """The bench."""
     count = QUICK_HANDSHAKES if quick else HANDSHAKES
     loads: dict[str, Load] = {}
@@ -67,7 +67,7 @@ def run(quick: bool) -> Section:
     aims = tuple(_aim(name, load) for name, load in loads.items())
     left_out = "" if len(loads) > 1 else " The network interface is left out: that takes root and `ip`."
     conditions = f"{SERVERS} servers, a client thread for each, TLS 1.2, P-256 keys.{left_out} {machine()}"
-    return Section(conditions, (Table(heads, rows),), aims)
+    return ReportSection(conditions, (ReportTable(heads, rows),), aims)
 
 
 def _aim(name: str, load: Load) -> Aim:

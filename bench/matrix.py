@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from attacker.attempts import CONCURRENCY
-from bench.report import Aim, Section, Table, machine
+from bench.report import Aim, ReportSection, ReportTable, machine
 from bench.timing import Timing
 from lab.catalogue.cast import ATTACKER
 from lab.events.run import open_run
@@ -46,7 +46,7 @@ class Matrix:
         return self.attempts / self.seconds
 
 
-def run(quick: bool) -> Section:
+def run(quick: bool) -> ReportSection:
     """The bench."""
     count, rounds = (QUICK_MATRICES, QUICK_ROUNDS) if quick else (MATRICES, ROUNDS)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def run(quick: bool) -> Section:
         _sameness(single),
     )
     conditions = f"Both versions, all schemes and moves, P-256 keys, {CONCURRENCY} attempts at once. {machine()}"
-    return Section(conditions, (Table(heads, rows),), aims)
+    return ReportSection(conditions, (ReportTable(heads, rows),), aims)
 
 
 def _sameness(matrices: list[Matrix]) -> Aim:

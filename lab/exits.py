@@ -20,7 +20,7 @@ AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
-class Refused(Exception):
+class CallFailed(Exception):
     """A call that cannot be carried out: one line that says why, and the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 def bad_input(message: str) -> NoReturn:
     """Refuses a call because of its input; the message says what is wrong, where, and what to do."""
-    raise Refused(message, BAD_INPUT)
+    raise CallFailed(message, BAD_INPUT)
 
 
 def end_with(call: Callable[[], None], as_json: bool) -> NoReturn:
@@ -57,22 +57,22 @@ def end_with(call: Callable[[], None], as_json: bool) -> NoReturn:
     sys.exit(AS_EXPECTED)
 
 
-def _refusal(error: Exception) -> Refused | None:
+def _refusal(error: Exception) -> CallFailed | None:
     """What to say of an error that is the caller's; None for a bug."""
     from typer.exceptions import TyperException
 
     match error:
-        case Refused():
+        case CallFailed():
             return error
         case TyperException():
-            return Refused(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
+            return CallFailed(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
         case OSError(errno=errno.ENOSPC):
             _forget_output()
-            return Refused(f"cannot write: {error.strerror}", BAD_INPUT)
+            return CallFailed(f"cannot write: {error.strerror}", BAD_INPUT)
         case OSError(filename=str() | Path() as file):
-            return Refused(f"{file}: {error.strerror}", BAD_INPUT)
+            return CallFailed(f"{file}: {error.strerror}", BAD_INPUT)
         case _:
-            return Refused(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
+            return CallFailed(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
 
 
 def _errors_of_callers() -> tuple[type[Exception], ...]:
@@ -118,7 +118,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         pass
     except PartFailed as failure:
         if not stopped_by:
-            raise Refused(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
+            raise CallFailed(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
     if stopped_by:
         print("certreplay: stopped", file=sys.stderr)
         sys.exit(128 + stopped_by[0])

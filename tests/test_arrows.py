@@ -140,6 +140,15 @@ def test_reading_a_capture_loads_neither_the_roof_nor_what_only_the_roof_needs(m
     assert not [name for name in loaded if within(name, ("rich", "asyncio", "ssl", "typer", "h11", *PARTS))]
 
 
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert {one: where for one, where in places.items() if len(where) > 1} == {}
+
+
 def test_the_check_finds_an_import() -> None:
     """The rules above would hold of nothing if nothing were found."""
     found = set(imported(ROOT / "attacker" / "moves" / "replay.py"))

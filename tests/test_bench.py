@@ -7,11 +7,13 @@ import pytest
 from bench import report
 from bench.__main__ import BENCHES
 from bench.forge import forge
-from bench.report import Aim, Section, Table
+from bench.report import Aim, ReportSection, ReportTable
 from bench.timing import WARM_UP_ROUNDS, Timing, side_by_side
 from lab.capture.reader import read_file
 
-SECTION = Section("Measured here.", (Table(("what", "s"), (("it", "1.0"),)),), (Aim("fast", "slow", met=False),))
+SECTION = ReportSection(
+    "Measured here.", (ReportTable(("what", "s"), (("it", "1.0"),)),), (Aim("fast", "slow", met=False),)
+)
 
 
 def test_contenders_take_turns_and_each_goes_first() -> None:

@@ -12,7 +12,7 @@ SEED = 7
 
 
 @pytest.fixture(scope="module")
-def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, fuzz.Target]:
+def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, fuzz.FuzzTarget]:
     return {target.name: target for target in fuzz.targets(tmp_path_factory.mktemp("fuzz"))}
 
 
@@ -38,28 +38,28 @@ NAMES = (
 )
 
 
-def test_the_targets_are_these(targets: dict[str, fuzz.Target]) -> None:
+def test_the_targets_are_these(targets: dict[str, fuzz.FuzzTarget]) -> None:
     assert tuple(targets) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_but_clear_errors(targets: dict[str, fuzz.Target], name: str) -> None:
+def test_nothing_but_clear_errors(targets: dict[str, fuzz.FuzzTarget], name: str) -> None:
     count = fuzz.fuzz(targets[name], INPUTS, SEED)
     assert count.inputs == INPUTS
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("messages", "protected", "events"))])
-def test_what_is_not_damaged_is_taken(targets: dict[str, fuzz.Target], name: str) -> None:
+def test_what_is_not_damaged_is_taken(targets: dict[str, fuzz.FuzzTarget], name: str) -> None:
     for seed in targets[name].seeds:
         targets[name].take(seed)
 
 
-def test_a_right_proof_is_taken(targets: dict[str, fuzz.Target]) -> None:
+def test_a_right_proof_is_taken(targets: dict[str, fuzz.FuzzTarget]) -> None:
     targets["proofs"].take(targets["proofs"].seeds[0])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("server", "client"))])
-def test_an_undamaged_flight_goes_all_the_way(targets: dict[str, fuzz.Target], name: str) -> None:
+def test_an_undamaged_flight_goes_all_the_way(targets: dict[str, fuzz.FuzzTarget], name: str) -> None:
     assert targets[name].take(targets[name].seeds[0]) == ["Established", "Data", "Closed"]
 
 
@@ -67,7 +67,7 @@ def test_an_input_that_slips_through_is_told_with_all_it_takes_to_repeat_it(tmp_
     def careless(data: bytes) -> int:
         return data[3]
 
-    target = fuzz.Target("careless", (b"abcd",), careless, (), 1)
+    target = fuzz.FuzzTarget("careless", (b"abcd",), careless, (), 1)
     with pytest.raises(fuzz.Escaped, match=r"careless: IndexError.*\n  input: [0-9a-f]*"):
         fuzz.fuzz(target, 1000, SEED)
 

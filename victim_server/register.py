@@ -17,14 +17,14 @@ from lab.process import BadInput
 
 
 @dataclass(frozen=True)
-class Entry:
+class Customer:
     """A customer's name and certificate, in DER."""
 
     customer: str
     certificate: bytes
 
 
-def create(path: Path, entries: Iterable[Entry]) -> None:
+def create(path: Path, entries: Iterable[Customer]) -> None:
     """Writes a new register, readable by its owner alone; FileExistsError where there is a file already, or OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(path)) as database, database:
@@ -33,13 +33,13 @@ def create(path: Path, entries: Iterable[Entry]) -> None:
         database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
 
 
-def read(path: Path) -> tuple[Entry, ...]:
+def read(path: Path) -> tuple[Customer, ...]:
     """All entries; BadInput for what is no such register, OSError where it cannot be read."""
     path.open("rb").close()  # its error, unlike SQLite's, says what is wrong
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name, certificate FROM customers ORDER BY rowid").fetchall()
-        return tuple(Entry(name, _der(certificate)) for name, certificate in rows)
+        return tuple(Customer(name, _der(certificate)) for name, certificate in rows)
     except (sqlite3.Error, AttributeError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: is no register of customers: {error}; give the bank's SQLite database") from None
 

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import h11
 
@@ -22,7 +23,7 @@ from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step
 from lab.tls.engine import Failed
-from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import Version, version_name
 
 ATTEMPT_SECONDS = 10.0
@@ -90,9 +91,9 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
-            reader, writer = await asyncio.open_connection(*address)
-            local = host_port(writer.get_extra_info("sockname"))
-            stream = TlsStream(engine, reader, writer)
+            connection = await SocketConnection.open(address)
+            local = host_port(connection.socket.getsockname())
+            stream = TlsStream(engine, connection, connection)
             try:
                 await stream.handshake()
                 if not _pointless(engine, script):
@@ -209,6 +210,11 @@ def _reported(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.raw != _CLOSE_NOTIFY]
 
 
+@lru_cache(maxsize=64)  # attempts differ in TLS, hardly in HTTP
+def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h11.Request:
+    return h11.Request(method=method, target=path, headers=list(headers))
+
+
 class _Http:
     """Requests on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2)."""
 
@@ -228,8 +234,9 @@ class _Http:
         headers = [*self._headers, ("Content-Length", str(len(content)))]
         if body is not None:
             headers.append(("Content-Type", "application/json"))
-        outgoing = http.send(h11.Request(method=method, target=path, headers=headers)) or b""
-        outgoing += http.send(h11.Data(data=content)) or b""
+        outgoing = http.send(_request(method, path, tuple(headers))) or b""
+        if content:
+            outgoing += http.send(h11.Data(data=content)) or b""
         outgoing += http.send(h11.EndOfMessage()) or b""
         await self._stream.write(outgoing)
 

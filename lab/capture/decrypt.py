@@ -68,7 +68,7 @@ def read_key_log(path: Path) -> Secrets:
 
 
 @dataclass
-class _Side:
+class _DecryptedSide:
     """One side: its stream, records and messages, and their protection once it starts."""
 
     stream: Stream = field(default_factory=Stream)
@@ -86,7 +86,7 @@ class _Connection:
         self.client, self.server = client, server
         self.messages: list[tuple[str, str]] = []
         self._secrets = secrets
-        self._sides = {True: _Side(), False: _Side()}
+        self._sides = {True: _DecryptedSide(), False: _DecryptedSide()}
         self._random = b""
         self._version = TLS12
 
@@ -109,7 +109,7 @@ class _Connection:
             of=whose.get(self._random, ""),
         )
 
-    def _on_record(self, from_client: bool, side: _Side, record: Record) -> None:
+    def _on_record(self, from_client: bool, side: _DecryptedSide, record: Record) -> None:
         kind, fragment = record.type, record.fragment
         if kind == ContentType.CHANGE_CIPHER_SPEC:
             side.opaque = self._version == TLS12
@@ -124,7 +124,7 @@ class _Connection:
         elif kind == ContentType.ALERT:
             self._note(from_client, f"alert {parse_alert(fragment).name}")
 
-    def _on_message(self, from_client: bool, side: _Side, message: Message) -> None:
+    def _on_message(self, from_client: bool, side: _DecryptedSide, message: Message) -> None:
         empty = isinstance(message, Certificate | Certificate13) and not message.chain
         self._note(from_client, f"{message.name}, empty" if empty else message.name)
         match message:

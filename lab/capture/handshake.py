@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.capture.packets import RST, Endpoint, Segment
-from lab.capture.side import Side
+from lab.capture.side import PlaintextSide
 from lab.tls import extensions as ext
 from lab.tls.errors import Abort
 from lab.tls.messages import (
@@ -93,7 +93,7 @@ class Handshake:
     """The two sides of one connection."""
 
     def __init__(self, first: Segment, time_ns: int) -> None:
-        self._sides = (Side(first.source), Side(first.destination))
+        self._sides = (PlaintextSide(first.source), PlaintextSide(first.destination))
         self._time_ns = time_ns
         self._captured = False
         self.over = False
@@ -157,7 +157,7 @@ class Handshake:
         server = parties[1]
         return server.changed_cipher and server.sent(ServerHello) and not server.sent(Certificate)
 
-    def _contact(self, client: Side, server: Side) -> Contact | None:
+    def _contact(self, client: PlaintextSide, server: PlaintextSide) -> Contact | None:
         client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
         if not client_hello:
             return None
@@ -176,7 +176,7 @@ class Handshake:
             time_ns=self._time_ns,
         )
 
-    def parties(self) -> tuple[Side, Side] | None:
+    def parties(self) -> tuple[PlaintextSide, PlaintextSide] | None:
         """Client and server, told apart by their messages or their SYNs; None if neither was seen."""
         one, other = self._sides
         if one.role == "client" or other.role == "server":
@@ -206,7 +206,7 @@ class Handshake:
         """The approximate memory in use, in bytes."""
         return sum(side.octets for side in self._sides)
 
-    def _side(self, segment: Segment) -> Side:
+    def _side(self, segment: Segment) -> PlaintextSide:
         one, other = self._sides
         return one if segment.source == one.endpoint else other
 
@@ -222,7 +222,7 @@ class Handshake:
         return client.ended or (client.over and (server.ended or server.over or server.changed_cipher))
 
 
-def _entries(client: Side, server: Side) -> Iterator[Entry]:
+def _entries(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:
     """The client's messages, then the server's up to ServerHelloDone, which the client's Certificate answers."""
     for _, raw in client.messages:
         yield Entry("client", raw)
@@ -232,7 +232,7 @@ def _entries(client: Side, server: Side) -> Iterator[Entry]:
             return
 
 
-def _signed(client: Side, server: Side) -> Iterator[Entry]:
+def _signed(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:
     """The messages before the client's CertificateVerify, if all of them were seen."""
     if not (client.sent(ClientHello) and server.sent(ServerHello) and server.sent(ServerHelloDone)):
         return
@@ -245,13 +245,13 @@ def _signed(client: Side, server: Side) -> Iterator[Entry]:
         yield Entry("client", raw)
 
 
-def _ticket(server: Side) -> bytes:
+def _ticket(server: PlaintextSide) -> bytes:
     """The ticket in the server's NewSessionTicket, which TLS 1.2 sends in plaintext (RFC 5077 section 3.3)."""
     found = server.first(NewSessionTicket)
     return found[0].ticket if found else b""
 
 
-def _notes(client: Side, server: Side, version: int, proof: bool) -> Iterator[str]:
+def _notes(client: PlaintextSide, server: PlaintextSide, version: int, proof: bool) -> Iterator[str]:
     if not client.sent(ClientHello):
         yield BEGAN_EARLIER
     elif not server.sent(ServerHello):

@@ -51,7 +51,7 @@ _KEPT_OVERHEAD = 128
 """The approximate memory of a segment or a message, without its bytes."""
 
 
-class Side:
+class PlaintextSide:
     """What one side of a connection sent in plaintext: its handshake messages up to its ChangeCipherSpec."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -223,7 +223,7 @@ def issue(
     customers |= {MALLORY: issued.mallory.self_signed} if issued.mallory else {}
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
-    entries = [register.Entry(name, identity.der) for name, identity in sorted(customers.items())]
+    entries = [register.Customer(name, identity.der) for name, identity in sorted(customers.items())]
     with _writing(issued.register):
         register.create(issued.register, entries)
     password = os.urandom(12).hex()

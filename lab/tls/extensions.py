@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lab.tls import wire
 from lab.tls.alerts import AlertDescription
@@ -88,6 +89,7 @@ def check_answers(answers: Extensions | None, asked: Collection[int], allowed: C
     check(answers)
 
 
+@lru_cache(maxsize=64)
 def server_name(name: str) -> Extension:
     """server_name with one host name (RFC 6066 section 3)."""
     host = wire.number(0, 1) + wire.vector(name.encode("idna"), 2)

@@ -5,6 +5,7 @@ RFC 5246 section 7.4.8 for TLS 1.2, RFC 8446 section 4.4.3 for TLS 1.3.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from cryptography import x509
@@ -84,6 +85,7 @@ def key_kind(key: PublicKey | PrivateKey) -> str:
             return "Ed25519"
 
 
+@lru_cache(maxsize=64)  # one server is asked again and again
 def public_key(certificate: bytes) -> PublicKey:
     """The public key in a DER certificate; CertificateError if there is no usable one."""
     try:

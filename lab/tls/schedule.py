@@ -27,7 +27,8 @@ class Schedule:
     def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
         self._suite = suite
         self._handshake = _extract(_before_handshake(type(suite.hash)), shared_secret, suite.hash)
-        self._master = _extract(_derive(self._handshake, b"derived", b"", suite.hash), _zeros(suite.hash), suite.hash)
+        derived = _derive(self._handshake, b"derived", _hash_of_nothing(type(suite.hash)), suite.hash)
+        self._master = _extract(derived, _zeros(suite.hash), suite.hash)
 
     def handshake_secrets(self, transcript: bytes) -> TrafficSecrets:
         """`transcript` ends with ServerHello."""
@@ -39,8 +40,11 @@ class Schedule:
 
     def _secrets(self, secret: bytes, epoch: bytes, transcript: bytes) -> TrafficSecrets:
         hash_ = self._suite.hash
-        both = (_derive(secret, b"%b %b traffic" % (party, epoch), transcript, hash_) for party in (b"c", b"s"))
-        return TrafficSecrets(*both)
+        hashed = digest(transcript, hash_)
+        return TrafficSecrets(
+            _derive(secret, b"c " + epoch + b" traffic", hashed, hash_),
+            _derive(secret, b"s " + epoch + b" traffic", hashed, hash_),
+        )
 
 
 def traffic_key(secret: bytes, suite: CipherSuite) -> TrafficKey:
@@ -75,16 +79,22 @@ def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: 
 def _before_handshake(kind: type[hashes.HashAlgorithm]) -> bytes:
     """The secret derived from the early secret; without a pre-shared key it is always the same."""
     hash_ = kind()
-    return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", b"", hash_)
+    return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", _hash_of_nothing(kind), hash_)
+
+
+@cache
+def _hash_of_nothing(kind: type[hashes.HashAlgorithm]) -> bytes:
+    """Transcript-Hash("")."""
+    return digest(b"", kind())
 
 
 def _zeros(hash_: hashes.HashAlgorithm) -> bytes:
     return bytes(hash_.digest_size)
 
 
-def _derive(secret: bytes, label: bytes, transcript: bytes, hash_: hashes.HashAlgorithm) -> bytes:
-    """Derive-Secret (RFC 8446 section 7.1)."""
-    return _expand_label(secret, label, digest(transcript, hash_), hash_.digest_size, hash_)
+def _derive(secret: bytes, label: bytes, hashed: bytes, hash_: hashes.HashAlgorithm) -> bytes:
+    """Derive-Secret (RFC 8446 section 7.1) of messages whose Transcript-Hash is `hashed`."""
+    return _expand_label(secret, label, hashed, hash_.digest_size, hash_)
 
 
 def _expand_label(secret: bytes, label: bytes, context: bytes, length: int, hash_: hashes.HashAlgorithm) -> bytes:

@@ -18,7 +18,7 @@ from lab.tls.proof import PrivateKey
 from lab.tls.server12 import ServerHandshake12
 from lab.tls.server13 import ServerHandshake13
 from lab.tls.sessions import SessionStore
-from lab.tls.sides import Handshake
+from lab.tls.sides import VersionHandshake
 from lab.tls.states import SERVER12
 from lab.tls.versions import TLS12, TLS13, Version
 
@@ -83,7 +83,7 @@ class Server(Connection):
         """The premaster secret of TLS 1.2, once the client has sent its part."""
         self._versions = tuple(map(Version, versions))
         self._suites = suites
-        self._handshake: Handshake | None = None
+        self._handshake: VersionHandshake | None = None
 
     def check_proof(self, answer: CertificateVerify) -> None:
         """Checks the client's CertificateVerify: the check that the lab is about. ProofError if it is wrong."""

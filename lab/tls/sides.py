@@ -23,7 +23,7 @@ from lab.tls.transcript import Transcript
 from lab.tls.versions import Version
 
 
-class Handshake(Protocol):
+class VersionHandshake(Protocol):
     """One version's handshake after the hellos."""
 
     def advance(self, message: Message | ChangeCipherSpec) -> None:
@@ -31,7 +31,7 @@ class Handshake(Protocol):
         ...
 
 
-class ClientHandshake(Handshake, Protocol):
+class ClientHandshake(VersionHandshake, Protocol):
     """A client's."""
 
     def speak(self, flight: Flight) -> None:

@@ -1,9 +1,11 @@
 """An engine over an asyncio connection. Only this module and `lab.tls.listener` do I/O in `lab.tls`."""
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Self
 
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.errors import TlsError
@@ -19,6 +21,52 @@ class ConnectionFailed(TlsError):
         self.failed = failed
 
 
+class SocketConnection:
+    """A socket as a stream's reader and writer. asyncio's own take twice as many turns of the loop for a connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._outgoing = b""
+
+    @classmethod
+    async def open(cls, address: tuple[str, int]) -> Self:
+        """Connects to a numeric address; OSError where that can't be done."""
+        connection = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().sock_connect(connection, address)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    async def read(self, size: int) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.socket, size)
+
+    def write(self, data: bytes) -> None:
+        self._outgoing += data
+
+    async def drain(self) -> None:
+        outgoing, self._outgoing = self._outgoing, b""
+        await asyncio.get_running_loop().sock_sendall(self.socket, outgoing)
+
+    def is_closing(self) -> bool:
+        """Never: what has come can still be read after a write has failed."""
+        return False
+
+    def get_extra_info(self, _name: str) -> socket.socket:
+        return self.socket
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.socket.recv(READ_SIZE)  # what is left unread would make this a reset
+        self.socket.close()
+
+    async def wait_closed(self) -> None:
+        """It is."""
+
+
 class TlsStream:
     """Application data over one TLS connection. Time limits are the caller's: wrap calls in `asyncio.timeout`.
 
@@ -27,7 +75,12 @@ class TlsStream:
     stream always reads what came before the connection broke.
     """
 
-    def __init__(self, engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        reader: asyncio.StreamReader | SocketConnection,
+        writer: asyncio.StreamWriter | SocketConnection,
+    ) -> None:
         self.engine = engine
         self._reader = reader
         self._writer = writer

@@ -1,8 +1,11 @@
 """TLS's presentation language (RFC 5246 section 4): big-endian numbers and length-prefixed vectors."""
 
+import struct
 from collections.abc import Iterable
 
 from lab.tls.errors import DecodeError
+
+_FORMATS = {1: "B", 2: "H"}
 
 
 class Reader:
@@ -32,11 +35,11 @@ class Reader:
         return self.take(self.number(width, f"{field}'s length"), field)
 
     def numbers(self, width: int, item: int, field: str) -> tuple[int, ...]:
-        """The next vector of unsigned numbers, each `item` bytes wide."""
+        """The next vector of unsigned numbers, each `item` bytes wide, 1 or 2."""
         content = self.vector(width, field)
         if len(content) % item:
             raise DecodeError(f"{self._structure}: {field} has {len(content)} bytes, not a multiple of {item}")
-        return tuple(int.from_bytes(content[i : i + item], "big") for i in range(0, len(content), item))
+        return struct.unpack(f">{len(content) // item}{_FORMATS[item]}", content)
 
     def vectors(self, width: int, item: int, field: str) -> tuple[bytes, ...]:
         """The next vector of vectors; `item` is the width of the inner lengths."""
@@ -68,12 +71,12 @@ def number(value: int, width: int) -> bytes:
 
 def vector(content: bytes, width: int) -> bytes:
     """`content` after its length of `width` bytes."""
-    return number(len(content), width) + content
+    return len(content).to_bytes(width, "big") + content
 
 
 def numbers(values: Iterable[int], width: int, item: int) -> bytes:
     """A vector of unsigned numbers, each `item` bytes wide."""
-    return vector(b"".join(number(value, item) for value in values), width)
+    return vector(b"".join([value.to_bytes(item, "big") for value in values]), width)
 
 
 def vectors(contents: Iterable[bytes], width: int, item: int) -> bytes:

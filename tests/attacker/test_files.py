@@ -26,7 +26,7 @@ SQLITE = b"SQLite format 3\0"
 def register_bytes() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "customers.sqlite"
-        register.create(path, [register.Entry("alice", ALICE.der), register.Entry("bob", BOB.der)])
+        register.create(path, [register.Customer("alice", ALICE.der), register.Customer("bob", BOB.der)])
         return path.read_bytes()
 
 

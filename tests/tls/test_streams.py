@@ -12,11 +12,13 @@ import pytest
 
 from lab.staging import pki
 from lab.tls.alerts import AlertDescription
-from lab.tls.streams import ConnectionFailed, TlsStream
+from lab.tls.engine import Engine
+from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import TLS13
 from tls_peers import PATIENCE_SECONDS, Identities, our_client, our_server
 
 Use = Callable[[TlsStream], Awaitable[object]]
+Connect = Callable[[Engine, int], Awaitable[TlsStream]]
 
 
 @contextlib.contextmanager
@@ -42,6 +44,15 @@ def refusing_server(bank: pki.Identity, reset: bool) -> Iterator[tuple[int, thre
         thread.join(PATIENCE_SECONDS)
 
 
+async def by_transport(engine: Engine, port: int) -> TlsStream:
+    return TlsStream(engine, *await asyncio.open_connection("127.0.0.1", port))
+
+
+async def by_socket(engine: Engine, port: int) -> TlsStream:
+    connection = await SocketConnection.open(("127.0.0.1", port))
+    return TlsStream(engine, connection, connection)
+
+
 async def read(stream: TlsStream) -> bytes:
     return await stream.read()
 
@@ -55,14 +66,15 @@ async def write(stream: TlsStream) -> None:
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("idle", [False, True], ids=["a busy loop", "an idle loop"])
 @pytest.mark.parametrize("use", [read, write], ids=["read", "write"])
+@pytest.mark.parametrize("connect", [by_transport, by_socket], ids=["asyncio's transport", "a socket"])
 def test_a_refusal_after_the_handshake_is_reported_by_the_next_use(
-    identities: Identities, use: Use, idle: bool, reset: bool
+    identities: Identities, connect: Connect, use: Use, idle: bool, reset: bool
 ) -> None:
     """Whether the event loop has seen the end of the connection already, or hasn't yet."""
 
     async def refused(port: int, gone: threading.Event) -> ConnectionFailed:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            stream = TlsStream(our_client(versions=(TLS13,)), *await asyncio.open_connection("127.0.0.1", port))
+            stream = await connect(our_client(versions=(TLS13,)), port)
             await stream.handshake()
             if idle:
                 while not gone.is_set():
