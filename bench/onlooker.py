@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attacker.attempts import Orders
 from attacker.campaign import Campaign
-from attacker.leak.wire import CAPTURE_FILE, Wiretap
+from attacker.leak.wire import Wiretap
 from attacker.position.sniffer import Sniffer
 from attacker.position.tcp_relay import Forward, TcpRelay
 from lab.address import Address
@@ -20,6 +20,7 @@ from lab.capture.handshake import Capture, Contact
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import WIRE
 from lab.events.log import EventLog
+from lab.events.run import CAPTURE_FILE
 
 HOST = "127.0.0.1"
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lab.inspect.certificates import SeenCertificate
     from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
+    from lab.judging.verdicts import JudgedRun
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
@@ -82,7 +83,7 @@ def demo(
     def watch(run: "Run") -> None:
         shown.show(teller.update(JudgedRun(run)))
 
-    judgement = run_to_end(embedded.run_embedded(runs, plan, _port(port, plan), watch, keep_bundle))
+    judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
     shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
@@ -170,10 +171,8 @@ def claims(
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
     from lab.catalogue.plan import everything
-    from lab.events.run import open_run
     from lab.judging.claims import CLAIMS, Holding, settle
     from lab.judging.queries import RunQueries
-    from lab.judging.verdicts import JudgedRun
     from lab.story import claims as show
     from lab.story import matrix as tables
     from lab.views import terminal
@@ -181,8 +180,8 @@ def claims(
     if new and run is not None:
         bad_input("--new makes a run of its own: leave RUN out")
     run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
-    judgement = _judge(run)
-    settled = settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))
+    judged = _judge(run)
+    judgement, settled = judged.judgement, settle(CLAIMS, RunQueries(judged))
     if as_json:
         _print_json(show.as_json(run.name, settled))
     else:
@@ -198,7 +197,7 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
     from lab.story import acts as story
     from lab.views import terminal
 
-    judgement = _judge(_find_run(run, runs))
+    judgement = _judge(_find_run(run, runs)).judgement
     if not as_json:
         terminal.show([story.verdict_table(judgement)])
         for error in judgement.errors:
@@ -227,12 +226,12 @@ def explain_command(
     if (gateway is None) == (scheme is None):
         bad_input("give --gateway or --scheme, one of them")
     run = _find_run(run, runs)
-    judgement = _judge(run)
+    judgement = _judge(run).judgement
     found = [
         verdict
         for verdict in judgement.verdicts
         if (verdict.leak, verdict.move, verdict.tls) == (leak, move, tls)
-        and (verdict.gateway == gateway or verdict.gateway.partition("@")[0] == scheme)
+        and (verdict.gateway == gateway or verdict.scheme == scheme)
     ]
     if not found:
         place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
@@ -258,16 +257,13 @@ def _has(judgement: "Judgement", leak: str) -> str:
 @app.command(name="story")
 def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Tell a run's story again, as far as it got."""
-    from lab.events.run import open_run
-    from lab.judging.verdicts import JudgedRun
     from lab.story import acts as story
     from lab.views import terminal
 
-    run = _find_run(run, runs)
-    judgement = _judge(run)
+    judged = _judge(_find_run(run, runs))
     if not as_json:
-        terminal.show(story.tell(JudgedRun(open_run(run))))
-    _end(judgement, as_json)
+        terminal.show(story.tell(judged))
+    _end(judged.judgement, as_json)
 
 
 @app.command()
@@ -284,10 +280,11 @@ def capture(
     from lab.capture.reader import scan_file
     from lab.inspect import certificates, profiles
     from lab.views import terminal
+    from lab.views.json_array import JsonArray
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[SeenCertificate] = []
-    printed = _JsonArray()
+    printed = JsonArray()
     problems: list[str] = []
     for file in files:
 
@@ -331,27 +328,6 @@ def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
         _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
         return
     terminal.show(profiles.tell_profiles(found))
-
-
-class _JsonArray:
-    """Prints a JSON array item by item, so that a long one need not be kept."""
-
-    def __init__(self) -> None:
-        self._before = "["
-
-    @property
-    def started(self) -> bool:
-        return self._before != "["
-
-    def add(self, item: dict[str, Any]) -> None:
-        import json
-        import textwrap
-
-        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
-        self._before = ","
-
-    def end(self) -> None:
-        print("\n]" if self.started else "[]")
 
 
 @app.command()
@@ -531,12 +507,11 @@ def _find_run(run: Path | None, runs: Path) -> Path:
     return newest
 
 
-def _judge(folder: Path) -> "Judgement":
+def _judge(folder: Path) -> "JudgedRun":
     from lab.events.run import open_run
-    from lab.judging import verdicts
+    from lab.judging.verdicts import JudgedRun
 
-    run = open_run(folder)
-    return verdicts.judge(run) or verdicts.judge_unfinished(run)
+    return JudgedRun(open_run(folder))
 
 
 def _end(judgement: "Judgement", as_json: bool) -> NoReturn:
@@ -563,21 +538,3 @@ def _show(rows: Iterable[dict[str, str]], as_json: bool) -> None:
 
 def _facts(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     return ((key.replace("_", " "), value) for key, value in row.items() if key != "id")
-
-
-def _port(port: int | None, plan: "Plan") -> int | None:
-    import socket
-
-    from lab.ports import HOST
-    from lab.staging import embedded
-
-    highest = 65536 - embedded.port_count(plan)
-    if port is not None and not 1 <= port <= highest:
-        bad_input(f"--port {port}: choose one from 1 to {highest}")
-    if port is not None:
-        for one in range(port, port + embedded.port_count(plan)):
-            try:
-                socket.create_server((HOST, one)).close()
-            except OSError as error:
-                bad_input(f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports")
-    return port

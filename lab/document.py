@@ -177,8 +177,3 @@ def spans(text: Inline) -> tuple[Span, ...]:
     """A text's pieces."""
     pieces = text if isinstance(text, tuple) else (text,)
     return tuple(Span(piece) if isinstance(piece, str) else piece for piece in pieces)
-
-
-def plain(text: Inline) -> str:
-    """A text without its meanings."""
-    return "".join(span.text for span in spans(text))

@@ -52,7 +52,7 @@ def end_with(call: Callable[[], None], as_json: bool) -> NoReturn:
             raise
         print(f"certreplay: {refused}", file=sys.stderr)
         if as_json:
-            print(json.dumps({"error": str(refused)}))
+            print(json.dumps({"error": str(refused)}), flush=True)
         sys.exit(refused.status)
     sys.exit(AS_EXPECTED)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.events.log import EventLog, Reporter
+from lab.events.run import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal
 from lab.tls.versions import VERSION_NAMES, Version, versions_named
@@ -22,7 +23,6 @@ from victim_client.login import (
 )
 
 PART = "victim-client"
-KEY_LOG_NAME = "keys.log"
 FIRST_RETRY_SECONDS = 0.02
 
 
@@ -157,7 +157,7 @@ async def main() -> int:
     }
     log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
-        log_key_material(one, arguments.folder / KEY_LOG_NAME)
+        log_key_material(one, arguments.folder / KEY_LOG_FILE)
     habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls))
 
     async def log_in_everywhere() -> bool:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
+from lab.events.run import KEY_LOG_FILE
 from lab.events.types import GatewayListening, PartStopped, Trouble
 from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
@@ -27,7 +28,6 @@ from victim_server.authentication import GatewayFiles, authentication_for, serve
 from victim_server.gateway import GatewayServer, Limits
 
 PART = "victim-server"
-KEY_LOG_NAME = "keys.log"
 BACKLOG = 512
 
 
@@ -69,7 +69,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         bundle=_read_bundle(settings.bundle_file),
         authorities=_read_certificates(settings.ca_file, "the CA's"),
         issued=tuple(entry.certificate for entry in entries),
-        key_log_file=settings.folder / KEY_LOG_NAME,
+        key_log_file=settings.folder / KEY_LOG_FILE,
         rsa_transport_file=_rsa_bundle(settings.rsa_transport_file),
     )
     with contextlib.ExitStack() as opened:

@@ -34,11 +34,11 @@ from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import INTERCEPTION
 from lab.events.log import Reporter
+from lab.events.run import INTERCEPTION_FILE
 from lab.events.types import Intercepted, PositionLeft, PositionTaken, Trouble, WentOn
 from lab.ports import HOST, held_ports
 from lab.process import BadInput
 
-CAPTURE_FILE = "interception.pcapng"
 """The packets between the clients and mitmproxy."""
 ONWARD_FILE = "interception-onward.pcapng"
 """The packets between mitmproxy and the real servers."""
@@ -82,7 +82,7 @@ async def intercept_on_loopback(
     """
     with ExitStack() as stack:
         ports = held_ports(stack, len(forwards))
-        files = [CaptureFile(folder / name) for name in (CAPTURE_FILE, ONWARD_FILE)]
+        files = [CaptureFile(folder / name) for name in (INTERCEPTION_FILE, ONWARD_FILE)]
         for file in files:
             stack.callback(file.close)
         before, beyond = TcpRelay(files[0].write), TcpRelay(files[1].write, server_side=True)
@@ -130,7 +130,7 @@ async def intercept_on_network(
     redirect = Redirect(tuple(one.client for one in positions), host, tuple(ports), PROXY_PORT)
     # Last in, first out: connections are redirected to mitmproxy only while it runs.
     async with AsyncExitStack() as stack:
-        for name, hosts in ((CAPTURE_FILE, redirect.clients), (ONWARD_FILE, (own,))):
+        for name, hosts in ((INTERCEPTION_FILE, redirect.clients), (ONWARD_FILE, (own,))):
             stack.enter_context(_sniffed(interface, between(hosts, host, ports), folder / name, reporter))
         mode = f"--mode=transparent@{own}:{PROXY_PORT}"
         mitmproxy = await stack.enter_async_context(running_mitmproxy([mode], targets, drop_capabilities))

@@ -98,7 +98,6 @@ class LiveRelay:
     def __init__(self, victim: str, reporter: Reporter, impersonation: Impersonation = WITHOUT_KEYS) -> None:
         self._victim = victim
         self._reporter = reporter
-        self._craft = impersonation
         self._impersonation = impersonation
         self._gained: list[tuple[Loot, Sighting]] = []
         self._done: asyncio.Queue[None] = asyncio.Queue()
@@ -157,7 +156,7 @@ class _Relayed:
     def __init__(self, target: Address, victim: str, impersonation: Impersonation) -> None:
         self._target = target
         self._victim = victim
-        self._craft = impersonation
+        self._impersonation = impersonation
         self._client: Client
         self._server: Server
 
@@ -171,7 +170,7 @@ class _Relayed:
         try:
             await real.until(lambda: client.is_its_turn)
 
-            self._server = server = mirror_server(client, self._craft.present(client.peer_chain))
+            self._server = server = mirror_server(client, self._impersonation.present(client.peer_chain))
             victim = TlsStream(server, reader, writer)
             await victim.take(server.receive(received))
             await victim.handshake()
@@ -243,7 +242,7 @@ class _Relayed:
     def _flight(self) -> Flight:
         """What the client has sent, as far as mallory can send it on."""
         server = self._server
-        certificate, proof = SendCertificate(server.peer_chain), SendProof(self._craft.prove(self._proof()))
+        certificate, proof = SendCertificate(server.peer_chain), SendProof(self._impersonation.prove(self._proof()))
         if self._client.version == TLS13:
             return (certificate, proof, SendFinished())
         exchange = SendKeyExchange()

@@ -17,6 +17,7 @@ from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET, CaptureFile
 from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
+from lab.events.run import CAPTURE_FILE
 from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello, parse
@@ -24,7 +25,6 @@ from lab.tls.records import ContentType
 from lab.tls.sessions import Session
 from lab.tls.versions import TLS12, version_name
 
-CAPTURE_FILE = "capture.pcapng"
 MAX_SERVERS = 10_000
 
 _BEYOND_PLAINTEXT = (ContentType.CHANGE_CIPHER_SPEC, ContentType.APPLICATION_DATA)

@@ -29,8 +29,3 @@ INSTRUMENT = Implementation(
     ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
 )
 IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)
-
-
-def find_implementation(implementation_id: str) -> Implementation | None:
-    """The implementation with that id."""
-    return next((one for one in IMPLEMENTATIONS if one.id == implementation_id), None)

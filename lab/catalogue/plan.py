@@ -41,6 +41,10 @@ class Plan:
                 if version in gateway.versions:
                     yield gateway, version
 
+    def served(self) -> list[Gateway]:
+        """The gateways that have something to be tried."""
+        return list(dict.fromkeys(gateway for gateway, _ in self.targets()))
+
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
         return sum(self.attempts(leak) for leak in filter(None, map(find_leak, self.leaks)))

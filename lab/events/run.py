@@ -17,6 +17,8 @@ E = TypeVar("E", bound=Event)
 
 VERDICTS_FILE = "verdicts.json"
 CAPTURE_FILE = "capture.pcapng"
+INTERCEPTION_FILE = "interception.pcapng"
+KEY_LOG_FILE = "keys.log"
 
 
 class RunError(Exception):
@@ -106,8 +108,9 @@ def open_run(folder: Path) -> Run:
 
 
 def newest_run(runs: Path) -> Path:
-    """The newest run in `runs`, by its name, out of those that hold events; RunError where there is none."""
+    """The newest run in `runs`, by its name; rather one with an outcome than one that was cut off. RunError if none."""
     found = {path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}") if path.stat().st_size}
+    found = {folder for folder in found if Folders(folder).verdicts.exists()} or found
     if not found:
         raise RunError(f"{runs}: no run is in there; `certreplay demo` makes one, and --runs says where to look")
     return max(found, key=lambda folder: folder.name)

@@ -1,30 +1,21 @@
 """A run's attempts, each with its gateway, its outcome and what the gateway reported."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lab.address import port_number
 from lab.catalogue.cast import CUSTOMER
-from lab.catalogue.gateways import Gateway, find_gateway
-from lab.catalogue.leaks import LEAKS, WIRE
+from lab.catalogue.gateways import Gateway
 from lab.catalogue.moves import STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
-from lab.catalogue.plan import KEY_TYPES, Plan, short_story
 from lab.events.run import Run
 from lab.events.types import (
-    BundleIssued,
-    CertificateCaptured,
     ClientRefused,
-    GatewayListening,
-    HandshakeSeen,
-    LeakSought,
     MoveTried,
-    RunStarted,
 )
+from lab.judging.facts import listening_gateways, port_of
 from lab.judging.gateway_reports import GatewayReport, GatewayReports
-from lab.tls.versions import TLS13, Version, find_version
+from lab.tls.versions import Version, find_version
 
 CLOCK_SLACK_MS = 5.0
 """How far apart the times of two parts' reports about the same moment may be."""
@@ -80,62 +71,3 @@ class Attempts:
     def controls(self, gateway: Gateway, version: Version) -> list[Tried]:
         """The attempts with the real key at a gateway."""
         return self.at("", gateway, version, STOLEN_KEY)
-
-
-def port_of(address: str) -> int:
-    """The port of an address in an event, or of a URL that ends with one; 0 if there is none."""
-    return port_number(address.rpartition(":")[2].rstrip("/")) or 0
-
-
-def plan_of(run: Run) -> Plan:
-    """What the run set out to do, the short story if it does not say; and the leaks that joined it since."""
-    started = run.first(RunStarted)
-    if not started:
-        return short_story()
-    joined = {sought.leak for sought in run.all(LeakSought)}
-    return Plan(
-        started.gateways,
-        started.moves,
-        tuple(filter(None, map(find_version, started.versions))),
-        key_type=next((one for one in KEY_TYPES if one == started.key_type), "p256"),
-        rounds=started.rounds,
-        leaks=tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined),
-    )
-
-
-def run_started(mode: str, name: str, plan: Plan) -> RunStarted:
-    """The event that states a plan; `plan_of` reads it back."""
-    versions = tuple(map(str, plan.versions))
-    return RunStarted(mode, name, plan.gateways, plan.moves, versions, plan.key_type, plan.rounds, plan.leaks)
-
-
-def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
-    """The certificate that the attacker worked with: the first one; from the wire, the first with its proof."""
-    issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    found = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
-    return next((seen for seen in found if seen.sha256 in issued or not issued), None)
-
-
-def listening_gateways(run: Run) -> dict[int, Gateway]:
-    """The run's gateways by port, as far as this version knows them."""
-    found = ((gateway.port, find_gateway(gateway.gateway)) for gateway in run.all(GatewayListening))
-    return {port: gateway for port, gateway in found if gateway}
-
-
-def unknown_gateways(run: Run) -> list[str]:
-    """The ids of the run's gateways that this version does not know."""
-    named = [gateway.gateway for gateway in run.all(GatewayListening)]
-    started = run.first(RunStarted)
-    return sorted({one for one in (*named, *(started.gateways if started else ())) if not find_gateway(one)})
-
-
-def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
-    """Whether the attacker has tried the short story's moves at the gateways on these ports, and seen TLS 1.3."""
-    moves = short_story().moves
-    tried = {(port_of(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
-    return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
-
-
-def has_seen_tls13(run: Run) -> bool:
-    """Whether the attacker has seen what TLS 1.3 shows of the same client."""
-    return any(seen.tls == str(TLS13) for seen in run.all(HandshakeSeen))

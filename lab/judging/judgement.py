@@ -121,7 +121,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A run's outcome. `errors` is empty unless a control failed; then there are no verdicts."""
+    """A run's outcome.
+
+    `errors` say what is missing: if a control or an attempt is, there are no verdicts. A gateway, move, version or leak
+    that this version does not know is an error too, beside the verdicts on the others.
+    """
 
     run: str
     capture: CapturedCertificate
@@ -129,11 +133,11 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     errors: tuple[str, ...] = ()
     relays: tuple[RelayVerdict, ...] = ()
-    """The proofs that were passed on while they were fresh, where that was tried."""
+    """The proofs that were relayed while they were fresh, if that was tried."""
 
     @property
     def as_expected(self) -> bool:
-        moves = all(verdict.as_expected for verdict in self.verdicts)
+        moves = bool(self.verdicts) and all(verdict.as_expected for verdict in self.verdicts)
         return not self.errors and moves and all(relay.as_expected for relay in self.relays)
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lab.catalogue.gateways import Gateway
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.run import Run
 from lab.events.types import ClientRefused, ProofRelayed, Trouble
-from lab.judging.attempts import port_of
+from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayReport, GatewayReports, sentence
 from lab.judging.proof_comparison import Messages, ProofReason, chain_in, held_against
 from lab.tls import extensions as ext

@@ -1,8 +1,8 @@
 """The judge: from a run's events to its verdicts.
 
 A verdict says what a gateway did with a move, beside what the RFCs predict (`lab.judging.expectations`). Every verdict
-is framed by controls that must succeed: alice herself, and the same replay code with the real key. If one fails there
-are no verdicts, but errors.
+is framed by controls that must succeed: alice herself, and the same replay code with the real key. If one is missing
+there are no verdicts, but errors.
 """
 
 from collections.abc import Iterator
@@ -22,16 +22,9 @@ from lab.events.types import (
     MoveTried,
     Trouble,
 )
-from lab.judging.attempts import (
-    Attempts,
-    Tried,
-    captured,
-    has_seen_tls13,
-    listening_gateways,
-    plan_of,
-    unknown_gateways,
-)
+from lab.judging.attempts import Attempts, Tried
 from lab.judging.expectations import Expectation, expectation
+from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
 from lab.judging.gateway_reports import GatewayReports, sentence
 from lab.judging.judgement import (
     CLIENT,
@@ -54,11 +47,6 @@ def judge(run: Run) -> Judgement | None:
     """The run's outcome; None while something that belongs to it is missing."""
     judged = JudgedRun(run)
     return None if judged.missing else judged.judgement
-
-
-def judge_unfinished(run: Run) -> Judgement:
-    """The outcome of a run that will not continue: if something is missing, errors and no verdicts."""
-    return JudgedRun(run).judgement
 
 
 class JudgedRun:
@@ -93,11 +81,12 @@ class JudgedRun:
     @cached_property
     def unknown(self) -> tuple[str, ...]:
         """What a newer or stranger version's run has that this one does not know; the rest is judged all the same."""
-        names = unknown_gateways(self.run)
-        told = [f"the run has a gateway that this version does not know: {name}" for name in names]
+        names = unknown_names(self.run)
+        told = [f"the run has a {kind} that this version does not know: {name}" for kind, name in names]
         listening = self.gateways.values()
         absent = dict.fromkeys(gateway.id for gateway, _ in self.plan.targets() if gateway not in listening)
-        return (*told, *(f"the gateway {name} is not listening" for name in absent)) if names else ()
+        strange = any(kind == "gateway" for kind, _ in names)
+        return (*told, *(f"the gateway {name} is not listening" for name in absent if strange))
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -164,10 +153,11 @@ class JudgedRun:
             if gateway in listening:
                 yield from self._missing_controls(gateway, version)
                 for leak in leaks:
-                    yield from self.missing_at(leak.id, gateway, version)
+                    if captured(run, leak.id):  # without a certificate nothing was tried; that was said above
+                        yield from self.missing_at(leak.id, gateway, version)
                 if LIVE_RELAY in leaks:
                     yield from missing_relays(self.run, self.relayed_proofs, gateway, version)
-            elif listening and not self.unknown:
+            elif listening and not any(kind == "gateway" for kind, _ in unknown_names(run)):
                 yield f"the gateway {gateway.id} is not listening"
 
     def _failures(self, leak: Leak) -> list[str]:
@@ -187,8 +177,8 @@ class JudgedRun:
             yield f"control {CLIENT} at {where}: alice did not log in{_because(failures)}"
         control = next(iter(self.attempts.controls(gateway, version)), None)
         if control is None or control.event.outcome != ACCEPTED:
-            why = "it was not run" if control is None else _what_came_back(control.event)
-            yield f"control {STOLEN_KEY} at {where}: the real key did not get in: {why}"
+            why = "not run" if control is None else f"the real key did not get in: {_what_came_back(control.event)}"
+            yield f"control {STOLEN_KEY} at {where}: {why}"
 
     def _controls(self) -> Iterator[Control]:
         logins = {(login.gateway, login.tls) for login in self.run.all(LoggedIn)}

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from attacker.leak.interception import CAPTURE_FILE as INTERCEPTION_FILE
 from attacker.scope import in_lab_container
 from lab.address import Address
 from lab.capture.decrypt import decrypted_handshakes
@@ -19,17 +18,25 @@ from lab.catalogue.cast import ATTACKER, AUTHORITY, CAREFUL_CLIENT, CARELESS_CLI
 from lab.catalogue.leaks import INTERCEPTION
 from lab.catalogue.plan import KeyType, short_story
 from lab.events.log import EventLog
-from lab.events.run import CAPTURE_FILE, Folders, Run, RunError, make_run_folder, new_run_name
+from lab.events.run import (
+    CAPTURE_FILE,
+    INTERCEPTION_FILE,
+    KEY_LOG_FILE,
+    Folders,
+    Run,
+    RunError,
+    make_run_folder,
+    new_run_name,
+)
 from lab.events.types import PartStopped, PositionLeft
-from lab.judging.attempts import run_started, tried_everywhere
+from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
-from lab.judging.verdicts import judge, judge_unfinished
+from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import control, pki
-from lab.staging.control import Target
+from lab.staging.control import ControlTarget
 from lab.tls.bundle import parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
-from victim_client.__main__ import KEY_LOG_NAME
 
 PUBLIC = Path("/public")
 KEYS = Path("/keys")
@@ -43,7 +50,7 @@ POLL_SECONDS = 0.1
 GOOD_FOR = timedelta(days=1)
 CHUNK = 1 << 20
 
-Watcher = Callable[[Run, Judgement | None], None]
+FollowWatcher = Callable[[Run, Judgement | None], None]
 
 
 def start_run(key_type: KeyType) -> None:
@@ -70,7 +77,7 @@ async def run_control(gateways: Sequence[Address]) -> None:
     bundle_file = KEYS / "client" / pki.CLIENT_PEM
     bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
     log = EventLog(DATA / name, CONTROL)
-    for tried in await control.try_stolen_key(Target(gateway, TLS12, bundle) for gateway in gateways):
+    for tried in await control.try_stolen_key(ControlTarget(gateway, TLS12, bundle) for gateway in gateways):
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():
@@ -95,7 +102,7 @@ async def _attacked(ports: list[int]) -> str:
     return name
 
 
-async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
+async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judgement:
     """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
     _check_container()
     become_owner_of(RUNS)
@@ -118,7 +125,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
                 run.update()
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
-            judgement = judge_unfinished(run)
+            judgement = JudgedRun(run).judgement
         watch(run, judgement)
         if judgement and not folders.verdicts.exists():
             folders.verdicts.write_text(judgement.to_json())
@@ -132,12 +139,12 @@ async def follow(stop: asyncio.Event, once: bool, watch: Watcher) -> Judgement:
     log.report(PartStopped("the verdicts are in" if judgement else "told to stop before the verdicts were in"))
     log.close()
     run.update()
-    return judgement or judge_unfinished(run)
+    return judgement or JudgedRun(run).judgement
 
 
 def _look_inside(folders: Folders, log: EventLog) -> None:
     """Reports what the interceptor's clients sent, decrypted with keys that the attacker does not have."""
-    key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
+    key_logs = {client: folders.part(client) / KEY_LOG_FILE for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
     for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
         log.report(handshake)
 

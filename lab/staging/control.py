@@ -22,7 +22,7 @@ from lab.tls.versions import Version
 
 
 @dataclass(frozen=True)
-class Target:
+class ControlTarget:
     """A gateway, a version to try there, and the bundle that it should accept."""
 
     address: Address
@@ -30,10 +30,10 @@ class Target:
     bundle: Bundle
 
 
-async def try_stolen_key(targets: Iterable[Target]) -> list[MoveTried]:
+async def try_stolen_key(targets: Iterable[ControlTarget]) -> list[MoveTried]:
     """Presents the stolen bundle at every gateway; all must accept it."""
 
-    async def try_one(target: Target) -> MoveTried:
+    async def try_one(target: ControlTarget) -> MoveTried:
         it = Attempt(STOLEN_KEY, target.version, target.address, SERVER_NAME, CUSTOMER)
         return await attempt(it, stolen_key(target.bundle, target.version))
 

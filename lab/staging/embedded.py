@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,25 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from attacker.leak import interception
-from lab.address import Address
+from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
-from lab.events.run import Run, make_run_folder, new_run_name
+from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
 from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
-from lab.judging.attempts import has_seen_tls13, listening_gateways, run_started
+from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
-from lab.judging.verdicts import judge, judge_unfinished
+from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, held_ports
 from lab.staging import control, pki, stages
-from lab.staging.control import Target
+from lab.staging.control import ControlTarget
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
 from lab.tls.bundle import Bundle
-from victim_client.__main__ import KEY_LOG_NAME
 
 T = TypeVar("T")
 
@@ -72,8 +72,7 @@ async def run_embedded(
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
                 shutil.copy2(file, folders.part(VICTIM_CLIENT))  # with its mode: only its owner may read it
         more_ports = partial(held_ports, stack)
-        gateways = list(dict.fromkeys(gateway for gateway, _ in plan.targets()))
-        count = port_count(plan)
+        gateways, count = plan.served(), port_count(plan)
         ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
         setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
         async with Supervisor() as parts:
@@ -82,7 +81,7 @@ async def run_embedded(
                 async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
                     judgement = await lab.carry_out(ports[len(gateways) :], log)
             except TimeoutError:
-                judgement = judge_unfinished(lab.run)
+                judgement = JudgedRun(lab.run).judgement
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
         lab.run.update()
         folders.verdicts.write_text(judgement.to_json())
@@ -140,8 +139,8 @@ class _Lab:
     def _look_inside(self, log: EventLog) -> None:
         """Reports what the interceptor's clients sent, decrypted with keys that the attacker does not have."""
         folders = self.setting.folders
-        capture = folders.part(ATTACKER) / interception.CAPTURE_FILE
-        key_logs = {client: folders.part(client) / KEY_LOG_NAME for client in (VICTIM_CLIENT, CARELESS_CLIENT)}
+        capture = folders.part(ATTACKER) / INTERCEPTION_FILE
+        key_logs = {client: folders.part(client) / KEY_LOG_FILE for client in (VICTIM_CLIENT, CARELESS_CLIENT)}
         for handshake in decrypted_handshakes(capture, key_logs):
             log.report(handshake)
 
@@ -166,7 +165,7 @@ class _Lab:
         issued = self.setting.issued
         bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
         targets = [
-            Target(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            ControlTarget(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
             for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):
@@ -181,4 +180,21 @@ def _bundle(identity: pki.Identity) -> Bundle:
 
 def port_count(plan: Plan) -> int:
     """How many ports a run takes: one for each gateway and one for its relay."""
-    return 2 * len(plan.gateways)
+    return 2 * len(plan.served())
+
+
+def first_port(port: int | None, plan: Plan) -> int | None:
+    """The first port that was asked for, if any. RunError if a port of the run would not exist or is taken."""
+    if port is None:
+        return None
+    count = port_count(plan)
+    if not 1 <= port <= MAX_PORT + 1 - count:
+        raise RunError(f"--port {port}: choose one from 1 to {MAX_PORT + 1 - count}")
+    for one in range(port, port + count):
+        try:
+            socket.create_server((HOST, one)).close()
+        except OSError as error:
+            raise RunError(
+                f"--port {port}: {HOST}:{one}: {os.strerror(error.errno or 0)}; choose other ports"
+            ) from None
+    return port

@@ -47,6 +47,12 @@ class Stage:
     clients: tuple[Part, ...] = ()
 
 
+def opening_balance(plan: Plan) -> int:
+    """Enough for every attempt and every relayed proof to move money."""
+    relayed = sum(1 for _ in plan.targets()) if LIVE_RELAY.id in plan.leaks else 0
+    return max(1000, TRANSFER.amount * (len(plan) + relayed))
+
+
 def victim_server(setting: Setting) -> Part:
     """The bank and its gateways, which run all the time."""
     issued = setting.issued
@@ -57,7 +63,7 @@ def victim_server(setting: Setting) -> Part:
         *(f"--port={gateway.id}={port}" for gateway, port in setting.gateways.items()),
         f"--bundle={issued.server_pem}",
         f"--register={issued.register}",
-        f"--opening-balance={max(1000, TRANSFER.amount * len(setting.plan))}",
+        f"--opening-balance={opening_balance(setting.plan)}",
         f"--ca={issued.ca_pem}",
         *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
         *(["--access-log"] if LOG.id in setting.plan.leaks else []),

@@ -36,7 +36,7 @@ from lab.events.types import (
     RunStarted,
     UnknownEvent,
 )
-from lab.judging.attempts import captured, port_of
+from lab.judging.facts import captured, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import came_back, due, marked, outcome_span

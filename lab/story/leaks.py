@@ -13,7 +13,7 @@ from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
 from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
-from lab.judging.attempts import port_of
+from lab.judging.facts import port_of
 from lab.judging.gateway_reports import sentence
 from lab.judging.verdicts import JudgedRun
 from lab.story.relays import tell_relays

@@ -143,5 +143,5 @@ class Server(Connection):
         for version in self._versions:
             if version in offered:
                 return version
-        names = " or ".join(map(str, self._versions))
+        names = " or ".join(f"TLS {version}" for version in self._versions)
         raise Abort(AlertDescription.PROTOCOL_VERSION, f"the client does not offer {names}")

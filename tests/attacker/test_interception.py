@@ -19,7 +19,7 @@ from attacker.errors import AttackerError
 from attacker.leak import interception
 from lab.address import Address
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
-from lab.events.run import Run
+from lab.events.run import INTERCEPTION_FILE, Run
 from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
 from lab.ports import held_ports
 from lab.staging import pki
@@ -121,9 +121,9 @@ def call_as_alice(it: Interceptor, version: str, key_log: Path, careless: bool) 
     return outcome.reason
 
 
-def messages(it: Interceptor, key_log: Path, file: str = interception.CAPTURE_FILE) -> list[list[str]]:
+def messages(it: Interceptor, key_log: Path, file: str = INTERCEPTION_FILE) -> list[list[str]]:
     """The handshake messages and alerts of each connection by their numbers and names, as tshark reads them."""
-    capture, port = it.folder / file, it.port if file == interception.CAPTURE_FILE else it.victims.port("mtls@openssl")
+    capture, port = it.folder / file, it.port if file == INTERCEPTION_FILE else it.victims.port("mtls@openssl")
     fields = ("tcp.stream", "tcp.dstport", "tls.handshake.type", "tls.alert_message.desc")
     command = [program("tshark"), "-r", str(capture), "-o", f"tls.keylog_file:{key_log}", "-Y", "tls", "-T", "fields"]
     command += ["-E", "occurrence=a", "-d", f"tcp.port=={port},tls"]
@@ -183,7 +183,7 @@ def test_the_lab_reads_the_same_order_as_tshark(interceptor: Interceptor, tmp_pa
     for version in VERSIONS:
         call_with_curl(interceptor, version, key_log, "-k")
         call_with_curl(interceptor, version, key_log)
-    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, {"curl": key_log})[-4:]
+    told = decrypted_handshakes(interceptor.folder / INTERCEPTION_FILE, {"curl": key_log})[-4:]
     assert [(one.tls, certificate_was_sent(one)) for one in told] == [
         ("1.2", True),
         ("1.2", False),
@@ -220,7 +220,7 @@ def test_a_report_names_the_connection_as_the_capture_has_it(interceptor: Interc
     before = len(list(interceptor.events().all(Intercepted)))
     call_with_curl(interceptor, "1.3", tmp_path / "keys.log", "-k")
     seen = interceptor.seen(before + 1)[-1]
-    told = decrypted_handshakes(interceptor.folder / interception.CAPTURE_FILE, {"curl": tmp_path / "keys.log"})[-1]
+    told = decrypted_handshakes(interceptor.folder / INTERCEPTION_FILE, {"curl": tmp_path / "keys.log"})[-1]
     assert (seen.client, seen.server) == (told.client, told.server)
     assert seen.server == f"127.0.0.1:{interceptor.port}"
 

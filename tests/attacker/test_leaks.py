@@ -16,7 +16,7 @@ from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.plan import full_matrix
 from lab.events.run import Run, open_run
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, LoginFailed, MoveTried
-from lab.judging.attempts import port_of
+from lab.judging.facts import port_of
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded, pki, stages
 from lab.staging.stages import Setting, Stage

@@ -25,11 +25,11 @@ from lab.events.types import (
     MoveTried,
     ProofRelayed,
 )
-from lab.judging.attempts import port_of
 from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.claims.table import scheme_of
+from lab.judging.facts import port_of
 from lab.judging.queries import RunQueries
-from lab.judging.verdicts import JudgedRun, judge_unfinished
+from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded
 from lab.story.claims import claims_document
 from lab.views import markdown as docs
@@ -218,6 +218,6 @@ def test_a_run_that_tried_little_settles_little_and_says_so(finished_run: Path) 
 def test_a_search_that_found_the_key_or_nothing_at_all_leaves_no_verdicts(
     full_run: Path, fields: dict[str, Any], word: str
 ) -> None:
-    judgement = judge_unfinished(doctored(full_run, _when(CaptureSearched, lambda one: True, **fields)))
+    judgement = JudgedRun(doctored(full_run, _when(CaptureSearched, lambda one: True, **fields))).judgement
     assert not judgement.as_expected
     assert any(word in error for error in judgement.errors)

@@ -15,7 +15,7 @@ from doctoring import doctored_run
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.events.run import Run
 from lab.events.types import ClientRefused, Event, LeakSought, LoggedIn, MoveTried, PositionTaken, UnknownEvent
-from lab.judging.verdicts import JudgedRun, judge, judge_unfinished
+from lab.judging.verdicts import JudgedRun, judge
 from lab.story.acts import tell
 from lab.views import terminal
 
@@ -79,7 +79,7 @@ def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Docto
 def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, gateway: str) -> None:
     run = doctored(when(LoggedIn, drop, gateway=gateway))
     assert judge(run) is None
-    judgement = judge_unfinished(run)
+    judgement = JudgedRun(run).judgement
     assert judgement.verdicts == ()
     assert any(f"control client at {gateway}" in error for error in judgement.errors)
     assert not judgement.as_expected
@@ -89,7 +89,7 @@ def test_without_alices_own_login_there_are_no_verdicts(doctored: Doctor, gatewa
 @pytest.mark.parametrize("outcome", [REFUSED, INCONCLUSIVE])
 def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Doctor, outcome: Outcome) -> None:
     change = when(MoveTried, lambda event: dataclasses.replace(event, outcome=outcome), move="stolen-key")
-    judgement = judge_unfinished(doctored(change))
+    judgement = JudgedRun(doctored(change)).judgement
     assert judgement.verdicts == ()
     assert sum("control stolen-key" in error for error in judgement.errors) == 3
 
@@ -115,7 +115,7 @@ def test_a_refusal_that_the_gateway_knows_nothing_of_is_no_verdict(doctored: Doc
 def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:
     run = doctored(when(PositionTaken, lambda event: LeakSought("interception")))
     assert judge(run) is None
-    judgement = judge_unfinished(run)
+    judgement = JudgedRun(run).judgement
     assert not judgement.as_expected
     assert any(
         error.startswith("no client certificate was obtained through the leak interception")

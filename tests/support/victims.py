@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab import process
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.events.log import read_events
+from lab.events.run import KEY_LOG_FILE
 from lab.events.types import Event, GatewayListening
 from lab.staging import pki
 from lab.tls.bundle import Bundle
@@ -171,7 +172,7 @@ def gateway_files(issued: pki.Issued, folder: Path) -> GatewayFiles:
         bundle=Bundle((issued.server.der,), issued.server.key),
         authorities=(issued.authority.der,),
         issued=tuple(identity.der for identity in on_the_list),
-        key_log_file=folder / service.KEY_LOG_NAME,
+        key_log_file=folder / KEY_LOG_FILE,
         rsa_transport_file=issued.server_rsa_pem,
     )
 

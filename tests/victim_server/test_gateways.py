@@ -20,7 +20,7 @@ import pytest
 
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
-from lab.catalogue.implementations import OPENSSL, find_implementation
+from lab.catalogue.implementations import OPENSSL
 from lab.catalogue.schemes import SCHEMES, find_scheme
 from lab.events.types import ClientAuthenticated, ClientRefused, GatewayListening, PartStopped, Trouble
 from lab.process import BadInput
@@ -482,9 +482,8 @@ def test_every_gateway_and_gateway_has_its_own_name_and_says_what_it_is() -> Non
         assert all((one.scheme.asks_for, one.scheme.verifies, one.scheme.stands_for, one.implementation.title))
         assert find_gateway(one.id) is one
         assert find_scheme(one.scheme.id) is one.scheme
-        assert find_implementation(one.implementation.id) is one.implementation
     assert {one.scheme for one in GATEWAYS} == set(SCHEMES)
-    assert (find_gateway("mtls"), find_scheme("nginx-mtls"), find_implementation("nginx")) == (None, None, None)
+    assert (find_gateway("mtls"), find_scheme("nginx-mtls")) == (None, None)
 
 
 @pytest.mark.parametrize("kind", GATEWAYS, ids=GATEWAY_IDS)
