@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +27,7 @@ from lab.inspect.der import layout
 from lab.staging import pki
 from lab.tls.bundle import Bundle
 from lab.views import terminal
+from made_up import KEY, certificate_of
 from programs import certreplay, output_of, tshark
 
 DER = pki.new_client(pki.new_authority()).der
@@ -220,12 +220,9 @@ def test_a_self_signed_certificate_has_its_subject_behind_its_issuer(tmp_path: P
 
 
 def test_a_small_serial_number_is_where_the_certificate_has_it(tmp_path: Path) -> None:
-    key, name = pki.new_key("p256"), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bob")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2099, 1, 1)).serial_number(1)
-    der = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    der = certificate_of("bob")
     capture = captured(tmp_path, bytes(range(256)), der, bytes(range(256)))
-    what = bundles.crossed(capture, Bundle((der,), key))
+    what = bundles.crossed(capture, Bundle((der,), KEY))
     assert_found(capture, what, 1)
     serial = next(seen for seen in what.seen if seen.part.name == "serial number")
     assert serial.places[0].at == what.seen[0].places[0].at + der.index(b"\x02\x01\x01") + 2

@@ -1,6 +1,5 @@
 """Whatever a client presented is listed with whom it identifies, in words that no terminal obeys."""
 
-import datetime
 import json
 import os
 import subprocess
@@ -9,8 +8,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
@@ -23,11 +20,11 @@ from lab.inspect.certificates import UNREADABLE, Name, SeenCertificate, seen_cer
 from lab.staging import pki
 from lab.tls.messages import Certificate, ServerHello, serialize
 from lab.tls.records import ContentType, write_record
+from made_up import certificate, certificate_of
 from programs import CERTREPLAY, certreplay, output_of
 from wirecraft import Flight
 
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def presented(path: Path, *chains: tuple[bytes, ...]) -> Path:
@@ -48,18 +45,6 @@ def see(path: Path, der: bytes) -> SeenCertificate:
     return seen_certificate(path, capture)
 
 
-def certificate(
-    subject: list[tuple[x509.ObjectIdentifier, str]], *names: x509.GeneralName, serial: int = 0x586E4
-) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(kind, value) for kind, value in subject])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(serial)
-    builder = builder.public_key(key.public_key()).not_valid_before(START).not_valid_after(START.replace(year=2027))
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "wire.pcap"
@@ -75,7 +60,7 @@ def test_every_subject_attribute_that_identifies_is_told(path: Path) -> None:
         (NameOID.SERIAL_NUMBER, "device 4711"),
         (NameOID.COMMON_NAME, "alice the second"),
     ]
-    seen = see(path, certificate(attributes))
+    seen = see(path, certificate(attributes, serial=0x586E4))
     assert seen.identifies == (
         Name("CN", "alice"),
         Name("emailAddress", "alice@bank.example"),
@@ -137,7 +122,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 
 
 def test_certificates_are_written_once_each_with_their_chains(tmp_path: Path, path: Path) -> None:
-    one, other = certificate([(NameOID.COMMON_NAME, "alice")]), certificate([(NameOID.COMMON_NAME, "bob")])
+    one, other = certificate_of("alice"), certificate_of("bob")
     captures = read_file(presented(path, (one, other), (b"junk",), (one, other))).captures
     written = write_pem(tmp_path / "pem", (capture.chain for capture in captures))
     assert len(written) == 2
@@ -146,7 +131,7 @@ def test_certificates_are_written_once_each_with_their_chains(tmp_path: Path, pa
 
 
 def test_a_bad_file_among_good_ones_is_one_line_and_hides_nothing(tmp_path: Path, path: Path) -> None:
-    presented(path, (certificate([(NameOID.COMMON_NAME, "alice")]),))
+    presented(path, (certificate_of("alice"),))
     bad = tmp_path / "bad.pcap"
     bad.write_bytes(b"no capture")
     done = certreplay("capture", bad, path, tmp_path / "none.pcap", path)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from doctoring import doctored_run
+from doctoring import doctored_run, recorded_in
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
@@ -80,10 +80,11 @@ def test_the_evidence_are_events_of_the_run(full_run: Path) -> None:
         assert set(settled.evidence) <= known
 
 
-def doctored(full_run: Path, folder: Path, change: Change) -> Run:
-    """A copy of the run in which `change` has changed or dropped events."""
-    ports = {one.port: scheme_of(one.gateway) for one in open_run(full_run).all(GatewayListening)}
-    return doctored_run(full_run, folder / "run", lambda event: change(event, ports))
+def doctored(full_run: Path, change: Change) -> Run:
+    """The run in which `change` has changed or dropped events."""
+    listening = (one.event for one in recorded_in(full_run) if isinstance(one.event, GatewayListening))
+    ports = {one.port: scheme_of(one.gateway) for one in listening}
+    return doctored_run(full_run, lambda event: change(event, ports))
 
 
 class Doctoring(NamedTuple):
@@ -160,20 +161,18 @@ DOCTORED = (
 
 
 @pytest.mark.parametrize("doctoring", DOCTORED, ids=lambda one: f"{one.claim} {one.verdict.name}")
-def test_a_run_that_went_otherwise_settles_a_claim_otherwise(
-    full_run: Path, tmp_path: Path, doctoring: Doctoring
-) -> None:
-    run = doctored(full_run, tmp_path, doctoring.change)
+def test_a_run_that_went_otherwise_settles_a_claim_otherwise(full_run: Path, doctoring: Doctoring) -> None:
+    run = doctored(full_run, doctoring.change)
     assert verdicts(run)[doctoring.claim] == doctoring.verdict != EXPECTED[doctoring.claim]
 
 
-def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: Path, tmp_path: Path) -> None:
+def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: Path) -> None:
     def move_into_13(event: Event, ports: dict[int, str]) -> Event | None:
         if isinstance(event, CertificateCaptured) and (event.leak, event.tls) == ("wire", "1.2"):
             return dataclasses.replace(event, tls="1.3")
         return event
 
-    assert verdicts(doctored(full_run, tmp_path, move_into_13))["tls13-encrypts"] == Holding.FAILS
+    assert verdicts(doctored(full_run, move_into_13))["tls13-encrypts"] == Holding.FAILS
 
 
 def test_every_scheme_that_a_claim_is_about_is_there() -> None:
@@ -217,8 +216,8 @@ def test_a_run_that_tried_little_settles_little_and_says_so(finished_run: Path) 
     ],
 )
 def test_a_search_that_found_the_key_or_nothing_at_all_leaves_no_verdicts(
-    full_run: Path, tmp_path: Path, fields: dict[str, Any], word: str
+    full_run: Path, fields: dict[str, Any], word: str
 ) -> None:
-    judgement = JudgedRun(doctored(full_run, tmp_path, _when(CaptureSearched, lambda one: True, **fields))).judgement
+    judgement = JudgedRun(doctored(full_run, _when(CaptureSearched, lambda one: True, **fields))).judgement
     assert not judgement.as_expected
     assert any(word in error for error in judgement.errors)

@@ -34,9 +34,9 @@ Doctor = Callable[[Callable[[Event], Event | None]], Run]
 
 
 @pytest.fixture
-def doctored(finished_run: Path, tmp_path: Path) -> Doctor:
-    """The same run with its events passed through a function, which may change or drop them."""
-    return partial(doctored_run, finished_run, tmp_path / "run")
+def doctored(finished_run: Path) -> Doctor:
+    """A real run with its events passed through a function, which may change or drop them."""
+    return partial(doctored_run, finished_run)
 
 
 def when(kind: type, change: Callable[[Any], Event | None], **fields: object) -> Callable[[Event], Event | None]:

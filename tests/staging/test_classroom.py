@@ -383,10 +383,12 @@ def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) 
     _, server = intercepted.address("victim-server")
     for service in INTERCEPTED:
         intercepted.container(service).kill("SIGSTOP")  # the kernel still answers for them
-    intercepted.container("interceptor").restart(timeout=5)
+    intercepted.container("interceptor").restart(timeout=60)
     _, mallory = intercepted.address("interceptor")
     intercepted.wait_for_tables("careful-client", mallory, mallory)
 
+    redirection = ("interceptor", "nft", "list", "ruleset")
+    wait_until(lambda: "redirect to :8080" in intercepted.run_in(*redirection)[1], "the redirection to mitmproxy")
     _, found = intercepted.run_in("interceptor", "sh", "-c", "grep -l '^mitmdump' /proc/[0-9]*/comm")
     (mitmproxy,) = (path.split("/")[2] for path in found.split())
     fields = intercepted.status("interceptor", mitmproxy)
@@ -399,8 +401,6 @@ def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) 
     assert own.endswith("/mitmproxy-ca.pem")
     mounted = {mount["Destination"] for mount in intercepted.container("interceptor").attrs["Mounts"]}
     assert mounted == {"/data", "/public"}
-    _, rules = intercepted.run_in("interceptor", "nft", "list", "ruleset")
-    assert "redirect to :8080" in rules
 
     intercepted.container("interceptor").stop(timeout=60)
     assert intercepted.container("interceptor").wait()["StatusCode"] == 0

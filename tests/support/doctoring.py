@@ -1,20 +1,24 @@
-"""Runs that went otherwise: a copy of a real run with some of its events changed."""
+"""Runs that went otherwise: a real run with some of its events changed."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from lab.events.log import FILE_NAME, from_line, to_line
+from lab.events.log import Recorded
 from lab.events.run import Run, open_run
 from lab.events.types import Event
 
 
-def doctored_run(finished: Path, copy: Path, change: Callable[[Event], Event | None]) -> Run:
-    """A copy of the run with its events passed through a function, which may change or drop them."""
-    shutil.copytree(finished, copy)
-    for path in copy.glob(f"*/{FILE_NAME}"):
-        recorded = [from_line(line) for line in path.read_text().splitlines()]
-        changed = [(one, change(one.event)) for one in recorded]
-        path.write_text("".join(to_line(dataclasses.replace(one, event=event)) for one, event in changed if event))
-    return open_run(copy)
+def doctored_run(finished: Path, change: Callable[[Event], Event | None]) -> Run:
+    """The run with its events passed through a function, which may change or drop them."""
+    run = Run(finished)
+    changed = [(one, change(one.event)) for one in recorded_in(finished)]
+    run.events = [dataclasses.replace(one, event=event) for one, event in changed if event]
+    return run
+
+
+@cache
+def recorded_in(finished: Path) -> tuple[Recorded, ...]:
+    """The events of a finished run, read once."""
+    return tuple(open_run(finished).events)

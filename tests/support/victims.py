@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -316,6 +317,18 @@ def start_part(module: str, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+WAYS_TO_STOP = ("SIGTERM", "SIGINT", "end of standard input")
+
+
+def stop(part: subprocess.Popen[str], way: str) -> tuple[int, str, str]:
+    """Tells a part to stop: its exit status, and what it printed on standard output and on standard error."""
+    if way != "end of standard input":
+        part.send_signal(getattr(signal, way))
+        part.wait(PATIENCE_SECONDS)
+    output = part.communicate(timeout=PATIENCE_SECONDS)
+    return part.returncode, *output
 
 
 def run_part(

@@ -1,7 +1,6 @@
 """Alice: she logs in as an ordinary client does, says how it went, and doesn't give up."""
 
 import os
-import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from victims import (
     FORWARDED,
     GATEWAY_IDS,
     PATIENCE_SECONDS,
+    WAYS_TO_STOP,
     Victims,
     alice_at,
     assert_bad_input,
@@ -25,6 +25,7 @@ from victims import (
     events_in,
     run_part,
     start_part,
+    stop,
     wait_for_event,
     write_bundle,
 )
@@ -219,18 +220,14 @@ def test_alice_passes_on_why_the_bank_refused_her(victims: Victims, tmp_path: Pa
     assert only_failure(tmp_path / "run") == "HTTP 401: the bank has no customer 'bob'"
 
 
-@pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "end of standard input"])
+@pytest.mark.parametrize("way", WAYS_TO_STOP)
 def test_alice_stops_when_told_even_while_a_server_lets_her_wait(issued: pki.Issued, tmp_path: Path, way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"mtls@openssl=https://127.0.0.1:{silent.getsockname()[1]}"
         alice = start_part("victim_client", *options(issued, tmp_path / "run", url, times="0"))
         connection, _ = silent.accept()
-        if way != "end of standard input":
-            alice.send_signal(getattr(signal, way))
-            alice.wait(PATIENCE_SECONDS)
-        output = alice.communicate(timeout=PATIENCE_SECONDS)
+        assert stop(alice, way) == (0, "", "")
         connection.close()
-    assert (alice.returncode, output) == (0, ("", ""))
     assert events_in(tmp_path / "run" / "events.jsonl") == [PartStopped("told to stop")]
 
 

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attacker.leak.files import certificates_in
 from lab.events.types import GatewayListening
 from lab.staging import pki
+from made_up import certificate_of
 from programs import program, wait_until
 from tls_peers import read_until, takes_connections
 from victim_server import access_log
@@ -119,22 +116,6 @@ def test_whatever_nginx_is_told_to_log_the_certificate_is_found(issued: pki.Issu
         assert run_curl(f"https://localhost:{port}/account", *certificate).status == 200
         read_until(tmp_path / "nginx" / f"{log}.log", "\n")
     assert list(certificates_in(tmp_path / "nginx" / f"{log}.log")) == [issued.client.der]
-
-
-def certificate_of(name: str) -> bytes:
-    """A certificate whose common name is anything at all."""
-    certificate, key = ALICE.certificate, ALICE.key
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(certificate.not_valid_before_utc)
-        .not_valid_after(certificate.not_valid_after_utc)
-    )
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16))

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import ssl
 import struct
@@ -37,6 +36,7 @@ from victims import (
     GATEWAY_IDS,
     PATIENCE_SECONDS,
     ROOT,
+    WAYS_TO_STOP,
     Curl,
     Reports,
     Victims,
@@ -57,6 +57,7 @@ from victims import (
     run_part,
     running_victims,
     start_part,
+    stop,
     wait_for_event,
     write_bundle,
 )
@@ -353,7 +354,7 @@ def options(files: pki.Issued, run: Path, **changed: str) -> list[str]:
     return [word for name, value in (given | changed).items() for word in (f"--{name}", value)]
 
 
-@pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "end of standard input"])
+@pytest.mark.parametrize("way", WAYS_TO_STOP)
 def test_the_part_runs_until_told_to_stop(issued: pki.Issued, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "victim-server"
     part = start_part("victim_server", *options(issued, folder), "--port", "certificate-only@instrument=0")
@@ -365,13 +366,7 @@ def test_the_part_runs_until_told_to_stop(issued: pki.Issued, tmp_path: Path, wa
         assert curl(Victims(issued, folder, reports), event.gateway, "/account").body == ACCOUNT
     check = run_part("victim_server", "--check", "127.0.0.1", *(str(event.port) for event in listening))
     assert (check.returncode, check.stderr) == (0, "")
-    if way == "end of standard input":
-        output = part.communicate(timeout=PATIENCE_SECONDS)
-    else:
-        part.send_signal(getattr(signal, way))
-        part.wait(PATIENCE_SECONDS)
-        output = part.communicate()
-    assert (part.returncode, output) == (0, ("", ""))
+    assert stop(part, way) == (0, "", "")
     events = events_in(folder / "events.jsonl")
     assert events[-1] == PartStopped("told to stop")
     assert len([event for event in events if isinstance(event, ClientAuthenticated)]) == 2
