@@ -1,4 +1,4 @@
-"""The whole matrix, really run: every move at every scheme in both versions, each with its evidence."""
+"""The whole matrix, really run: every move at every gateway in both versions, each with its evidence."""
 
 import asyncio
 import json
