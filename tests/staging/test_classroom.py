@@ -52,10 +52,14 @@ class Class:
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
 
+    def containers(self, ended: bool = True) -> dict[str, Container]:
+        """The containers by service, with those that have ended or without."""
+        of_project = f"com.docker.compose.project={self.project}"
+        found = self.engine.containers.list(all=ended, filters={"label": of_project})
+        return {one.labels["com.docker.compose.service"]: one for one in found}
+
     def container(self, service: str) -> Container:
-        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
-        (found,) = self.engine.containers.list(all=True, filters={"label": labels})
-        return found
+        return self.containers()[service]
 
     def run_in(self, service: str, *command: str) -> tuple[int, str]:
         status, output = self.container(service).exec_run(list(command))
@@ -263,25 +267,26 @@ def reported(run: Path, part: str) -> list[dict[str, Any]]:
 
 
 def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]]:
-    """The handshakes of a client in the interceptor's capture, as tshark reads them with that client's keys, by version
-    of TLS: whether the server's Certificate was there, and whether the client's was, with a certificate in it.
+    """The handshakes of a client with the interceptor, as tshark reads them with that client's keys, by version of TLS:
+    whether the server's Certificate was there, and whether the client's was, with a certificate in it.
 
-    It fails where it does not find several of each version.
+    The capture also has handshakes with the bank, from before the redirection began and after it ended, and one that
+    the interceptor left. This fails where there are not several handshakes of each version.
     """
     (run,) = it.runs.iterdir()
     address, _ = it.address(client)
-    fields = ("tcp.stream", "ip.src", "tls.handshake.type", "tls.handshake.ciphersuite", "tls.handshake.certificate")
+    answered = {one["client"] for one in reported(run, "interceptor") if one["type"] == "intercepted"}
+    of_tls = ("tls.handshake.type", "tls.handshake.ciphersuite", "tls.handshake.certificate")
+    fields = ("tcp.stream", "ip.src", "tcp.srcport", *of_tls)
     options = ["-o", f"tls.keylog_file:{run}/{client}/keys.log", "-Y", f"ip.addr == {address} && tls.handshake"]
     options += ["-T", "fields", *[word for field in fields for word in ("-e", field)]]
     rows = [line.split("\t") for line in tshark(run / "interceptor" / "interception.pcapng", *options)]
     found: dict[str, list[tuple[bool, bool]]] = {"1.2": [], "1.3": []}
-    for stream in dict.fromkeys(row[0] for row in rows):
+    for stream in dict.fromkeys(row[0] for row in rows if f"{row[1]}:{row[2]}" in answered):
         of_stream = [row for row in rows if row[0] == stream]
-        chosen = next((row[3] for row in of_stream if row[1] != address and "2" in row[2].split(",")), None)
-        if chosen is None:
-            continue  # the interceptor left before it answered
+        chosen = next(row[4] for row in of_stream if row[1] != address and "2" in row[3].split(","))
         version = "1.3" if chosen.startswith("0x13") else "1.2"
-        sent = {mine: any(row[4] for row in of_stream if (row[1] == address) is mine) for mine in (True, False)}
+        sent = {mine: any(row[5] for row in of_stream if (row[1] == address) is mine) for mine in (True, False)}
         found[version].append((sent[False], sent[True]))
     assert min(map(len, found.values())) >= 2, found
     return found
@@ -349,10 +354,8 @@ def test_the_clients_get_in_again_when_the_interceptor_has_left(intercepted: Cla
 
 
 def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class) -> None:
-    for container in intercepted.engine.containers.list(
-        all=True, filters={"label": f"com.docker.compose.project={intercepted.project}"}
-    ):
-        service, settings = container.labels["com.docker.compose.service"], container.attrs["HostConfig"]
+    for service, container in intercepted.containers().items():
+        settings = container.attrs["HostConfig"]
         added = {capability.removeprefix("CAP_") for capability in settings["CapAdd"] or ()}
         expected = {
             "interceptor": {"NET_RAW", "NET_ADMIN"},
@@ -430,8 +433,7 @@ def stop(it: Class, *services: str) -> dict[str, int]:
 
     A service that takes longer than its `stop_grace_period` is killed, and its status is 137.
     """
-    labels = {"label": f"com.docker.compose.project={it.project}"}
-    running = {one.labels["com.docker.compose.service"]: one for one in it.engine.containers.list(filters=labels)}
+    running = it.containers(ended=False)
     stopped = it.compose("stop", *services)
     assert stopped.returncode == 0, stopped.stderr
     return {service: running[service].wait()["StatusCode"] for service in services or running}
