@@ -57,7 +57,7 @@ def issued(tmp_path: Path) -> pki.Issued:
 
 @pytest.fixture
 def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
-    """The bank behind a gateway of every scheme."""
+    """The bank behind every gateway."""
     with running_victims(issued, tmp_path / "victim-server") as running:
         yield running
 

@@ -11,27 +11,35 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("attacker", "victim_client", "victim_server")
-GROUND = (
-    *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
-    *("lab.document", "lab.process", "lab.address", "lab.ports"),
-)
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.tls": ("lab.tls",),
-    "lab.events": ("lab.events", "lab.catalogue", "lab.tls", "lab.address"),
+    "lab.events": ("lab.events", "lab.catalogue", "lab.address"),
     "lab.capture": ("lab.capture", "lab.events", "lab.tls", "lab.address"),
-    "lab.catalogue": ("lab.catalogue", "lab.tls", "lab.address", "lab.process"),
-    "lab.document": ("lab.document",),
-    "lab.process": ("lab.process",),
-    "lab.address": ("lab.address",),
-    "lab.ports": ("lab.ports",),
-    "lab.judging": ("lab.judging", *GROUND),
-    "lab.staging": ("lab.staging", "lab.judging", *GROUND, *PARTS),
-    "lab.story": ("lab.story", "lab.judging", *GROUND),
-    "lab.inspect": ("lab.inspect", *GROUND),
-    "lab.views": ("lab.views", "lab.story", "lab.document", "lab.events"),
-    "attacker": ("attacker", *GROUND),
-    "victim_client": ("victim_client", *GROUND),
-    "victim_server": ("victim_server", *GROUND),
+    "lab.catalogue": ("lab.catalogue", "lab.tls"),
+    "lab.document": (),
+    "lab.process": (),
+    "lab.address": (),
+    "lab.ports": (),
+    "lab.judging": ("lab.judging", "lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
+    "lab.staging": (
+        *("lab.staging", "lab.judging", *PARTS),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports"),
+    ),
+    "lab.story": (
+        *("lab.story", "lab.judging", "lab.document"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
+    ),
+    "lab.inspect": (
+        *("lab.inspect", "lab.document"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
+    ),
+    "lab.views": ("lab.story", "lab.document", "lab.events"),
+    "attacker": (
+        *("attacker", "lab.process", "lab.ports"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
+    ),
+    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.process"),
+    "victim_server": ("victim_server", "lab.tls", "lab.catalogue", "lab.events", "lab.address", "lab.process"),
 }
 """What of this project each package may import."""
 
@@ -42,11 +50,22 @@ def modules() -> list[tuple[str, Path]]:
     return [(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path) for path in paths]
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The modules that a file imports, under their full names, those of `if TYPE_CHECKING` too."""
+def imported(path: Path, for_types: bool = True) -> Iterator[str]:
+    """The modules that a file imports, under their full names, inside functions too; with `for_types`, also those of
+    `if TYPE_CHECKING`."""
     package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    left_out = {
+        below
+        for node in ast.walk(tree)
+        if not for_types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for below in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
         match node:
+            case _ if node in left_out:
+                pass
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)
             case ast.ImportFrom(module=module, level=level, names=names):
@@ -138,6 +157,65 @@ def test_reading_a_capture_loads_neither_the_roof_nor_what_only_the_roof_needs(m
     allowed = ("lab.capture", "lab.events", "lab.tls", "lab.address")
     assert not [name for name in loaded if within(name, ("lab",)) and name != "lab" and not within(name, allowed)]
     assert not [name for name in loaded if within(name, ("rich", "asyncio", "ssl", "typer", "h11", *PARTS))]
+
+
+IMAGES = {"victim-client": "victim_client", "victim-server": "victim_server", "rogue-server": "attacker"}
+"""The images, by their stage in the Dockerfile, that hold one part each."""
+
+
+def copied(stage: str) -> set[str]:
+    """What an image has of this project: the paths that its stage copies, and those that it is built on."""
+    parents: dict[str, str] = {}
+    sources: dict[str, set[str]] = {}
+    name = ""
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        match line.split():
+            case ["FROM", parent, "AS", name]:
+                parents[name], sources[name] = parent, set()
+            case ["COPY", *paths, destination] if not paths[0].startswith("--from"):
+                for path in paths:
+                    lands = destination + Path(path).name if destination.endswith("/") else destination
+                    assert lands.removeprefix("./") == path, f"{line}: {path} is elsewhere in the image"
+                sources[name].update(paths)
+    found = set(sources[stage])
+    while stage := parents.get(stage, ""):
+        found |= sources.get(stage, set())
+    return found
+
+
+def needed(package: str) -> set[str]:
+    """The modules that a package needs at run time, its own included: what it imports, and what that imports."""
+    paths = dict(modules())
+    found: set[str] = set()
+    ahead = [name for name, _ in of(package)]
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += [one for path in imported(paths[name], for_types=False) if (one := module_of(path, set(paths)))]
+            ahead += [parent for parent in (name.rpartition(".")[0],) if parent]
+    return found
+
+
+@pytest.mark.parametrize("stage", [*IMAGES, "attacker"])
+def test_an_image_has_what_its_part_imports_and_no_more(stage: str) -> None:
+    paths = dict(modules())
+    files = {name: paths[name].relative_to(ROOT) for name in needed(IMAGES.get(stage, stage))}
+    sources = {source for source in copied(stage) if within(Path(source).parts[0], ("lab", *PARTS))}
+    for name, file in files.items():
+        assert any(file.is_relative_to(source) for source in sources), f"the image {stage} lacks {name}"
+    for source in sources:
+        assert any(file.is_relative_to(source) for file in files.values()), f"the image {stage} needs no {source}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_a_part_loads_is_what_it_is_found_to_need(part: str) -> None:
+    """The control of the test above."""
+    code = f"import json, sys, {part}.__main__; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
+    ours = {name for name in loaded if within(name, ("lab", *PARTS))}
+    assert len(ours) > 10
+    assert ours <= needed(part)
 
 
 def test_no_two_classes_have_one_name() -> None:

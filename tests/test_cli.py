@@ -163,6 +163,15 @@ def test_under_json_a_refusal_is_json_too(arguments: tuple[str, ...]) -> None:
     assert done.stderr == f"certreplay: {json.loads(done.stdout)['error']}\n"
 
 
+def test_under_json_a_refusal_reaches_a_pipe() -> None:
+    """Python buffers what goes into a pipe; a command that ended without a flush would lose it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [CERTREPLAY, "story", "/nowhere/at.all", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"certreplay: {json.loads(done.stdout)['error']}\n"
+
+
 def test_a_pipe_that_is_closed_is_no_verdict(finished_run: Path) -> None:
     for verb in ("story", "claims", "verdicts"):
         reading, writing = os.pipe()

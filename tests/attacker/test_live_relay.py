@@ -111,11 +111,11 @@ def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS
         yield Relaying(port, reports)
 
 
-def careless(bank: Victims, scheme: str, exchange: str, **options: bool) -> Credentials:
+def careless(bank: Victims, gateway_id: str, exchange: str, **options: bool) -> Credentials:
     """Alice, who does not verify the server."""
     ciphers = tls_clients.RSA_TRANSPORT if exchange == "RSA" else None
     return load_credentials(
-        bundle_at(bank.issued, scheme), None, bank.issued.ca_pem, careless=True, ciphers=ciphers, **options
+        bundle_at(bank.issued, gateway_id), None, bank.issued.ca_pem, careless=True, ciphers=ciphers, **options
     )
 
 
@@ -128,12 +128,12 @@ def log_in_at(port: int, credentials: Credentials, version: str) -> LoggedIn | L
 
 
 def relay_at(
-    bank: Victims, scheme: str, kind: str, impersonation: Impersonation = live_relay.WITHOUT_KEYS
+    bank: Victims, gateway_id: str, kind: str, impersonation: Impersonation = live_relay.WITHOUT_KEYS
 ) -> ProofRelayed:
-    """What comes of alice's careless login at mallory's, in the place of a scheme's gateway."""
+    """What comes of alice's careless login at mallory's, in the place of a gateway of the bank."""
     version, exchange = KINDS[kind]
-    with relaying(bank.port(scheme), impersonation) as relay:
-        log_in_at(relay.port, careless(bank, scheme, exchange), version)
+    with relaying(bank.port(gateway_id), impersonation) as relay:
+        log_in_at(relay.port, careless(bank, gateway_id, exchange), version)
         found = relay.relayed()
     assert (found.tls, found.key_exchange) == (version, exchange)
     return found
@@ -170,16 +170,16 @@ def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[RelayedP
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
-def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme: str, kind: str) -> None:
-    relayed = relay_at(bank, scheme, kind)
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
+def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, gateway_id: str, kind: str) -> None:
+    relayed = relay_at(bank, gateway_id, kind)
     assert relayed.outcome == REFUSED
     assert (relayed.alert, relayed.alert_by) == (DECRYPT_ERROR, "server")
     assert relayed.status is None
     report = gateway_report(bank, relayed)
     assert isinstance(report, ClientRefused)
     assert (report.gateway, report.tls, report.reason, report.alert) == (
-        scheme,
+        gateway_id,
         relayed.tls,
         "bad signature",
         DECRYPT_ERROR,
@@ -187,12 +187,12 @@ def test_a_fresh_proof_is_refused_where_proofs_are_checked(bank: Victims, scheme
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
 def test_the_fresh_proof_is_right_and_of_another_handshake(
-    bank: Victims, tmp_path: Path, scheme: str, kind: str
+    bank: Victims, tmp_path: Path, gateway_id: str, kind: str
 ) -> None:
     """It is the very signature that alice made, over the very handshake that she saw, and no other."""
-    (relay,) = shown(bank, tmp_path, relay_at(bank, scheme, kind))
+    (relay,) = shown(bank, tmp_path, relay_at(bank, gateway_id, kind))
     assert relay.reason.fits_captured
     assert not relay.reason.fits_server
     assert relay.reason.captured_hash != relay.reason.server_hash
@@ -287,8 +287,8 @@ def with_servers_key(bank: Victims) -> Impersonation:
     return Impersonation(lambda chain: server_bundle(bank, chain), as_it_is)
 
 
-def with_clients_key(bank: Victims, scheme: str) -> Impersonation:
-    return Impersonation(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, scheme).key))
+def with_clients_key(bank: Victims, gateway_id: str) -> Impersonation:
+    return Impersonation(look_alike, lambda captured: proof.prove_with(alice_at(bank.issued, gateway_id).key))
 
 
 def without_extension(credentials: Credentials) -> Credentials:
@@ -299,9 +299,9 @@ def without_extension(credentials: Credentials) -> Credentials:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["mtls@openssl", "pinned-mtls@openssl"])
-def test_with_alices_key_the_same_relay_gets_in(bank: Victims, scheme: str, kind: str) -> None:
-    relayed = relay_at(bank, scheme, kind, with_clients_key(bank, scheme))
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
+def test_with_alices_key_the_same_relay_gets_in(bank: Victims, gateway_id: str, kind: str) -> None:
+    relayed = relay_at(bank, gateway_id, kind, with_clients_key(bank, gateway_id))
     assert relayed.outcome == ACCEPTED
     assert relayed.status == 200
     assert relayed.same_keys == (KINDS[kind][1] == "RSA")
@@ -373,11 +373,11 @@ def test_where_keys_are_ephemeral_the_servers_key_is_not_enough(bank: Victims, t
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize(
-    "scheme", ["certificate-only@instrument", "pinned-certificate-only@instrument", "ignored-proof@instrument"]
+    "gateway_id", ["certificate-only@instrument", "pinned-certificate-only@instrument", "ignored-proof@instrument"]
 )
-def test_where_the_proof_is_not_checked_the_relay_simply_gets_in(bank: Victims, scheme: str, version: str) -> None:
+def test_where_the_proof_is_not_checked_the_relay_simply_gets_in(bank: Victims, gateway_id: str, version: str) -> None:
     before = len(bank.reports.all(MoneyMoved))
-    relayed = relay_at(bank, scheme, version)
+    relayed = relay_at(bank, gateway_id, version)
     assert (relayed.outcome, relayed.status, relayed.stolen) == (ACCEPTED, 200, 100)
     assert '"customer":"alice"' in (relayed.body or "")
     assert len(bank.reports.wait_for(MoneyMoved, before + 1)) == before + 1
@@ -578,7 +578,7 @@ def test_the_stage_relays_at_every_gateway_that_asks(judged: Path) -> None:
     found = JudgedRun(open_run(judged)).relayed_proofs
     gateways = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
     asking = [gateway for gateway in GATEWAY_IDS if gateway != FORWARDED]
-    with_ecdhe = {(scheme, version, "ECDHE") for scheme in asking for version in ("1.2", "1.3")}
+    with_ecdhe = {(gateway_id, version, "ECDHE") for gateway_id in asking for version in ("1.2", "1.3")}
     assert gateways == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
     assert all(one.as_expected for one in found)
     assert all(one.gateway for one in found)

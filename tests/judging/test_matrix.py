@@ -1,4 +1,4 @@
-"""The whole matrix, really run: every move at every scheme in both versions, each with its evidence."""
+"""The whole matrix, really run: every move at every gateway in both versions, each with its evidence."""
 
 import asyncio
 import json
@@ -27,6 +27,8 @@ from lab.views import markdown as docs
 from programs import certreplay
 
 ROUNDS = 2
+CHECKING = ("mtls@openssl", "mtls@instrument", "pinned-mtls@openssl", "pinned-mtls@instrument")
+"""The gateways that check the proof."""
 REPLAYED = ("replay-proof", "relabelled-proof", "flipped-proof")
 
 
@@ -54,7 +56,7 @@ def test_the_matrix_is_as_theory_expects(judged: tuple[Run, Judgement]) -> None:
 
 
 @pytest.mark.parametrize("version", VERSION_NAMES)
-@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
+@pytest.mark.parametrize("gateway_id", CHECKING)
 def test_nothing_gets_in_where_the_proof_is_checked(
     judged: tuple[Run, Judgement], gateway_id: str, version: str
 ) -> None:
@@ -93,7 +95,7 @@ def test_mallory_may_come_in_as_herself(judged: tuple[Run, Judgement], version: 
     assert verdict.evidence.stolen == 0
 
 
-@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "pinned-mtls@openssl"])
+@pytest.mark.parametrize("gateway_id", CHECKING)
 @pytest.mark.parametrize("move", REPLAYED)
 def test_a_replayed_proof_fits_all_but_the_servers_random(
     judged: tuple[Run, Judgement], move: str, gateway_id: str

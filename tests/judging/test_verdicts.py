@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from doctoring import doctored_run
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
@@ -123,6 +124,29 @@ def test_a_refusal_that_the_gateway_knows_nothing_of_is_no_verdict(doctored: Doc
     assert judge(doctored(when(ClientRefused, drop))) is None
 
 
+def test_a_report_on_an_earlier_connection_of_the_same_peer_is_not_taken(doctored: Doctor) -> None:
+    """The earlier connection ended the other way, so that its report would show."""
+    run = doctored(lambda event: event)
+    untouched = judge(run)
+    assert untouched
+    earlier = []
+    for recorded in run.events:
+        event = recorded.event
+        if isinstance(event, ClientRefused):
+            event = ClientAuthenticated(event.gateway, event.peer, "1.2", "CN=earlier", "", "checked")
+        elif isinstance(event, ClientAuthenticated):
+            event = ClientRefused(event.gateway, event.peer, event.tls, "an earlier refusal", 40)
+        else:
+            continue
+        before = recorded.time - timedelta(minutes=1)
+        earlier.append(dataclasses.replace(recorded, time=before, event=event))
+    assert len(earlier) >= len(untouched.verdicts)
+    run.events = [*earlier, *run.events]
+    judgement = judge(run)
+    assert judgement
+    assert judgement.verdicts == untouched.verdicts
+
+
 def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:
     run = doctored(when(PositionTaken, lambda event: LeakSought("interception")))
     assert judge(run) is None
@@ -132,6 +156,15 @@ def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doc
         error.startswith("no client certificate was obtained through the leak interception")
         for error in judgement.errors
     )
+
+
+def test_nothing_is_demanded_of_a_leak_whose_certificates_no_gateway_of_the_run_accepts(doctored: Doctor) -> None:
+    """The database has self-signed certificates only; the short story's gateways want one from the CA."""
+    judgement = judge(doctored(when(PositionTaken, lambda event: LeakSought("database"))))
+    assert judgement
+    assert judgement.errors == ()
+    assert judgement.as_expected
+    assert {one.outcome for one in judgement.verdicts if one.leak == "database"} == {NOT_APPLICABLE}
 
 
 def test_an_unknown_event_is_told_and_does_not_matter(doctored: Doctor) -> None:

@@ -139,7 +139,7 @@ def in_a_loop(manager: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator
 def running_victims(
     issued: pki.Issued, folder: Path, limits: Limits | None = None, balance: int = OPENING_BALANCE
 ) -> Iterator[Victims]:
-    """The bank behind a gateway of every gateway_id, on free ports."""
+    """The bank behind every gateway, on free ports."""
     folder.mkdir(exist_ok=True)
     victims = Victims(issued, folder)
     settings = service.Settings(
@@ -213,7 +213,7 @@ def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) ->
 
 
 def get_account(issued: pki.Issued, gateway_id: str, *more: str) -> bytes:
-    """The request for alice's account, as it is to be put to this gateway_id's gateway."""
+    """The request for alice's account, as it is to be put to this gateway."""
     headers = ["Host: localhost", *([client_cert(issued.client)] if gateway_id == FORWARDED else []), *more]
     return "\r\n".join(["GET /account HTTP/1.1", *headers, "", ""]).encode()
 

@@ -96,3 +96,21 @@ def test_a_refusal_after_the_handshake_is_reported_by_the_next_use(
     with refusing_server(identities("server", "p256"), reset) as (port, gone):
         failed = asyncio.run(refused(port, gone)).failed
     assert (failed.alert, failed.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")
+
+
+def test_what_is_left_unread_does_not_cost_the_peer_our_last_bytes() -> None:
+    """A socket that is closed with unread data sends a reset, and the peer's next read may fail (RFC 1122 4.2.2.13)."""
+
+    async def close_without_reading(port: int) -> None:
+        connection = await SocketConnection.open(("127.0.0.1", port))
+        with listening.accept()[0] as peer:
+            peer.settimeout(PATIENCE_SECONDS)
+            peer.sendall(b"the peer still sends")
+            connection.write(b"our last bytes")
+            await connection.drain()
+            connection.close()
+            assert peer.recv(1 << 16) == b"our last bytes"
+            assert peer.recv(1 << 16) == b"", "the end in good order"
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asyncio.run(close_without_reading(listening.getsockname()[1]))

@@ -56,30 +56,29 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
     folder = tmp_path / "victim-client"
     command = ["--ca", str(victims.issued.ca_pem), "--times", "2", "--every", "0.05", "--folder", str(folder)]
     command += ["--bundle", str(victims.issued.client_pem), "--forward-certificate", FORWARDED]
-    everywhere = list(GATEWAYS)
-    for gateway_id in everywhere:
-        command += ["--gateway", url_of(victims, gateway_id.id)]
-        if gateway_id.scheme.trusts == "pinned":
-            command += ["--bundle", f"{gateway_id.id}={victims.issued.client_self_signed_pem}"]
+    for gateway in GATEWAYS:
+        command += ["--gateway", url_of(victims, gateway.id)]
+        if gateway.scheme.trusts == "pinned":
+            command += ["--bundle", f"{gateway.id}={victims.issued.client_self_signed_pem}"]
     done = run_part("victim_client", *command)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     *logins, last = events_in(folder / "events.jsonl")
-    for gateway_id in everywhere:
-        alice = alice_at(victims.issued, gateway_id.id)
-        url = f"https://localhost:{victims.port(gateway_id.id)}"
+    for gateway in GATEWAYS:
+        alice = alice_at(victims.issued, gateway.id)
+        url = f"https://localhost:{victims.port(gateway.id)}"
         subject = alice.certificate.subject.rfc4514_string()
-        assert [login for login in logins if isinstance(login, LoggedIn) and login.gateway == gateway_id.id] == [
-            LoggedIn(gateway_id.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2
+        assert [login for login in logins if isinstance(login, LoggedIn) and login.gateway == gateway.id] == [
+            LoggedIn(gateway.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2
         ]
-    assert len(logins) == 4 * len(everywhere)
+    assert len(logins) == 4 * len(GATEWAYS)
     assert last == PartStopped("done")
     # every login is a connection and a handshake of its own
     seen = victims.reports.all(ClientAuthenticated)
-    assert len({event.peer for event in seen}) == len(seen) == 4 * len(everywhere)
+    assert len({event.peer for event in seen}) == len(seen) == 4 * len(GATEWAYS)
     key_log = (folder / "keys.log").read_text().splitlines()
     for label in ("CLIENT_RANDOM ", "CLIENT_TRAFFIC_SECRET_0 "):
-        assert len({line for line in key_log if line.startswith(label)}) == 2 * len(everywhere)
+        assert len({line for line in key_log if line.startswith(label)}) == 2 * len(GATEWAYS)
 
 
 @pytest.mark.parametrize("gateway_id", GATEWAY_IDS)

@@ -1,4 +1,4 @@
-"""The gateways' handshakes: whom they let in, in which version, and what they put on the wire when they don't."""
+"""The gateways' handshakes: which clients get in, in which version, and what is on the wire when one does not."""
 
 import contextlib
 import http.client
@@ -65,7 +65,7 @@ GULLIBLE = [one for one in IN_TLS if one.scheme.proof == "not asked for"]
 
 def in_each_version(gateways: Sequence[Gateway]) -> pytest.MarkDecorator:
     """These gateways, each in each version of TLS that it does."""
-    return pytest.mark.parametrize(("gateway_id", "version"), [(s.id, str(v)) for s in gateways for v in s.versions])
+    return pytest.mark.parametrize(("gateway_id", "version"), [(g.id, str(v)) for g in gateways for v in g.versions])
 
 
 def each(gateways: Sequence[Gateway]) -> pytest.MarkDecorator:
@@ -142,10 +142,10 @@ def test_gnutls_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
 def test_every_type_of_key_gets_in_everywhere(tmp_path: Path, key_type: plan.KeyType) -> None:
     issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type)
     with running_victims(issued, tmp_path / "run") as victims:
-        for gateway_id in GATEWAYS:
-            for version in map(str, gateway_id.versions):
-                body = curl(victims, gateway_id.id, "/account", f"--tlsv{version}", "--tls-max", version).body
-                assert body == ACCOUNT, (gateway_id.id, version)
+        for one in GATEWAYS:
+            for version in map(str, one.versions):
+                body = curl(victims, one.id, "/account", f"--tlsv{version}", "--tls-max", version).body
+                assert body == ACCOUNT, (one.id, version)
 
 
 @in_each_version(GATEWAYS)
@@ -225,7 +225,7 @@ def resume(
     victims: Victims, gateway_id: str, version: str, options: int = 0, elsewhere: str | None = None
 ) -> tuple[bool, Any]:
     """Logs in, then again with the session of the first login; whether that was taken, and the second answer.
-    `elsewhere` is another gateway_id for the second login."""
+    `elsewhere` is the gateway of the second login, if that is another."""
     context = client_context(victims.issued, bundle_at(victims.issued, gateway_id), version)
     context.options |= options
     with context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost") as first:
@@ -239,7 +239,7 @@ def resume(
         return bool(second.session_reused), json.loads(answer.rpartition(b"\r\n")[2])
 
 
-RESUMING = [(s.id, str(v)) for s in IN_TLS for v in s.versions if s.implementation == OPENSSL or v == TLS12]
+RESUMING = [(g.id, str(v)) for g in IN_TLS for v in g.versions if g.implementation == OPENSSL or v == TLS12]
 """The instrument goes on with sessions of TLS 1.2 only."""
 
 
@@ -289,7 +289,7 @@ def test_openssl_s_client_reconnects_with_the_same_session(shared: Victims, gate
 def test_a_session_does_not_resume_at_another_gateway(
     victims: Victims, version: str, options: int, made_at: str, used_at: str
 ) -> None:
-    """One that was made without a certificate, or without a proof, would otherwise open the door that asks for both.
+    """One that was made without a certificate, or without a proof, would otherwise open the gateway that asks for both.
     The client has alice's certificate from the CA at hand, so the second handshake succeeds where that one counts."""
     if used_at != "pinned-mtls@openssl":
         assert resume(victims, made_at, version, options, elsewhere=used_at) == (False, ACCOUNT)
@@ -618,5 +618,5 @@ def test_a_listed_certificate_without_its_key_is_not_enough(shared: Victims) -> 
 
 def test_the_pinned_gateway_names_no_authorities(shared: Victims) -> None:
     """Whose certificates it has is nobody's business; OpenSSL's client prints the list where there is one."""
-    for gateway_id in PINNED:
-        assert "No client certificate CA names sent" in alices_s_client(shared, gateway_id.id, "-tls1_2")
+    for one in PINNED:
+        assert "No client certificate CA names sent" in alices_s_client(shared, one.id, "-tls1_2")

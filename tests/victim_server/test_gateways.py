@@ -469,14 +469,14 @@ def test_a_folder_that_cannot_be_written_is_bad_input(issued: pki.Issued, tmp_pa
 
 
 def test_reading_the_table_is_cheap() -> None:
-    """No server, no cryptography: whoever prints the table need not have them."""
+    """No server, no cryptography: a program that prints the table need not have them."""
     heavy = ("uvicorn", "starlette", "h11", "OpenSSL", "cryptography")
     code = f"import sys, lab.catalogue.schemes; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n"
 
 
-def test_every_gateway_and_gateway_has_its_own_name_and_says_what_it_is() -> None:
+def test_every_gateway_has_its_own_name_and_says_what_it_is() -> None:
     assert len(set(GATEWAY_IDS)) == len(GATEWAYS)
     for one in GATEWAYS:
         assert all((one.scheme.asks_for, one.scheme.verifies, one.scheme.stands_for, one.implementation.title))
