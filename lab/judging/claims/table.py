@@ -156,10 +156,8 @@ def privacy_but_not_identity(record: RunQueries) -> Settled | None:
     if not (checking and blind and seen):
         return None
     leaks = sorted({one.event.leak for one in checking})
-    because = (
-        f"it shows the name {seen[0].event.subject} to every reader; with the leaks {', '.join(leaks)}, "
-        f"{_both(checking, blind)}"
-    )
+    with_leaks = f"with the {'leak' if len(leaks) == 1 else 'leaks'} {', '.join(leaks)}"
+    because = f"it shows the name {seen[0].event.subject} to every reader; {with_leaks}, {_both(checking, blind)}"
     evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
     if _accepted(checking):
         return Settled(Holding.FAILS, because, evidence)
@@ -229,7 +227,7 @@ def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
         return None
     because = (
         f"certificates also leaked in TLS 1.3: {len(got)} to an interceptor and {len(shown)} to a shop; "
-        f"in TLS 1.3 {_both(checking, blind)}"
+        f"in TLS 1.3, {_both(checking, blind)}"
     )
     evidence = numbers(got, shown, _accepted(blind), _refused(checking))
     return Settled(Holding.FAILS if _accepted(blind) else Holding.HOLDS, because, evidence)
@@ -337,7 +335,7 @@ CLAIMS: tuple[Claim, ...] = (
         "privacy-but-not-identity",
         ANSWER,
         "A leaked certificate costs its owner privacy, but not her identity.",
-        "Every leak and every move, where the proof is checked and where it is not.",
+        "Every leak and every move, where the proof is checked and where only the certificate is asked for.",
         privacy_but_not_identity,
         schemes=(_CHECKING, _BLIND),
     ),
@@ -345,7 +343,8 @@ CLAIMS: tuple[Claim, ...] = (
         "database-is-a-liability",
         ANSWER,
         "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
-        "The bank's register leaks; every customer in it is tried where the certificate is enough and where it is not.",
+        "The bank's register leaks; every customer in it is tried where only the certificate is asked for and where the "
+        "proof is checked.",
         database_is_a_liability,
         leaks=(DATABASE,),
         schemes=(_BLIND[1:], _CHECKING[1:]),
