@@ -256,7 +256,8 @@ def _redirects(interface: str) -> str | None:
     on = [name for name in ("all", interface) if _sysctl(f"conf/{name}/send_redirects") != "0"]
     if not on:
         return None
-    return f"ICMP redirects reveal the attacker, though Linux ignores them: net.ipv4.conf.{on[-1]}.send_redirects is on"
+    setting = f"net.ipv4.conf.{on[-1]}.send_redirects is on"
+    return f"Mallory's kernel sends ICMP redirects ({setting}). They reveal her; Linux victims ignore them."
 
 
 def _sysctl(name: str) -> str:

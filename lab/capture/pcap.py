@@ -66,8 +66,7 @@ def read_packets(path: Path) -> Iterator[Packet]:
         elif magic.startswith(_COMPRESSED):
             raise CaptureFileError(f"{path}: is compressed; decompress it first")
         else:
-            reason = f"begins with {magic.hex(' ')}, which neither pcap nor pcapng does"
-            raise CaptureFileError(f"{path}: is no capture file, it {reason}; give a pcap or pcapng file")
+            raise CaptureFileError(f"{path}: not a pcap or pcapng file (begins with {magic.hex(' ')})")
 
 
 class _Reader:

@@ -19,6 +19,7 @@ from lab.document import Block, Break, Column, Inline, Paragraph, Section, Span,
 from lab.events.run import Folders
 from lab.inspect.certificates import UNREADABLE, alternative_names
 from lab.inspect.der import layout
+from lab.inspect.times import period
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
@@ -103,12 +104,12 @@ def certificate_parts(der: bytes) -> Iterator[CertificatePart]:
     """The parts of a certificate (RFC 5280 section 4.1), in their order; the whole comes first."""
     certificate = x509.load_der_x509_certificate(der)
     lies = layout(der)
-    valid = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z to {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z"
+    valid = period(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
     def part(name: str, says: str, where: slice) -> CertificatePart:
         return CertificatePart(name, says, der[where], where.start)
 
-    yield CertificatePart(LEAF, "all of it", der, 0)
+    yield CertificatePart(LEAF, "the whole certificate", der, 0)
     yield part("serial number", der[lies.serial].hex(), lies.serial)
     yield part("issuer", certificate.issuer.rfc4514_string(), lies.issuer)
     yield part("validity", valid, lies.validity)
@@ -204,8 +205,10 @@ def _why_not(capture: Path) -> str:
     reading = read_file(capture)
     others = len({one.chain[0] for one in reading.captures})
     if others:
-        return f"it has {others} other client certificate{'s' if others > 1 else ''}; `certreplay capture` lists them"
-    return str(reading.problem).removeprefix(f"{capture}: ")
+        certificates = "certificate" if others == 1 else "certificates"
+        return f"The capture holds {others} other client {certificates}; `certreplay capture` lists them."
+    reason = str(reading.problem).removeprefix(f"{capture}: ")
+    return f"The capture {reason}."
 
 
 def tell_bundle(bundle: Bundle, what: Crossed | None) -> Iterator[Block]:
@@ -223,7 +226,8 @@ def tell_bundle(bundle: Bundle, what: Crossed | None) -> Iterator[Block]:
     searched = Paragraph(_searched(what))
     on_the_wire: tuple[Block, ...]
     if what.why_not:
-        missing = Paragraph(f"This certificate is not in the capture; the key search proves nothing: {what.why_not}")
+        nothing = "This certificate is not in the capture, so a search for its key proves nothing."
+        missing = Paragraph(f"{nothing} {what.why_not}")
         on_the_wire = (missing,) if what.key_at else (missing, searched)
     else:
         first = f"First from {what.first}; the parts are those of this certificate."
@@ -256,10 +260,13 @@ def _look(what: Crossed) -> str:
 
 
 def _searched(what: Crossed) -> str:
-    searched = f"{what.octets:,} bytes in {what.connections} connections and each packet on its own"
-    blind = f" Blind spots: matches split in two at {what.blind} places." if what.blind else ""
-    found = "" if what.key_at else ": none found"
-    return f"{len(what.key_forms)} encodings of it were looked for in {searched}{found}.{blind}"
+    connections = "connection" if what.connections == 1 else "connections"
+    searched = f"{what.octets:,} bytes in {what.connections} {connections} and each packet on its own"
+    places = "place" if what.blind == 1 else "places"
+    blind = f" Blind spots: matches split in two at {what.blind} {places}." if what.blind else ""
+    found = "" if what.key_at else " and found none"
+    forms = f"{len(what.key_forms)} encodings of the private key"
+    return f"The lab searched {searched} for {forms}{found}.{blind}"
 
 
 def as_json(bundle: Bundle, what: Crossed | None) -> dict[str, Any]:

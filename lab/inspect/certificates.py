@@ -18,6 +18,7 @@ from lab.capture.handshake import Capture
 from lab.document import Block, Section, facts
 from lab.events.run import RunError
 from lab.inspect.der import layout
+from lab.inspect.times import period
 from lab.tls.versions import version_name
 
 T = TypeVar("T")
@@ -186,10 +187,14 @@ def _facts(seen: SeenCertificate) -> Iterator[tuple[str, str]]:
     """What the certificate says."""
     yield "issuer", seen.issuer
     yield "serial", seen.serial
-    yield "valid", f"{seen.not_before} to {seen.not_after}"
+    yield "valid", UNREADABLE if UNREADABLE in (seen.not_before, seen.not_after) else _valid(seen)
     yield "sha256", seen.sha256
     for name in seen.identifies:
         yield name.kind, name.value
+
+
+def _valid(seen: SeenCertificate) -> str:
+    return period(datetime.fromisoformat(seen.not_before), datetime.fromisoformat(seen.not_after))
 
 
 def _handshake(seen: SeenCertificate) -> Iterator[tuple[str, str]]:

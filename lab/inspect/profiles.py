@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from lab.address import find_address
 from lab.document import Block, Column, Section, Span, Table, facts
 from lab.inspect.certificates import Name, SeenCertificate
+from lab.inspect.times import moment
 
 T = TypeVar("T")
 
@@ -141,8 +143,7 @@ def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
 
 
 def _short(time: str) -> str:
-    """A time to the second."""
-    return time[:19].replace("T", " ")
+    return moment(datetime.fromisoformat(time))
 
 
 def _list(what: str, names: tuple[str, ...]) -> str:

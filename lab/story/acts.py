@@ -6,15 +6,16 @@ from typing import TypeAlias
 
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
-from lab.catalogue.gateways import Gateway
+from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
 from lab.document import (
     Block,
     Break,
+    Column,
     Inline,
     Items,
     Paragraph,
@@ -28,6 +29,7 @@ from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
     CaptureSearched,
+    CertificateCaptured,
     ClientAuthenticated,
     HandshakeSeen,
     LoggedIn,
@@ -39,9 +41,11 @@ from lab.events.types import (
 from lab.judging.facts import captured, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
-from lab.story.evidence import came_back, due, marked, outcome_span
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
+from lab.story.places import with_gateways
+from lab.story.words import listed
 from lab.tls.dissect import certificate_fields, proof_fields
 from lab.tls.versions import Version
 
@@ -121,13 +125,34 @@ _BETWEEN = {
 
 def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
     position = next((taken for taken in judged.run.all(PositionTaken) if taken.kind in _BETWEEN), None)
-    return None if position is None else [Paragraph(_BETWEEN[position.kind]), Items(position.detail)]
+    if position is None:
+        return None
+    return [Paragraph(_BETWEEN[position.kind]), Items(tuple(with_gateways(judged, position.detail)))]
 
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
-    run, seen = judged.run, captured(judged.run)
-    known = seen and run.first(BundleIssued) and (over or _login_at(run, seen.server))
-    return _tell_wire(run) if known else None
+    seen = _shown_capture(judged, over)
+    issued = list(judged.run.all(BundleIssued))
+    return _tell_wire(judged.run, seen, issued) if seen and issued else None
+
+
+def _shown_capture(judged: JudgedRun, over: bool) -> CertificateCaptured | None:
+    """A capture at the plan's first gateway that checks the proof, so that each run of a plan tells the same story.
+
+    Where there is none, not even in the end, the first of all.
+    """
+    run = judged.run
+    issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
+    found = [one for one in run.all(CertificateCaptured) if one.leak == WIRE.id and one.proof and one.sha256 in issued]
+    at = {login.gateway: seen for seen in reversed(found) if (login := _login_at(run, seen.server))}
+    for gateway in filter(None, map(find_gateway, judged.plan.gateways)):
+        if gateway.scheme.checks_proof:
+            if gateway.id in at:
+                return at[gateway.id]
+            if not over:
+                return None
+    first = captured(run)
+    return first if first and (over or _login_at(run, first.server)) else None
 
 
 def _login_at(run: Run, server: str) -> LoggedIn | None:
@@ -135,10 +160,8 @@ def _login_at(run: Run, server: str) -> LoggedIn | None:
     return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
-def _tell_wire(run: Run) -> Iterator[Block]:
-    seen, issued = captured(run), run.first(BundleIssued)
-    assert seen
-    assert issued
+def _tell_wire(run: Run, seen: CertificateCaptured, bundles: list[BundleIssued]) -> Iterator[Block]:
+    issued = next((bundle for bundle in bundles if bundle.sha256 == seen.sha256), bundles[0])
     login = _login_at(run, seen.server)
     where = f" at `{login.gateway}`" if login else ""
     yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
@@ -281,6 +304,8 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if not judgement.verdicts:
         return
     yield verdict_table(judgement)
+    if any(verdict.outcome == NOT_APPLICABLE for verdict in judgement.verdicts):
+        yield Paragraph(NOTE_ON_NOT_APPLICABLE)
     moved = [transfer for transfer in run.all(MoneyMoved) if transfer.customer == CUSTOMER]
     if moved:
         lost = sum(transfer.amount for transfer in moved)
@@ -301,9 +326,15 @@ def verdict_table(judgement: Judgement) -> Table:
     rows: list[tuple[Inline, ...]] = []
     for verdict in judgement.verdicts:
         at = *([verdict.leak] if leaks else []), *([verdict.tls] if versions else [])
-        outcome = marked(outcome_span(verdict.outcome), verdict.as_expected)
-        rows.append((*at, verdict.gateway, verdict.move, verdict.expected, outcome, _in_short(verdict)))
-    return Table(columns(*where, "gateway", "move", "expected", "outcome", "evidence"), tuple(rows), "verdicts")
+        outcome = marked(outcome_span(verdict.outcome, _briefly(verdict.outcome)), verdict.as_expected)
+        rows.append((*at, verdict.gateway, verdict.move, _briefly(verdict.expected), outcome, _in_short(verdict)))
+    names = (Column(heading, "name") for heading in (*where, "gateway", "move"))
+    outcomes = (Column(heading, "outcome") for heading in ("expected", "outcome"))
+    return Table((*names, *outcomes, Column("evidence")), tuple(rows), "verdicts")
+
+
+def _briefly(outcome: Outcome) -> str:
+    return "n/a" if outcome == NOT_APPLICABLE else outcome
 
 
 def _in_short(verdict: Verdict) -> str:
@@ -313,7 +344,7 @@ def _in_short(verdict: Verdict) -> str:
 
 
 def _answer(judgement: Judgement) -> str:
-    """One closing sentence, from what was measured."""
+    """The closing sentences, from what was measured."""
     odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
     odd += [f"a proof relayed to {v.gateway}, TLS {v.tls}" for v in judgement.relays if not v.as_expected]
     if odd:
@@ -323,15 +354,15 @@ def _answer(judgement: Judgement) -> str:
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
-    crossed, never = ("crossed the wire", "crossed it") if on_the_wire else ("got out", "did")
-    said = f"the one that {crossed} opened {', '.join(sorted(opened)) or 'nothing here'}"
+    crossed = "crossed the wire" if on_the_wire else "got out"
+    said = f"the one that {crossed} opened {listed(sorted(opened)) or 'nothing here'}"
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
-    refusals = "the refusal" if len(held) == 1 else f"the {len(held)} refusals"
+    times = "once" if len(held) == 1 else f"{len(held)} times"
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: {said}, and {refusals} at "
-        f"{', '.join(sorted({v.gateway for v in held}))} {'rests' if len(held) == 1 else 'rest'} on the one thing that "
-        f"never {never}, alice's key, which must sign every handshake anew."
+        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key never {crossed}. Every "
+        f"handshake needs a new signature by it. That is why {listed(sorted({v.gateway for v in held}))} refused "
+        f"{times}."
     )
 
 

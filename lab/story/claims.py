@@ -31,7 +31,8 @@ def _facts(claim: Claim, settled: Settled) -> Iterator[tuple[str, Inline]]:
     yield "verdict", (word, f": {settled.condition}") if settled.condition else word
     yield "experiment", claim.experiment
     yield "in this run", settled.because
-    yield "evidence", ", ".join(settled.evidence) or "none"
+    if settled.evidence:
+        yield "evidence", ", ".join(settled.evidence)
 
 
 def as_json(run: str, claims: SettledClaims) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUS
 from lab.document import Meaning, Span
 from lab.judging.judgement import Verdict
 
+NOTE_ON_NOT_APPLICABLE = "n/a: not applicable; `certreplay explain` gives the reason."
+
 _MEANINGS: dict[Outcome, Meaning] = {
     ACCEPTED: "accepted",
     REFUSED: "refused",

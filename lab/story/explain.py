@@ -16,16 +16,18 @@ from lab.document import (
     facts,
 )
 from lab.judging.judgement import Verdict
-from lab.judging.proof_comparison import ProofReason
+from lab.judging.proof_comparison import Difference, ProofReason
 from lab.story.evidence import came_back, due
 from lab.story.octets import exchange
 from lab.story.relays import fits
 
 NOT_HER_HELLO = (
-    "Sending her own ClientHello would not help: in TLS 1.3 the keys for all that follows depend on its key share, and "
-    "the secret of that share never left her."
+    "Alice's own ClientHello would not help: mallory lacks the secret of its key share, and in TLS 1.3 all later keys "
+    "depend on it."
 )
 NO_MESSAGE = "no such message"
+WHOLE_MESSAGE = "the message itself"
+"""The field of a difference that is not one of fields."""
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
@@ -54,7 +56,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         return
     yield facts(
         ("came back", came_back(verdict)),
-        ("the gateway's reason", evidence.reason),
+        ("gateway log", evidence.reason),
         ("took", f"{evidence.ms} ms"),
     )
     if evidence.messages:
@@ -73,14 +75,26 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     rows = [Compared(reason.hash, reason.captured_hash, reason.server_hash)]
     difference = reason.difference
     if difference:
-        where = f"{difference.message}, {difference.field}"
+        whole = difference.field == WHOLE_MESSAGE
+        where = "first other message" if whole else f"{difference.message}, {difference.field}"
         rows.append(Compared(where, difference.captured or NO_MESSAGE, difference.server or NO_MESSAGE))
     rows.append(Compared("this signature", fits(reason.fits_captured), fits(reason.fits_server)))
     headings = "", "what alice's proof was made over", "what the server checks against"
     yield Comparison(headings, tuple(rows))
     if difference:
-        yield Paragraph(f"The first place where the two differ is {difference.message}, field {difference.field}.")
+        yield Paragraph(_where_they_differ(difference))
     if not reason.fits_captured and not reason.fits_server:
-        yield Paragraph("It fits neither: it was made with another key, or was changed, or was never a signature.")
+        made = "mallory changed it, made it with another key, or made it up"
+        yield Paragraph(f"This signature fits neither handshake: {made}.")
     checked = f"The signature ({reason.scheme}) was checked with the public key that is in the captured certificate."
     yield Paragraph(checked)
+
+
+def _where_they_differ(difference: Difference) -> str:
+    if difference.field != WHOLE_MESSAGE:
+        return f"The first place where the two differ is {difference.message}, field {difference.field}."
+    if difference.captured and difference.server:
+        hers, this = difference.captured, difference.server
+        return f"The two handshakes differ from one message on: alice's has {hers} there, this one has {this}."
+    longer, shorter = ("alice's", "this one") if difference.captured else ("this one", "alice's")
+    return f"The two handshakes are the same until {shorter} ends: {longer} has {difference.message} there."

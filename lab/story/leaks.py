@@ -16,7 +16,9 @@ from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, 
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import sentence
 from lab.judging.verdicts import JudgedRun
+from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
+from lab.story.words import listed
 from lab.tls.versions import Version, find_version
 
 MAX_NAMES = 10
@@ -38,7 +40,11 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
     yield Paragraph(f"{leak.how[0].upper()}{leak.how[1:]}.")
     taken = [one for one in run.all(PositionTaken) if one.kind == leak.id]
     logins = _logins(run, seen) if leak == ROGUE_SERVER else ()
-    yield facts(*(("mallory is", line) for one in taken for line in one.detail), *logins, *_had(run, seen))
+    yield facts(
+        *(("mallory is", line) for one in taken for line in with_gateways(judged, one.detail)),
+        *logins,
+        *_had(run, seen),
+    )
     if leak == INTERCEPTION:
         how = "decrypted by the lab with the session keys that they logged"
         yield Paragraph(f"Messages of its clients, in order ({how}):")
@@ -51,7 +57,8 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
     opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
     yield Section("At the gateways:", (opened,), "point")
     if others := _others(run, leak):
-        more = f"Not only alice's account: those of {', '.join(others)} too."
+        accounts = f"account of {others[0]} was" if len(others) == 1 else f"accounts of {listed(others)} were"
+        more = f"The {accounts} opened too."
         yield Paragraph(Span(more, "accepted", strong=True))
 
 
@@ -114,7 +121,7 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
 def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
     tried = [one for one in judged.verdicts_at(leak.id, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
-    refusals = Span(f"not opened: {len(tried)} refusals", "refused")
+    refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")
     text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text

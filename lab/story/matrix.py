@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 
 from lab.catalogue.gateways import GATEWAYS
-from lab.catalogue.leaks import LEAKS, WIRE, find_leak
+from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
 from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.schemes import SCHEMES
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
-from lab.story.evidence import came_back, due, marked, outcome_span
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span
 from lab.tls.versions import VERSIONS, Version
 
 NOTE_ON_TLS13 = (
@@ -27,7 +27,7 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
     tried = dict.fromkeys((verdict.leak, verdict.tls) for verdict in judgement.verdicts)
     for leak, version in sorted(tried, key=lambda one: ([leak.id for leak in LEAKS].index(one[0]), one[1])):
         known = find_leak(leak)
-        heading = f"TLS {version}" if known == WIRE else f"{known.title if known else leak}, TLS {version}"
+        heading = f"TLS {version}" if known == WIRE else f"{_title(known) if known else leak}, TLS {version}"
         cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
         there = [gateway for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
         for checks, title in ((True, "gateways that check the proof"), (False, "gateways that do not")):
@@ -35,6 +35,13 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
                 yield Break()
                 yield Heading(f"{heading}, {title}")
                 yield _matrix(cells, gateways)
+    if any(verdict.outcome == NOT_APPLICABLE for verdict in judgement.verdicts):
+        yield Break()
+        yield Paragraph(NOTE_ON_NOT_APPLICABLE)
+
+
+def _title(leak: Leak) -> str:
+    return f"{leak.title} ({leak.id})"
 
 
 def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Table:

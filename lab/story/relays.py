@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
-from lab.document import Block, Break, Compared, Comparison, Heading, Paragraph, Span, Table, columns, facts
+from lab.document import Block, Break, Column, Compared, Comparison, Heading, Paragraph, Span, Table, columns, facts
 from lab.judging.gateway_reports import sentence
 from lab.judging.relays import RelayedProof
 from lab.judging.verdicts import JudgedRun
@@ -28,7 +28,8 @@ def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Blo
         )
         for one in found
     )
-    yield Table(columns("relayed to", "TLS", "key exchange", "both sides' keys", "outcome", "evidence"), rows)
+    headings = columns("TLS", "key exchange", "both sides' keys", "outcome", "evidence")
+    yield Table((Column("relayed to", "name"), *headings), rows)
     refused = [one for one in found if one.outcome == REFUSED]
     kinds = {(one.event.tls, one.event.key_exchange): one for one in reversed(refused)}
     strongest_first = sorted(kinds.values(), key=lambda one: not one.event.same_keys)

@@ -5,6 +5,7 @@ by what needs it, so that a command that prints nothing does not wait for it.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lab.document import (
@@ -23,11 +24,12 @@ from lab.document import (
     Section,
     Span,
     Table,
+    plain,
     spans,
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleRenderable
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable
     from rich.padding import Padding
     from rich.table import Table as Grid
     from rich.text import Text
@@ -50,6 +52,9 @@ MESSAGE_OCTETS, MESSAGE_LINES = 24, 3
 COMPARED_OCTETS = 32
 INDENT = 2
 GAP, WIDE_GAP = 2, 3
+WHOLE = ("name", "outcome")
+"""The kinds of columns that are not broken as long as the others have room, each for NARROWEST characters."""
+NARROWEST = 12
 
 
 class Terminal:
@@ -66,6 +71,8 @@ class Terminal:
         if self._quiet:
             return
         for block in blocks:
+            if isinstance(block, Break) and not self._blank_before:
+                continue
             if self._console is None:
                 self._console = new_console()
             lines = list(render(block, self._all_bytes))
@@ -122,7 +129,7 @@ def render(block: Block, all_bytes: bool = False) -> "Iterator[ConsoleRenderable
         case Facts(rows):
             yield _facts(rows)
         case Table():
-            yield _table(block)
+            yield _FittedTable(block)
         case Octets():
             yield _octets(block, all_bytes)
         case Exchange(messages):
@@ -146,7 +153,8 @@ def _section(section: Section, all_bytes: bool) -> "Iterator[ConsoleRenderable]"
 def _text(text: Inline, style: str = "") -> "Text":
     from rich.text import Text
 
-    return Text.assemble(*((safe(span.text), f"{style} {_style(span)}".strip()) for span in spans(text)))
+    pieces = ((safe(span.text), f"{style} {_style(span)}".strip()) for span in spans(text))
+    return Text.assemble(*pieces, no_wrap=False, overflow="fold")
 
 
 def _style(span: Span) -> str:
@@ -177,25 +185,41 @@ def _facts(rows: tuple[tuple[str, Inline], ...]) -> "Grid":
     return grid
 
 
-def _table(table: Table) -> "Grid":
-    grid = _grid(WIDE_GAP if table.subject == "verdicts" else GAP, any(column.heading for column in table.columns))
-    for column in table.columns:
-        _add_column(grid, column)
-    for row in table.rows:
-        grid.add_row(*map(_text, row))
-    return grid
+@dataclass(frozen=True)
+class _FittedTable:
+    """A table whose names stay whole wherever the other columns then have room, and are folded where they have not."""
+
+    table: Table
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Grid]":
+        gap = WIDE_GAP if self.table.subject == "verdicts" and self._needs(WIDE_GAP) <= options.max_width else GAP
+        grid = _grid(gap, any(column.heading for column in self.table.columns))
+        whole = self._needs(gap) <= options.max_width
+        for column in self.table.columns:
+            grid.add_column(
+                _lines(*_heading(column)),
+                justify="right" if column.kind == "number" else "left",
+                no_wrap=whole and column.kind in WHOLE,
+                overflow="fold",
+            )
+        for row in self.table.rows:
+            grid.add_row(*map(_text, row))
+        yield grid
+
+    def _needs(self, gap: int) -> int:
+        """The width from which on names can stay whole."""
+        widths = gap * (len(self.table.columns) - 1)
+        for number, column in enumerate(self.table.columns):
+            longest = max(map(len, (*_heading(column), *(plain(row[number]) for row in self.table.rows))))
+            widths += longest if column.kind in WHOLE else min(longest, NARROWEST)
+        return widths
 
 
-def _add_column(grid: "Grid", column: Column) -> None:
+def _heading(column: Column) -> list[str]:
     heading = column.heading
     if column.kind == "outcome":
         heading = heading.replace("-", "-\n").replace("@", "\n@")
-    grid.add_column(
-        _lines(*heading.split("\n")),
-        justify="right" if column.kind == "number" else "left",
-        no_wrap=column.kind == "name",
-        overflow="fold" if column.kind == "address" else "ellipsis",
-    )
+    return heading.split("\n")
 
 
 def _lines(*lines: str) -> "Text":
@@ -208,7 +232,7 @@ def _octets(message: Octets, all_bytes: bool) -> "Padding":
     """Bytes and what they mean, side by side; of a long field the beginning."""
     grid = _grid(headings=False)
     grid.add_column(no_wrap=True, style="cyan")
-    grid.add_column()
+    grid.add_column(overflow="fold")
     for field in message.fields:
         lines = _hex_lines(field.octets, FIELD_OCTETS)
         shown = lines if all_bytes else lines[:FIELD_LINES]

@@ -149,10 +149,8 @@ def test_an_empty_file(path: Path) -> None:
 
 
 def test_another_kind_of_file(path: Path) -> None:
-    reason = "begins with 2d 2d 2d 2d, which neither pcap nor pcapng does"
-    assert problem(path, b"-----BEGIN CERTIFICATE-----") == (
-        f"is no capture file, it {reason}; give a pcap or pcapng file"
-    )
+    reason = "not a pcap or pcapng file (begins with 2d 2d 2d 2d)"
+    assert problem(path, b"-----BEGIN CERTIFICATE-----") == reason
 
 
 def test_a_compressed_capture(path: Path) -> None:
@@ -162,7 +160,8 @@ def test_a_compressed_capture(path: Path) -> None:
 @pytest.mark.parametrize("length", range(1, 24))
 def test_a_pcap_cut_off_in_its_header(path: Path, length: int) -> None:
     text = problem(path, pcap([])[:length])
-    assert text.endswith(("before its first packet is complete; copy it again", "give a pcap or pcapng file"))
+    cut = "before its first packet is complete; copy it again"
+    assert text.endswith(cut) or text.startswith("not a pcap or pcapng file (begins with ")
 
 
 @pytest.mark.parametrize("missing", range(1, 16 + 13))

@@ -14,6 +14,7 @@ from lab.catalogue.moves import MOVES, find_move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import PlanError, full_matrix
 from lab.catalogue.schemes import SCHEMES, find_scheme
+from lab.document import Paragraph
 from lab.events.run import Run, open_run
 from lab.events.types import CertificateCaptured, Event, HandshakeSeen, MoveTried
 from lab.judging.expectations import expectation
@@ -21,7 +22,8 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import proof_reason
 from lab.judging.verdicts import judge
 from lab.staging import embedded
-from lab.story.matrix import expected_document
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
+from lab.story.matrix import expected_document, tell_matrix
 from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
 from programs import certreplay
@@ -186,6 +188,13 @@ def test_a_replayed_flight_is_compared_in_the_order_in_which_the_server_saw_it(
     assert (proof.difference.message, proof.difference.field) == ("ServerHello", "random")
 
 
+def test_what_not_applicable_means_is_said_where_it_occurs(judged: tuple[Run, Judgement]) -> None:
+    legend = Paragraph(NOTE_ON_NOT_APPLICABLE)
+    assert list(tell_matrix(judged[1]))[-1] == legend
+    decided = tuple(verdict for verdict in judged[1].verdicts if verdict.outcome != NOT_APPLICABLE)
+    assert legend not in list(tell_matrix(replace(judged[1], verdicts=decided)))
+
+
 def test_a_plan_that_cannot_be_carried_out_is_refused() -> None:
     with pytest.raises(PlanError, match="no move 'nonsense'"):
         full_matrix(moves=["nonsense"])
@@ -225,12 +234,14 @@ def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
             "omit-proof",
             "opened certificate-only@instrument; no gateway that checks the proof",
         ),
-        ("mtls@openssl", "omit-proof", "opened nothing here, and the 2 refusals at mtls@openssl rest on"),
+        ("mtls@openssl", "omit-proof", "That is why mtls@openssl refused 2 times."),
         ("mtls@openssl", "own-leaf-first", "opened nothing here; no gateway that checks the proof"),
     ],
 )
 def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, gateway_id: str, move: str, closing: str) -> None:
-    assert certreplay("matrix", "--gateway", gateway_id, "--move", move, "--runs", tmp_path).returncode == 0
+    tried = certreplay("matrix", "--gateway", gateway_id, "--move", move, "--runs", tmp_path)
+    assert tried.returncode == 0
+    assert tried.stdout.startswith("p256 keys, ")
     (run,) = tmp_path.iterdir()
     told = certreplay("story", run).stdout
     assert closing in " ".join(told.split())

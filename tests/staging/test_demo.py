@@ -167,6 +167,9 @@ def test_no_private_key_stays_in_the_run(finished: Demo) -> None:
 def test_the_story_says_what_the_verdicts_say(finished: Demo) -> None:
     assert finished.verdicts["capture"]["sha256"] in finished.output
     assert "300 gone" in finished.output
+    assert "Alice logs in at `mtls@instrument`, TLS 1.2: " in finished.output
+    for gateway in short_story().gateways:
+        assert f" ({gateway})\n" in finished.output
     assert "alert decrypt_error (51), sent by the server" in finished.output
     assert "\x1b" not in finished.output
     assert not any(line.endswith(" ") for line in finished.output.splitlines())

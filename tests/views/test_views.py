@@ -89,6 +89,27 @@ def test_long_values_are_cut_short_unless_all_bytes_are_asked_for() -> None:
     assert "alike:" not in shown(COMPARISON, all_bytes=True)
 
 
+@pytest.mark.parametrize("width", [40, 80, 82, 200])
+def test_names_in_a_table_are_never_cut(width: int) -> None:
+    from rich.console import Console
+
+    names = ("pinned-certificate-only@instrument", "second-certificate", "rogue-server")
+    headings = (Column("gateway", "name"), Column("move", "name"), Column("leak", "name"), Column("evidence"))
+    written = io.StringIO()
+    console = Console(file=written, width=width, highlight=False)
+    words = 'HTTP 200 {"customer":"alice"}'
+    terminal.Terminal(console=console).show([Table(headings, ((*names, words),), "verdicts")])
+    assert "…" not in written.getvalue()
+    lines = written.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert (names[0] in lines[1]) is (width >= 82)
+    assert sorted("".join("".join(lines[1:]).split())) == sorted("".join(names) + words.replace(" ", ""))
+
+
+def test_a_pause_before_anything_was_said_is_silent() -> None:
+    assert shown(Break(), Paragraph("text"), Break(), Paragraph("more")) == "text\n\nmore\n"
+
+
 def test_what_differs_is_marked_in_markdown() -> None:
     assert f"`{'00' * 31}` **`{'01' * 9}`**" in markdown.text([COMPARISON])
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from lab.catalogue.leaks import Leak
+from lab.catalogue.plan import Plan
 from lab.judging.queries import RunQueries
 
 
@@ -41,7 +43,8 @@ class Settled:
 class Claim:
     """One claim. `by` says in neutral words who makes it; `claim` is in our own words, `experiment` says what decides.
 
-    `decide` is a query on what a run recorded: None where the run has nothing to say.
+    `decide` is a query on what a run recorded: None where the run has nothing to say. It needs any one of the `leaks`,
+    and of each group of `schemes` at least one.
     """
 
     id: str
@@ -49,12 +52,24 @@ class Claim:
     claim: str
     experiment: str
     decide: Callable[[RunQueries], Settled | None]
+    leaks: tuple[Leak, ...] = ()
+    schemes: tuple[tuple[str, ...], ...] = ()
 
 
 def settle(claims: Iterable[Claim], queries: RunQueries) -> list[tuple[Claim, Settled]]:
     """Each claim with its verdict in this run."""
-    nothing = Settled(Holding.NO_EVIDENCE, "the run has not tried it", ())
-    return [(claim, claim.decide(queries) or nothing) for claim in claims]
+    return [(claim, claim.decide(queries) or _undecided(claim, queries.judged.plan)) for claim in claims]
+
+
+def _undecided(claim: Claim, plan: Plan) -> Settled:
+    """No verdict, and what the run's plan lacks for one."""
+    tried = {gateway.scheme.id for gateway, _ in plan.targets()}
+    lacking = []
+    if claim.leaks and not any(leak.id in plan.leaks for leak in claim.leaks):
+        lacking.append(f"the leak {' or '.join(leak.id for leak in claim.leaks)}")
+    lacking += [f"the scheme {' or '.join(group)}" for group in claim.schemes if not tried.intersection(group)]
+    because = f"not tried: {', '.join(lacking)}" if lacking else "no events that decide it"
+    return Settled(Holding.NO_EVIDENCE, because, ())
 
 
 def numbers(*evidence: Iterable[HasNumber], each: int = 3) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from lab.capture.decrypt import certificate_was_sent
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER, VICTIM_CLIENT
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, ROGUE_SERVER, WIRE
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.types import (
     CaptureSearched,
@@ -63,6 +63,10 @@ def _count(tried: list[Tried]) -> str:
     return f"{len(_accepted(tried))} of {len(tried)} attempts succeeded"
 
 
+def _both(checking: list[Tried], blind: list[Tried]) -> str:
+    return f"where the proof is checked {_count(checking)}, where only the certificate is asked for {_count(blind)}"
+
+
 def _found_something(searched: CaptureSearched) -> bool:
     """A search that misses what is there proves nothing about the rest."""
     return bool(searched.certificate_at)
@@ -104,12 +108,12 @@ def checking_adds_nothing(record: RunQueries) -> Settled | None:
         return None
     in_sight = [one for one in searched if one.event.key_at]
     if _accepted(checked) or in_sight or not _accepted(unchecked):
-        because = f"with the check {_count(checked)}, without it {_count(unchecked)}"
+        because = _both(checked, unchecked)
         because += "; the key itself was in the capture" if in_sight else ""
         return Settled(Holding.HOLDS, because, numbers(_accepted(checked), in_sight, unchecked))
     because = (
         "they are stored together but do not travel together: the certificate crossed the wire, the key did not; "
-        f"with the check {_count(checked)}, without it {_count(unchecked)}"
+        f"{_both(checked, unchecked)}"
     )
     return Settled(Holding.FAILS, because, numbers(searched, _refused(checked), _accepted(unchecked), controls))
 
@@ -137,7 +141,7 @@ def every_server_could_impersonate(record: RunQueries) -> Settled | None:
     blind, checking = (_at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (_BLIND, _CHECKING))
     if not (blind and checking):
         return None
-    because = f"where no proof is required {_count(blind)}, where it is checked {_count(checking)}"
+    because = _both(checking, blind)
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking))
     if _accepted(blind) and _accepted(checking):
         return Settled(Holding.HOLDS, because, evidence)
@@ -152,10 +156,8 @@ def privacy_but_not_identity(record: RunQueries) -> Settled | None:
     if not (checking and blind and seen):
         return None
     leaks = sorted({one.event.leak for one in checking})
-    because = (
-        f"it shows the name {seen[0].event.subject} to every reader; with the leaks {', '.join(leaks)} "
-        f"{_count(checking)} where the proof is checked, and {_count(blind)} where it is not"
-    )
+    with_leaks = f"with the {'leak' if len(leaks) == 1 else 'leaks'} {', '.join(leaks)}"
+    because = f"it shows the name {seen[0].event.subject} to every reader; {with_leaks}, {_both(checking, blind)}"
     evidence = numbers(seen, _refused(checking), _accepted(blind), _accepted(checking))
     if _accepted(checking):
         return Settled(Holding.FAILS, because, evidence)
@@ -172,8 +174,8 @@ def database_is_a_liability(record: RunQueries) -> Settled | None:
         return None
     fallen = {one.event.customer for one in _accepted(blind)}
     because = (
-        f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where their certificates are "
-        f"passwords; with the same register {_count(checking)} where the proof is checked"
+        f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where only the certificate "
+        f"is asked for; with the same register {_count(checking)} where the proof is checked"
     )
     evidence = numbers(_accepted(blind), _refused(checking), _accepted(checking), each=4)
     return Settled(Holding.HOLDS if fallen and not _accepted(checking) else Holding.FAILS, because, evidence)
@@ -225,7 +227,7 @@ def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
         return None
     because = (
         f"certificates also leaked in TLS 1.3: {len(got)} to an interceptor and {len(shown)} to a shop; "
-        f"in TLS 1.3 {_count(blind)} where no proof is required, and {_count(checking)} where it is checked"
+        f"in TLS 1.3, {_both(checking, blind)}"
     )
     evidence = numbers(got, shown, _accepted(blind), _refused(checking))
     return Settled(Holding.FAILS if _accepted(blind) else Holding.HOLDS, because, evidence)
@@ -241,13 +243,15 @@ def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
         return None
     got_in = [one for one in relayed if one.outcome == ACCEPTED]
     same_keys = sum(one.event.same_keys for one in relayed)
-    takes = dict.fromkeys(taken for one in relayed for taken in one.takes)
+    takes = {one.event.key_exchange: sorted(one.takes) for one in relayed if one.takes}
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
         "in where proofs are checked"
     )
     because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
-    because += f"; to make the two transcripts equal takes {', '.join(takes)}" if takes else ""
+    if takes:
+        needed = (f"with {exchange} {_all_of(keys)}" for exchange, keys in sorted(takes.items()))
+        because += f"; to make the two transcripts equal, mallory would need {'; '.join(needed)}"
     evidence = numbers(got_in or relayed)
     return Settled(Holding.HOLDS if got_in else Holding.FAILS, because, evidence)
 
@@ -261,6 +265,10 @@ def self_signed_is_useless(record: RunQueries) -> Settled | None:
         return Settled(Holding.HOLDS, f"{_count(tried)} with a stolen self-signed certificate", numbers(got_in))
     because = f"the server knows the certificates that it issued: alice is let in, and {_count(tried)} without her key"
     return Settled(Holding.FAILS, because, numbers(logins, _refused(tried), controls))
+
+
+def _all_of(keys: list[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"all of {', '.join(keys)}"
 
 
 def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
@@ -286,6 +294,7 @@ CLAIMS: tuple[Claim, ...] = (
         "In TLS 1.2 the client's Certificate message is not encrypted.",
         "A passive listener on alice's way to the bank reads what she sends.",
         certificate_in_the_clear,
+        leaks=(WIRE,),
     ),
     Claim(
         "server-tls-protects",
@@ -293,6 +302,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The server authenticates itself by TLS, so a man in the middle never gets to see the client's certificate.",
         "Alice verifies the bank in every login; does the listener have her certificate nevertheless?",
         server_tls_protects,
+        leaks=(WIRE,),
     ),
     Claim(
         "checking-adds-nothing",
@@ -300,6 +310,8 @@ CLAIMS: tuple[Claim, ...] = (
         "Key and certificate are stored together: a thief of one has the other, so checking the key adds nothing.",
         "Is the key anywhere in the capture that has the certificate? What opens with the certificate alone?",
         checking_adds_nothing,
+        leaks=(WIRE,),
+        schemes=(_CHECKING, _BLIND),
     ),
     Claim(
         "only-the-issuer-is-fooled",
@@ -307,6 +319,8 @@ CLAIMS: tuple[Claim, ...] = (
         "Nobody but the server that issued the certificate could be fooled with it.",
         "A shop keeps what alice shows it, and tries it at gateways that trust an authority and at the issuer's own.",
         only_the_issuer_is_fooled,
+        leaks=(ROGUE_SERVER,),
+        schemes=(_BLIND[:1], _BLIND[1:]),
     ),
     Claim(
         "every-server-could-impersonate",
@@ -314,20 +328,26 @@ CLAIMS: tuple[Claim, ...] = (
         "Every server that was ever shown the certificate could impersonate its owner.",
         "A shop that alice properly verified keeps what she showed and tries it at the bank.",
         every_server_could_impersonate,
+        leaks=(ROGUE_SERVER,),
+        schemes=(_CHECKING, _BLIND),
     ),
     Claim(
         "privacy-but-not-identity",
         ANSWER,
         "A leaked certificate costs its owner privacy, but not her identity.",
-        "Every leak and every move, where the proof is checked and where it is not.",
+        "Every leak and every move, where the proof is checked and where only the certificate is asked for.",
         privacy_but_not_identity,
+        schemes=(_CHECKING, _BLIND),
     ),
     Claim(
         "database-is-a-liability",
         ANSWER,
         "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
-        "The bank's register leaks; every customer in it is tried where the certificate is enough and where it is not.",
+        "The bank's register leaks; every customer in it is tried where only the certificate is asked for and where the "
+        "proof is checked.",
         database_is_a_liability,
+        leaks=(DATABASE,),
+        schemes=(_BLIND[1:], _CHECKING[1:]),
     ),
     Claim(
         "tls13-encrypts",
@@ -335,6 +355,7 @@ CLAIMS: tuple[Claim, ...] = (
         "TLS 1.3 encrypts the client's Certificate.",
         "The same client over TLS 1.3, and a search of the whole capture for her certificate.",
         tls13_encrypts,
+        leaks=(WIRE,),
     ),
     Claim(
         "tls13-is-unauthenticated",
@@ -342,6 +363,7 @@ CLAIMS: tuple[Claim, ...] = (
         "In TLS 1.3 that encryption is not authenticated yet, so a man in the middle can still get the certificate.",
         "mitmproxy in the bank's place, asking a careful client and a careless one for their certificates.",
         tls13_is_unauthenticated,
+        leaks=(INTERCEPTION,),
     ),
     Claim(
         "tls13-makes-it-irrelevant",
@@ -349,6 +371,8 @@ CLAIMS: tuple[Claim, ...] = (
         "With TLS 1.3 the question is irrelevant.",
         "What leaks in TLS 1.3, to an interceptor and to a shop, and what it opens.",
         tls13_makes_it_irrelevant,
+        leaks=(INTERCEPTION, ROGUE_SERVER),
+        schemes=(_CHECKING, _BLIND),
     ),
     Claim(
         "proof-can-be-passed-on",
@@ -356,6 +380,8 @@ CLAIMS: tuple[Claim, ...] = (
         "A man in the middle could pass the proof on while it is fresh, so checking it does not help against him.",
         "A careless client's fresh proof goes into mallory's own handshake, also where both sides share all keys.",
         proof_can_be_passed_on,
+        leaks=(LIVE_RELAY,),
+        schemes=(_CHECKING,),
     ),
     Claim(
         "self-signed-is-useless",
@@ -363,5 +389,6 @@ CLAIMS: tuple[Claim, ...] = (
         "Authenticating clients with self-signed certificates is useless: no authority vouches for them.",
         "The bank knows the self-signed certificates that it issued, and checks the proof.",
         self_signed_is_useless,
+        schemes=(_CHECKING[1:],),
     ),
 )
