@@ -194,14 +194,13 @@ def claims(
 @app.command(name="verdicts")
 def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Print a run's verdicts, judged anew from its events."""
-    from lab.story import acts as story
+    from lab.story.acts import verdict_table
+    from lab.story.matrix import tell_problems
     from lab.views import terminal
 
     judgement = _judge(_find_run(run, runs)).judgement
     if not as_json:
-        terminal.show([story.verdict_table(judgement)])
-        for error in judgement.errors:
-            print(terminal.safe(error))
+        terminal.show([verdict_table(judgement), *tell_problems(judgement)])
     _end(judgement, as_json)
 
 

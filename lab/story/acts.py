@@ -314,6 +314,8 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     if strange:
         unknown = f"The run has events that this version does not know: {', '.join(strange)}."
         yield Paragraph(Span(unknown, "warning"))
+    for contradiction in judgement.contradictions:
+        yield Paragraph(Span(f"FINDING: {contradiction}", "finding"))
     yield Break()
     yield Paragraph(Span(_answer(judgement), strong=True))
 
@@ -349,6 +351,8 @@ def _answer(judgement: Judgement) -> str:
     odd += [f"a proof relayed to {v.gateway}, TLS {v.tls}" for v in judgement.relays if not v.as_expected]
     if odd:
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
+    if judgement.contradictions:
+        return "Finding: the attacker, the gateways and the bank's ledger do not agree, so this run decides nothing."
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]

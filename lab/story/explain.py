@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import find_move
-from lab.catalogue.outcomes import NOT_APPLICABLE
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import (
     Block,
     Break,
@@ -31,7 +31,7 @@ WHOLE_MESSAGE = "the message itself"
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
-    """What was sent, what came back, what was expected, and why a refused proof does not fit."""
+    """What was sent, what came back, what was expected, and whether the proof that decided fits."""
     move, gateway, evidence = find_move(verdict.move), find_gateway(verdict.gateway), verdict.evidence
     yield Heading(f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}: {verdict.outcome}")
     yield facts(
@@ -65,10 +65,18 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()
-        yield Heading("Why the proof does not fit:")
+        yield Heading(_on_the_proof(verdict.outcome, evidence.proof))
         yield from _reason(evidence.proof)
         if verdict.tls == "1.3" and evidence.proof.difference and evidence.proof.difference.message == "ClientHello":
             yield Paragraph(NOT_HER_HELLO)
+
+
+def _on_the_proof(outcome: str, reason: ProofReason) -> str:
+    if reason.fits_server:
+        return "The proof fits this handshake:"
+    if outcome == ACCEPTED:
+        return "The proof does not fit here either, and the gateway did not look at it:"
+    return "Why the proof does not fit:"
 
 
 def _reason(reason: ProofReason) -> Iterator[Block]:
@@ -86,8 +94,8 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     if not reason.fits_captured and not reason.fits_server:
         made = "mallory changed it, made it with another key, or made it up"
         yield Paragraph(f"This signature fits neither handshake: {made}.")
-    checked = f"The signature ({reason.scheme}) was checked with the public key that is in the captured certificate."
-    yield Paragraph(checked)
+    key = "the public key in the certificate that was presented with it"
+    yield Paragraph(f"The signature ({reason.scheme}) was checked with {key}.")
 
 
 def _where_they_differ(difference: Difference) -> str:

@@ -58,10 +58,10 @@ def _cell(verdict: Verdict) -> Inline:
 
 
 def tell_problems(judgement: Judgement) -> Iterator[Block]:
-    """What a run lacks for its verdicts, and where it differs from what the RFCs predict."""
+    """What a run lacks for its verdicts, where its witnesses disagree, and what the RFCs did not predict."""
     for error in judgement.errors:
         yield Paragraph(Span(error, "warning"))
-    for finding in findings(judgement):
+    for finding in (*judgement.contradictions, *findings(judgement)):
         yield Paragraph(Span(f"FINDING: {finding}", "finding"))
 
 

@@ -214,13 +214,16 @@ def test_a_forged_login_and_a_forged_transfer_are_found(doctored: Doctor) -> Non
             return ClientAuthenticated(event.gateway, event.peer, event.tls, subject, "00" * 32, "checked")
         return dataclasses.replace(event, amount=2 * event.amount) if isinstance(event, MoneyMoved) else event
 
-    judgement = judge(doctored(forge))
+    run = doctored(forge)
+    judgement = judge(run)
     assert judgement
     assert not judgement.as_expected
     found = "\n".join(judgement.contradictions)
     assert "replay-proof at mtls@openssl, TLS 1.2 (attacker#" in found
     assert "the attacker was refused, and the gateway log says: " in found
     assert "the bank's ledger has transfers of " in found
+    assert "FINDING" in told(run)
+    assert "this run decides nothing" in " ".join(told(run).split())
 
 
 def test_another_alert_than_the_attacker_received_is_found(doctored: Doctor) -> None:
