@@ -125,7 +125,8 @@ _BETWEEN = {
 
 def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
     position = next((taken for taken in judged.run.all(PositionTaken) if taken.kind in _BETWEEN), None)
-    if position is None:
+    named = all(gateway in judged.gateways.values() for gateway, _ in judged.plan.targets())
+    if position is None or not (over or named):
         return None
     return [Paragraph(_BETWEEN[position.kind]), Items(tuple(with_gateways(judged, position.detail)))]
 

@@ -24,7 +24,6 @@ from lab.document import (
     Section,
     Span,
     Table,
-    plain,
     spans,
 )
 
@@ -210,9 +209,13 @@ class _FittedTable:
         """The width from which on names can stay whole."""
         widths = gap * (len(self.table.columns) - 1)
         for number, column in enumerate(self.table.columns):
-            longest = max(map(len, (*_heading(column), *(plain(row[number]) for row in self.table.rows))))
+            longest = max(map(len, (*_heading(column), *(_plain(row[number]) for row in self.table.rows))))
             widths += longest if column.kind in WHOLE else min(longest, NARROWEST)
         return widths
+
+
+def _plain(text: Inline) -> str:
+    return "".join(span.text for span in spans(text))
 
 
 def _heading(column: Column) -> list[str]:

@@ -343,8 +343,8 @@ CLAIMS: tuple[Claim, ...] = (
         "database-is-a-liability",
         ANSWER,
         "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
-        "The bank's register leaks; every customer in it is tried where only the certificate is asked for and where the "
-        "proof is checked.",
+        "The bank's register leaks; every customer in it is tried where only the certificate is asked for and where "
+        "the proof is checked.",
         database_is_a_liability,
         leaks=(DATABASE,),
         schemes=(_BLIND[1:], _CHECKING[1:]),
