@@ -270,8 +270,8 @@ def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]
     """The handshakes of a client with the interceptor, as tshark reads them with that client's keys, by version of TLS:
     whether the server's Certificate was there, and whether the client's was, with a certificate in it.
 
-    The capture also has handshakes with the bank, from before the redirection began and after it ended, and one that
-    the interceptor left. This fails where there are not several handshakes of each version.
+    The capture may also have handshakes from just before it came and just after it left; it did not report those, and
+    they do not count. This fails where there are not several handshakes of each version.
     """
     (run,) = it.runs.iterdir()
     address, _ = it.address(client)

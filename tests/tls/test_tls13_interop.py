@@ -355,27 +355,29 @@ def liar(identities: Identities, alice: pki.Identity, bank: pki.Identity) -> Cal
     return lambda wrong: our_client(alice, wrong(alice, mallory, bank), versions=(TLS13,))
 
 
-@each_wrong
-@pytest.mark.parametrize("server", ["ours", "openssl", "s_server", "gnutls-serv"])
-def test_a_wrong_proof_is_refused_with_the_rfcs_alert_once_the_client_thinks_it_is_in(
-    authority: pki.Identity,
-    bank: pki.Identity,
-    files: Files,
-    tmp_path: Path,
-    liar: Callable[[Wrong], Client],
-    server: str,
-    wrong: Wrong,
-    alert: AlertDescription,
-) -> None:
-    client = liar(wrong)
-    if server in ("ours", "openssl"):
-        context = openssl_context(True, authority, bank, versions=(TLS13,))
-        peer = OpenSslEngine(context, True) if server == "openssl" else our_server(bank, versions=(TLS13,))
-        failed = talk(client, peer).failure("client")
-    else:
-        call = s_server(files, "-tls1_3") if server == "s_server" else gnutls_serv(files, GNUTLS_ONLY_13)
+@pytest.fixture(params=["ours", "openssl", "s_server", "gnutls-serv"])
+def refused(
+    request: pytest.FixtureRequest, authority: pki.Identity, bank: pki.Identity, files: Files, tmp_path: Path
+) -> Callable[[Client], Failed]:
+    """How a server refuses a client: ours, OpenSSL's in this process, and the programs."""
+
+    def refuse(client: Client) -> Failed:
+        if request.param in ("ours", "openssl"):
+            context = openssl_context(True, authority, bank, versions=(TLS13,))
+            peer = OpenSslEngine(context, True) if request.param == "openssl" else our_server(bank, versions=(TLS13,))
+            return talk(client, peer).failure("client")
+        call = s_server(files, "-tls1_3") if request.param == "s_server" else gnutls_serv(files, GNUTLS_ONLY_13)
         with serving(tmp_path / "output", *call) as port:
-            failed = asyncio.run(refusal(port, client))
+            return asyncio.run(refusal(port, client))
+
+    return refuse
+
+
+@each_wrong
+def test_a_wrong_proof_is_refused_with_the_rfcs_alert_once_the_client_thinks_it_is_in(
+    refused: Callable[[Client], Failed], liar: Callable[[Wrong], Client], wrong: Wrong, alert: AlertDescription
+) -> None:
+    failed = refused(liar(wrong))
     assert (failed.alert, failed.sent_by) == (alert, "server")
 
 
@@ -393,19 +395,8 @@ def test_a_server_that_does_not_look_at_proofs_takes_any(
         assert server.peer_chain == (alice.der,)
 
 
-@pytest.mark.parametrize("server", ["ours", "openssl", "s_server", "gnutls-serv"])
-def test_a_client_without_a_certificate_is_told_that_one_is_required(
-    authority: pki.Identity, bank: pki.Identity, files: Files, tmp_path: Path, server: str
-) -> None:
-    client = our_client(versions=(TLS13,))
-    if server in ("ours", "openssl"):
-        context = openssl_context(True, authority, bank, versions=(TLS13,))
-        peer = OpenSslEngine(context, True) if server == "openssl" else our_server(bank, versions=(TLS13,))
-        failed = talk(client, peer).failure("client")
-    else:
-        call = s_server(files, "-tls1_3") if server == "s_server" else gnutls_serv(files, GNUTLS_ONLY_13)
-        with serving(tmp_path / "output", *call) as port:
-            failed = asyncio.run(refusal(port, client))
+def test_a_client_without_a_certificate_is_told_that_one_is_required(refused: Callable[[Client], Failed]) -> None:
+    failed = refused(our_client(versions=(TLS13,)))
     assert (failed.alert, failed.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")
 
 
