@@ -307,11 +307,12 @@ def run_curl(url: str, *options: str) -> Curl:
     return Curl(done.returncode, int(status or 0), parsed, done.stderr)
 
 
-def start_part(module: str, *options: str) -> subprocess.Popen[str]:
-    """A part as a process, tethered to this one."""
+def start_part(module: str, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """A part as a process, tethered to this one; `environment` adds to this process's own."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *options, "--tether"],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
