@@ -122,7 +122,11 @@ def matrix(
         )
         for key in key_types(key_type or ["p256"])
     ]
-    judgements = [_run_matrix(plan, runs, as_json) for plan in plans]
+    judgements: list[Judgement] = []
+    for plan in plans:
+        if judgements and not as_json:
+            print()
+        judgements.append(_run_matrix(plan, runs, as_json))
     if as_json:
         _print_json([judgement.as_dict() for judgement in judgements])
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
@@ -153,7 +157,6 @@ def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Itera
     from lab.story import matrix as tables
     from lab.tls.versions import TLS13
 
-    yield Break()
     yield Paragraph(f"{plan.key_type} keys, {summary}")
     yield from tables.tell_matrix(judgement)
     yield from tables.tell_problems(judgement)
