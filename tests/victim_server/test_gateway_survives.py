@@ -50,8 +50,8 @@ SLACK_OCTETS = 64 << 20
 """What the process may keep over all these tests together, as allocators don't give back everything: measured in 24
 attacks with long messages, 23 to 30 MiB more than at first from the fifth attack to the last."""
 GIVES_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""Makes glibc give freed memory back soon (mallopt(3)), so that what is left is what the process holds. Without it up to
-76 MiB were left, though no more after 60 attacks than after 40."""
+"""Makes glibc give freed memory back soon (mallopt(3)), so that what is left is what the process holds. Without it up
+to 76 MiB were left, though no more after 60 attacks than after 40."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 each_gateway = pytest.mark.parametrize("gateway_id", GATEWAYS)
