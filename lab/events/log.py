@@ -33,6 +33,11 @@ class Recorded:
     time: datetime
     event: Event
 
+    @property
+    def number(self) -> str:
+        """What names it in a run: `attacker#12` is the twelfth event of the part `attacker`."""
+        return f"{self.part}#{self.sequence}"
+
 
 class Reporter(Protocol):
     """Takes a part's reports."""

@@ -7,14 +7,11 @@ from datetime import timedelta
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
+from lab.catalogue.outcomes import ACCEPTED, Outcome
 from lab.events.run import Run
-from lab.events.types import (
-    ClientRefused,
-    MoveTried,
-)
+from lab.events.types import MoveTried
 from lab.judging.facts import listening_gateways, port_of
-from lab.judging.gateway_reports import GatewayReport, GatewayReports
+from lab.judging.gateway_reports import GatewayReport, GatewayReports, decided
 from lab.tls.versions import Version, find_version
 
 CLOCK_SLACK_MS = 5.0
@@ -23,7 +20,7 @@ CLOCK_SLACK_MS = 5.0
 
 @dataclass(frozen=True)
 class Tried:
-    """One attempt. `number` is that of its event: `attacker#12` is line 12 of attacker/events.jsonl."""
+    """One attempt, by the number of its event."""
 
     number: str
     event: MoveTried
@@ -34,9 +31,8 @@ class Tried:
 
     @property
     def outcome(self) -> Outcome:
-        """The attacker cannot always read how a connection ended; then the gateway's report decides."""
-        refused = isinstance(self.report, ClientRefused) and self.report.alert is not None
-        return REFUSED if refused and self.event.outcome == INCONCLUSIVE else self.event.outcome
+        """What became of it, as far as attacker and gateway can tell."""
+        return decided(self.event.outcome, self.report)
 
     @property
     def accepted(self) -> bool:
@@ -59,7 +55,7 @@ class Attempts:
                 continue
             began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
             report = reports.first_since(began, gateway.id, event.local, version)
-            tried = Tried(f"{recorded.part}#{recorded.sequence}", event, gateway, version, report)
+            tried = Tried(recorded.number, event, gateway, version, report)
             self.all.append(tried)
             if event.customer == CUSTOMER:
                 self._as_alice[event.leak, gateway.id, version, event.move].append(tried)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TypeAlias
 
+from lab.catalogue.outcomes import INCONCLUSIVE, REFUSED, Outcome
 from lab.events.run import Run
 from lab.events.types import ClientAuthenticated, ClientRefused
 from lab.tls.versions import Version
@@ -33,6 +34,12 @@ class GatewayReports:
         """A gateway that refuses early does not know the version, nor does mitmproxy when it is refused."""
         reports = self._reports.get((gateway, peer), ())
         return [(time, one) for time, one in reports if version is None or one.tls in ("", str(version))]
+
+
+def decided(outcome: Outcome, report: GatewayReport | None) -> Outcome:
+    """The attacker cannot always read how a connection ended; then an alert that the gateway reports decides."""
+    alerted = isinstance(report, ClientRefused) and report.alert is not None
+    return REFUSED if alerted and outcome == INCONCLUSIVE else outcome
 
 
 def sentence(report: GatewayReport | None) -> str:

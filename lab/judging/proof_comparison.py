@@ -1,6 +1,5 @@
 """Why a proof does not fit: what it was made over, beside what the server had to check it against."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import TypeAlias
@@ -8,6 +7,7 @@ from typing import TypeAlias
 from cryptography.hazmat.primitives import hashes
 
 from lab.events.types import CertificateCaptured, MoveTried
+from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.errors import Abort, DecodeError
 from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
@@ -17,7 +17,15 @@ from lab.tls.transcript import MESSAGE_HASH, Transcript
 from lab.tls.versions import TLS12, Version, find_version
 
 Messages: TypeAlias = list[tuple[str, bytes]]
-"""For each message its sender, which may be empty, and its bytes."""
+"""For each message its sender, `client` or `server`, and its bytes."""
+Handshake: TypeAlias = tuple[list[bytes], Version]
+"""The messages of a handshake before the client's proof, and its version."""
+
+WHOLE_MESSAGE = "the message itself"
+"""The field of a difference that is not one of fields."""
+EXTENSION_NAMES = {
+    value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)
+}
 
 _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
 
@@ -62,29 +70,26 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
     if version is None or seen_in is None:
         return None
     sent = _as_the_server_saw_them(_messages(tried), version)
-    made_over = [("", bytes.fromhex(raw)) for raw in captured.transcript]
+    made_over = [bytes.fromhex(raw) for raw in captured.transcript]
     at = next(
         (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
     )
-    if at is None or not captured.transcript:
+    if at is None or not made_over:
         return None
     shown = [raw for sender, raw in sent[:at] if sender == "client" and raw[0] == Certificate.type]
+    if not shown:
+        return None
     try:
-        chain = chain_in(shown[-1], version) if shown else ()
-        if not chain:
-            return None
-        key = proof.public_key(chain[0])
-        return held_against(key, sent[at][1], (made_over, seen_in), (sent[:at], version))
+        key = proof.public_key(chain_in(shown[-1], version)[0])
+        return held_against(key, sent[at][1], (made_over, seen_in), ([raw for _, raw in sent[:at]], version))
     except Abort:
         return None
 
 
-def held_against(
-    key: PublicKey, verify: bytes, signed: tuple[Messages, Version], checked: tuple[Messages, Version]
-) -> ProofReason:
-    """Compares a CertificateVerify, sent in the second of two handshakes, with both.
+def held_against(key: PublicKey, verify: bytes, signed: Handshake, checked: Handshake) -> ProofReason:
+    """Compares a CertificateVerify that was sent in the second of two handshakes with both.
 
-    A handshake is given by the messages before it, and its version. Abort if a message is unreadable.
+    Abort if a message is unreadable.
     """
     answer = parse(verify, checked[1])
     if not isinstance(answer, CertificateVerify):
@@ -122,18 +127,18 @@ def _messages(tried: MoveTried) -> Messages:
     return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
 
 
-def _challenge(sent: Messages, version: Version) -> Challenge:
+def _challenge(sent: list[bytes], version: Version) -> Challenge:
     """What a proof has to sign after these messages, the first of which may already be hashed (RFC 8446, 4.4.1)."""
     if version == TLS12:
-        return proof.challenge12(b"".join(raw for _, raw in sent), proof.SCHEME_IDS)
+        return proof.challenge12(b"".join(sent), proof.SCHEME_IDS)
     transcript, suite = Transcript(), keys.TLS13_SUITES[0]
-    for sender, raw in sent:
+    for raw in sent:
         message = parse(raw, version)
         if isinstance(message, ServerHello):
             suite = next((one for one in keys.TLS13_SUITES if one.id == message.cipher_suite), suite)
             if is_retry(message) and transcript.entries and transcript.entries[0].raw[0] != MESSAGE_HASH:
                 transcript.hash_first(suite.hash)
-        transcript.add("client" if sender == "client" else "server", raw)
+        transcript.add("client", raw)  # its content is the same whoever sent it
     return proof.challenge13(transcript.content(), proof.SCHEME_IDS, suite.hash)
 
 
@@ -169,25 +174,38 @@ def _chain(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
     return message.chain
 
 
-def _parsed(messages: Messages, version: Version) -> list[Message]:
-    return [parse(raw, version) for _, raw in messages]
+def _parsed(messages: list[bytes], version: Version) -> list[Message]:
+    return [parse(raw, version) for raw in messages]
 
 
 def _difference(then: list[Message], now: list[Message]) -> Difference | None:
     for ours, theirs in zip(then, now, strict=False):
         if type(ours) is not type(theirs):
-            return Difference(theirs.name, "the message itself", ours.name, theirs.name)
-        for one, other in zip(_fields(ours), _fields(theirs), strict=True):
-            if one != other:
-                return Difference(ours.name, one[0], one[1], other[1])
+            return Difference(theirs.name, WHOLE_MESSAGE, ours.name, theirs.name)
+        one, other = message_fields(ours), message_fields(theirs)
+        for field in dict.fromkeys((*one, *other)):
+            if one.get(field) != other.get(field):
+                return Difference(ours.name, field, one.get(field, ""), other.get(field, ""))
     if len(then) == len(now):
         return None
     missing = (then if len(then) > len(now) else now)[min(len(then), len(now))]
-    return Difference(missing.name, "the message itself", *(("sent", "") if len(then) > len(now) else ("", "sent")))
+    return Difference(missing.name, WHOLE_MESSAGE, *(("sent", "") if len(then) > len(now) else ("", "sent")))
 
 
-def _fields(message: Message) -> Iterator[tuple[str, str]]:
-    """A message's fields in the order in which they stand, each in hex where it is bytes."""
+def message_fields(message: Message) -> dict[str, str]:
+    """A message's fields by name, in hex; certificates and extensions one by one."""
+    if isinstance(message, Certificate | Certificate13):
+        return {f"certificate {number}": der.hex() for number, der in enumerate(message.chain, start=1)}
+    found: dict[str, str] = {}
     for field in fields(message):  # type: ignore[arg-type]
         value = getattr(message, field.name)
-        yield field.name, value.hex() if isinstance(value, bytes) else str(value)
+        if field.name == "extensions":
+            for extension in value or ():
+                found[EXTENSION_NAMES.get(extension.type, f"extension {extension.type}")] = extension.data.hex()
+        elif isinstance(value, bytes):
+            found[field.name] = value.hex()
+        elif isinstance(value, int):
+            found[field.name] = f"{value:04x}"
+        else:
+            found[field.name] = "".join(f"{one:04x}" if isinstance(one, int) else one.hex() for one in value)
+    return found

@@ -15,7 +15,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True)
 class Numbered(Generic[E]):
-    """An event, and its number in the run: `attacker#12` is the twelfth event of the part `attacker`."""
+    """An event, and its number in the run."""
 
     number: str
     event: E
@@ -33,7 +33,7 @@ class RunQueries:
     def all(self, kind: type[E], having: Callable[[E], bool] = lambda event: True, part: str = "") -> list[Numbered[E]]:
         """The events of a kind for which `having` holds, of one part or of all."""
         return [
-            Numbered(f"{recorded.part}#{recorded.sequence}", recorded.event)
+            Numbered(recorded.number, recorded.event)
             for recorded in self.run.events
             if isinstance(recorded.event, kind) and having(recorded.event) and part in ("", recorded.part)
         ]

@@ -1,43 +1,41 @@
 """Relayed proofs, judged: what became of each, what its two handshakes have in common, and why they must differ."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.run import Run
 from lab.events.types import ClientRefused, ProofRelayed, Trouble
 from lab.judging.facts import port_of
-from lab.judging.gateway_reports import GatewayReport, GatewayReports, sentence
-from lab.judging.proof_comparison import Messages, ProofReason, chain_in, held_against
+from lab.judging.gateway_reports import GatewayReport, GatewayReports, decided, sentence
+from lab.judging.proof_comparison import EXTENSION_NAMES, ProofReason, chain_in, held_against, message_fields
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, Message
-from lab.tls.messages13 import Certificate13, parse
+from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12, Version, find_version
 
 SERVERS_KEY = "the server's private key"
 CLIENTS_SHARE = "the private half of the client's key share"
 SERVERS_SHARE = "the private half of the server's key share"
-ITS_OWN_CHOICE = ""
 
-_EXTENSIONS = {value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)}
-_SHARE, _EXTENDED = _EXTENSIONS[ext.KEY_SHARE], _EXTENSIONS[ext.EXTENDED_MASTER_SECRET]
-_GROUPS, _COMPRESS = _EXTENSIONS[ext.SUPPORTED_GROUPS], _EXTENSIONS[ext.COMPRESS_CERTIFICATE]
+_SHARE, _EXTENDED = EXTENSION_NAMES[ext.KEY_SHARE], EXTENSION_NAMES[ext.EXTENDED_MASTER_SECRET]
+_GROUPS, _COMPRESS = EXTENSION_NAMES[ext.SUPPORTED_GROUPS], EXTENSION_NAMES[ext.COMPRESS_CERTIFICATE]
 
 
 @dataclass(frozen=True)
 class Why:
-    """Why a field differs in the two handshakes. `takes` names the private key that would make them equal; it is empty
-    if the attacker could have copied the field."""
+    """Why a field differs in the two handshakes.
 
-    takes: str
+    `takes` names the private key that would make them equal, None if the attacker could have copied the field.
+    """
+
+    takes: str | None
     reason: str
 
 
@@ -119,26 +117,22 @@ class RelayedProof:
 
     @property
     def outcome(self) -> Outcome:
-        """What the attacker saw; what the gateway reports if the attacker cannot tell."""
-        refused = self._gateway_alert is not None and self.event.outcome not in (ACCEPTED, REFUSED)
-        return REFUSED if refused else self.event.outcome
-
-    @property
-    def _gateway_alert(self) -> int | None:
-        return self.report.alert if isinstance(self.report, ClientRefused) else None
+        """What became of it, as far as attacker and gateway can tell."""
+        return decided(self.event.outcome, self.report)
 
     @property
     def alert(self) -> int | None:
-        """The server's alert."""
-        by_server = self.event.alert_by == "server"
-        return self.event.alert if by_server and self.event.alert is not None else self._gateway_alert
+        """The server's alert, as the attacker received it or else as the gateway reports it."""
+        if self.event.alert is not None and self.event.alert_by == "server":
+            return self.event.alert
+        return self.report.alert if isinstance(self.report, ClientRefused) else None
 
     @property
     def expected(self) -> Outcome:
         """What the RFCs predict for a proof that was made over another handshake."""
         if not self.gateway.scheme.asks_in_tls:
             return NOT_APPLICABLE
-        return REFUSED if Check.PROOF_VALID in self.gateway.scheme.checks else ACCEPTED
+        return REFUSED if self.gateway.scheme.checks_proof else ACCEPTED
 
     @property
     def as_expected(self) -> bool:
@@ -189,9 +183,8 @@ def relayed_proofs(run: Run, gateways: Mapping[int, Gateway], reports: GatewayRe
         version = find_version(event.tls) if isinstance(event, ProofRelayed) else None
         if gateway and version and isinstance(event, ProofRelayed):
             report = reports.nearest(recorded.time, gateway.id, event.local, version)
-            number = f"{recorded.part}#{recorded.sequence}"
             with suppress(Abort):
-                found.append(_relayed_proof(number, event, gateway, version, report))
+                found.append(_relayed_proof(recorded.number, event, gateway, version, report))
     return found
 
 
@@ -238,14 +231,8 @@ def _relayed_proof(
     alike, mismatches = _compare(signed, checked, event, version)
     certificate = next((raw for raw in reversed(signed) if raw[0] == Certificate.type), b"")
     key = proof.public_key(chain_in(certificate, version)[0])
-    held = held_against(
-        key, bytes.fromhex(event.proof), (_unattributed(signed), version), (_unattributed(checked), version)
-    )
+    held = held_against(key, bytes.fromhex(event.proof), (signed, version), (checked, version))
     return RelayedProof(number, event, gateway, report, alike, mismatches, held)
-
-
-def _unattributed(raws: list[bytes]) -> Messages:
-    return [("", raw) for raw in raws]
 
 
 def _compare(
@@ -261,7 +248,7 @@ def _compare(
         if left is not None and right is not None and signed[left] == checked[right]:
             alike.append(_whose(present, signed, left))
             continue
-        one, other = (parts(message) if message else {} for message in (ours, theirs))
+        one, other = (message_fields(message) if message else {} for message in (ours, theirs))
         places = _start(signed, left), _start(checked, right)
         for field in dict.fromkeys((*one, *other)):
             if one.get(field) != other.get(field):
@@ -298,25 +285,6 @@ def _start(raws: list[bytes], at: int | None) -> int:
     return sum(map(len, raws[:at])) if at is not None else 0
 
 
-def parts(message: Message) -> dict[str, str]:
-    """A message's fields by name, in hex; certificates and extensions one by one."""
-    if isinstance(message, Certificate | Certificate13):
-        return {f"certificate {number}": der.hex() for number, der in enumerate(message.chain, start=1)}
-    found: dict[str, str] = {}
-    for field in dataclasses.fields(message):  # type: ignore[arg-type]
-        value = getattr(message, field.name)
-        if field.name == "extensions":
-            for extension in value or ():
-                found[_EXTENSIONS.get(extension.type, f"extension {extension.type}")] = extension.data.hex()
-        elif isinstance(value, bytes):
-            found[field.name] = value.hex()
-        elif isinstance(value, int):
-            found[field.name] = f"{value:04x}"
-        else:
-            found[field.name] = "".join(f"{one:04x}" if isinstance(one, int) else one.hex() for one in value)
-    return found
-
-
 def _why(message: str, field: str, event: ProofRelayed) -> Why:
     kind = f"{event.tls} {event.key_exchange}"
     for name in (field, ""):
@@ -324,4 +292,4 @@ def _why(message: str, field: str, event: ProofRelayed) -> Why:
         if why := reasons.get(kind) or reasons.get(""):
             return why
     reason = _CHOSEN.get((message, field), "mallory chose another value; she could have copied it")
-    return Why(ITS_OWN_CHOICE, reason)
+    return Why(None, reason)

@@ -16,7 +16,7 @@ from lab.document import (
     facts,
 )
 from lab.judging.judgement import Verdict
-from lab.judging.proof_comparison import Difference, ProofReason
+from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, ProofReason
 from lab.story.evidence import came_back, due
 from lab.story.octets import exchange
 from lab.story.relays import fits
@@ -26,8 +26,6 @@ NOT_HER_HELLO = (
     "depend on it."
 )
 NO_MESSAGE = "no such message"
-WHOLE_MESSAGE = "the message itself"
-"""The field of a difference that is not one of fields."""
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
