@@ -10,6 +10,7 @@ from lab.catalogue.plan import KEY_TYPES, Plan, short_story
 from lab.events.run import Run
 from lab.events.types import (
     BundleIssued,
+    CaptureSearched,
     CertificateCaptured,
     GatewayListening,
     HandshakeSeen,
@@ -77,6 +78,12 @@ def tried_everywhere(run: Run, ports: Iterable[int]) -> bool:
     moves = short_story().moves
     tried = {(port_of(attempt.server), attempt.move) for attempt in run.all(MoveTried)}
     return has_seen_tls13(run) and all((port, move) in tried for port in ports for move in moves)
+
+
+def certificate_in_tls13(run: Run, searched: CaptureSearched) -> list[str]:
+    """Where a search found alice's certificate in a connection that was seen to be TLS 1.3."""
+    hidden = [f"{seen.client} to {seen.server}," for seen in run.all(HandshakeSeen) if seen.tls == str(TLS13)]
+    return [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
 
 
 def has_seen_tls13(run: Run) -> bool:

@@ -82,7 +82,7 @@ class JudgedRun:
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:
-        """What a newer or stranger version's run has that this one does not know; the rest is judged all the same."""
+        """Names in the run that this version does not know; everything else is still judged."""
         names = unknown_names(self.run)
         told = [f"the run has a {kind} that this version does not know: {name}" for kind, name in names]
         listening = self.gateways.values()
@@ -95,7 +95,7 @@ class JudgedRun:
         """The outcome as it stands: with something missing, errors and no verdicts."""
         seen = captured(self.run, next(iter(self.plan.leaks), WIRE.id))
         there = [target for target in self.plan.targets() if target[0] in self.gateways.values()]
-        targets = [(leak.id, *target) for leak in self.leaks for target in there]
+        targets = [(leak, *target) for leak in self.leaks for target in there]
         complete = not self.missing
         return Judgement(
             run=self.run.name,
@@ -114,17 +114,16 @@ class JudgedRun:
         """The proofs that were relayed while they were fresh, in order."""
         return relayed_proofs(self.run, self.gateways, self.reports)
 
-    def verdicts_at(self, leak: str, gateway: Gateway, version: Version) -> tuple[Verdict, ...]:
+    def verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> tuple[Verdict, ...]:
         """The verdicts on all planned moves at one gateway; all of them must have been tried."""
-        key = (leak, gateway.id, version)
+        key = (leak.id, gateway.id, version)
         if key not in self._verdicts:
             self._verdicts[key] = tuple(self._verdicts_at(leak, gateway, version))
         return self._verdicts[key]
 
-    def missing_at(self, leak_id: str, gateway: Gateway, version: Version) -> list[str]:
+    def missing_at(self, leak: Leak, gateway: Gateway, version: Version) -> list[str]:
         """What keeps a gateway's moves from having verdicts."""
-        leak = find_leak(leak_id)
-        if leak is None or gateway.scheme.trusts not in leak.certificates:
+        if gateway.scheme.trusts not in leak.certificates:
             return []
         lacking: list[str] = []
         where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
@@ -157,7 +156,7 @@ class JudgedRun:
                 yield from self._missing_controls(gateway, version)
                 for leak in leaks:
                     if captured(run, leak.id):  # without a certificate nothing was tried; that was said above
-                        yield from self.missing_at(leak.id, gateway, version)
+                        yield from self.missing_at(leak, gateway, version)
                 if LIVE_RELAY in leaks:
                     yield from missing_relays(self.run, self.relayed_proofs, gateway, version)
             elif listening and not any(kind == "gateway" for kind, _ in unknown_names(run)):
@@ -191,10 +190,8 @@ class JudgedRun:
             for tried in self.attempts.controls(gateway, version)[:1]:
                 yield Control(gateway.id, str(version), STOLEN_KEY, tried.event.outcome)
 
-    def _verdicts_at(self, leak_id: str, gateway: Gateway, version: Version) -> Iterator[Verdict]:
-        leak = find_leak(leak_id)
-        for move in self.moves if leak else ():
-            assert leak
+    def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
+        for move in self.moves:
             expected = expectation(gateway.scheme, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             deviating = [tried for tried in attempts if not _is_as_expected(tried, expected)]

@@ -1,5 +1,6 @@
 """The story of a run: acts, each a view of the run's events and told once all of them are there."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -38,7 +39,7 @@ from lab.events.types import (
     RunStarted,
     UnknownEvent,
 )
-from lab.judging.facts import captured, port_of
+from lab.judging.facts import captured, certificate_in_tls13, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span
@@ -133,8 +134,7 @@ def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
     seen = _shown_capture(judged, over)
-    issued = list(judged.run.all(BundleIssued))
-    return _tell_wire(judged.run, seen, issued) if seen and issued else None
+    return _tell_wire(judged.run, seen) if seen and judged.run.first(BundleIssued) else None
 
 
 def _shown_capture(judged: JudgedRun, over: bool) -> CertificateCaptured | None:
@@ -161,8 +161,7 @@ def _login_at(run: Run, server: str) -> LoggedIn | None:
     return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
 
 
-def _tell_wire(run: Run, seen: CertificateCaptured, bundles: list[BundleIssued]) -> Iterator[Block]:
-    issued = next((bundle for bundle in bundles if bundle.sha256 == seen.sha256), bundles[0])
+def _tell_wire(run: Run, seen: CertificateCaptured) -> Iterator[Block]:
     login = _login_at(run, seen.server)
     where = f" at `{login.gateway}`" if login else ""
     yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
@@ -171,20 +170,22 @@ def _tell_wire(run: Run, seen: CertificateCaptured, bundles: list[BundleIssued])
     yield octets("Certificate", "client", False, certificate)
     yield Paragraph("Then her proof, made with the private key over this one handshake:")
     yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
-    same = seen.sha256 == issued.sha256
     yield facts(
-        ("sha256 of the captured certificate", seen.sha256),
-        ("sha256 of alice's certificate", f"{issued.sha256}, {'the same' if same else 'ANOTHER ONE'}"),
+        ("sha256", f"{seen.sha256}, as in alice's bundle"),
         *(("mallory keeps", kept) for kept in _kept(run)),
     )
+
+
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def _kept(run: Run) -> Iterator[str]:
     """What is in the attacker's folder `stolen`, counted by PEM labels (RFC 7468)."""
     for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
         content = path.read_bytes()
-        certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), content.count(b"PRIVATE KEY-----")
-        yield f"{path.relative_to(run.folders.path)}: {certificates} certificate, {keys or 'no'} private key"
+        certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), len(_PRIVATE_KEY.findall(content))
+        kept = f"{certificates} {'certificate' if certificates == 1 else 'certificates'}"
+        yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private {'keys' if keys > 1 else 'key'}"
 
 
 def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
@@ -211,7 +212,7 @@ def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 def _gateway(gateway: Gateway, version: Version) -> Tell:
     def tell(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
-        there = gateway in judged.gateways.values() and not judged.missing_at(WIRE.id, gateway, version)
+        there = gateway in judged.gateways.values() and not judged.missing_at(WIRE, gateway, version)
         return _tell_gateway(judged, gateway, version) if there else None
 
     return tell
@@ -223,7 +224,7 @@ def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version) -> Iter
         ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
     )
     titles = {move.id: move.title for move in MOVES}
-    for verdict in judged.verdicts_at(WIRE.id, gateway, version):
+    for verdict in judged.verdicts_at(WIRE, gateway, version):
         title = (Span(f"{verdict.move}: ", strong=True), f"{titles[verdict.move]}.")
         yield Section(title, (facts(*_attempt(verdict)),), "point")
 
@@ -277,8 +278,7 @@ def _certificate_found(searched: CaptureSearched) -> str:
 
 def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
     """Whether the certificate is in sight in a connection that was seen to be TLS 1.3."""
-    hidden = [f"{seen.client} to {seen.server}" for seen in run.all(HandshakeSeen) if seen.tls == "1.3"]
-    found = [place for place in searched.certificate_at if place.startswith(tuple(hidden))]
+    found = certificate_in_tls13(run, searched)
     return f"FOUND: {'; '.join(found)}" if found else "not found"
 
 

@@ -31,7 +31,7 @@ def tell_leak(judged: JudgedRun, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None until it is over."""
     seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
     targets = [target for target in judged.plan.targets() if target[0].scheme.trusts in leak.certificates]
-    over = judged.gateways and not any(judged.missing_at(leak.id, *target) for target in targets)
+    over = judged.gateways and not any(judged.missing_at(leak, *target) for target in targets)
     return _tell(judged, leak, seen, targets) if seen and over else None
 
 
@@ -119,7 +119,7 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
 
 
 def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
-    tried = [one for one in judged.verdicts_at(leak.id, gateway, version) if one.outcome != NOT_APPLICABLE]
+    tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
     refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")
     text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals

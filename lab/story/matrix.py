@@ -1,9 +1,10 @@
 """The matrix as tables: moves by gateways, one table for each version; what a run found, and what the RFCs predict."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from lab.catalogue.gateways import GATEWAYS
-from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
+from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.schemes import SCHEMES
@@ -24,11 +25,12 @@ _EXPECTED = {ACCEPTED: Span(ACCEPTED, strong=True), NOT_APPLICABLE: Span("n/a")}
 
 def tell_matrix(judgement: Judgement) -> Iterator[Block]:
     """For each leak and version that was tried, a table of the gateways that check the proof, and one of the others."""
-    tried = dict.fromkeys((verdict.leak, verdict.tls) for verdict in judgement.verdicts)
-    for leak, version in sorted(tried, key=lambda one: ([leak.id for leak in LEAKS].index(one[0]), one[1])):
-        known = find_leak(leak)
-        heading = f"TLS {version}" if known == WIRE else f"{_title(known) if known else leak}, TLS {version}"
-        cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak, version)}
+    tried = {(verdict.leak, verdict.tls) for verdict in judgement.verdicts}
+    for leak, version in product(LEAKS, map(str, VERSIONS)):
+        if (leak.id, version) not in tried:
+            continue
+        heading = f"TLS {version}" if leak == WIRE else f"{leak.title} ({leak.id}), TLS {version}"
+        cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak.id, version)}
         there = [gateway for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
         for checks, title in ((True, "gateways that check the proof"), (False, "gateways that do not")):
             if gateways := [gateway.id for gateway in there if gateway.scheme.checks_proof == checks]:
@@ -38,10 +40,6 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
     if any(verdict.outcome == NOT_APPLICABLE for verdict in judgement.verdicts):
         yield Break()
         yield Paragraph(NOTE_ON_NOT_APPLICABLE)
-
-
-def _title(leak: Leak) -> str:
-    return f"{leak.title} ({leak.id})"
 
 
 def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Table:

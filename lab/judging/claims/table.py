@@ -15,6 +15,7 @@ from lab.events.types import (
 )
 from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Claim, Holding, Settled, numbers
+from lab.judging.facts import certificate_in_tls13
 from lab.judging.queries import Numbered, RunQueries
 
 QUESTIONER, ANSWER, COMMENT = "the questioner", "an answer", "a comment"
@@ -187,8 +188,7 @@ def tls13_encrypts(record: RunQueries) -> Settled | None:
     searched = record.all(CaptureSearched, _found_something)
     if not (logins and handshakes and searched):
         return None
-    places = {f"{one.event.client} to {one.event.server}" for one in handshakes}
-    in_sight = [one for one in searched if one.event.certificate_at and _within(one.event.certificate_at, places)]
+    in_sight = [one for one in searched if certificate_in_tls13(record.run, one.event)]
     read = _in_the_clear(record, "1.3")
     if read or in_sight:
         return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", numbers(read, in_sight))
@@ -277,10 +277,6 @@ def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
         sender for sender, name in handshake.messages if name in ("Certificate", "CertificateVerify", "Finished")
     ]
     return authenticating[:3] == ["server"] * 3
-
-
-def _within(found: tuple[str, ...], connections: set[str]) -> bool:
-    return any(place.startswith(tuple(connections)) for place in found)
 
 
 def _schemes(tried: list[Tried]) -> str:
