@@ -3,11 +3,9 @@
 The wire leaks to `relay` on loopback and to `arp` on the lab's network; the other leaks go by their own names.
 """
 
-import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from attacker.call import Call, LeakCommand
 from attacker.errors import AttackerError
@@ -18,7 +16,7 @@ from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_S
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog
 from lab.events.types import PartStopped, Trouble
-from lab.process import ArgumentParser, BadInput, run_part, stop_signal
+from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
 from lab.tls.versions import VERSION_NAMES
 
 PART = "attacker"
@@ -57,24 +55,13 @@ async def main(call: Call, command: LeakCommand) -> int:
     """The part; its exit status."""
     stop = call.stop
     if command.ends:
-        await until(stop, command.run(call))
+        await until_told(stop, command.run(call))
         if call.watchdog:
             await stop.wait()  # a container that has ended never counts as healthy
     else:
         await command.run(call)
     call.reporter.report(PartStopped("told to stop" if stop.is_set() else "done"))
     return 0
-
-
-async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Works to the end, or until told to stop."""
-    working, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if not working.done():
-        working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from attacker.collected import common_name
 from attacker.moves.make import MAKERS, Loot
 from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
 from lab.address import Address
-from lab.catalogue.leaks import FROM_CA
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.moves import MOVES, Move
 from lab.events.log import Reporter
 from lab.tls.bundle import Bundle
@@ -36,14 +36,14 @@ class Orders:
 class Destination:
     """A server to try: the address at which the attacker reaches it, and the server name for the handshake.
 
-    `takes` is the sort of certificate that it takes, FROM_CA or SELF_SIGNED, as the bank's website says or as the
-    attacker saw there. On the wire the attacker sees more of a server: `seen_as` is its address there, `recorded` what
-    a client sent to it on one whole connection, by version.
+    `takes` is the kind of certificate that it takes, as the bank's website says or as the attacker saw there. On the
+    wire the attacker sees more of a server: `seen_as` is its address there, `recorded` what a client sent to it on one
+    whole connection, by version.
     """
 
     address: Address
     name: str
-    takes: str = FROM_CA
+    takes: CertificateKind = CertificateKind.FROM_CA
     seen_as: str = ""
     recorded: Mapping[int, bytes] | None = None
 

@@ -13,7 +13,8 @@ from attacker.campaign import Campaign
 from attacker.position.tcp_relay import Forward
 from attacker.position.watchdog import Watchdog
 from lab.address import Address, find_address
-from lab.catalogue.leaks import FROM_CA, SELF_SIGNED, Leak
+from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.leaks import Leak
 from lab.catalogue.moves import MOVES
 from lab.events.log import Reporter
 from lab.events.types import LeakSought
@@ -94,11 +95,11 @@ def add_gateways(parser: Parser) -> None:
 
 def parse_gateway(text: str) -> Destination:
     """Reads `[self-signed=]HOST:PORT`; BadInput for anything else."""
-    sort, equals, rest = text.rpartition("=")
+    prefix, equals, rest = text.rpartition("=")
     address = find_address(rest)
-    if not address or sort != ("self-signed" if equals else ""):
+    if not address or prefix != ("self-signed" if equals else ""):
         raise BadInput(f"--gateway {text}: give HOST:PORT, or self-signed=HOST:PORT")
-    return Destination(address, address.host, SELF_SIGNED if sort else FROM_CA)
+    return Destination(address, address.host, CertificateKind.SELF_SIGNED if prefix else CertificateKind.FROM_CA)
 
 
 def parse_forward(text: str) -> Forward:

@@ -9,7 +9,8 @@ from typing import Any
 from attacker.attempts import AttemptRunner, Destination, Orders
 from attacker.collected import Collected, Sighting, common_name, is_self_signed
 from attacker.moves.make import Loot
-from lab.catalogue.leaks import FROM_CA, SELF_SIGNED, Leak
+from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.leaks import Leak
 from lab.catalogue.moves import find_move
 from lab.events.log import Reporter
 from lab.events.types import Trouble
@@ -50,7 +51,7 @@ class Campaign:
         self._destinations = [one for one in destinations if one.takes in leak.certificates]
         self._wanted = {one.takes for one in self._destinations}
         self._loot: dict[tuple[str, str], Loot] = {}
-        """The first loot of each sort of certificate and each version in which it was seen, empty for none."""
+        """The first loot of each kind of certificate and each version in which it was seen, empty for none."""
         self._loot_at: dict[str, Loot] = {}
         """The first loot from each place."""
         self._others: dict[bytes, Loot] = {}
@@ -67,16 +68,16 @@ class Campaign:
         certificate = loot.chain[0]
         if not self.collect(certificate, sighting):
             return False
-        name, sort = common_name(certificate), sort_of(certificate)
+        name, kind = common_name(certificate), kind_of(certificate)
         loot = replace(loot, seen_at=sighting.server)
         if self._victim is None or name == self._victim:
-            self._loot.setdefault((sort, sighting.tls), loot)
+            self._loot.setdefault((kind, sighting.tls), loot)
             self._loot_at.setdefault(sighting.server, loot)
         elif len(self._others) < MAX_OTHERS:
             self._others.setdefault(certificate, loot)
-        if self._wanted <= {sort for sort, _ in self._loot}:
+        if self._wanted <= {kind for kind, _ in self._loot}:
             self._complete.set()
-        if self._loot.keys() >= {(sort, str(version)) for sort in self._wanted for version in self._orders.versions}:
+        if self._loot.keys() >= {(kind, str(version)) for kind in self._wanted for version in self._orders.versions}:
             self._complete_in_every_version.set()
         return True
 
@@ -130,19 +131,19 @@ class Campaign:
         for destination in self._destinations:
             for version in self._orders.versions:
                 for certificate, loot in self._others.items():
-                    if sort_of(certificate) == destination.takes:
+                    if kind_of(certificate) == destination.takes:
                         yield self._runner.one(destination, version, loot, omit_proof)
 
     def _best(self, destination: Destination, version: Version) -> Loot | None:
-        of_sort = {tls: loot for (sort, tls), loot in self._loot.items() if sort == destination.takes}
-        return self._loot_at.get(destination.seen_as) or of_sort.get(str(version)) or next(iter(of_sort.values()), None)
+        of_kind = {tls: loot for (kind, tls), loot in self._loot.items() if kind == destination.takes}
+        return self._loot_at.get(destination.seen_as) or of_kind.get(str(version)) or next(iter(of_kind.values()), None)
 
     def _own_like(self, loot: Loot) -> Bundle | None:
-        """Of mallory's own bundles one of the same sort as the loot's certificate."""
-        sort = sort_of(loot.chain[0])
-        return next((bundle for bundle in self._orders.own if sort_of(bundle.chain[0]) == sort), None)
+        """Of mallory's own bundles one of the same kind as the loot's certificate."""
+        kind = kind_of(loot.chain[0])
+        return next((bundle for bundle in self._orders.own if kind_of(bundle.chain[0]) == kind), None)
 
 
-def sort_of(certificate: bytes) -> str:
-    """FROM_CA or SELF_SIGNED; ValueError if the DER is no certificate."""
-    return SELF_SIGNED if is_self_signed(certificate) else FROM_CA
+def kind_of(certificate: bytes) -> CertificateKind:
+    """The kind of a certificate; ValueError if the DER is no certificate."""
+    return CertificateKind.SELF_SIGNED if is_self_signed(certificate) else CertificateKind.FROM_CA

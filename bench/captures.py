@@ -1,4 +1,4 @@
-"""ReaderFigures captures: certreplay beside tshark and scapy on the same file, and how much memory its length takes.
+"""Reading captures: certreplay beside tshark and scapy on the same file, and how much memory its length takes.
 
 Every contender is a command of its own and lists the client certificates in the file, which are then compared with
 those that were issued. Its rate leaves out what the command takes for a file with a single handshake: its start.

@@ -108,7 +108,7 @@ def _verdicts(judgement: dict[str, Any]) -> Verdicts:
     """What can be the same in two runs: the outcomes, the alerts and who sent them, the statuses, what was stolen."""
     return frozenset(
         (
-            *(verdict[key] for key in ("scheme", "tls", "move", "outcome", "expected")),
+            *(verdict[key] for key in ("gateway", "tls", "move", "outcome", "expected")),
             *(verdict["evidence"][key] for key in ("alert_seen_by", "stolen", "attempts", "deviations")),
             tuple((verdict["evidence"]["alert"] or {}).values()),
             (verdict["evidence"]["http"] or {}).get("status"),

@@ -12,7 +12,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 BAD_INPUT_STATUS = 2
 
@@ -52,6 +54,19 @@ def stop_signal(tether: bool) -> asyncio.Event:
     if tether:
         threading.Thread(target=wait_for_end_of_input, name="tether", daemon=True).start()
     return stopped
+
+
+async def until_told(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of the work, or None if it was told to stop before its end."""
+    working, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not working.done():
+        working.cancel()
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return None
 
 
 def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:

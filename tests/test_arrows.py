@@ -105,8 +105,8 @@ def test_blocks_are_cheap_to_import() -> None:
     assert {module.partition(".")[0] for module in imported(ROOT / "lab" / "document.py")} == {"dataclasses", "typing"}
 
 
-def test_the_attacker_knows_of_the_catalogue_only_moves_leaks_and_outcomes() -> None:
-    known = ("lab.catalogue.moves", "lab.catalogue.leaks", "lab.catalogue.outcomes")
+def test_the_attacker_knows_no_schemes_and_no_gateways_of_the_catalogue() -> None:
+    known = tuple(f"lab.catalogue.{name}" for name in ("certificates", "leaks", "moves", "outcomes"))
     for name, path in of("attacker"):
         for module in imported(path):
             assert not within(module, ("lab.catalogue",)) or within(module, known), f"{name} imports {module}"

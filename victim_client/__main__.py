@@ -5,12 +5,11 @@ import itertools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
-from lab.process import ArgumentParser, BadInput, run_part, stop_signal
+from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
 from lab.tls.versions import VERSION_NAMES, Version, versions_named
 from victim_client.login import (
     Credentials,
@@ -164,16 +163,9 @@ async def main() -> int:
         logins = (keep_logging_in(gateway, credentials[gateway.name], habit, log) for gateway in gateways)
         return all(await asyncio.gather(*logins))
 
-    logins = asyncio.create_task(log_in_everywhere())
-    told = asyncio.create_task(stopped.wait())
-    first: set[asyncio.Future[Any]] = {logins, told}
-    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-    if not logins.done():
-        logins.cancel()
-        log.report(PartStopped("told to stop"))
-        return 0
-    log.report(PartStopped("done"))
-    return 0 if logins.result() else 1
+    all_in = await until_told(stopped, log_in_everywhere())
+    log.report(PartStopped("told to stop" if all_in is None else "done"))
+    return 1 if all_in is False else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from lab.address import port_number
+from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.process import ArgumentParser, BadInput, run_part
 from lab.tls.versions import VERSION_NAMES, versions_named
@@ -51,7 +52,9 @@ def parser() -> ArgumentParser:
     )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", action="store_true", help="keep one, access.log, with the clients' certificates")
-    it.add_argument("--opening-balance", type=int, default=1000, help="each customer's (default: %(default)s)")
+    it.add_argument(
+        "--opening-balance", type=int, default=OPENING_BALANCE, help="each customer's (default: %(default)s)"
+    )
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     it.add_argument(
         "--check",
@@ -104,4 +107,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    run_part("victim-server", main)
+    run_part(VICTIM_SERVER, main)

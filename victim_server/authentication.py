@@ -4,15 +4,13 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from lab.catalogue.gateways import Gateway
 from lab.process import BadInput
+from lab.tls.bundle import Bundle
 from lab.tls.engine import Engine
 from lab.tls.versions import VERSIONS, Version
-
-if TYPE_CHECKING:
-    from lab.tls.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class GatewayFiles:
     """
 
     bundle_file: Path
-    bundle: "Bundle"
+    bundle: Bundle
     authorities: tuple[bytes, ...]
     issued: tuple[bytes, ...]
     key_log_file: Path

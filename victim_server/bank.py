@@ -24,13 +24,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from lab.catalogue.cast import CUSTOMER, MALLORY, OPENING_BALANCE
 from lab.events.log import Reporter
 from lab.events.types import MoneyMoved
 from victim_server.forwarding import read_client_cert
 
-OPENING_BALANCE = 1000
-CUSTOMER = "alice"
-OTHER_CUSTOMER = "mallory"
 MAX_AMOUNT = 1_000_000
 MAX_NAME_LENGTH = 64
 SOCKET_NAME = "bank.sock"
@@ -48,7 +46,7 @@ class Accounts:
     """
 
     def __init__(self, opening_balance: int = OPENING_BALANCE, customers: Iterable[str] = ()) -> None:
-        self._balances = dict.fromkeys((CUSTOMER, *customers), opening_balance) | {OTHER_CUSTOMER: 0}
+        self._balances = dict.fromkeys((CUSTOMER, *customers), opening_balance) | {MALLORY: 0}
 
     def balance(self, customer: str) -> int:
         """Refused (401) if the certificate's subject is no customer."""

@@ -1,7 +1,7 @@
 """The checks of a client's certificate, for gateways that don't leave it to their TLS stack.
 
-The chain is built and verified by OpenSSL's X509_verify_cert (RFC 5280 section 6), the same function that the `mtls`
-gateway comes to through `ssl`, so that the gateways differ in what they do about the proof and in nothing else.
+OpenSSL's X509_verify_cert (RFC 5280 section 6) builds and verifies the chain, as it does for `mtls@openssl`. So the
+gateways differ only in what they do about the proof.
 """
 
 from cryptography import x509

@@ -32,7 +32,7 @@ from victim_server.authentication import Authentication, CheckChain, GatewayEngi
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
 
 Identify: TypeAlias = Callable[[h11.Request], bytes]
-"""Whose request it is: the client's certificate in DER. Unacceptable where the gateway takes it for nobody's."""
+"""Whose request it is: the client's certificate in DER. Raises Unacceptable if the gateway cannot authenticate it."""
 
 
 @dataclass(frozen=True)

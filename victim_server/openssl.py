@@ -6,17 +6,15 @@ the alert is out; here the alert reaches the wire, and the engine can say which 
 
 import ssl
 
+from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.tls.alerts import FATAL, AlertDescription, alert_name
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
+from lab.tls.messages import ServerHello
+from lab.tls.records import ContentType
 from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import NOT_ISSUED, ChainCheck
 
 READ_SIZE = 1 << 16
-ALERT, HANDSHAKE = 21, 22  # RFC 8446 section 5.1
-SERVER_HELLO = 2  # RFC 8446 section 4
-
-RSA_TRANSPORT = "kRSA+AESGCM"
-"""OpenSSL's name for the suites in question; Python's `ssl` leaves them out by default."""
 
 
 def authentication(scheme: str, files: GatewayFiles) -> Authentication:
@@ -178,11 +176,11 @@ class _Watched(ssl.SSLObject):
 
 def _watch(connection: _Watched, direction: str, version: int, kind: int, message: int, data: bytes) -> None:
     """OpenSSL's message callback: gets everything that is read or written as it is before or after protection."""
-    if kind == ALERT and direction == "write" and data[0] == FATAL:
+    if kind == ContentType.ALERT and direction == "write" and data[0] == FATAL:
         connection.alert_sent = data[1]
-    elif kind == ALERT and direction == "read" and data[1] != AlertDescription.CLOSE_NOTIFY:
+    elif kind == ContentType.ALERT and direction == "read" and data[1] != AlertDescription.CLOSE_NOTIFY:
         connection.alert_received = data[1]
-    elif kind == HANDSHAKE and message == SERVER_HELLO and direction == "write":
+    elif kind == ContentType.HANDSHAKE and message == ServerHello.type and direction == "write":
         connection.settled = int(version)
 
 

@@ -20,7 +20,7 @@ from lab.process import BadInput
 class Customer:
     """A customer's name and certificate, in DER."""
 
-    customer: str
+    name: str
     certificate: bytes
 
 
@@ -29,7 +29,7 @@ def create(path: Path, entries: Iterable[Customer]) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE customers (name TEXT NOT NULL, certificate TEXT NOT NULL UNIQUE)")
-        rows = ((entry.customer, _pem(entry.certificate)) for entry in entries)
+        rows = ((entry.name, _pem(entry.certificate)) for entry in entries)
         database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
 
 

@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
@@ -27,7 +29,6 @@ from victim_server import access_log, bank, register
 from victim_server.authentication import GatewayFiles, authentication_for, served
 from victim_server.gateway import GatewayServer, Limits
 
-PART = "victim-server"
 BACKLOG = 512
 
 
@@ -50,7 +51,7 @@ class Settings:
     register_file: Path | None = None
     access_log: bool = False
     versions: tuple[Version, ...] = VERSIONS
-    opening_balance: int = bank.OPENING_BALANCE
+    opening_balance: int = OPENING_BALANCE
     rsa_transport_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -61,7 +62,7 @@ async def serve(settings: Settings, tether: bool) -> int:
     _raise_file_limit()
     for gateway, _ in settings.ports:
         served(gateway, settings.versions)
-        if gateway.scheme.trusts == "pinned" and settings.register_file is None:
+        if gateway.scheme.trusts == CertificateKind.SELF_SIGNED and settings.register_file is None:
             raise BadInput(f"{gateway.id} needs --register FILE, the customers whose certificates the server issued")
     entries = register.read(settings.register_file) if settings.register_file else ()
     files = GatewayFiles(
@@ -74,10 +75,10 @@ async def serve(settings: Settings, tether: bool) -> int:
     )
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listen(settings.host, gateway, port)) for gateway, port in settings.ports]
-        log = EventLog(settings.folder, PART)
+        log = EventLog(settings.folder, VICTIM_SERVER)
         opened.callback(log.close)
         asyncio.get_running_loop().set_exception_handler(lambda _, context: log.report(_trouble(context)))
-        customers = tuple(entry.customer for entry in entries)
+        customers = tuple(entry.name for entry in entries)
         async with running(settings, files, customers, listeners, log):
             await stopped.wait()
         log.report(PartStopped("told to stop"))

@@ -39,7 +39,6 @@ from lab.events.types import Intercepted, PositionLeft, PositionTaken, Trouble, 
 from lab.ports import HOST, held_ports
 from lab.process import BadInput
 
-"""The packets between the clients and mitmproxy."""
 ONWARD_FILE = "interception-onward.pcapng"
 """The packets between mitmproxy and the real servers."""
 ADDON = Path(__file__).with_name("interception_addon.py")

@@ -21,7 +21,7 @@ from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser, ad
 from attacker.collected import Sighting
 from attacker.leak.mirror import RSA, key_exchange, messages_of, mirror_client, mirror_server, read_hello
 from attacker.moves.make import Loot, fresh_key, look_alike_certificate
-from attacker.moves.replay import Response, outcome_of, use_account
+from attacker.moves.replay import BankClient, Response, outcome_of
 from attacker.position.tcp_relay import Forward, listen_at
 from lab.address import Address, host_port
 from lab.catalogue.leaks import LIVE_RELAY
@@ -232,7 +232,10 @@ class _Relayed:
             await real.handshake()
             if self._client.request is not None:
                 host = self._server.server_name or self._target.host
-                account, moved = await use_account(real, host, self._victim, TRANSFER)
+                bank = BankClient(real, host)
+                account = await bank.account()
+                if account.customer == self._victim:
+                    moved = await bank.transfer(TRANSFER)
         except ConnectionFailed as error:
             failed = error.failed
         except h11.ProtocolError as error:

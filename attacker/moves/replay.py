@@ -98,7 +98,10 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
                 await stream.handshake()
                 if not _pointless(engine, script):
                     header = script.header if _unasked(engine) else None
-                    account, moved = await use_account(stream, it.server_name, it.victim, it.transfer, header)
+                    bank = BankClient(stream, it.server_name, header)
+                    account = await bank.account()
+                    if it.transfer and account.customer == it.victim:
+                        moved = await bank.transfer(it.transfer)
             except ConnectionFailed as error:
                 failed = error.failed
             except h11.ProtocolError as error:
@@ -125,21 +128,6 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
         stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
         milliseconds=round(milliseconds, 2),
     )
-
-
-async def use_account(
-    stream: TlsStream, host: str, victim: str, transfer: Transfer | None, certificate: bytes | None = None
-) -> tuple[Response, Response | None]:
-    """Asks for the account, and if it is the victim's, moves money; the bank's answers to both requests.
-
-    `certificate` goes into a Client-Cert header. ConnectionFailed or h11.ProtocolError if there is no answer.
-    """
-    http = _Http(stream, host, certificate)
-    account = await http.request("GET", "/account")
-    if account.customer != victim or not transfer:
-        return account, None
-    order = json.dumps({"to": transfer.to, "amount": transfer.amount})
-    return account, await http.request("POST", "/transfer", order)
 
 
 def not_tried(it: Attempt, reason: str | None) -> MoveTried:
@@ -215,18 +203,28 @@ def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h1
     return h11.Request(method=method, target=path, headers=list(headers))
 
 
-class _Http:
-    """Requests on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2)."""
+class BankClient:
+    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2).
 
-    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None) -> None:
+    ConnectionFailed or h11.ProtocolError if there is no answer.
+    """
+
+    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None) -> None:
         self._stream = stream
         self._headers = [("Host", host), ("User-Agent", "mallory")]
         if certificate:
             self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
         self._http = h11.Connection(h11.CLIENT)
 
-    async def request(self, method: str, path: str, body: str | None = None) -> Response:
-        """The answer to one request; ConnectionFailed or h11.ProtocolError if there is none."""
+    async def account(self) -> Response:
+        """Asks for the account."""
+        return await self._request("GET", "/account")
+
+    async def transfer(self, transfer: Transfer) -> Response:
+        """Moves money from the account."""
+        return await self._request("POST", "/transfer", json.dumps({"to": transfer.to, "amount": transfer.amount}))
+
+    async def _request(self, method: str, path: str, body: str | None = None) -> Response:
         http = self._http
         if http.our_state is h11.DONE:
             http.start_next_cycle()

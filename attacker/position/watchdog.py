@@ -17,8 +17,9 @@ from types import FrameType
 
 from attacker.errors import AttackerError
 
-# How long the attacker may take to end after a signal, before the watchdog kills it. Docker gives both ten seconds.
-GRACE_SECONDS = 5
+# How long the attacker may take to end after a signal, before the watchdog kills it. compose.yaml gives both five
+# seconds (`stop_grace_period`), and the tables have to be repaired within them.
+GRACE_SECONDS = 3
 HEAL_ROUNDS = 3
 HEAL_PAUSE_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0

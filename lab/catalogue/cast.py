@@ -1,8 +1,10 @@
-"""Who is who: the people, the hosts and the parts of the lab, by the names that they go by everywhere."""
+"""Who is who: the people, the hosts and the parts of the lab, with the names that they have everywhere."""
 
 CUSTOMER = "alice"
 MALLORY = "mallory"
 OTHER_CUSTOMERS = ("bob", "carol")
+OPENING_BALANCE = 1000
+"""What a customer has at the bank at first, if nothing else is said."""
 
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")

@@ -17,6 +17,9 @@ class Implementation:
     """Whether it can be told to do RSA key transport (RFC 5246 section 7.4.7.1)."""
 
 
+RSA_TRANSPORT = "kRSA+AESGCM"
+"""The suites of RSA key transport, as an OpenSSL cipher list; Python's `ssl` leaves them out by default."""
+
 OPENSSL = Implementation(
     "openssl",
     "OpenSSL through Python's `ssl`",

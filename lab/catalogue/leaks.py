@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-FROM_CA, SELF_SIGNED = "ca", "pinned"
-"""The kinds of certificates: issued by an authority, or self-signed and known to the server."""
+from lab.catalogue.certificates import CertificateKind
 
 
 class LootKind(Enum):
@@ -27,7 +26,7 @@ class Leak:
     title: str
     how: str
     gives: frozenset[LootKind]
-    certificates: frozenset[str] = frozenset({FROM_CA, SELF_SIGNED})
+    certificates: frozenset[CertificateKind] = frozenset(CertificateKind)
 
 
 WIRE = Leak(
@@ -61,7 +60,7 @@ DATABASE = Leak(
     "Stolen from the server's database",
     "the bank's list of the self-signed certificates that it issued leaks",
     frozenset(),
-    frozenset({SELF_SIGNED}),
+    frozenset({CertificateKind.SELF_SIGNED}),
 )
 LOG = Leak(
     "log",

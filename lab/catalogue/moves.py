@@ -40,8 +40,11 @@ class Move:
     in_header: bool = False
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
-    as_herself: bool = False
-    """Whether an honest server accepts it, under the attacker's own name, which opens nothing of alice's."""
+
+    @property
+    def as_herself(self) -> bool:
+        """Whether an honest server accepts it, under the attacker's own name, which opens nothing of alice's."""
+        return not any(self.fails.values())
 
 
 HERSELF = (
@@ -201,7 +204,6 @@ MOVES: tuple[Move, ...] = (
         "Hide the stolen certificate behind one's own",
         "mallory's certificate, then alice's, and a valid proof by mallory's key",
         {TLS12: (), TLS13: ()},
-        as_herself=True,
     ),
     Move(
         "stolen-leaf-first",

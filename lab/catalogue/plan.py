@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
@@ -104,8 +105,8 @@ def _check_that_a_certificate_shows(plan: Plan) -> None:
     """A server that takes certificates from a header never shows one in TLS; another gateway has to."""
     schemes = [found.scheme for found in filter(None, map(find_gateway, plan.gateways))]
     hidden = [scheme.id for scheme in schemes if not scheme.asks_in_tls]
-    if hidden and not any(scheme.asks_in_tls and scheme.trusts == "ca" for scheme in schemes):
-        showing = ", ".join(one.id for one in SCHEMES if one.asks_in_tls and one.trusts == "ca")
+    if hidden and not any(scheme.asks_in_tls and scheme.trusts == CertificateKind.FROM_CA for scheme in schemes):
+        showing = ", ".join(one.id for one in SCHEMES if one.asks_in_tls and one.trusts == CertificateKind.FROM_CA)
         raise PlanError(f"{hidden[0]} never shows its certificate in TLS; choose one of {showing} with it")
 
 

@@ -6,6 +6,7 @@ A scheme says nothing about who implements it; that is `lab.catalogue.gateways`.
 from dataclasses import dataclass
 from typing import Literal
 
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.checks import Check
 
 
@@ -24,8 +25,7 @@ class Scheme:
     checks: frozenset[Check]
     stands_for: str
     fault: str
-    proof: Literal["checked", "ignored", "not asked for"]
-    trusts: Literal["ca", "pinned"]
+    trusts: CertificateKind
 
     @property
     def asks_in_tls(self) -> bool:
@@ -36,6 +36,13 @@ class Scheme:
     def checks_proof(self) -> bool:
         """Whether a client must prove possession of its certificate's private key."""
         return Check.PROOF_VALID in self.checks
+
+    @property
+    def proof(self) -> Literal["checked", "ignored", "not asked for"]:
+        """What it does about the proof of possession."""
+        if self.checks_proof:
+            return "checked"
+        return "ignored" if Check.PROOF_PRESENT in self.checks else "not asked for"
 
 
 NOTHING_IN_TLS = "nothing in TLS"
@@ -51,8 +58,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_CHECKS,
         stands_for="RFC 5246/8446 as written",
         fault="",
-        proof="checked",
-        trusts="ca",
+        trusts=CertificateKind.FROM_CA,
     ),
     Scheme(
         id="pinned-mtls",
@@ -61,8 +67,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_CHECKS,
         stands_for="the question's own case",
         fault="",
-        proof="checked",
-        trusts="pinned",
+        trusts=CertificateKind.SELF_SIGNED,
     ),
     Scheme(
         id="certificate-only",
@@ -71,8 +76,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_BUT_PROOF,
         stands_for="what the question proposes",
         fault="It does not make the client prove possession of the private key.",
-        proof="not asked for",
-        trusts="ca",
+        trusts=CertificateKind.FROM_CA,
     ),
     Scheme(
         id="pinned-certificate-only",
@@ -81,8 +85,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_BUT_PROOF,
         stands_for='"treat it like a password"',
         fault="It treats a certificate, which its owner sends in plaintext, as a password that only she knows.",
-        proof="not asked for",
-        trusts="pinned",
+        trusts=CertificateKind.SELF_SIGNED,
     ),
     Scheme(
         id="ignored-proof",
@@ -91,8 +94,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_CHECKS - {Check.PROOF_VALID},
         stands_for="a bug shipped by a real library in 2014",
         fault="It checks the proof and accepts a wrong one.",
-        proof="ignored",
-        trusts="ca",
+        trusts=CertificateKind.FROM_CA,
     ),
     Scheme(
         id="forwarded-header",
@@ -101,8 +103,7 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_BUT_PROOF,
         stands_for="RFC 9440 misdeployed",
         fault="It trusts a header that any client can write, and requires no proof.",
-        proof="not asked for",
-        trusts="ca",
+        trusts=CertificateKind.FROM_CA,
     ),
 )
 

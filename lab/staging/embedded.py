@@ -15,6 +15,7 @@ from typing import TypeVar
 from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
@@ -65,7 +66,7 @@ async def run_embedded(
             rsa_transport=LIVE_RELAY.id in plan.leaks,
         )
         log.report(pki.issued_event(folder))
-        if any(gateway.scheme.trusts == "pinned" for gateway, _ in plan.targets()):
+        if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
             log.report(pki.issued_event(folder, pki.SELF_SIGNED))
         if keep_bundle:
             for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
@@ -163,7 +164,10 @@ class _Lab:
     async def _control(self, log: EventLog) -> None:
         ports = {gateway: port for port, gateway in listening_gateways(self.run).items()}
         issued = self.setting.issued
-        bundles = {"ca": issued.client, "pinned": issued.client_self_signed}
+        bundles = {
+            CertificateKind.FROM_CA: issued.client,
+            CertificateKind.SELF_SIGNED: issued.client_self_signed,
+        }
         targets = [
             ControlTarget(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
             for gateway, version in self.setting.plan.targets()

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attacker.attempts import TRANSFER
-from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, SELF_SIGNED
+from lab.catalogue.implementations import RSA_TRANSPORT
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER
 from lab.catalogue.plan import Plan
 from lab.events.run import Folders
 from lab.ports import HOST
@@ -18,10 +20,6 @@ from victim_server import access_log
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
 """The names of alice's logins at the shop, one for each bundle."""
-
-
-RSA_TRANSPORT = "kRSA+AESGCM"
-"""RSA key transport, as an OpenSSL cipher list."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Stage:
 def opening_balance(plan: Plan) -> int:
     """Enough for every attempt and every relayed proof to move money."""
     relayed = sum(1 for _ in plan.targets()) if LIVE_RELAY.id in plan.leaks else 0
-    return max(1000, TRANSFER.amount * (len(plan) + relayed))
+    return max(OPENING_BALANCE, TRANSFER.amount * (len(plan) + relayed))
 
 
 def victim_server(setting: Setting) -> Part:
@@ -78,7 +76,7 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
         VICTIM_CLIENT,
         *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
         f"--bundle={issued.client_pem}",
-        *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if one.scheme.trusts == SELF_SIGNED),
+        *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
         *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
@@ -128,7 +126,7 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
     """Alice, who logs in once at each of mallory's ports. These logins have names that no gateway has."""
     issued = setting.issued
     logins = {f"{gateway.id}, by way of mallory": gateway for gateway in ports}
-    pinned = (login for login, gateway in logins.items() if gateway.scheme.trusts == SELF_SIGNED)
+    pinned = (login for login, gateway in logins.items() if _pins(gateway))
     return _part(
         setting,
         name,
@@ -188,8 +186,13 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
 
 def gateways(setting: Setting) -> list[str]:
     """The gateways as options of the attacker's command line."""
-    sorts = {one: "self-signed=" if one.scheme.trusts == SELF_SIGNED else "" for one in setting.gateways}
-    return [f"--gateway={sorts[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
+    kinds = {one: "self-signed=" if _pins(one) else "" for one in setting.gateways}
+    return [f"--gateway={kinds[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
+
+
+def _pins(gateway: Gateway) -> bool:
+    """Whether its customers have self-signed certificates."""
+    return gateway.scheme.trusts == CertificateKind.SELF_SIGNED
 
 
 def _attacker(setting: Setting, command: str, *arguments: str) -> Part:

@@ -20,7 +20,8 @@ from attacker.leak import rogue_server
 from attacker.leak.rogue_server import Shop, ShopLimits, run_shop
 from lab.address import Address
 from lab.catalogue import cast
-from lab.catalogue.leaks import FROM_CA, ROGUE_SERVER, SELF_SIGNED
+from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.leaks import ROGUE_SERVER
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import REFUSED
 from lab.events.types import CertificateCaptured, LoggedIn, MoveTried, PositionLeft, PositionTaken, Trouble
@@ -101,10 +102,10 @@ def bundle_of(issued: pki.Issued) -> Bundle:
     return read_bundle(issued.shop_pem)
 
 
-def campaign(reports: Reports, folder: Path, *sorts: str) -> Campaign:
+def campaign(reports: Reports, folder: Path, *kinds: CertificateKind) -> Campaign:
     omit = find_move("omit-proof")
     assert omit
-    gateways = [Destination(Address("127.0.0.1", 1), "127.0.0.1", sort) for sort in sorts]
+    gateways = [Destination(Address("127.0.0.1", 1), "127.0.0.1", kind) for kind in kinds]
     return Campaign(reports, folder, ROGUE_SERVER, Orders((omit,), (TLS12, TLS13)), gateways, victim="alice")
 
 
@@ -361,14 +362,14 @@ def is_over_within(connection: socket.socket, seconds: float) -> bool:
 
 
 async def until_closed(
-    issued: pki.Issued, folder: Path, visit: Callable[[Open], object], *sorts: str
+    issued: pki.Issued, folder: Path, visit: Callable[[Open], object], *kinds: CertificateKind
 ) -> tuple[Reports, float]:
     """Keeps a shop until it closes by itself, with visitors; what it reported and how long it took, in seconds."""
     reports = Reports()
     loop = asyncio.get_running_loop()
     began = loop.time()
     keeping = asyncio.create_task(
-        run_shop(Address("127.0.0.1", 0), bundle_of(issued), campaign(reports, folder, *sorts), reports)
+        run_shop(Address("127.0.0.1", 0), bundle_of(issued), campaign(reports, folder, *kinds), reports)
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (positions := reports.all(PositionTaken)):
@@ -385,7 +386,9 @@ def test_it_closes_once_it_has_all_that_it_can_use(handed_out: pki.Issued, tmp_p
             for version in VERSIONS:
                 assert b"200" in python_logs_in(shop, version, file)
 
-    reports, seconds = asyncio.run(until_closed(handed_out, tmp_path / "run", visit, FROM_CA, SELF_SIGNED))
+    reports, seconds = asyncio.run(
+        until_closed(handed_out, tmp_path / "run", visit, CertificateKind.FROM_CA, CertificateKind.SELF_SIGNED)
+    )
     assert len(reports.all(CertificateCaptured)) == 4
     assert len(reports.all(PositionLeft)) == 1
     assert seconds < rogue_server.GRACE_SECONDS
@@ -396,7 +399,7 @@ def test_it_does_not_wait_for_ever_for_the_other_version(
 ) -> None:
     monkeypatch.setattr(rogue_server, "GRACE_SECONDS", 0.3)
     reports, _ = asyncio.run(
-        until_closed(handed_out, tmp_path / "run", lambda shop: python_logs_in(shop, "1.2"), FROM_CA)
+        until_closed(handed_out, tmp_path / "run", lambda shop: python_logs_in(shop, "1.2"), CertificateKind.FROM_CA)
     )
     assert [one.tls for one in reports.all(CertificateCaptured)] == ["1.2"]
 

@@ -60,7 +60,7 @@ def test_openssl_finds_nothing_to_object_to_in_strict_mode(issued_with: pki.Issu
 def test_nobody_vouches_for_a_self_signed_certificate_but_the_register(issued: pki.Issued) -> None:
     assert "error" in openssl("verify", "-CAfile", issued.ca_pem, issued.client_self_signed_pem)
     entries = register.read(issued.register)
-    assert [entry.customer for entry in entries] == ["alice", "bob", "carol"]
+    assert [entry.name for entry in entries] == ["alice", "bob", "carol"]
     assert entries[0].certificate == issued.client_self_signed.der
     assert b"PRIVATE KEY" not in issued.register.read_bytes()
 
@@ -81,7 +81,7 @@ def test_mallory_is_a_customer_like_any_other_and_gets_nothing_of_alices(tmp_pat
         for alices in (it.client, it.client_self_signed):
             assert alices.certificate_pem() not in path.read_bytes()
     assert openssl("verify", "-CAfile", it.ca_pem, it.mallory.pem).endswith(": OK\n")
-    entries = {entry.customer: entry.certificate for entry in register.read(it.register)}
+    entries = {entry.name: entry.certificate for entry in register.read(it.register)}
     assert entries["mallory"] == it.mallory.self_signed.der
     assert "mallory" in it.mallory.identity.certificate.subject.rfc4514_string()
 

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab import process
+from lab.catalogue.cast import OPENING_BALANCE
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.events.log import read_events
 from lab.events.run import KEY_LOG_FILE
@@ -36,7 +37,6 @@ from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
 from programs import called, program
 from victim_server import service
 from victim_server.authentication import GatewayFiles
-from victim_server.bank import OPENING_BALANCE
 from victim_server.gateway import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
