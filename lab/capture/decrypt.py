@@ -17,18 +17,22 @@ from lab.events.types import HandshakeDecrypted
 from lab.tls import extensions as ext
 from lab.tls import keys, records
 from lab.tls.alerts import parse_alert
+from lab.tls.engine import Party
 from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, ClientHello, Finished, Message, ServerHello
 from lab.tls.messages13 import Certificate13, is_retry, parse
 from lab.tls.records import ContentType, Protection, Record
-from lab.tls.schedule import traffic_key
+from lab.tls.schedule import TrafficSecrets, traffic_key
 from lab.tls.versions import TLS12, TLS13, version_name
 
 MAX_CONNECTIONS = 1 << 12
-_SECRETS = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET": True, "SERVER_HANDSHAKE_TRAFFIC_SECRET": False}
+_SECRETS: Mapping[str, Party] = {
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client",
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server",
+}
 
-Secrets = dict[bytes, dict[bool, bytes]]
-"""By client random, the handshake traffic secrets of the client (True) and of the server (False)."""
+Secrets = dict[bytes, TrafficSecrets]
+"""By client random, the handshake traffic secrets."""
 KeyLogs = Mapping[str, Path]
 """Key log files by the part that wrote them."""
 
@@ -50,9 +54,9 @@ def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecr
         if ends not in connections and len(connections) + len(done) < MAX_CONNECTIONS:
             connections[ends] = _Connection(seen.source, seen.destination, secrets)
         if ends in connections:
-            from_client = seen.source == connections[ends].client
+            sender: Party = "client" if seen.source == connections[ends].client else "server"
             sequence = (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS
-            connections[ends].feed(from_client, sequence, seen.payload)
+            connections[ends].feed(sender, sequence, seen.payload)
     return [connection.as_event(whose) for connection in (*done, *connections.values()) if connection.messages]
 
 
@@ -86,16 +90,16 @@ class _Connection:
         self.client, self.server = client, server
         self.messages: list[tuple[str, str]] = []
         self._secrets = secrets
-        self._sides = {True: _DecryptedSide(), False: _DecryptedSide()}
+        self._sides: Mapping[Party, _DecryptedSide] = {"client": _DecryptedSide(), "server": _DecryptedSide()}
         self._random = b""
         self._version = TLS12
 
-    def feed(self, from_client: bool, sequence: int, payload: bytes) -> None:
+    def feed(self, sender: Party, sequence: int, payload: bytes) -> None:
         """One segment."""
-        side = self._sides[from_client]
+        side = self._sides[sender]
         try:
             for record in side.reader.feed(side.stream.feed(sequence, payload)) if not side.opaque else ():
-                self._on_record(from_client, side, record)
+                self._on_record(sender, side, record)
         except (Abort, StreamBroken):
             side.opaque = True
 
@@ -109,7 +113,7 @@ class _Connection:
             of=whose.get(self._random, ""),
         )
 
-    def _on_record(self, from_client: bool, side: _DecryptedSide, record: Record) -> None:
+    def _on_record(self, sender: Party, side: _DecryptedSide, record: Record) -> None:
         kind, fragment = record.type, record.fragment
         if kind == ContentType.CHANGE_CIPHER_SPEC:
             side.opaque = self._version == TLS12
@@ -120,13 +124,13 @@ class _Connection:
             side.opaque = True
         if kind == ContentType.HANDSHAKE:
             for raw in side.joiner.feed(fragment):
-                self._on_message(from_client, side, parse(raw, self._version))
+                self._on_message(sender, side, parse(raw, self._version))
         elif kind == ContentType.ALERT:
-            self._note(from_client, f"alert {parse_alert(fragment).name}")
+            self.messages.append((sender, f"alert {parse_alert(fragment).name}"))
 
-    def _on_message(self, from_client: bool, side: _DecryptedSide, message: Message) -> None:
+    def _on_message(self, sender: Party, side: _DecryptedSide, message: Message) -> None:
         empty = isinstance(message, Certificate | Certificate13) and not message.chain
-        self._note(from_client, f"{message.name}, empty" if empty else message.name)
+        self.messages.append((sender, f"{message.name}, empty" if empty else message.name))
         match message:
             case ClientHello():
                 self._random = message.random
@@ -139,13 +143,10 @@ class _Connection:
 
     def _look_inside(self, hello: ServerHello) -> None:
         suite = next((one for one in keys.TLS13_SUITES if one.id == hello.cipher_suite), None)
-        for from_client, secret in self._secrets.get(self._random, {}).items():
+        for sender, secret in self._secrets.get(self._random, {}).items():
             if suite:
                 protection = records.Protection13(suite, traffic_key(secret, suite))
-                self._sides[from_client].protection = protection
-
-    def _note(self, from_client: bool, name: str) -> None:
-        self.messages.append(("client" if from_client else "server", name))
+                self._sides[sender].protection = protection
 
 
 def certificate_was_sent(handshake: HandshakeDecrypted) -> bool:

@@ -23,10 +23,8 @@ from lab.tls.proof import Prover
 from lab.tls.sessions import Session
 from lab.tls.sides import ClientHandshake, Offer
 from lab.tls.states import CLIENT12, CLIENT13, Fact
-from lab.tls.versions import TLS12, TLS13, Version
+from lab.tls.versions import DOWNGRADED, TLS12, TLS13, Version
 
-DOWNGRADED = (b"DOWNGRD\x01", b"DOWNGRD\x00")
-"""The downgrade sentinels: the last eight bytes of a server's random (RFC 8446 section 4.1.3)."""
 MAX_COOKIE = 1 << 14
 """A longer one is refused: it must fit into the ClientHello."""
 
@@ -95,7 +93,8 @@ class Client(Connection):
         offered_suites = tuple(suite for suite in suites if suite.version in versions)
         if hello:
             offered_suites = tuple(suite for suite in offered_suites if suite.id in hello.cipher_suites)
-        new_shares = tuple(keys.new_key_share(group, entropy) for group in shares or groups[:1]) if self._may13 else ()
+        share_groups = (shares or groups[:1]) if TLS13 in versions else ()
+        new_shares = tuple(keys.new_key_share(group, entropy) for group in share_groups)
         self._offer = Offer(
             entropy=entropy,
             random=hello.random if hello else entropy(keys.RANDOM_LENGTH),
@@ -135,7 +134,7 @@ class Client(Connection):
 
     @property
     def _may13(self) -> bool:
-        return self.ignores_change_cipher_spec
+        return TLS13 in self._offer.versions
 
     def _session_id(self) -> bytes:
         """With a ticket, the server's echo of the ID says that it resumes (RFC 5077 section 3.4); in TLS 1.3 the ID is
@@ -232,7 +231,7 @@ class Client(Connection):
         return suite
 
     def _may_be_downgraded(self, hello: ServerHello) -> bool:
-        return TLS13 in self._offer.versions and hello.random[24:] in DOWNGRADED
+        return self._may13 and hello.random[24:] in DOWNGRADED
 
     def _retry(self, hello: ServerHello) -> None:
         """HelloRetryRequest (RFC 8446 section 4.1.4): sends the ClientHello again with a new key share or a cookie."""

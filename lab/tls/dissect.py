@@ -9,9 +9,7 @@ from lab.tls import wire
 from lab.tls.errors import DecodeError
 from lab.tls.messages import CertificateVerify, parse
 from lab.tls.proof import scheme_name
-
-VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1", b"\x03\x03": "TLS 1.2"}
-"""What a record's header says (RFC 5246 section 6.2.1 and appendix E.1)."""
+from lab.tls.versions import version_name
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ def certificate_fields(record_header: bytes, message: bytes) -> Iterator[Field]:
     """
     if record_header:
         length = int.from_bytes(record_header[3:], "big")
-        version = f"handshake, {VERSIONS.get(record_header[1:3], f'version {record_header[1]}.{record_header[2]}')}"
-        yield Field(record_header, f"record: {version}, {length} bytes")
+        version = version_name(int.from_bytes(record_header[1:3], "big"))
+        yield Field(record_header, f"record: handshake, TLS {version}, {length} bytes")
     yield Field(message[:4], f"Certificate (11), {len(message) - 4} bytes")
     reader = wire.Reader(message[4:], "Certificate")
     octets = reader.take(3, "certificate_list's length")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.tls.alerts import AlertDescription
+from lab.tls.engine import Party
 from lab.tls.errors import Abort
 from lab.tls.versions import TLS12, TLS13, Version
 
@@ -202,23 +203,17 @@ class TrafficKey:
     salt: bytes
 
 
-@dataclass(frozen=True)
-class TrafficKeys:
-    """The keys of both directions (RFC 5246 section 6.3)."""
-
-    client: TrafficKey
-    server: TrafficKey
-
-
-def traffic_keys(master: bytes, client_random: bytes, server_random: bytes, suite: CipherSuite) -> TrafficKeys:
+def traffic_keys(
+    master: bytes, client_random: bytes, server_random: bytes, suite: CipherSuite
+) -> dict[Party, TrafficKey]:
     """The keys in the key block (RFC 5246 section 6.3); AEAD suites have no MAC keys."""
     key, salt = suite.key_length, suite.salt_length
     block = prf(master, b"key expansion", server_random + client_random, 2 * (key + salt), suite.hash)
     salts = block[2 * key :]
-    return TrafficKeys(
-        TrafficKey(block[:key], salts[:salt]),
-        TrafficKey(block[key : 2 * key], salts[salt:]),
-    )
+    return {
+        "client": TrafficKey(block[:key], salts[:salt]),
+        "server": TrafficKey(block[key : 2 * key], salts[salt:]),
+    }
 
 
 def key_log_line(client_random: bytes, master: bytes) -> str:

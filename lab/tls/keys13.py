@@ -7,7 +7,7 @@ from lab.tls.errors import Abort
 from lab.tls.keys import CipherSuite
 from lab.tls.messages13 import KeyUpdate
 from lab.tls.records import Protection13
-from lab.tls.schedule import Schedule, TrafficSecrets
+from lab.tls.schedule import Schedule
 from lab.tls.sides import Side
 
 MAX_KEY_UPDATES = 64
@@ -26,7 +26,7 @@ class Keys13:
         self._client_random = client_random
         self._schedule = Schedule(suite, shared_secret)
         self._handshake = self._schedule.handshake_secrets(connection.transcript.content())
-        self._current = _by_party(self._handshake)
+        self._current = dict(self._handshake)
         self._updates = 0
 
     def write(self) -> None:
@@ -40,13 +40,12 @@ class Keys13:
     def to_application(self) -> None:
         """Moves to the application secrets; the transcript ends with the server's Finished."""
         application = self._schedule.application_secrets(self._connection.transcript.content())
-        self._current = _by_party(application)
+        self._current = dict(application)
         self._connection.key_log = schedule.key_log_lines(self._client_random, self._handshake, application)
 
     def verify_data(self, sender: Party, transcript: bytes) -> bytes:
         """The content of the sender's Finished."""
-        secret = self._handshake.client if sender == "client" else self._handshake.server
-        return schedule.verify_data(secret, transcript, self._suite)
+        return schedule.verify_data(self._handshake[sender], transcript, self._suite)
 
     def update(self, request: bool) -> None:
         """Sends KeyUpdate and writes under the next key (RFC 8446 section 4.6.3)."""
@@ -69,7 +68,3 @@ class Keys13:
 
     def _protection(self, party: Party) -> Protection13:
         return Protection13(self._suite, schedule.traffic_key(self._current[party], self._suite))
-
-
-def _by_party(secrets: TrafficSecrets) -> dict[Party, bytes]:
-    return {"client": secrets.client, "server": secrets.server}

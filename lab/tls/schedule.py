@@ -1,21 +1,17 @@
 """The key schedule of TLS 1.3 (RFC 8446 section 7)."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from lab.tls import wire
+from lab.tls.engine import Party
 from lab.tls.keys import CipherSuite, TrafficKey, digest
 
-
-@dataclass(frozen=True)
-class TrafficSecrets:
-    """The traffic secrets of one epoch in both directions, each as long as the suite's hash."""
-
-    client: bytes
-    server: bytes
+TrafficSecrets: TypeAlias = dict[Party, bytes]
+"""The traffic secrets of one epoch by who writes with them, each as long as the suite's hash."""
 
 
 class Schedule:
@@ -41,10 +37,10 @@ class Schedule:
     def _secrets(self, secret: bytes, epoch: bytes, transcript: bytes) -> TrafficSecrets:
         hash_ = self._suite.hash
         hashed = digest(transcript, hash_)
-        return TrafficSecrets(
-            _derive(secret, b"c " + epoch + b" traffic", hashed, hash_),
-            _derive(secret, b"s " + epoch + b" traffic", hashed, hash_),
-        )
+        return {
+            "client": _derive(secret, b"c " + epoch + b" traffic", hashed, hash_),
+            "server": _derive(secret, b"s " + epoch + b" traffic", hashed, hash_),
+        }
 
 
 def traffic_key(secret: bytes, suite: CipherSuite) -> TrafficKey:
@@ -67,10 +63,10 @@ def verify_data(secret: bytes, transcript: bytes, suite: CipherSuite) -> bytes:
 def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: TrafficSecrets) -> str:
     """The lines that let Wireshark decrypt a TLS 1.3 connection (SSLKEYLOGFILE format), each with its newline."""
     labelled = (
-        ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", handshake.client),
-        ("SERVER_HANDSHAKE_TRAFFIC_SECRET", handshake.server),
-        ("CLIENT_TRAFFIC_SECRET_0", application.client),
-        ("SERVER_TRAFFIC_SECRET_0", application.server),
+        ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", handshake["client"]),
+        ("SERVER_HANDSHAKE_TRAFFIC_SECRET", handshake["server"]),
+        ("CLIENT_TRAFFIC_SECRET_0", application["client"]),
+        ("SERVER_TRAFFIC_SECRET_0", application["server"]),
     )
     return "".join(f"{label} {client_random.hex()} {secret.hex()}\n" for label, secret in labelled)
 

@@ -15,10 +15,7 @@ class Secrets12:
         self._client_random = client_random
         self._suite = suite
         both = keys.traffic_keys(master, client_random, server_random, suite)
-        self.protections: Mapping[Party, Protection] = {
-            "client": Protection12(suite, both.client),
-            "server": Protection12(suite, both.server),
-        }
+        self.protections: Mapping[Party, Protection] = {party: Protection12(suite, key) for party, key in both.items()}
         """How each party protects what it writes."""
 
     @classmethod

@@ -26,12 +26,10 @@ from lab.tls.secrets12 import Secrets12
 from lab.tls.sessions import TICKET_LIFETIME_SECONDS, Session
 from lab.tls.sides import ServerSide
 from lab.tls.states import SERVER12, Fact
+from lab.tls.versions import DOWNGRADED_TO_TLS12
 
 RSA_SIGN, ECDSA_SIGN = 1, 64
 """client_certificate_type (RFC 5246 section 7.4.4, RFC 8422 section 5.5, which puts Ed25519 under ecdsa_sign)."""
-
-DOWNGRADE_SENTINEL = b"DOWNGRD\x01"
-"""The last eight bytes of the random of a server that could speak TLS 1.3 (RFC 8446 section 4.1.3)."""
 
 
 class ServerHandshake12:
@@ -55,7 +53,7 @@ class ServerHandshake12:
         agreed = model or hello
         self._extended = ext.find(agreed.extensions, ext.EXTENDED_MASTER_SECRET) is not None
         random = server.entropy(keys.RANDOM_LENGTH)
-        self._random = model.random if model else random[:24] + DOWNGRADE_SENTINEL if downgraded else random
+        self._random = model.random if model else random[:24] + DOWNGRADED_TO_TLS12 if downgraded else random
         ticket_asked = ext.find(agreed.extensions, ext.SESSION_TICKET) is not None
         self._tickets = ticket_asked and (server.sessions is not None or model is not None)
         facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_ASKED_FOR: server.proof_may_be_missing}

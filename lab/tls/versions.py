@@ -17,6 +17,11 @@ class Version(IntEnum):
 TLS12, TLS13 = Version.TLS12, Version.TLS13
 VERSIONS: tuple[Version, ...] = tuple(Version)
 
+DOWNGRADED_TO_TLS12 = b"DOWNGRD\x01"
+DOWNGRADED = (DOWNGRADED_TO_TLS12, b"DOWNGRD\x00")
+"""The last eight bytes of the random of a server that speaks a later version than it chose: TLS 1.2, or an earlier one
+(RFC 8446 section 4.1.3)."""
+
 
 def find_version(name: str) -> Version | None:
     """The version with that name, `1.2` or `1.3`."""

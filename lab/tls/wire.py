@@ -54,10 +54,6 @@ class Reader:
         """The number of bytes not yet read."""
         return len(self._data) - self._at
 
-    def rest(self) -> bytes:
-        """All bytes that are left."""
-        return self.take(self.left, "rest")
-
     def end(self) -> None:
         """DecodeError if bytes are left."""
         if self.left:

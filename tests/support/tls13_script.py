@@ -101,7 +101,7 @@ class Script13(Script):
                     self.alerts.append(parse_alert(fragment))
 
     def _use(self, secrets: TrafficSecrets) -> None:
-        self.secrets = {"client": secrets.client, "server": secrets.server}
+        self.secrets = dict(secrets)
 
 
 class ScriptedClient13(Script13):
