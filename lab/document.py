@@ -63,21 +63,20 @@ class Facts:
 class Column:
     """A table's column.
 
-    `text` is words; `name` identifiers, which stay whole; `number` numbers; `address` values without blanks, which may
-    be broken anywhere; `outcome` a word or two below an identifier.
+    `text` is words; `name` identifiers, which stay whole; `number` numbers; `outcome` a word or two below an
+    identifier.
     """
 
     heading: str
-    kind: Literal["text", "name", "number", "address", "outcome"] = "text"
+    kind: Literal["text", "name", "number", "outcome"] = "text"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below headings, or without headings where all of them are empty. `subject` says what it lists."""
+    """Rows of cells below headings, or without headings where all of them are empty."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Inline, ...], ...]
-    subject: Literal["", "verdicts"] = ""
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,12 @@ class Octets:
     """A message of a handshake, every byte of it.
 
     `message` is its name and `summary` the same with its size or number; `sender` is `client` or `server`. `encrypted`
-    tells how it crossed the wire, None where that is not known.
+    tells how it crossed the wire.
     """
 
     message: str
     sender: str
-    encrypted: bool | None
+    encrypted: bool
     fields: tuple[ByteField, ...]
     summary: str = ""
 
@@ -136,11 +135,16 @@ class Compared:
 
     @property
     def alike(self) -> int:
-        """How many bytes the two have in common before the first that differs; 0 where they are no bytes."""
-        if not (isinstance(self.left, bytes) and isinstance(self.right, bytes)):
+        """How many bytes the two have in common before they differ; 0 where they don't, or where they are no bytes."""
+        if not (isinstance(self.left, bytes) and isinstance(self.right, bytes) and self.differs):
             return 0
         pairs = enumerate(zip(self.left, self.right, strict=False))
-        return next((at for at, (one, other) in pairs if one != other), 0)
+        return next((at for at, (one, other) in pairs if one != other), min(len(self.left), len(self.right)))
+
+    @property
+    def remark(self) -> str:
+        """What is said besides the label; empty for nothing."""
+        return f"from byte {self.at[0]} / {self.at[1]}" if self.at else self.note
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,11 @@ def facts(*rows: tuple[str, Inline]) -> Facts:
 def columns(*headings: str) -> tuple[Column, ...]:
     """Columns of words."""
     return tuple(map(Column, headings))
+
+
+def plain(text: Inline) -> str:
+    """A text without its meanings."""
+    return "".join(span.text for span in spans(text))
 
 
 def spans(text: Inline) -> tuple[Span, ...]:

@@ -15,6 +15,7 @@ from attacker.collected import Sighting
 from attacker.errors import AttackerError
 from attacker.moves.make import Loot
 from lab.catalogue.leaks import Leak
+from lab.printable import printable
 
 MAX_FILE = 1 << 28
 _SQLITE = b"SQLite format 3\0"
@@ -90,5 +91,4 @@ def _texts(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise AttackerError(f"{path}: {error.strerror}; give the file that leaked") from None
     except (sqlite3.Error, ValueError) as error:  # such an error may quote the file
-        words = "".join(character if character.isprintable() else "?" for character in str(error))
-        raise AttackerError(f"{path}: {words}; give the file that leaked") from None
+        raise AttackerError(f"{path}: {printable(str(error))}; give the file that leaked") from None

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from lab.address import find_address
 
 Reader = Callable[[Any], Any]
-"""Makes the value of a field of what JSON has for it. TypeError or ValueError where that does not fit."""
+"""Turns a JSON value into the field's value. TypeError or ValueError where that does not fit."""
 
 
 RECORD_HEADER_LENGTH = 5
@@ -31,7 +31,8 @@ def _is_hex(text: str) -> None:
 
 
 def _is_record_header(text: str) -> None:
-    if len(bytes.fromhex(text)) != RECORD_HEADER_LENGTH:
+    _is_hex(text)
+    if len(text) != 2 * RECORD_HEADER_LENGTH:
         raise ValueError(f"{text!r} is not five bytes")
 
 

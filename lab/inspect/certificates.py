@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from lab.capture.handshake import Capture
 from lab.document import Block, Section, facts
 from lab.events.run import RunError
-from lab.inspect.der import layout
+from lab.inspect.der import elements, layout
 from lab.inspect.times import period
 from lab.tls.versions import version_name
 
@@ -115,7 +115,7 @@ def seen_certificate(file: Path, capture: Capture) -> SeenCertificate:
     """Reads a captured certificate, which may be anything that its client sent."""
     der = capture.chain[0]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is not ours to better
+        warnings.simplefilter("ignore")  # clients send malformed certificates; they are shown, not corrected
         with suppress(*_BROKEN):
             return _sighting(file, capture, x509.load_der_x509_certificate(der))
     return _sighting(file, capture, None)
@@ -242,13 +242,8 @@ def _text(value: object) -> str:
 
 def _string(der: bytes) -> str:
     """The text in a DER string; hex where it is none."""
-    if len(der) < 2:
-        return der.hex()
-    tag, length, content = der[0], der[1], 2
-    if length > 0x80:
-        content += length - 0x80
-        length = int.from_bytes(der[2:content], "big")
-    if tag in _STRINGS and len(der) == content + length:
-        with suppress(UnicodeDecodeError):
-            return der[content:].decode(_STRINGS[tag])
+    with suppress(ValueError):
+        (one,) = elements(der, 0, len(der))
+        if one.tag in _STRINGS:
+            return der[one.content : one.end].decode(_STRINGS[one.tag])
     return der.hex()

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from lab.address import find_address
-from lab.document import Block, Column, Section, Span, Table, facts
+from lab.document import Block, Column, Section, Span, Table, columns, facts
 from lab.inspect.certificates import Name, SeenCertificate
 from lab.inspect.times import moment
 
@@ -138,7 +138,7 @@ def _timeline(profile: Profile, files: tuple[str, ...]) -> Table:
     for one in profile.sightings:
         server = f"{one.server_name} ({one.server})" if one.server_name else one.server
         rows.append((_short(one.time), one.client, server, one.tls, str(files.index(one.file) + 1)))
-    where = (Column(heading, "address") for heading in ("from", "to", "TLS", "file"))
+    where = columns("from", "to", "TLS", "file")
     return Table((Column("time, UTC", "name"), *where), tuple(rows))
 
 

@@ -333,7 +333,7 @@ def verdict_table(judgement: Judgement) -> Table:
         rows.append((*at, verdict.gateway, verdict.move, _briefly(verdict.expected), outcome, _in_short(verdict)))
     names = (Column(heading, "name") for heading in (*where, "gateway", "move"))
     outcomes = (Column(heading, "outcome") for heading in ("expected", "outcome"))
-    return Table((*names, *outcomes, Column("evidence")), tuple(rows), "verdicts")
+    return Table((*names, *outcomes, Column("evidence")), tuple(rows))
 
 
 def _briefly(outcome: Outcome) -> str:

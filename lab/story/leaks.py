@@ -53,7 +53,7 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
         yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
         yield Paragraph("Mallory relayed alice's proofs while they were fresh:")
-        yield from tell_relays(judged, only_strongest=True)
+        yield from tell_relays(judged)
     opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
     yield Section("At the gateways:", (opened,), "point")
     if others := _others(run, leak):

@@ -11,11 +11,8 @@ from lab.story.evidence import marked, outcome_span
 from lab.tls.alerts import alert_name
 
 
-def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Block]:
-    """A line for each relayed proof, and all about one of each kind that was refused, or about the strongest of them.
-
-    The strongest is one for which both connections had the same keys, if there is one.
-    """
+def tell_relays(judged: JudgedRun) -> Iterator[Block]:
+    """A line for each relayed proof, and all about a refused one, if possible with the same keys on both sides."""
     found = judged.relayed_proofs
     rows = tuple(
         (
@@ -31,12 +28,9 @@ def tell_relays(judged: JudgedRun, only_strongest: bool = False) -> Iterator[Blo
     headings = columns("TLS", "key exchange", "both sides' keys", "outcome", "evidence")
     yield Table((Column("relayed to", "name"), *headings), rows)
     refused = [one for one in found if one.outcome == REFUSED]
-    kinds = {(one.event.tls, one.event.key_exchange): one for one in reversed(refused)}
-    strongest_first = sorted(kinds.values(), key=lambda one: not one.event.same_keys)
-    for one in strongest_first[: 1 if only_strongest else None]:
+    if refused:
         yield Break()
-        yield from tell_relay(one)
-    if only_strongest:
+        yield from tell_relay(max(refused, key=lambda one: one.event.same_keys))
         yield Break()
 
 

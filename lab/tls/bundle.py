@@ -9,6 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
+from lab.printable import printable
 from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
 
@@ -59,8 +60,7 @@ def _parse(data: bytes, secret: bytes | None, where: str, now: datetime | None) 
 
 def _subject(certificate: x509.Certificate) -> str:
     """The subject in one line: it may hold line breaks and control characters."""
-    text = certificate.subject.rfc4514_string()
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(certificate.subject.rfc4514_string())
 
 
 def _pem_key(data: bytes, secret: bytes | None, where: str) -> Any:

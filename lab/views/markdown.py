@@ -21,8 +21,10 @@ from lab.document import (
     Section,
     Span,
     Table,
+    plain,
     spans,
 )
+from lab.printable import printable
 from lab.story.claims import claims_document
 from lab.story.matrix import expected_document
 
@@ -87,7 +89,7 @@ def safe(text: str) -> str:
     """Without control characters, and with the marks of Markdown escaped, but for those around code."""
     return "".join(
         part.replace("|", "\\|") if _CODE.fullmatch(part) else _SPECIAL.sub(_escape, part)
-        for part in _CODE.split(_printable(text))
+        for part in _CODE.split(printable(text))
     )
 
 
@@ -95,13 +97,9 @@ def _escape(mark: re.Match[str]) -> str:
     return f"{mark[0]}\\" if mark[0].isdigit() else f"\\{mark[0]}"
 
 
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _code(text: str) -> str:
     """Identifiers and bytes."""
-    shown = _printable(text).replace("`", "?").replace("|", "\\|")
+    shown = printable(text).replace("`", "?").replace("|", "\\|")
     return f"`{shown}`" if shown.strip() else ""
 
 
@@ -111,14 +109,14 @@ def _table(table: Table) -> Iterator[str]:
     yield "|" + "---|" * len(table.columns)
     for row in table.rows:
         yield _row(
-            _code("".join(span.text for span in spans(cell))) if column.kind == "name" else _text(cell)
+            _code(plain(cell)) if column.kind == "name" else _text(cell)
             for column, cell in zip(table.columns, row, strict=True)
         )
 
 
 def _message(message: Octets) -> Iterator[str]:
-    how = {True: ", encrypted", False: ", in plaintext", None: ""}[message.encrypted]
-    yield f"{safe(message.summary or message.message)}, by the {safe(message.sender)}{how}:"
+    how = "encrypted" if message.encrypted else "in plaintext"
+    yield f"{safe(message.summary or message.message)}, by the {safe(message.sender)}, {how}:"
     rows = (_row((str(one.at), _code(one.octets.hex(" ")), safe(one.meaning))) for one in message.fields)
     yield "\n".join((_row(("byte", "bytes", "meaning")), "|---|---|---|", *rows))
 
@@ -127,8 +125,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
     yield _row(map(safe, comparison.headings))
     yield "|---|---|---|"
     for row in comparison.rows:
-        note = f"from byte {row.at[0]} / {row.at[1]}" if row.at else safe(row.note)
-        label = f"{safe(row.label)}; {note}" if note else safe(row.label)
+        label = safe(f"{row.label}; {row.remark}" if row.remark else row.label)
         yield _row((label, _value(row.left, row), _value(row.right, row)))
 
 

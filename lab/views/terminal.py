@@ -24,8 +24,10 @@ from lab.document import (
     Section,
     Span,
     Table,
+    plain,
     spans,
 )
+from lab.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable
@@ -50,7 +52,7 @@ FIELD_OCTETS, FIELD_LINES = 16, 3
 MESSAGE_OCTETS, MESSAGE_LINES = 24, 3
 COMPARED_OCTETS = 32
 INDENT = 2
-GAP, WIDE_GAP = 2, 3
+GAP = 2
 WHOLE = ("name", "outcome")
 """The kinds of columns that are not broken as long as the others have room, each for NARROWEST characters."""
 NARROWEST = 12
@@ -63,22 +65,22 @@ class Terminal:
         self._quiet = quiet
         self._all_bytes = all_bytes
         self._console = console
-        self._blank_before = False
+        self._started = False
 
     def show(self, blocks: Iterable[Block]) -> None:
         """Prints blocks, each as soon as it comes."""
         if self._quiet:
             return
         for block in blocks:
-            if isinstance(block, Break) and not self._blank_before:
+            if isinstance(block, Break) and not self._started:
                 continue
             if self._console is None:
                 self._console = new_console()
             lines = list(render(block, self._all_bytes))
-            if self._blank_before and isinstance(block, Section) and block.kind == "chapter":
+            if self._started and isinstance(block, Section) and block.kind == "chapter":
                 lines.insert(0, _text(""))
             _print_trimmed(self._console, lines)
-            self._blank_before = True
+            self._started = True
 
 
 def show(blocks: Iterable[Block], all_bytes: bool = False) -> None:
@@ -98,11 +100,6 @@ def new_console() -> "Console":
     console = OutputConsole(highlight=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
-
-
-def safe(text: str) -> str:
-    """Without characters that command a terminal or that turn the direction of writing."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _print_trimmed(console: "Console", lines: "Iterable[ConsoleRenderable]") -> None:
@@ -152,7 +149,7 @@ def _section(section: Section, all_bytes: bool) -> "Iterator[ConsoleRenderable]"
 def _text(text: Inline, style: str = "") -> "Text":
     from rich.text import Text
 
-    pieces = ((safe(span.text), f"{style} {_style(span)}".strip()) for span in spans(text))
+    pieces = ((printable(span.text), f"{style} {_style(span)}".strip()) for span in spans(text))
     return Text.assemble(*pieces, no_wrap=False, overflow="fold")
 
 
@@ -166,13 +163,13 @@ def _indented(line: "ConsoleRenderable", columns: int = INDENT) -> "Padding":
     return Padding(line, (0, 0, 0, columns))
 
 
-def _grid(gap: int = GAP, headings: bool = True) -> "Grid":
+def _grid(headings: bool = True) -> "Grid":
     """A table without lines."""
     from rich.table import Table as Grid
 
     if not headings:
-        return Grid.grid(padding=(0, gap, 0, 0))
-    return Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+        return Grid.grid(padding=(0, GAP, 0, 0))
+    return Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
 
 
 def _facts(rows: tuple[tuple[str, Inline], ...]) -> "Grid":
@@ -191,9 +188,8 @@ class _FittedTable:
     table: Table
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Grid]":
-        gap = WIDE_GAP if self.table.subject == "verdicts" and self._needs(WIDE_GAP) <= options.max_width else GAP
-        grid = _grid(gap, any(column.heading for column in self.table.columns))
-        whole = self._needs(gap) <= options.max_width
+        grid = _grid(any(column.heading for column in self.table.columns))
+        whole = self._needs() <= options.max_width
         for column in self.table.columns:
             grid.add_column(
                 _lines(*_heading(column)),
@@ -205,17 +201,13 @@ class _FittedTable:
             grid.add_row(*map(_text, row))
         yield grid
 
-    def _needs(self, gap: int) -> int:
+    def _needs(self) -> int:
         """The width from which on names can stay whole."""
-        widths = gap * (len(self.table.columns) - 1)
+        widths = GAP * (len(self.table.columns) - 1)
         for number, column in enumerate(self.table.columns):
-            longest = max(map(len, (*_heading(column), *(_plain(row[number]) for row in self.table.rows))))
+            longest = max(map(len, (*_heading(column), *(plain(row[number]) for row in self.table.rows))))
             widths += longest if column.kind in WHOLE else min(longest, NARROWEST)
         return widths
-
-
-def _plain(text: Inline) -> str:
-    return "".join(span.text for span in spans(text))
 
 
 def _heading(column: Column) -> list[str]:
@@ -228,7 +220,7 @@ def _heading(column: Column) -> list[str]:
 def _lines(*lines: str) -> "Text":
     from rich.text import Text
 
-    return Text("\n".join(map(safe, lines)))
+    return Text("\n".join(map(printable, lines)))
 
 
 def _octets(message: Octets, all_bytes: bool) -> "Padding":
@@ -251,7 +243,8 @@ def _message(message: Octets, all_bytes: bool) -> "Iterator[ConsoleRenderable]":
     """Which way it went, and its bytes; of a long one the beginning."""
     from rich.text import Text
 
-    yield _text((Span("--> " if message.sender == "client" else "<-- ", "aside"), message.summary))
+    how = Span(", encrypted" if message.encrypted else ", in plaintext", "aside")
+    yield _text((Span("--> " if message.sender == "client" else "<-- ", "aside"), message.summary, how))
     lines = _hex_lines(message.octets, MESSAGE_OCTETS)
     shown = lines if all_bytes else lines[:MESSAGE_LINES]
     left = len(message.octets) - MESSAGE_OCTETS * len(shown)
@@ -268,9 +261,8 @@ def _comparison(comparison: Comparison, all_bytes: bool) -> "Grid":
     for heading in comparison.headings:
         grid.add_column(_text(heading), overflow="fold")
     for row in comparison.rows:
-        note = f"from byte {row.at[0]} / {row.at[1]}" if row.at else row.note
         values = (_value(value, row, all_bytes) for value in (row.left, row.right))
-        grid.add_row(_lines(row.label, *([note] if note else [])), *values)
+        grid.add_row(_lines(row.label, *([row.remark] if row.remark else [])), *values)
     return grid
 
 

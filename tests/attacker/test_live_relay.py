@@ -43,7 +43,7 @@ from lab.events.types import (
 from lab.judging.relays import SERVERS_KEY, RelayedProof
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
-from lab.story.relays import tell_relays
+from lab.story.relays import tell_relay
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
@@ -261,7 +261,8 @@ def test_the_reasons_can_be_told(bank: Victims, tmp_path: Path) -> None:
     shown(bank, tmp_path, *found)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        terminal.show(tell_relays(JudgedRun(open_run(tmp_path / "run"))))
+        for relay in JudgedRun(open_run(tmp_path / "run")).relayed_proofs:
+            terminal.show(tell_relay(relay))
     told = printed.getvalue()
     assert told.count("Relayed to mtls") == len(KINDS)
     assert "the same on both connections" in told

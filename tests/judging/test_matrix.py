@@ -245,4 +245,4 @@ def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, gateway_id:
     (run,) = tmp_path.iterdir()
     told = certreplay("story", run).stdout
     assert closing in " ".join(told.split())
-    assert f"1.3   {gateway_id}" in told
+    assert f"1.3  {gateway_id}" in told

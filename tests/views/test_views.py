@@ -36,7 +36,7 @@ from lab.views import markdown, terminal
 FINISHED = Octets(
     "Finished", "server", True, (ByteField(0, b"\x14\x00\x00\x0c", "Finished (20)"), ByteField(4, bytes(90)))
 )
-COLUMNS = (Column("move", "name"), Column("mtls", "outcome"), Column("packet", "number"), Column("to", "address"))
+COLUMNS = (Column("move", "name"), Column("mtls", "outcome"), Column("packet", "number"), Column("to"))
 COMPARISON = Comparison(
     ("", "signed", "checked"),
     (
@@ -98,7 +98,7 @@ def test_names_in_a_table_are_never_cut(width: int) -> None:
     written = io.StringIO()
     console = Console(file=written, width=width, highlight=False)
     words = 'HTTP 200 {"customer":"alice"}'
-    terminal.Terminal(console=console).show([Table(headings, ((*names, words),), "verdicts")])
+    terminal.Terminal(console=console).show([Table(headings, ((*names, words),))])
     assert "…" not in written.getvalue()
     lines = written.getvalue().splitlines()
     assert max(map(len, lines)) <= width
@@ -150,7 +150,7 @@ HOSTILE = st.text() | st.sampled_from(["\x1b[2J", "\u202egnp.exe", "a\nb\r\x00",
 def everywhere(text: str) -> tuple[Block, ...]:
     """A text in every place where a block has one."""
     span = Span(text, strong=True)
-    message = Octets(text, text, None, (ByteField(0, b"\x00", text),), text)
+    message = Octets(text, text, True, (ByteField(0, b"\x00", text),), text)
     meanings = tuple(Span(text, meaning) for meaning in get_args(Meaning))
     return (
         Section(text, (Heading(span), Paragraph(meanings), Items((text,)), Facts(((text, text),)))),
