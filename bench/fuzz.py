@@ -88,7 +88,7 @@ class Escaped(Exception):
 
 
 def fuzz(target: FuzzTarget, inputs: int, seed: int) -> Count:
-    """So many inputs at one target; Escaped at the first that isn't answered as it should be."""
+    """Gives a target that many damaged inputs; raises Escaped at the first error that it may not answer with."""
     chance = random.Random(f"{seed} {target.name}")
     count = Count()
     began = time.perf_counter()

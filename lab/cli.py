@@ -38,7 +38,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 NewRuns = Annotated[Path, typer.Option("--runs", help="Where the run's own directory is made.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Where runs lie.")]
+Runs = Annotated[Path, typer.Option("--runs", help="The directory that holds the runs.")]
 RunFolder = Annotated[
     Path | None,
     typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
@@ -245,7 +245,7 @@ def explain_command(
 
 
 def _has(judgement: "Judgement", leak: str) -> str:
-    """What a run has verdicts on, for who asked for another one."""
+    """What the run has verdicts on, for the error if the one asked for is missing."""
     leaks = dict.fromkeys(v.leak for v in judgement.verdicts)
     if not leaks:
         return "it has none at all; `certreplay verdicts` says why"
@@ -344,7 +344,7 @@ def bundle(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what lies in a bundle, what of it crossed the wire, where, and what never did."""
+    """List the contents of a bundle: which parts crossed the wire, where, and which never did."""
     from lab.inspect import bundles
     from lab.views import terminal
 
@@ -472,7 +472,7 @@ def follow() -> None:
         was_done = teller.done
         shown.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
-            print(f"\nThe run is in runs/{run.name}. Everything goes on as it is, for the class; Ctrl-C ends it.")
+            print(f"\nThe run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it.")
 
     async def run() -> "Judgement":
         return await classroom.follow(stop_signal(tether=False), once, watch)

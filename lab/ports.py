@@ -8,10 +8,10 @@ HOST = "127.0.0.1"
 
 
 def held_ports(stack: ExitStack, count: int) -> list[int]:
-    """So many ports of 127.0.0.1 that nobody is given by chance until `stack` is closed: bound, but not listened at.
+    """Binds `count` free ports of 127.0.0.1, without listening at them.
 
-    With SO_REUSEADDR at both sockets, as servers have it, Linux lets another one listen there. Others would not, so
-    there the ports are free now and no more.
+    Until `stack` is closed, the system gives them to no other program. On Linux a server that sets SO_REUSEADDR, as
+    servers do, can still listen there. Elsewhere it could not, so there they are free only at the moment of the call.
     """
     with ExitStack() as bound:
         held = [bound.enter_context(socket.socket()) for _ in range(count)]

@@ -95,7 +95,7 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
 def test_every_module_has_its_place() -> None:
     placed = (*MAY_IMPORT, "lab.cli", "lab.exits", "lab.__main__")
     for name, _ in modules():
-        assert name == "lab" or within(name, placed), f"{name} stands in no package of the house"
+        assert name == "lab" or within(name, placed), f"{name} is in no package that this test knows"
 
 
 @pytest.mark.parametrize("package", ["lab.document", "lab.story", "lab.inspect"])
@@ -157,7 +157,7 @@ def test_the_attacker_reads_no_bundle_but_those_that_she_is_told_are_hers() -> N
 
 
 @pytest.mark.parametrize("module", ["lab.capture.reader", "lab.capture.search", "lab.capture.writer"])
-def test_reading_a_capture_loads_neither_the_roof_nor_what_only_the_roof_needs(module: str) -> None:
+def test_reading_a_capture_loads_nothing_of_the_upper_packages(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
     allowed = ("lab.capture", "lab.events", "lab.tls", "lab.address", "lab.printable")

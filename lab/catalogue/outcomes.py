@@ -1,4 +1,4 @@
-"""What can become of an attempt."""
+"""The outcomes of an attempt."""
 
 from enum import StrEnum
 

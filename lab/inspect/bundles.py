@@ -25,7 +25,7 @@ from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
 
 LEAF = "certificate"
-THE_BUNDLE = "the bundle's file as it lies"
+THE_BUNDLE = "the bundle file itself"
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def tell_bundle(bundle: Bundle, what: Crossed | None) -> Iterator[Block]:
     yield Section("In the bundle", (facts(*rows),))
     if not what:
         yield Break()
-        yield Paragraph("No capture was looked into: --capture takes a capture file or a run's directory.")
+        yield Paragraph("No capture was searched: --capture takes a capture file or a run's directory.")
         return
     searched = Paragraph(_searched(what))
     on_the_wire: tuple[Block, ...]

@@ -49,7 +49,7 @@ class Profile:
 
 
 def profiles(sightings: Iterable[SeenCertificate]) -> list[Profile]:
-    """The persons whom the certificates identify, in the order in which they were first seen."""
+    """A profile for each person that the certificates name, sorted by when the person was first seen."""
     same_as: dict[str, str] = {}
     """Leads each fingerprint and personal name towards one of those that stand for the same person."""
 
