@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +168,7 @@ def start(lan: Lan, tmp_path: Path, started: list[subprocess.Popen[str]]) -> Cal
     def start(client: str = CLIENT, server: str = SERVER, find: float = 30, crash: str = "") -> subprocess.Popen[str]:
         marker = tmp_path / "marker"
         marker.touch(mode=0o644)
-        least = ["setpriv", "--bounding-set", "-all,+net_raw", "--no-new-privs"] if shutil.which("setpriv") else []
+        least = [program("setpriv"), "--bounding-set", "-all,+net_raw", "--no-new-privs"]
         arguments = [sys.executable, "-c", ATTACK, str(marker), client, server, str(find), crash]
         process = subprocess.Popen(
             lan.command("attacker", *least, *arguments),

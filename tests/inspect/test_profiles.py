@@ -14,8 +14,6 @@ from lab.inspect import certificates, profiles
 from lab.staging import pki
 from programs import certreplay, output_of, tshark
 
-DAY_NS = 86_400 * 10**9
-
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> certificates.SeenCertificate:

@@ -210,7 +210,7 @@ def test_tshark_decrypts_what_was_sniffed(classroom: Class) -> None:
 def test_the_story_is_told_and_the_lab_goes_on(classroom: Class) -> None:
     told = classroom.container("lab").logs().decode()
     assert "So why isn't the certificate enough?" in told
-    assert "Ctrl-C ends it" in told
+    assert "press Ctrl-C to stop it" in told
     assert classroom.container("lab").status == "running"
 
 

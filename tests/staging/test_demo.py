@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -160,8 +161,10 @@ def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: De
 
 
 def test_no_private_key_stays_in_the_run(finished: Demo) -> None:
-    for path in finished.run.folders.path.rglob("*"):
-        assert not path.is_file() or b"BEGIN PRIVATE KEY" not in path.read_bytes(), path
+    files = [path for path in finished.run.folders.path.rglob("*") if path.is_file()]
+    assert any(b"-----BEGIN CERTIFICATE-----" in path.read_bytes() for path in files)
+    assert not [path for path in files if re.search(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----", path.read_bytes())]
+    assert not [path for path in files if path.suffix == ".p12"]
 
 
 def test_the_story_says_what_the_verdicts_say(finished: Demo) -> None:

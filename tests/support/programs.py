@@ -30,6 +30,7 @@ PACKAGES = {
     "ip": "iproute2",
     "nginx": "nginx",
     "openssl": "openssl",
+    "setpriv": "util-linux",
     "tshark": "tshark",
     "xxd": "xxd",
 }

@@ -34,7 +34,7 @@ from lab.tls.engine import EngineEvent, Failed
 from lab.tls.proof import Prover
 from lab.tls.versions import Version, find_version
 from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
-from programs import called, program
+from programs import called, program, wait_until
 from victim_server import service
 from victim_server.authentication import GatewayFiles
 from victim_server.gateway import Limits
@@ -333,11 +333,12 @@ def stop(part: subprocess.Popen[str], way: str) -> tuple[int, str, str]:
 
 
 def run_part(
-    module: str, *options: str, environment: Mapping[str, str] | None = None
+    module: str, *options: str, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """A part as a process, until it ends by itself; `environment` is added to this process's own."""
+    """A part as a process, until it ends by itself; `environment` is added to this process's own, and the words in
+    `before` stand before the command."""
     return subprocess.run(
-        [sys.executable, "-m", module, *options],
+        [*before, sys.executable, "-m", module, *options],
         cwd=ROOT,
         env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
@@ -352,6 +353,17 @@ def assert_bad_input(module: str, options: Sequence[str], expected: str) -> None
     name = module.replace("_", "-")
     part = importlib.import_module(f"{module}.__main__")
     done = called(getattr(part, "run", lambda: process.run_part(name, part.main)), *options)
+    _assert_refused(name, options, done, expected)
+
+
+def assert_permission_denied(module: str, options: Sequence[str]) -> None:
+    """The same where the permissions of a file forbid it, for root too."""
+    bound_by_them = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    before = [program(bound_by_them[0]), *bound_by_them[1:]] if os.geteuid() == 0 else []
+    _assert_refused(module.replace("_", "-"), options, run_part(module, *options, before=before), "Permission denied")
+
+
+def _assert_refused(name: str, options: Sequence[str], done: subprocess.CompletedProcess[str], expected: str) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), (options, done)
     assert done.stderr.startswith(f"{name}: ")
     assert expected in done.stderr
@@ -359,14 +371,16 @@ def assert_bad_input(module: str, options: Sequence[str], expected: str) -> None
 
 def wait_for_event(process: subprocess.Popen[str], file: Path, kind: type[E], count: int = 1) -> list[E]:
     """The events of a kind in a part's file, once there are at least so many; fails when the part ends first."""
-    while True:
+    found: list[E] = []
+
+    def reported() -> bool:
         ended = process.poll() is not None
-        found: list[E] = [event for event in events_in(file) if isinstance(event, kind)]
-        if len(found) >= count:
-            return found
-        if ended:
-            raise AssertionError(f"the part ended with {process.returncode}: {process.communicate()[1]}")
-        threading.Event().wait(0.01)
+        found[:] = [event for event in events_in(file) if isinstance(event, kind)]
+        assert len(found) >= count or not ended, f"it ended with {process.returncode}: {process.communicate()[1]}"
+        return len(found) >= count
+
+    wait_until(reported, lambda: f"{kind.__name__}: {len(found)} of {count}")
+    return found
 
 
 def events_in(file: Path) -> list[Event]:
