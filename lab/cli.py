@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-import typer.core
 
 import lab
 from lab.catalogue.leaks import WIRE
@@ -44,19 +43,6 @@ RunFolder = Annotated[
     typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
 ]
 RUNS = Path("runs")
-
-
-class Listing(typer.core.TyperCommand):
-    """A command whose only option is --json.
-
-    typer parses values with pydantic, whose import takes longer than all the rest of such a command.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not set(args) <= {"--json"}:
-            return super().parse_args(ctx, args)
-        ctx.params = {"as_json": bool(args)}
-        return []
 
 
 @app.command()
@@ -359,7 +345,7 @@ def bundle(
         sys.exit(NOT_AS_EXPECTED)
 
 
-@app.command(cls=Listing)
+@app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key."""
     from lab.catalogue.moves import MOVES, STOLEN_KEY
@@ -390,7 +376,7 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
         yield "refused", HERSELF
 
 
-@app.command(cls=Listing)
+@app.command()
 def schemes(as_json: Json = False) -> None:
     """List the schemes: the ways of authenticating a client."""
     from lab.catalogue.schemes import SCHEMES
@@ -408,7 +394,7 @@ def schemes(as_json: Json = False) -> None:
     _show(rows, as_json)
 
 
-@app.command(cls=Listing)
+@app.command()
 def gateways(as_json: Json = False) -> None:
     """List the gateways: each scheme with the implementations that serve it."""
     from lab.catalogue.gateways import GATEWAYS
