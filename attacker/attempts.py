@@ -84,7 +84,6 @@ class AttemptRunner:
             leak=self._leak,
             seen_at=loot.seen_at,
             round=round_,
-            detailed=round_ == 1,
         )
         try:
             script = MAKERS[move.id](loot, version)

@@ -66,6 +66,8 @@ class Campaign:
     def take(self, loot: Loot, sighting: Sighting) -> bool:
         """Takes in a certificate and everything that came with it; False as in `collect`."""
         certificate = loot.chain[0]
+        if loot.session:
+            sighting = replace(sighting, session=loot.session.ticket or loot.session.id)
         if not self.collect(certificate, sighting):
             return False
         name, kind = common_name(certificate), kind_of(certificate)

@@ -39,6 +39,8 @@ class Sighting:
     client_random: bytes = b""
     server_random: bytes = b""
     note: str = ""
+    session: bytes = b""
+    """The session's ticket or else its ID, as the wire shows it."""
 
 
 class Collected:
@@ -62,6 +64,7 @@ class Collected:
         if seen in self._seen or len(self._seen) >= MAX_SIGHTINGS:
             return
         self._seen.add(seen)
+        self._keep(common_name(certificate), parsed.public_bytes(Encoding.PEM))
         self._reporter.report(
             CertificateCaptured(
                 leak=self._leak,
@@ -79,9 +82,9 @@ class Collected:
                 server_random=sighting.server_random.hex(),
                 source=self._source,
                 note=sighting.note,
+                session=sighting.session.hex(),
             )
         )
-        self._keep(common_name(certificate), parsed.public_bytes(Encoding.PEM))
 
     def _keep(self, name: str, pem: bytes) -> None:
         """Writes a certificate to a file named after its subject; further ones of that name get a number."""

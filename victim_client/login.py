@@ -20,6 +20,8 @@ from lab.events.types import LoggedIn, LoginFailed
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
+from lab.tls.messages import ServerHello
+from lab.tls.records import ContentType
 from lab.tls.versions import VERSIONS, Version
 
 TIMEOUT_SECONDS = 5.0
@@ -119,14 +121,17 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
     """Logs in once, in a full handshake of this version, and says how it went; whatever the other side does, it raises
     nothing."""
 
+    name = ""
+
     def failed(reason: str) -> LoginFailed:
-        return LoginFailed(gateway.name, gateway.url, str(version), reason)
+        return LoginFailed(gateway.name, gateway.url, str(version), reason, name)
 
     connection = http.client.HTTPSConnection(
         gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.contexts[version]
     )
     try:
         connection.connect()
+        name = _name_of(connection.sock)
         tls = (connection.sock.version() or "").removeprefix("TLSv")
         headers = {"Accept": "application/json", "Connection": "close", **credentials.headers}
         connection.request("GET", "/account", headers=headers)
@@ -135,7 +140,10 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
         if answer.status != http.client.OK:
             return failed(f"HTTP {answer.status}: {_error_in(body)}")
         balance = int(json.loads(body)["balance"])
-        return LoggedIn(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance)
+        return LoggedIn(
+            *(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance),
+            connection=name,
+        )
     except (OSError, http.client.HTTPException) as error:
         return failed(_describe(error))
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -144,12 +152,32 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
         connection.close()
 
 
+class _WatchedSocket(ssl.SSLSocket):
+    """Alice's end of a connection, with what `_watch` has seen on it."""
+
+    server_random = b""
+
+
+def _watch(connection: _WatchedSocket, direction: str, version: int, kind: int, message: int, data: bytes) -> None:
+    """OpenSSL's message callback: takes the random of the ServerHello, after a HelloRetryRequest that of the last."""
+    if kind == ContentType.HANDSHAKE and message == ServerHello.type and direction == "read":
+        connection.server_random = data[6:38]
+
+
+def _name_of(connection: object) -> str:
+    """The connection's name in events."""
+    return connection.server_random.hex() if isinstance(connection, _WatchedSocket) else ""
+
+
 def _new_context(version: Version, ca_file: Path, careless: bool, ciphers: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
     context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
+    context.sslsocket_class = _WatchedSocket
+    # Private, but in every CPython since 3.8, and the only way to see a handshake message from Python.
+    context._msg_callback = _watch  # type: ignore[attr-defined]
     if careless:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -34,7 +34,7 @@ class GatewayFiles:
 
 
 class GatewayEngine(Engine, Protocol):
-    """An engine that also gives the lines for a key log, and the version that it negotiated."""
+    """An engine that also gives the lines for a key log, and what a gateway reports of a handshake."""
 
     @property
     def key_log(self) -> str:
@@ -44,6 +44,16 @@ class GatewayEngine(Engine, Protocol):
     @property
     def version(self) -> int | None:
         """The version of this connection, 0x0303 for TLS 1.2 or 0x0304 for TLS 1.3; None until it is negotiated."""
+        ...
+
+    @property
+    def server_random(self) -> bytes:
+        """The random of the ServerHello; empty until it is sent."""
+        ...
+
+    @property
+    def proof(self) -> str:
+        """What was measured of the client's proof in this handshake, for people."""
         ...
 
 

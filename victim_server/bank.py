@@ -12,7 +12,7 @@ import json
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from starlette.routing import Route
 
 from lab.catalogue.cast import CUSTOMER, MALLORY, OPENING_BALANCE
 from lab.events.log import Reporter
-from lab.events.types import MoneyMoved
-from victim_server.forwarding import read_client_cert
+from lab.events.types import AccountOpened, MoneyMoved, TransferRefused
+from victim_server.forwarding import CONNECTION, read_client_cert
 
 MAX_AMOUNT = 1_000_000
 MAX_NAME_LENGTH = 64
@@ -47,6 +47,10 @@ class Accounts:
 
     def __init__(self, opening_balance: int = OPENING_BALANCE, customers: Iterable[str] = ()) -> None:
         self._balances = dict.fromkeys((CUSTOMER, *customers), opening_balance) | {MALLORY: 0}
+
+    def all(self) -> Mapping[str, int]:
+        """Each customer's balance."""
+        return dict(self._balances)
 
     def balance(self, customer: str) -> int:
         """Refused (401) if the certificate's subject is no customer."""
@@ -82,7 +86,10 @@ def customer_of(request: Request) -> str:
 
 
 def create_app(accounts: Accounts, reporter: Reporter) -> Starlette:
-    """The bank as an ASGI application; every answer is JSON. MoneyMoved goes to the reporter."""
+    """The bank as an ASGI application; every answer is JSON. Its ledger goes to the reporter."""
+
+    for customer, balance in accounts.all().items():
+        reporter.report(AccountOpened(customer, balance))
 
     async def account(request: Request) -> JSONResponse:
         customer = customer_of(request)
@@ -91,8 +98,13 @@ def create_app(accounts: Accounts, reporter: Reporter) -> Starlette:
     async def transfer(request: Request) -> JSONResponse:
         customer = customer_of(request)
         accounts.balance(customer)
-        to, amount = _read_order(await request.body())
-        moved = MoneyMoved(customer, to, amount, accounts.transfer(customer, to, amount))
+        connection = request.headers.get(CONNECTION.decode(), "")
+        try:
+            to, amount = _read_order(await request.body())
+            moved = MoneyMoved(customer, to, amount, accounts.transfer(customer, to, amount), connection)
+        except Refused as refused:
+            reporter.report(TransferRefused(customer, refused.status_code, refused.detail, connection))
+            raise
         reporter.report(moved)
         return JSONResponse(
             {"customer": moved.customer, "to": moved.to, "amount": moved.amount, "balance": moved.balance}

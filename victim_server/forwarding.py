@@ -14,7 +14,9 @@ from cryptography import x509
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 CLIENT_CERT = b"client-cert"
-FROM_THE_GATEWAY_ALONE = frozenset({CLIENT_CERT, b"client-cert-chain"})  # RFC 9440 section 4
+CONNECTION = b"tls-connection"
+"""Names the client's connection to the bank as events do; this lab's own header."""
+FROM_THE_GATEWAY_ALONE = frozenset({CLIENT_CERT, b"client-cert-chain", CONNECTION})  # RFC 9440 section 4
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -50,10 +52,11 @@ class Answer:
     body: bytes
 
 
-async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: bytes | None) -> Answer:
+async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: bytes | None, connection: str) -> Answer:
     """Puts a client's request to the bank at its Unix domain socket.
 
-    `certificate` is the client's own, in DER, as this gateway took it. BankFailed where there is no answer.
+    `certificate` is the client's own, in DER, as this gateway took it, and `connection` names the client's connection
+    (`lab.events.types`). BankFailed where there is no answer.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(bank)
@@ -62,6 +65,7 @@ async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: b
     try:
         http = h11.Connection(h11.CLIENT)
         headers = [*headers_to_bank(request.headers, certificate), (b"content-length", b"%d" % len(body))]
+        headers.append((CONNECTION, connection.encode()))
         forwarded = h11.Request(method=request.method, target=request.target, headers=headers)
         writer.write(b"".join(http.send(event) or b"" for event in (forwarded, h11.Data(body), h11.EndOfMessage())))
         await writer.drain()

@@ -91,7 +91,8 @@ class GatewayServer:
             stream = TlsStream(engine, reader, writer)
             if await self._shake_hands(stream, engine, reader, peer):
                 identify = self._identify(engine, peer)
-                conversation = Conversation(stream, identify, self._bank, self._reporter, self._limits)
+                connection = engine.server_random.hex()
+                conversation = Conversation(stream, identify, connection, self._bank, self._reporter, self._limits)
                 if self._access_log:
                     conversation.log = partial(self._access_log.write, peer)
                 await conversation.run()
@@ -146,11 +147,12 @@ class GatewayServer:
             tls=_version(engine),
             subject=certificate.subject.rfc4514_string(),
             sha256=certificate.fingerprint(SHA256()).hex(),
-            proof=self._gateway.scheme.proof,
+            proof=engine.proof,
+            connection=engine.server_random.hex(),
         )
 
     def _refused(self, engine: GatewayEngine, peer: str, reason: str, alert: int | None) -> ClientRefused:
-        return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert)
+        return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert, engine.server_random.hex())
 
 
 class Unacceptable(Exception):
@@ -212,9 +214,12 @@ class Forwarded:
 class Conversation:
     """HTTP/1.1 with one (RFC 9112), one request after the other, as many as it likes."""
 
-    def __init__(self, stream: TlsStream, identify: Identify, bank: Path, reporter: Reporter, limits: Limits) -> None:
+    def __init__(
+        self, stream: TlsStream, identify: Identify, connection: str, bank: Path, reporter: Reporter, limits: Limits
+    ) -> None:
         self._stream = stream
         self._identify = identify
+        self._connection = connection
         self._bank = bank
         self._reporter = reporter
         self._limits = limits
@@ -290,7 +295,7 @@ class Conversation:
         certificate = self._identify(request)
         try:
             async with asyncio.timeout(self._limits.bank_seconds):
-                answer = await ask_bank(self._bank, request, body, certificate)
+                answer = await ask_bank(self._bank, request, body, certificate, self._connection)
             if self.log:
                 self.log(f"{request.method.decode()} {request.target.decode('latin-1')}", answer.status, certificate)
             return answer

@@ -9,7 +9,7 @@ import ssl
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.tls.alerts import FATAL, AlertDescription, alert_name
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
-from lab.tls.messages import ServerHello
+from lab.tls.messages import CertificateVerify, ServerHello
 from lab.tls.records import ContentType
 from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import NOT_ISSUED, ChainCheck
@@ -91,6 +91,18 @@ class OpenSslServer:
         return self._tls.settled
 
     @property
+    def server_random(self) -> bytes:
+        """See `GatewayEngine.server_random`."""
+        return self._tls.server_random
+
+    @property
+    def proof(self) -> str:
+        """See `GatewayEngine.proof`."""
+        if not self._tls.received_proof:
+            return "none received"
+        return f"received, checked by OpenSSL, which {'completed' if self._established else 'ended'} the handshake"
+
+    @property
     def peer_chain(self) -> tuple[bytes, ...]:
         """The client's own certificate, once its chain and its proof are right; `ssl` gives out no more of it."""
         if not self._established:
@@ -170,6 +182,8 @@ class _Watched(ssl.SSLObject):
 
     settled: int | None = None
     """The version, once the ServerHello is out."""
+    server_random = b""
+    received_proof = False
     alert_sent: int | None = None
     alert_received: int | None = None
 
@@ -181,7 +195,9 @@ def _watch(connection: _Watched, direction: str, version: int, kind: int, messag
     elif kind == ContentType.ALERT and direction == "read" and data[1] != AlertDescription.CLOSE_NOTIFY:
         connection.alert_received = data[1]
     elif kind == ContentType.HANDSHAKE and message == ServerHello.type and direction == "write":
-        connection.settled = int(version)
+        connection.settled, connection.server_random = int(version), data[6:38]
+    elif kind == ContentType.HANDSHAKE and message == CertificateVerify.type and direction == "read":
+        connection.received_proof = True
 
 
 def describe(error: ssl.SSLError) -> str:

@@ -200,6 +200,7 @@ class _Relayed:
             stolen=TRANSFER.amount if moved and moved.status == 200 else 0,
             error=self._error(account, failed),
             milliseconds=round((time.perf_counter() - began) * 1000, 2),
+            connection=client.server_random.hex(),
         )
 
     def gained(self, report: ProofRelayed) -> tuple[Loot, Sighting]:

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.tls import proof
 from lab.tls.bundle import Bundle
@@ -63,7 +63,8 @@ class Script:
 
     It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session
     `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
-    TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there.
+    TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there. `signed_by` is
+    the public key (SubjectPublicKeyInfo in DER) of the attacker's own key that makes the proof, if one does.
     """
 
     flight: Flight | None = None
@@ -71,6 +72,7 @@ class Script:
     resume: Session | None = None
     recorded: bytes = b""
     header: bytes | None = None
+    signed_by: bytes = b""
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
@@ -101,7 +103,8 @@ def flipped_proof(loot: Loot, version: Version) -> Script:
 
 
 def foreign_key(loot: Loot, version: Version) -> Script:
-    return Script(honest_flight(version, loot.chain, proof.prove_with(fresh_key(loot.chain[0]))))
+    key = fresh_key(loot.chain[0])
+    return Script(honest_flight(version, loot.chain, proof.prove_with(key)), signed_by=_public_part(key))
 
 
 def empty_proof(loot: Loot, version: Version) -> Script:
@@ -231,6 +234,10 @@ def _signature(loot: Loot, make: Callable[[proof.SignatureScheme], bytes]) -> Pr
         return CertificateVerify(scheme.id, make(scheme))
 
     return prove
+
+
+def _public_part(key: PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _own(loot: Loot) -> Bundle:

@@ -21,7 +21,7 @@ from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_A
 from lab.events.types import MoveTried
 from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
-from lab.tls.connection import Step
+from lab.tls.connection import Step, server_random
 from lab.tls.engine import Failed
 from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import Version, version_name
@@ -56,8 +56,6 @@ class Attempt:
     seen_at: str = ""
     """Where the certificate was seen: the server's address on the wire, or a file."""
     round: int = 1
-    detailed: bool = True
-    """Whether to report the bytes of all messages."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,7 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     local = ""
     account: Response | None = None
     moved: Response | None = None
+    header: bytes | None = None
     failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
@@ -97,7 +96,8 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
             try:
                 await stream.handshake()
                 if not _pointless(engine, script):
-                    header = script.header if _unasked(engine) else None
+                    if _unasked(engine):
+                        header = script.header
                     bank = BankClient(stream, it.server_name, header)
                     account = await bank.account()
                     if it.transfer and account.customer == it.victim:
@@ -120,11 +120,15 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
         not_tried(it, pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None)),
         local=local,
         outcome=outcome,
-        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)) if it.detailed else (),
+        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)),
+        connection=server_random(engine.steps).hex(),
+        header=header.hex() if header else "",
+        signed_by=script.signed_by.hex(),
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
         status=account.status if account else None,
         body=account.body if account else None,
+        transfer_status=moved.status if moved else None,
         stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
         milliseconds=round(milliseconds, 2),
     )

@@ -8,6 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from lab.tls.proof import PrivateKey
 
+WORDS = "the words PRIVATE KEY"
+"""The form that all keys have in common."""
+
 
 def key_forms(key: PrivateKey) -> Mapping[str, bytes]:
     """The encodings of a private key that could give it away, each under a name for people."""
@@ -17,7 +20,7 @@ def key_forms(key: PrivateKey) -> Mapping[str, bytes]:
         "PKCS#8 in DER": der,
         "PKCS#8 in base64": base64.b64encode(der),
         "PKCS#8 in PEM": b"\n".join(pem.splitlines()[1:-1]),
-        "the words PRIVATE KEY": b"PRIVATE KEY-----",
+        WORDS: b"PRIVATE KEY-----",
     }
     for name, secret in _secret_numbers(key).items():
         forms[name] = secret

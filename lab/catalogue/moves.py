@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import LootKind
+from lab.catalogue.shapes import Leaf, ProofShape, Shape
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import TLS12, TLS13, Version
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that a move does not pass. `clause` requires the check; `alerts` are those that the RFC allows for this
-    refusal, the most fitting first."""
+    """A check that a move does not pass. `clause` requires the check; `alerts` are those that the RFC has for this
+    refusal, the most fitting first: one alone where the RFC says that it must be that one."""
 
     check: Check
     clause: str
@@ -40,6 +41,8 @@ class Move:
     in_header: bool = False
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
+    shape: Shape = field(kw_only=True)
+    """What the bytes of an attempt hold if it is this move."""
 
     @property
     def as_herself(self) -> bool:
@@ -85,8 +88,8 @@ _NO_VALID_PROOF = {
         Failure(
             Check.PROOF_VALID,
             "RFC 8446 section 4.4.3: the signature is over this handshake's transcript hash, made with the key in the "
-            "certificate, in a scheme that is allowed for it",
-            (_DECRYPT, _ILLEGAL),
+            "certificate; otherwise the receiver must answer with decrypt_error",
+            (_DECRYPT,),
         ),
     ),
 }
@@ -100,7 +103,8 @@ _NO_PROOF = _both(
 )
 _NOT_TRUSTED = _both(
     Check.CHAIN,
-    "RFC 5246 section 7.4.2: each certificate certifies the one before it; equal names alone count for nothing",
+    "RFC 5246 section 7.4.6: the chain is not acceptable, for example because no known and trusted CA signed it; equal "
+    "names count for nothing",
     "RFC 8446 section 4.4.2.4 and RFC 5280 section 6: a path to a trusted issuer, or no authentication",
     *_UNTRUSTED,
 )
@@ -112,12 +116,27 @@ _WRONG_ORDER = _both(
 )
 _WRONG_KEYS = _both(
     Check.KEYS,
-    "RFC 5246 section 7.4.9: Finished is protected and computed with this connection's keys",
-    "RFC 8446 section 5.2: records are protected with this connection's keys",
+    "RFC 5246 section 7.2.2: a record that does not open with this connection's keys must be answered with "
+    "bad_record_mac",
+    "RFC 8446 section 5.2: a record that does not open with this connection's keys must be answered with "
+    "bad_record_mac",
     AlertDescription.BAD_RECORD_MAC,
-    _DECRYPT,
 )
 _A_PROOF = frozenset({LootKind.PROOF})
+
+_CUSTOMERS = (Leaf.CUSTOMERS,)
+_EARLY_PROOF = {
+    TLS12: ("ClientHello", "Certificate", "CertificateVerify", "ClientKeyExchange", "ChangeCipherSpec", "Finished"),
+    TLS13: ("ClientHello", "CertificateVerify", "Certificate", "Finished"),
+}
+_EARLY_FINISHED = dict.fromkeys((TLS12, TLS13), ("ClientHello", "Certificate", "ChangeCipherSpec", "Finished"))
+_TWO_CERTIFICATES = {
+    TLS12: (
+        *("ClientHello", "Certificate", "ClientKeyExchange", "CertificateVerify", "Certificate"),
+        *("ChangeCipherSpec", "Finished"),
+    ),
+    TLS13: ("ClientHello", "Certificate", "CertificateVerify", "Certificate", "Finished"),
+}
 
 MOVES: tuple[Move, ...] = (
     Move(
@@ -141,6 +160,7 @@ MOVES: tuple[Move, ...] = (
             ),
         },
         in_header=True,
+        shape=Shape(((),)),
     ),
     Move(
         "omit-proof",
@@ -148,6 +168,7 @@ MOVES: tuple[Move, ...] = (
         "Certificate and no CertificateVerify",
         _NO_PROOF,
         in_header=True,
+        shape=Shape((_CUSTOMERS,)),
     ),
     Move(
         "replay-proof",
@@ -155,6 +176,7 @@ MOVES: tuple[Move, ...] = (
         "the CertificateVerify that was captured, byte for byte",
         _NO_VALID_PROOF,
         needs=_A_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED),
     ),
     Move(
         "relabelled-proof",
@@ -162,9 +184,17 @@ MOVES: tuple[Move, ...] = (
         "the captured signature, said to be in another signature scheme",
         {
             TLS12: (Failure(Check.PROOF_VALID, _NO_VALID_PROOF[TLS12][0].clause, (_DECRYPT, _ILLEGAL)),),
-            TLS13: _NO_VALID_PROOF[TLS13],
+            TLS13: (
+                Failure(
+                    Check.PROOF_VALID,
+                    "RFC 8446 section 4.4.3: the scheme must be one that was offered and is for such a key "
+                    "(illegal_parameter, section 6.2), and the signature must be valid (decrypt_error)",
+                    (_ILLEGAL, _DECRYPT),
+                ),
+            ),
         },
         needs=_A_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.RELABELLED),
     ),
     Move(
         "flipped-proof",
@@ -172,24 +202,28 @@ MOVES: tuple[Move, ...] = (
         "the captured CertificateVerify, the last bit of its signature turned",
         _NO_VALID_PROOF,
         needs=_A_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.FLIPPED),
     ),
     Move(
         "foreign-key",
         "Send the certificate and sign with another key",
         "a CertificateVerify over this very handshake, made with the attacker's own key",
         _NO_VALID_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.BY_FOREIGN_KEY),
     ),
     Move(
         "empty-proof",
         "Send a proof without a signature",
         "a CertificateVerify whose signature has no bytes",
         _NO_VALID_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.EMPTY),
     ),
     Move(
         "zero-proof",
         "Send a proof of zeros",
         "an ECDSA signature with r = s = 0; for RSA and Ed25519, zeros of the right length",
         _NO_VALID_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.ZEROS),
     ),
     Move(
         "look-alike",
@@ -198,18 +232,21 @@ MOVES: tuple[Move, ...] = (
         "valid proof by that key",
         _NOT_TRUSTED,
         in_header=True,
+        shape=Shape(((Leaf.COPY,),), ProofShape.BY_FIRST),
     ),
     Move(
         "own-leaf-first",
         "Hide the stolen certificate behind one's own",
         "mallory's certificate, then alice's, and a valid proof by mallory's key",
         {TLS12: (), TLS13: ()},
+        shape=Shape(((Leaf.MALLORYS, Leaf.CUSTOMERS),), ProofShape.BY_FIRST),
     ),
     Move(
         "stolen-leaf-first",
         "Hide one's own certificate behind the stolen one",
         "alice's certificate, then mallory's, and a proof by mallory's key",
         _NO_VALID_PROOF,
+        shape=Shape(((Leaf.CUSTOMERS, Leaf.MALLORYS),), ProofShape.BY_SECOND),
     ),
     Move(
         "early-proof",
@@ -217,18 +254,22 @@ MOVES: tuple[Move, ...] = (
         "the captured proof before ClientKeyExchange (1.2) or before Certificate (1.3)",
         _WRONG_ORDER,
         needs=_A_PROOF,
+        shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED, _EARLY_PROOF),
     ),
     Move(
         "early-finished",
         "Finish before the proof is due",
-        "ChangeCipherSpec and Finished straight after Certificate: no ClientKeyExchange (1.2), no proof",
+        "ChangeCipherSpec and Finished straight after Certificate: no ClientKeyExchange (1.2), no proof; in 1.3 it is "
+        "omit-proof and a ChangeCipherSpec, which servers drop (RFC 8446 section 5)",
         {TLS12: _WRONG_ORDER[TLS12], TLS13: _NO_PROOF[TLS13]},
+        shape=Shape((_CUSTOMERS,), None, _EARLY_FINISHED),
     ),
     Move(
         "second-certificate",
         "Send a second certificate after a valid proof",
         "mallory's certificate with her valid proof, then alice's certificate",
         _WRONG_ORDER,
+        shape=Shape(((Leaf.MALLORYS,), _CUSTOMERS), ProofShape.BY_FIRST, _TWO_CERTIFICATES),
     ),
     Move(
         "replay-flight",
@@ -237,6 +278,7 @@ MOVES: tuple[Move, ...] = (
         {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
         needs=frozenset({LootKind.RECORDING}),
         in_header=True,
+        shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED, recorded=True),
     ),
     Move(
         "resume-session",
@@ -247,6 +289,7 @@ MOVES: tuple[Move, ...] = (
         impossible={
             TLS13: "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
         },
+        shape=Shape(messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished")}, session=True),
     ),
 )
 

@@ -6,6 +6,7 @@ an `UnknownEvent` and shown. A last line that was cut off is left for later.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from lab.events import version1
 from lab.events.fields import build
 from lab.events.types import BY_NAME, Event, UnknownEvent, type_name
 
-VERSION = 2
+VERSION = 3
+READABLE = (version1.VERSION, 2, VERSION)
+"""Version 2 lacks fields of version 3 and has no others: what they say was not recorded then."""
 FILE_NAME = "events.jsonl"
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is earlier: from its time a duration can be subtracted."""
@@ -32,6 +35,8 @@ class Recorded:
     sequence: int
     time: datetime
     event: Event
+    version: int = VERSION
+    """The version of the format that it was written in."""
 
     @property
     def number(self) -> str:
@@ -48,23 +53,36 @@ class Reporter(Protocol):
 class EventLog:
     """Appends one part's events to the file in its folder, each line in one write.
 
-    Continues where an earlier process of the same part stopped. OSError where the folder cannot be written.
+    The events of a part are numbered from 1 without a gap, also where several processes write as the same part, one
+    after the other or at the same time. OSError where the folder cannot be written.
     """
 
     def __init__(self, folder: Path, part: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE_NAME
+        self._path = folder / FILE_NAME
         self._part = part
-        self._sequence = max((r.sequence for r in read_events(path)), default=0)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")  # an earlier process was cut off within its last line
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._sequence, self._end = 0, 0
 
     def report(self, event: Event) -> None:
-        self._sequence += 1
-        line = to_line(Recorded(self._part, self._sequence, datetime.now(UTC), event))
-        os.write(self._file, line.encode())
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            self._catch_up()
+            self._sequence += 1
+            line = to_line(Recorded(self._part, self._sequence, datetime.now(UTC), event)).encode()
+            self._end += os.write(self._file, line)
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _catch_up(self) -> None:
+        """Goes on after what another process has written meanwhile."""
+        size = os.fstat(self._file).st_size
+        if size == self._end:
+            return
+        self._sequence = max((recorded.sequence for recorded in read_events(self._path)), default=0)
+        if os.pread(self._file, 1, size - 1) != b"\n":
+            size += os.write(self._file, b"\n")  # that process was cut off within its last line
+        self._end = size
 
     def close(self) -> None:
         os.close(self._file)
@@ -101,7 +119,8 @@ def from_line(line: str) -> Recorded:
         raise ValueError("type and part are strings, and the sequence is an integer")
     if time.tzinfo is None or time < EARLIEST:
         raise ValueError("the time has an offset from UTC, and is not before 1970")
-    return Recorded(part, sequence, time, _event(version, kind, fields) or UnknownEvent(kind, fields))
+    event = _event(version, kind, fields) or UnknownEvent(kind, fields)
+    return Recorded(part, sequence, time, event, version if type(version) is int else VERSION)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -121,7 +140,7 @@ def _event(version: object, kind: str, fields: dict[str, Any]) -> Event | None:
     """The event with these fields; None where they do not fit it, and for an unknown version or type."""
     if version == version1.VERSION:
         fields = version1.upgraded(kind, fields)
-    if version not in (VERSION, version1.VERSION) or kind not in BY_NAME:
+    if version not in READABLE or kind not in BY_NAME:
         return None
     try:
         event: Event = build(BY_NAME[kind], fields)

@@ -3,6 +3,10 @@
 The types of the fields say what they may hold (`lab.events.fields`); the reader of a file checks it. Addresses are
 host:port, bytes are hex, `tls` is a version as `lab.tls.versions.version_name` writes it. `sha256` is always the
 fingerprint of a certificate, and `subject` and `issuer` are its names as RFC 4514 writes them.
+
+`connection` names one TLS connection in every part's events: the random of its ServerHello, which is fresh in every
+handshake, passes every relay unchanged, and is plaintext for all who see the connection (RFC 5246 section 7.4.1.3, RFC
+8446 section 4.1.3). It is empty where the server sent none.
 """
 
 import re
@@ -66,10 +70,11 @@ class CaptureSearched:
     """The lab searched the attacker's capture for the customer's certificate and for her private key.
 
     `connections` and `octets` are how many TCP connections and bytes were searched. `certificate_at` and `key_at` are
-    the places where they were found, up to a limit; `key_forms` are the encodings of the key that were looked for. A
-    match that is split is not found. That can happen at `gaps`, places where a connection lacks bytes or has
-    contradicting ones; in `cut` packets, which were not captured whole; and across `alone` packets, which belong to no
-    TCP connection.
+    the places where they were found, up to a limit; `key_forms` are the encodings of the `keys` keys that were looked
+    for. The same was first looked for in the customer's bundles; `key_in_bundle` are the encodings that were found
+    there, which is the control. A match that is split is not found. That can happen at `gaps`, places where a
+    connection lacks bytes or has contradicting ones; in `cut` packets, which were not captured whole; and across
+    `alone` packets, which belong to no TCP connection.
     """
 
     connections: Count
@@ -80,6 +85,9 @@ class CaptureSearched:
     certificate_at: tuple[str, ...]
     key_forms: tuple[str, ...]
     key_at: tuple[str, ...]
+    keys: Count = 1
+    key_in_bundle: tuple[str, ...] | None = None
+    """None in runs of earlier versions, which had no such control."""
 
 
 # --- the victims ---
@@ -100,7 +108,7 @@ class ClientAuthenticated:
     """A gateway authenticated a client.
 
     `peer` is the client's address as the gateway saw it. `subject` and `sha256` are of the certificate, and `proof`
-    says what the gateway did with the proof of possession.
+    says for people what was measured of the proof of possession in this handshake.
     """
 
     gateway: str
@@ -109,6 +117,7 @@ class ClientAuthenticated:
     subject: str
     sha256: Hex
     proof: str
+    connection: Hex | Empty = ""
 
 
 @dataclass(frozen=True)
@@ -124,16 +133,39 @@ class ClientRefused:
     tls: str
     reason: str
     alert: AlertNumber | None
+    connection: Hex | Empty = ""
+
+
+@dataclass(frozen=True)
+class AccountOpened:
+    """The bank opened an account for `customer`, with this `balance`."""
+
+    customer: str
+    balance: int
 
 
 @dataclass(frozen=True)
 class MoneyMoved:
-    """The bank moved `amount` from `customer` to the account `to`; `balance` is what `customer` has left."""
+    """The bank moved `amount` from `customer` to the account `to`; `balance` is what `customer` has left.
+
+    `connection` is the client's, as the gateway that passed the order on named it.
+    """
 
     customer: str
     to: str
     amount: int
     balance: int
+    connection: Hex | Empty = ""
+
+
+@dataclass(frozen=True)
+class TransferRefused:
+    """The bank did not carry out an order of `customer` and answered with `status`; `reason` is for people."""
+
+    customer: str
+    status: HttpStatus
+    reason: str
+    connection: Hex | Empty = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +178,7 @@ class LoggedIn:
     sha256: Hex
     tls: str
     balance: int
+    connection: Hex | Empty = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +189,7 @@ class LoginFailed:
     url: str
     tls: str
     reason: str
+    connection: Hex | Empty = ""
 
 
 # --- the attacker ---
@@ -195,7 +229,8 @@ class CertificateCaptured:
     or the name of the file that leaked. What only a network shows is empty for a file: `client`, `tls`, `record`,
     `message` and the randoms. `record` is the five-byte header of the record in which the Certificate `message`
     begins. `proof` is the CertificateVerify that followed, None where there was none, and `transcript` has the messages
-    that it signed, empty where some were not seen. `source` and `note` are for people.
+    that it signed, empty where some were not seen. `session` is what the wire shows of the session that the connection
+    began, a ticket or else a session ID. `source` and `note` are for people. `server_random` names the connection.
     """
 
     leak: str
@@ -213,6 +248,7 @@ class CertificateCaptured:
     server_random: Hex | Empty
     source: str
     note: str
+    session: Hex | Empty = ""
 
 
 @dataclass(frozen=True)
@@ -244,10 +280,13 @@ class MoveTried:
     `local`, which is empty where there was no connection. `round` counts from 1.
 
     What happened: `outcome` is one of `lab.catalogue.outcomes`. `steps` is what crossed the wire, in order: sender,
-    name and hex of each message, ChangeCipherSpec and alert; later rounds leave it out. `alert` is the alert that ended
-    the attempt, and `alert_by` is who sent it, `server` or `client`. `status` and `body` are the bank's HTTP answer.
-    Each is None where there was none. `stolen` is the amount that was moved. `error` says why an attempt was neither
-    accepted nor refused, or why there was nothing to try. It took `milliseconds`.
+    name and hex of each message, ChangeCipherSpec and alert. `header` is the certificate that went into the Client-Cert
+    header of the requests, empty where none did. `signed_by` is the public key (SubjectPublicKeyInfo, RFC 5280 section
+    4.1.2.7) of the key that made the proof, if it is one of the attacker's own. `alert` is the alert that ended the
+    attempt, and `alert_by` is who sent it, `server` or `client`. `status` and `body` are the bank's HTTP answer, and
+    `transfer_status` belongs to its answer to the order to move money. Each is None where there was none. `stolen` is
+    the amount that was moved. `error` says why an attempt was neither accepted nor refused, or why there was nothing to
+    try. It took `milliseconds`.
     """
 
     leak: str
@@ -267,6 +306,10 @@ class MoveTried:
     stolen: int
     error: str | None
     milliseconds: Milliseconds
+    connection: Hex | Empty = ""
+    header: Hex | Empty = ""
+    signed_by: Hex | Empty = ""
+    transfer_status: HttpStatus | None = None
 
 
 @dataclass(frozen=True)
@@ -345,6 +388,7 @@ class ProofRelayed:
     stolen: int
     error: str | None
     milliseconds: Milliseconds
+    connection: Hex | Empty = ""
 
 
 # --- every part ---
@@ -379,7 +423,9 @@ Event: TypeAlias = (
     | GatewayListening
     | ClientAuthenticated
     | ClientRefused
+    | AccountOpened
     | MoneyMoved
+    | TransferRefused
     | LoggedIn
     | LoginFailed
     | LeakSought

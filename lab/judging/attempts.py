@@ -8,10 +8,11 @@ from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.moves import STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, Outcome
+from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import MoveTried
 from lab.judging.facts import listening_gateways, port_of
-from lab.judging.gateway_reports import GatewayReport, GatewayReports, decided
+from lab.judging.gateway_reports import GatewayConnection, GatewayReport, GatewayReports, decided, report_in
 from lab.tls.versions import Version, find_version
 
 CLOCK_SLACK_MS = 5.0
@@ -26,8 +27,15 @@ class Tried:
     event: MoveTried
     gateway: Gateway
     version: Version
-    report: GatewayReport | None
-    """The gateway's report on this very connection."""
+    reports: tuple[Recorded, ...]
+    """What the gateway reported on this very connection; one report, unless somebody changed its log."""
+    recorded_in: int
+    """The version of the format in which it was reported."""
+
+    @property
+    def report(self) -> GatewayReport | None:
+        """The gateway's report."""
+        return report_in(self.reports[0]) if self.reports else None
 
     @property
     def outcome(self) -> Outcome:
@@ -54,8 +62,8 @@ class Attempts:
             if gateway is None or version is None:
                 continue
             began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
-            report = reports.first_since(began, gateway.id, event.local, version)
-            tried = Tried(recorded.number, event, gateway, version, report)
+            found = reports.since(began, GatewayConnection(gateway.id, event.connection, event.local, version))
+            tried = Tried(recorded.number, event, gateway, version, found, recorded.version)
             self.all.append(tried)
             if event.customer == CUSTOMER:
                 self._as_alice[event.leak, gateway.id, version, event.move].append(tried)

@@ -15,8 +15,8 @@ from lab.tls.versions import Version
 class Expectation:
     """`reason` is the clause that requires the refusal, what lets the move in, or why there is nothing to try.
 
-    A refusal comes with one of these `alerts`, or, if there are none, with one of these HTTP `statuses`; `check` is the
-    check that fails.
+    A refusal that conforms to the RFCs comes with one of these `alerts`, or, if there are none, with one of these HTTP
+    `statuses`; `check` is the check that fails. A server that refuses in another way is safe too.
     """
 
     outcome: Outcome

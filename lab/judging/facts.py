@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from lab.address import port_number
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
@@ -89,3 +92,12 @@ def certificate_in_tls13(run: Run, searched: CaptureSearched) -> list[str]:
 def has_seen_tls13(run: Run) -> bool:
     """Whether the attacker has seen what TLS 1.3 shows of the same client."""
     return any(seen.tls == str(TLS13) for seen in run.all(HandshakeSeen))
+
+
+def common_name(subject: str) -> str:
+    """The common name in a subject as events have it (RFC 4514); empty if there is none."""
+    try:
+        names = x509.Name.from_rfc4514_string(subject).get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return ""
+    return str(names[0].value) if names else ""

@@ -9,7 +9,7 @@ from lab.catalogue.outcomes import Outcome
 from lab.judging.proof_comparison import ProofReason
 from lab.judging.relays import RelayVerdict
 
-VERSION = 2
+VERSION = 3
 ALERT_LENGTH = 2
 CLIENT = "client"
 """The control that is alice herself."""
@@ -75,7 +75,11 @@ class Evidence:
     `gateway` for an alert that was encrypted with keys that the attacker does not have and that the gateway's report
     names. `clause` is what requires the refusal, or what lets the move in. `proof` is there if a proof was sent and
     decided the outcome: it was refused, or the gateway did not look at it. The move was tried `attempts` times;
-    `deviations` counts those that were not as expected, and the evidence is that of the first such attempt.
+    `deviations` counts those whose outcome was not the expected one, and the evidence is that of the first such
+    attempt. `unusual` counts refusals by another alert or answer than the RFCs have: the server is safe, and does not
+    conform. `transfer` says what became of the order to move money, empty if there was none. `note` says what an
+    attempt was made of, if that is not what it seems. `events` are the numbers of the events on which all of this
+    rests.
     """
 
     attempt: str
@@ -93,6 +97,10 @@ class Evidence:
     proof: ProofReason | None
     attempts: int
     deviations: int
+    unusual: int
+    transfer: str
+    note: str
+    events: tuple[str, ...]
 
     def by(self, sender: str) -> tuple[Sent, ...]:
         """The messages of one side."""
@@ -115,8 +123,13 @@ class Verdict:
 
     @property
     def as_expected(self) -> bool:
-        """Every attempt's outcome is the expected one, and every refusal came with an alert that the RFC has for it."""
+        """Every attempt's outcome is the expected one."""
         return not self.evidence.deviations
+
+    @property
+    def conforms(self) -> bool:
+        """Every refusal came with an alert or answer that the RFCs have for it."""
+        return not self.evidence.unusual
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ class Judgement:
     relays: tuple[RelayVerdict, ...] = ()
     """The proofs that were relayed while they were fresh, if that was tried."""
     contradictions: tuple[str, ...] = ()
-    """Where the attacker, the gateways and the bank's ledger disagree."""
+    """Where the attacker, the gateways and the bank's ledger disagree, or one of them with itself."""
 
     @property
     def as_expected(self) -> bool:

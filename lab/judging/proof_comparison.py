@@ -69,7 +69,7 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
     version, seen_in = find_version(tried.tls), find_version(captured.tls)
     if version is None or seen_in is None:
         return None
-    sent = _as_the_server_saw_them(_messages(tried), version)
+    sent = as_the_server_saw_them(handshake_messages(tried), version)
     made_over = [bytes.fromhex(raw) for raw in captured.transcript]
     at = next(
         (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
@@ -94,7 +94,7 @@ def held_against(key: PublicKey, verify: bytes, signed: Handshake, checked: Hand
     answer = parse(verify, checked[1])
     if not isinstance(answer, CertificateVerify):
         raise DecodeError(f"{answer.name} in the place of a CertificateVerify")
-    then, now = _challenge(*signed), _challenge(*checked)
+    then, now = challenge_of(*signed), challenge_of(*checked)
     hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
     return ProofReason(
         scheme=proof.scheme_name(answer.scheme),
@@ -103,12 +103,12 @@ def held_against(key: PublicKey, verify: bytes, signed: Handshake, checked: Hand
         captured_hash=keys.digest(then.content, hash_).hex(),
         server_hash=keys.digest(now.content, hash_).hex(),
         difference=_difference(_parsed(*signed), _parsed(*checked)),
-        fits_captured=_fits(key, then, answer),
-        fits_server=_fits(key, now, answer),
+        fits_captured=fits(key, then, answer),
+        fits_server=fits(key, now, answer),
     )
 
 
-def _as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
+def as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
     """A transcript is in the order of the handshake. An attempt that sends everything at once is answered afterwards.
 
     In TLS 1.2 the server's first flight follows the ClientHello (RFC 5246 section 7.3); TLS 1.3 encrypts with keys that
@@ -122,12 +122,12 @@ def _as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
     return [hello, *servers, *(one for one in rest if one[0] != "server")]
 
 
-def _messages(tried: MoveTried) -> Messages:
+def handshake_messages(tried: MoveTried) -> Messages:
     """The attempt's handshake messages, with who sent them."""
     return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
 
 
-def _challenge(sent: list[bytes], version: Version) -> Challenge:
+def challenge_of(sent: list[bytes], version: Version) -> Challenge:
     """What a proof has to sign after these messages, the first of which may already be hashed (RFC 8446, 4.4.1)."""
     if version == TLS12:
         return proof.challenge12(b"".join(sent), proof.SCHEME_IDS)
@@ -142,7 +142,7 @@ def _challenge(sent: list[bytes], version: Version) -> Challenge:
     return proof.challenge13(transcript.content(), proof.SCHEME_IDS, suite.hash)
 
 
-def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bool:
+def fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bool:
     try:
         proof.check(key, challenge, answer)
     except Abort:
@@ -153,21 +153,21 @@ def _fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> bo
 def presented(tried: MoveTried) -> frozenset[str]:
     """The fingerprints of the certificates that an attempt sent, in hex; none if they are unreadable."""
     version = find_version(tried.tls) or TLS12
-    own = [raw for sender, raw in _messages(tried) if sender == "client" and raw[0] == Certificate.type]
+    own = [raw for sender, raw in handshake_messages(tried) if sender == "client" and raw[0] == Certificate.type]
     try:
-        return frozenset(sha256(der).hexdigest() for raw in own for der in _chain(raw, version))
+        return frozenset(sha256(der).hexdigest() for raw in own for der in certificates_in(raw, version))
     except Abort:
         return frozenset()
 
 
 def chain_in(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
     """The certificates in a Certificate message, in DER: one or more. Abort if there is none."""
-    if chain := _chain(certificate_message, version):
+    if chain := certificates_in(certificate_message, version):
         return chain
     raise DecodeError("Certificate: it has no certificate")
 
 
-def _chain(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
+def certificates_in(certificate_message: bytes, version: Version) -> tuple[bytes, ...]:
     message = parse(certificate_message, version)
     if not isinstance(message, Certificate | Certificate13):
         raise DecodeError(f"{message.name} in the place of a Certificate")

@@ -7,10 +7,11 @@ from difflib import SequenceMatcher
 
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
+from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import ClientRefused, ProofRelayed, Trouble
 from lab.judging.facts import port_of
-from lab.judging.gateway_reports import GatewayReport, GatewayReports, decided, sentence
+from lab.judging.gateway_reports import GatewayConnection, GatewayReport, GatewayReports, decided, report_in, sentence
 from lab.judging.proof_comparison import EXTENSION_NAMES, ProofReason, chain_in, held_against, message_fields
 from lab.tls import extensions as ext
 from lab.tls import proof
@@ -110,10 +111,15 @@ class RelayedProof:
     number: str
     event: ProofRelayed
     gateway: Gateway
-    report: GatewayReport | None
+    reports: tuple[Recorded, ...]
     alike: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
     reason: ProofReason
+
+    @property
+    def report(self) -> GatewayReport | None:
+        """The gateway's report on the connection to it."""
+        return report_in(self.reports[0]) if self.reports else None
 
     @property
     def outcome(self) -> Outcome:
@@ -182,9 +188,10 @@ def relayed_proofs(run: Run, gateways: Mapping[int, Gateway], reports: GatewayRe
         gateway = gateways.get(port_of(event.server)) if isinstance(event, ProofRelayed) else None
         version = find_version(event.tls) if isinstance(event, ProofRelayed) else None
         if gateway and version and isinstance(event, ProofRelayed):
-            report = reports.nearest(recorded.time, gateway.id, event.local, version)
+            on = GatewayConnection(gateway.id, event.connection, event.local, version)
+            found_reports = reports.nearest(recorded.time, on)
             with suppress(Abort):
-                found.append(_relayed_proof(recorded.number, event, gateway, version, report))
+                found.append(_relayed_proof(recorded.number, event, gateway, version, found_reports))
     return found
 
 
@@ -224,7 +231,7 @@ def missing_relays(run: Run, relayed: list[RelayedProof], gateway: Gateway, vers
 
 
 def _relayed_proof(
-    number: str, event: ProofRelayed, gateway: Gateway, version: Version, report: GatewayReport | None
+    number: str, event: ProofRelayed, gateway: Gateway, version: Version, reports: tuple[Recorded, ...]
 ) -> RelayedProof:
     """Abort if a message is unreadable."""
     signed, checked = ([bytes.fromhex(raw) for raw in raws] for raws in (event.signed, event.checked))
@@ -232,7 +239,7 @@ def _relayed_proof(
     certificate = next((raw for raw in reversed(signed) if raw[0] == Certificate.type), b"")
     key = proof.public_key(chain_in(certificate, version)[0])
     held = held_against(key, bytes.fromhex(event.proof), (signed, version), (checked, version))
-    return RelayedProof(number, event, gateway, report, alike, mismatches, held)
+    return RelayedProof(number, event, gateway, reports, alike, mismatches, held)
 
 
 def _compare(

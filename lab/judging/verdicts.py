@@ -5,14 +5,17 @@ is framed by controls that must succeed: alice herself, and the same replay code
 there are no verdicts, but errors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from lab.capture.key_forms import WORDS
+from lab.catalogue.cast import MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
-from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY, Move
+from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
+from lab.catalogue.moves import MOVES, STOLEN_KEY, Move, find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
+from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
     CaptureSearched,
@@ -38,8 +41,10 @@ from lab.judging.judgement import (
     SentAlert,
     Verdict,
 )
-from lab.judging.proof_comparison import ProofReason, presented, proof_reason
+from lab.judging.ledger import Ledger
+from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
+from lab.judging.shapes import departure, known
 from lab.judging.witnesses import contradictions
 from lab.tls.alerts import alert_name
 from lab.tls.versions import Version
@@ -63,6 +68,7 @@ class JudgedRun:
         self.gateways = listening_gateways(run)
         self.reports = GatewayReports(run)
         self.attempts = Attempts(run, self.reports)
+        self.ledger = Ledger(run)
         self._verdicts: dict[tuple[str, str, Version], tuple[Verdict, ...]] = {}
 
     @property
@@ -91,6 +97,13 @@ class JudgedRun:
         return (*told, *(f"the gateway {name} is not listening" for name in absent if strange))
 
     @cached_property
+    def departures(self) -> Mapping[str, str]:
+        """The attempts that were not their move, by number, each with what is wrong; earlier runs do not show it."""
+        there = known(self.run)
+        found = ((tried.number, departure(tried, there)) for tried in self.attempts.all if tried.recorded_in >= 3)
+        return {number: why for number, why in found if why}
+
+    @cached_property
     def judgement(self) -> Judgement:
         """The outcome as it stands: with something missing, errors and no verdicts."""
         seen = captured(self.run, next(iter(self.plan.leaks), WIRE.id))
@@ -104,9 +117,11 @@ class JudgedRun:
             else CapturedCertificate("", "", "", ""),
             controls=tuple(self._controls()),
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
-            errors=(*self.missing, *self.unknown),
+            errors=(*self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
-            contradictions=contradictions(self.run, self.attempts.all, self.relayed_proofs) if complete else (),
+            contradictions=contradictions(self.run, self.attempts.all, self.relayed_proofs, self.ledger)
+            if complete
+            else (),
         )
 
     @cached_property
@@ -136,6 +151,12 @@ class JudgedRun:
                 lacking.append(f"{move.id} at {where}: not tried{times}")
             lacking += [f"{move.id} at {where}: {why}" for why in map(_undecided, attempts) if why][:1]
         return lacking
+
+    def _not_their_moves(self) -> Iterator[str]:
+        for tried in self.attempts.all:
+            if why := self.departures.get(tried.number):
+                where = f"{tried.gateway.id}, TLS {tried.version} ({tried.number})"
+                yield f"{tried.event.move} at {where}: the attempt was not this move: {why}"
 
     def _missing(self) -> Iterator[str]:
         run, leaks = self.run, self.leaks
@@ -194,8 +215,11 @@ class JudgedRun:
         for move in self.moves:
             expected = expectation(gateway.scheme, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
-            deviating = [tried for tried in attempts if not _is_as_expected(tried, expected)]
-            shown = next(iter(deviating or attempts), None)
+            if any(tried.number in self.departures for tried in attempts):
+                continue  # that is an error, and no verdict
+            deviating = [tried for tried in attempts if tried.outcome != expected.outcome]
+            unusual = [tried for tried in attempts if tried not in deviating and not _conforms(tried, expected)]
+            shown = next(iter(deviating or unusual or attempts), None)
             yield Verdict(
                 leak=leak.id,
                 gateway=gateway.id,
@@ -205,14 +229,17 @@ class JudgedRun:
                 move=move.id,
                 expected=expected.outcome,
                 outcome=shown.outcome if shown else NOT_APPLICABLE,
-                evidence=self._evidence(shown, expected, len(attempts), len(deviating))
+                evidence=self._evidence(shown, expected, (len(attempts), len(deviating), len(unusual)))
                 if shown
                 else _nothing(expected),
             )
 
-    def _evidence(self, tried: Tried, expected: Expectation, attempts: int, deviations: int) -> Evidence:
+    def _evidence(self, tried: Tried, expected: Expectation, counts: tuple[int, int, int]) -> Evidence:
         alert, seen_by = _alert(tried)
         event = tried.event
+        attempts, deviations, unusual = counts
+        made_of = self._made_of(event)
+        capture = made_of.event if made_of and isinstance(made_of.event, CertificateCaptured) else None
         return Evidence(
             attempt=tried.number,
             alert=alert,
@@ -225,18 +252,44 @@ class JudgedRun:
             clause=expected.reason,
             expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
             expected_statuses=expected.statuses,
-            proof=self._proof(event) if _rests_on_the_proof(tried, expected) else None,
+            proof=proof_reason(capture, event) if capture and _rests_on_the_proof(tried, expected) else None,
             attempts=attempts,
             deviations=deviations,
+            unusual=unusual,
+            transfer=_transfer(event),
+            note=_made_in_another_version(capture, event),
+            events=tuple(
+                dict.fromkeys(
+                    (
+                        *((made_of.number,) if made_of else ()),
+                        tried.number,
+                        *(report.number for report in tried.reports),
+                        *(entry.number for entry in self.ledger.on(event.connection)),
+                    )
+                )
+            ),
         )
 
-    def _proof(self, event: MoveTried) -> ProofReason | None:
-        """Compared with the capture that the attempt was made of: the same certificate, preferably the same version."""
-        where = (event.leak, event.seen_at)
-        seen = [one for one in self.run.all(CertificateCaptured) if one.proof and (one.leak, one.server) == where]
-        shown = presented(event) if seen else frozenset()
-        best = max(seen, key=lambda one: (one.sha256 in shown, one.tls == event.tls), default=None)
-        return proof_reason(best, event) if best else None
+    def _made_of(self, event: MoveTried) -> Recorded | None:
+        """The capture that an attempt was made of: that of its very proof, or else of the same certificate, preferably
+        with a proof and in the same version."""
+        shown, proofs = presented(event), {raw for sender, _, raw in event.steps if sender == "client"}
+
+        def likeness(recorded: Recorded) -> tuple[bool, ...]:
+            one = recorded.event
+            assert isinstance(one, CertificateCaptured)
+            return one.proof in proofs, one.sha256 in shown, one.proof is not None, one.tls == event.tls
+
+        return max(self._captures.get((event.leak, event.seen_at), ()), key=likeness, default=None)
+
+    @cached_property
+    def _captures(self) -> Mapping[tuple[str, str], list[Recorded]]:
+        """The captures by leak and place."""
+        found: dict[tuple[str, str], list[Recorded]] = {}
+        for recorded in self.run.events:
+            if isinstance(recorded.event, CertificateCaptured):
+                found.setdefault((recorded.event.leak, recorded.event.server), []).append(recorded)
+        return found
 
 
 def _rests_on_the_proof(tried: Tried, expected: Expectation) -> bool:
@@ -259,14 +312,17 @@ def _missing_search(run: Run) -> list[str]:
     searched = run.first(CaptureSearched)
     if not searched:
         return ["the capture was not searched for alice's key"]
+    if searched.key_in_bundle is not None:
+        found = {name.partition(",")[0] for name in searched.key_in_bundle if not name.endswith(WORDS)}
+        if len(found) < searched.keys:
+            return ["the keys that were looked for are not in alice's bundles; the key search proves nothing"]
     if not searched.certificate_at:
         return ["alice's certificate is not in the capture; the key search proves nothing"]
     return [f"alice's key was on the wire: {'; '.join(searched.key_at)}"] if searched.key_at else []
 
 
-def _is_as_expected(tried: Tried, expected: Expectation) -> bool:
-    if tried.outcome != expected.outcome:
-        return False
+def _conforms(tried: Tried, expected: Expectation) -> bool:
+    """Whether a refusal came in a way that the RFCs have for it."""
     if expected.outcome != REFUSED:
         return True
     alert, _ = _alert(tried)
@@ -287,9 +343,26 @@ def _alert(tried: Tried) -> tuple[SentAlert | None, str | None]:
     return None, None
 
 
+def _transfer(event: MoveTried) -> str:
+    """What became of the order to move money."""
+    if event.stolen:
+        return f"{event.stolen} moved from {event.customer} to {MALLORY}"
+    return f"the bank refused the transfer: HTTP {event.transfer_status}" if event.transfer_status else ""
+
+
+def _made_in_another_version(capture: CertificateCaptured | None, event: MoveTried) -> str:
+    """A captured proof that signs another version's handshake fits no handshake of this one, whatever the randoms."""
+    move = find_move(event.move)
+    if capture is None or not capture.tls or capture.tls == event.tls or not move or LootKind.PROOF not in move.needs:
+        return ""
+    return f"the proof was captured in TLS {capture.tls}; this leak yields none of TLS {event.tls}"
+
+
 def _nothing(expected: Expectation) -> Evidence:
     """The evidence of what cannot be tried."""
-    return Evidence("", None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0)
+    return Evidence(
+        "", None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0, 0, "", "", ()
+    )
 
 
 def _because(reasons: list[str]) -> str:

@@ -81,7 +81,7 @@ async def run_control(gateways: Sequence[Address]) -> None:
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():
-        log.report(control.search_capture(capture, bundle))
+        log.report(control.search_capture(capture, bundle_file))
     log.report(PartStopped("done"))
     log.close()
 

@@ -175,7 +175,8 @@ class _Lab:
         for tried in await control.try_stolen_key(targets):
             log.report(tried)
         if self.run.folders.capture.exists():
-            log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
+            files = issued.client_pem, issued.client_self_signed_pem
+            log.report(control.search_capture(self.run.folders.capture, *files))
 
 
 def _bundle(identity: pki.Identity) -> Bundle:

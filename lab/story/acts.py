@@ -42,7 +42,7 @@ from lab.events.types import (
 from lab.judging.facts import captured, certificate_in_tls13, port_of
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
-from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
@@ -236,10 +236,12 @@ def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
     yield "sent", ", ".join(map(str, verdict.evidence.by("client")))
     yield "came back", came_back(verdict)
     yield "gateway", verdict.evidence.reason
-    stolen = f", and {verdict.evidence.stolen} moved from alice to mallory" if verdict.evidence.stolen else ""
-    outcome = outcome_span(verdict.outcome, f"{verdict.outcome}{stolen}", strong=True)
+    transfer = f", and {verdict.evidence.transfer}" if verdict.evidence.transfer else ""
+    outcome = outcome_span(verdict.outcome, f"{verdict.outcome}{transfer}", strong=True)
     finding = Span(f"  FINDING: expected {due(verdict)}", "finding")
     yield "outcome", outcome if verdict.as_expected else (outcome, finding)
+    for note in filter(None, (verdict.evidence.note, unusual(verdict))):
+        yield "note", note
 
 
 def _leak(leak: Leak) -> Tell:
@@ -263,9 +265,25 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
         yield facts(
             ("alice's certificate", _certificate_found(searched)),
             ("her certificate in TLS 1.3", _found_in_tls13(run, searched)),
-            (f"her key, in {len(searched.key_forms)} encodings", key),
+            (_keys_sought(searched), key),
+            *_in_her_bundle(searched),
             *_unsearched(searched),
         )
+
+
+def _keys_sought(searched: CaptureSearched) -> str:
+    """How many keys, and how many encodings of each."""
+    each = len(searched.key_forms) // (searched.keys or 1)
+    return f"{'her key' if searched.keys == 1 else f'her {searched.keys} keys'}, in {each} encodings" + (
+        "" if searched.keys == 1 else " each"
+    )
+
+
+def _in_her_bundle(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
+    """The control of the search: the same needles, in the files that hold the keys."""
+    if searched.key_in_bundle is not None:
+        forms = dict.fromkeys(name.partition(", ")[2] for name in searched.key_in_bundle)
+        yield "the same search in her bundle", f"found as {', '.join(forms)}" if forms else "NOT FOUND"
 
 
 def _certificate_found(searched: CaptureSearched) -> str:

@@ -32,6 +32,13 @@ def due(verdict: Verdict) -> str:
     return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
 
 
+def unusual(verdict: Verdict) -> str:
+    """What is to be said of a refusal that the RFCs do not have in this form; empty if there is nothing."""
+    if verdict.conforms or not verdict.as_expected:
+        return ""
+    return f"safe, but not as the RFCs have it: {came_back(verdict)}, and not {due(verdict).partition(', by ')[2]}"
+
+
 def outcome_span(outcome: Outcome, words: str = "", strong: bool = False) -> Span:
     """An outcome, in these words if they are given."""
     return Span(words or outcome, _MEANINGS[outcome], strong)

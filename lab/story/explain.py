@@ -17,7 +17,7 @@ from lab.document import (
 )
 from lab.judging.judgement import Verdict
 from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, ProofReason
-from lab.story.evidence import came_back, due
+from lab.story.evidence import came_back, due, unusual
 from lab.story.octets import exchange
 from lab.story.relays import fits
 
@@ -44,6 +44,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         ),
         ("expected", due(verdict)),
         ("because", evidence.clause),
+        *([("note", evidence.note)] if evidence.note else []),
         *(
             [("FINDING", Span(f"{evidence.deviations} of {evidence.attempts} attempts deviate", "finding"))]
             if evidence.deviations
@@ -55,7 +56,10 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     yield facts(
         ("came back", came_back(verdict)),
         ("gateway log", evidence.reason),
+        *([("the bank", evidence.transfer)] if evidence.transfer else []),
+        *([("note", unusual(verdict))] if unusual(verdict) else []),
         ("took", f"{evidence.ms} ms"),
+        ("events", ", ".join(evidence.events)),
     )
     if evidence.messages:
         yield Break()

@@ -14,7 +14,7 @@ from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
 from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
 from lab.judging.facts import port_of
-from lab.judging.gateway_reports import sentence
+from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
 from lab.judging.verdicts import JudgedRun
 from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
@@ -89,7 +89,8 @@ def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
         gateway = judged.gateways.get(port_of(one.server))
         if gateway and gateway.id not in seen:
             seen.add(gateway.id)
-            report = judged.reports.nearest(recorded.time, gateway.id, one.local, find_version(one.tls))
+            on = GatewayConnection(gateway.id, "", one.local, find_version(one.tls))
+            report = next(map(report_in, judged.reports.nearest(recorded.time, on)), None)
             yield gateway.id, f"{one.reason or 'connected'}; the gateway reports: {sentence(report) or 'nothing'}"
 
 

@@ -11,7 +11,7 @@ from lab.catalogue.schemes import SCHEMES
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
-from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
 from lab.tls.versions import VERSIONS, Version
 
 NOTE_ON_TLS13 = (
@@ -61,6 +61,9 @@ def tell_problems(judgement: Judgement) -> Iterator[Block]:
         yield Paragraph(Span(error, "warning"))
     for finding in (*judgement.contradictions, *findings(judgement)):
         yield Paragraph(Span(f"FINDING: {finding}", "finding"))
+    for verdict in judgement.verdicts:
+        if told := unusual(verdict):
+            yield Paragraph(f"Note: {verdict.move} at {_where(verdict)}: {told}.")
 
 
 def findings(judgement: Judgement) -> list[str]:

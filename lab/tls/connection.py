@@ -6,14 +6,14 @@ what its peer does; it answers with an alert and a `Failed` event.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lab.tls import records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, parse_alert
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
 from lab.tls.errors import Abort, TlsError
-from lab.tls.messages import ClientHello, HelloRequest, Message, serialize
+from lab.tls.messages import ClientHello, HelloRequest, Message, ServerHello, serialize
 from lab.tls.messages13 import parse
 from lab.tls.proof import Challenge
 from lab.tls.records import ContentType, Protection
@@ -41,6 +41,14 @@ class Step:
     sender: Party
     name: str
     raw: bytes
+
+
+def server_random(steps: Iterable[Step]) -> bytes:
+    """The random of the ServerHello, the last one after a HelloRetryRequest; empty where there is none.
+
+    It is fresh in every handshake and plaintext, so it names a connection to everybody who sees it.
+    """
+    return next((step.raw[6:38] for step in reversed([*steps]) if step.name == ServerHello.name), b"")
 
 
 class Connection(ABC):
@@ -103,6 +111,11 @@ class Connection(ABC):
         if self.may_write:
             self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
+
+    @property
+    def server_random(self) -> bytes:
+        """See the function `server_random`."""
+        return server_random(self.steps)
 
     # --- for the handshakes ---
 

@@ -5,7 +5,7 @@ It has an argument that no real stack has: what to do with the client's proof.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from lab.tls import extensions as ext
 from lab.tls import keys, proof
@@ -29,6 +29,15 @@ class Proof(Enum):
     REQUIRED = "the client must send it and it must be right (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     IGNORED = "the client must send it; the server checks it and ignores the result"
     NOT_ASKED_FOR = "the client may leave it out; the server doesn't look at it"
+
+
+class ProofSeen(StrEnum):
+    """What a server has measured of the client's CertificateVerify in one handshake; the value is for people."""
+
+    NONE = "none received"
+    UNCHECKED = "received, not checked"
+    VALID = "received, checked by the instrument, valid"
+    INVALID = "received, checked by the instrument, not valid"
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,8 @@ class Server(Connection):
         self.sessions = sessions
         self.model = model
         self.schemes = proof.SCHEME_IDS
+        self.proof = ProofSeen.NONE
+        """What it has measured of the client's proof so far."""
         self.server_name: str | None = None
         """The host that the client asked for, if it named one."""
         self.premaster = b""
@@ -89,11 +100,14 @@ class Server(Connection):
         """Checks the client's CertificateVerify: the check that the lab is about. ProofError if it is wrong."""
         assert self.client_auth
         assert self.challenge
+        self.proof = ProofSeen.UNCHECKED
         if self.client_auth.proof is Proof.NOT_ASKED_FOR:
             return
         try:
             proof.check(proof.public_key(self.peer_chain[0]), self.challenge, answer)
+            self.proof = ProofSeen.VALID
         except ProofError:
+            self.proof = ProofSeen.INVALID
             if self.client_auth.proof is Proof.REQUIRED:
                 raise
 

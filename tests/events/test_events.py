@@ -98,7 +98,7 @@ def test_a_line_says_who_when_and_what() -> None:
         )
     )
     assert line == {
-        "version": 2,
+        "version": 3,
         "part": "lab",
         "sequence": 3,
         "time": "2030-01-02T03:04:05.000006+00:00",
@@ -116,7 +116,7 @@ def test_a_line_says_who_when_and_what() -> None:
 
 def line_of(**changes: object) -> str:
     """A line that would be a `Trouble` but for the changes."""
-    envelope = {"version": 2, "part": "lab", "sequence": 1, "time": "2030-01-02T03:04:05+00:00", "type": "trouble"}
+    envelope = {"version": 3, "part": "lab", "sequence": 1, "time": "2030-01-02T03:04:05+00:00", "type": "trouble"}
     return json.dumps(envelope | {"what": "rain"} | changes)
 
 
@@ -124,7 +124,7 @@ def line_of(**changes: object) -> str:
     ("changes", "kind", "kept"),
     [
         ({"type": "earthquake"}, "earthquake", {"what": "rain"}),
-        ({"version": 3}, "trouble", {"what": "rain"}),
+        ({"version": 4}, "trouble", {"what": "rain"}),
         ({"version": "1"}, "trouble", {"what": "rain"}),
         ({"severity": 9}, "trouble", {"what": "rain", "severity": 9}),
     ],
@@ -269,7 +269,7 @@ def test_what_is_no_event_is_a_value_error(line: str) -> None:
 
 
 @given(JSON.map(json.dumps) | st.text(max_size=50))
-@example('{"version": 2, "part": {}, "sequence": true, "time": "2030-01-02T03:04:05Z", "type": "trouble", "what": {}}')
+@example('{"version": 3, "part": {}, "sequence": true, "time": "2030-01-02T03:04:05Z", "type": "trouble", "what": {}}')
 def test_any_line_is_an_event_or_a_value_error(line: str) -> None:
     try:
         recorded = from_line(line)
@@ -318,7 +318,7 @@ def test_a_part_that_was_cut_off_within_a_line_goes_on_in_a_line_of_its_own(tmp_
     log.close()
     path = tmp_path / FILE_NAME
     with path.open("a") as file:
-        file.write('{"version": 2, "part": "la')
+        file.write('{"version": 3, "part": "la')
     log = EventLog(tmp_path, "lab")
     log.report(Trouble("two"))
     log.close()

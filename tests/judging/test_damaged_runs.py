@@ -1,6 +1,7 @@
 """Whatever stands in a run's events, the run is judged and told: an event that makes no sense crashes nothing."""
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from lab.catalogue.plan import full_matrix
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.run import Run, open_run
-from lab.events.types import Event, Trouble, UnknownEvent, type_name
+from lab.events.types import Event, MoneyMoved, TransferRefused, Trouble, UnknownEvent, type_name
 from lab.judging.claims import CLAIMS, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -48,7 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def events(folder: Path) -> list[Recorded]:
-    return open_run(folder).events
+    """And a transfer that the bank refused, on the connection of one that it carried out."""
+    events = open_run(folder).events
+    last = [recorded for recorded in events if isinstance(recorded.event, MoneyMoved)][-1]
+    assert isinstance(last.event, MoneyMoved)
+    number = 1 + max(recorded.sequence for recorded in events if recorded.part == last.part)
+    refused = TransferRefused(last.event.customer, 409, "insufficient funds", last.event.connection)
+    return [*events, dataclasses.replace(last, sequence=number, event=refused)]
 
 
 def run_of(folder: Path, events: list[Recorded]) -> Run:

@@ -1,13 +1,14 @@
 """A gateway report belongs to its own connection, even if the same port was used before."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lab.events.log import Recorded
 from lab.events.run import Run
-from lab.events.types import ClientAuthenticated, ClientRefused
-from lab.judging.gateway_reports import GatewayReports, sentence
-from lab.tls.versions import TLS12, TLS13
+from lab.events.types import ClientAuthenticated, ClientRefused, Event
+from lab.judging.gateway_reports import GatewayConnection, GatewayReports, sentence
+from lab.tls.versions import TLS12, TLS13, Version
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PEER = "127.0.0.1:40000"
@@ -27,27 +28,45 @@ def reports(*said: tuple[float, ClientAuthenticated | ClientRefused]) -> Gateway
     return GatewayReports(run)
 
 
+def on(
+    gateway: str = MTLS, local: str = PEER, version: Version | None = TLS12, connection: str = ""
+) -> GatewayConnection:
+    return GatewayConnection(gateway, connection, local, version)
+
+
+def events(found: tuple[Recorded, ...]) -> list[Event]:
+    return [recorded.event for recorded in found]
+
+
 def test_the_first_report_since_a_connection_began_is_about_it() -> None:
     said = reports((0, ALICE), (10, REFUSED))
-    assert said.first_since(NOON, MTLS, PEER, TLS12) is ALICE
-    assert said.first_since(NOON + timedelta(seconds=1), MTLS, PEER, TLS12) is REFUSED
-    assert said.first_since(NOON + timedelta(seconds=11), MTLS, PEER, TLS12) is None
+    assert events(said.since(NOON, on())) == [ALICE]
+    assert events(said.since(NOON + timedelta(seconds=1), on())) == [REFUSED]
+    assert events(said.since(NOON + timedelta(seconds=11), on())) == []
 
 
 def test_the_nearest_report_is_about_a_connection_that_ended_then() -> None:
     for first, second in ((ALICE, REFUSED), (REFUSED, ALICE)):
         said = reports((0, first), (10, second))
-        assert said.nearest(NOON + timedelta(seconds=0.1), MTLS, PEER, TLS12) is first
-        assert said.nearest(NOON + timedelta(seconds=9.9), MTLS, PEER, TLS12) is second
+        assert events(said.nearest(NOON + timedelta(seconds=0.1), on())) == [first]
+        assert events(said.nearest(NOON + timedelta(seconds=9.9), on())) == [second]
 
 
 def test_a_report_is_about_one_gateway_one_peer_and_one_version() -> None:
     said = reports((0, REFUSED))
-    assert said.nearest(NOON, "pinned-mtls@openssl", PEER, TLS12) is None
-    assert said.nearest(NOON, MTLS, "127.0.0.1:40001", TLS12) is None
-    assert said.nearest(NOON, MTLS, PEER, TLS13) is None
-    assert reports((0, UNSETTLED)).nearest(NOON, MTLS, PEER, TLS13) is UNSETTLED
-    assert said.nearest(NOON, MTLS, PEER, None) is REFUSED
+    assert not said.nearest(NOON, on("pinned-mtls@openssl"))
+    assert not said.nearest(NOON, on(local="127.0.0.1:40001"))
+    assert not said.nearest(NOON, on(version=TLS13))
+    assert events(reports((0, UNSETTLED)).nearest(NOON, on(version=TLS13))) == [UNSETTLED]
+    assert events(said.nearest(NOON, on(version=None))) == [REFUSED]
+
+
+def test_a_connection_with_a_name_has_the_reports_that_name_it_and_no_others() -> None:
+    named = replace(REFUSED, connection="ab")
+    said = reports((0, ALICE), (1, named), (2, replace(ALICE, connection="cd")))
+    for find in (said.since, said.nearest):
+        assert events(find(NOON + timedelta(seconds=9), on(connection="ab"))) == [named]
+        assert not find(NOON, on("pinned-mtls@openssl", connection="ab"))
 
 
 def test_reports_as_sentences() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -14,8 +15,9 @@ import pytest
 
 from doctoring import doctored_run
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
-from lab.events.run import Run
+from lab.events.run import Run, open_run
 from lab.events.types import (
+    CaptureSearched,
     ClientAuthenticated,
     ClientRefused,
     Event,
@@ -24,9 +26,11 @@ from lab.events.types import (
     MoneyMoved,
     MoveTried,
     PositionTaken,
+    TransferRefused,
     UnknownEvent,
 )
 from lab.judging.verdicts import JudgedRun, judge
+from lab.staging import pki
 from lab.story.acts import tell
 from lab.views import terminal
 
@@ -78,12 +82,6 @@ def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
     assert not judgement.as_expected
     assert "FINDING" in told(run)
     assert "differs from what the RFCs predict" in told(run)
-
-
-def test_a_refusal_with_another_alert_than_the_rfcs_is_a_finding(doctored: Doctor) -> None:
-    judgement = judge(doctored(when(MoveTried, lambda event: dataclasses.replace(event, alert=40), alert=51)))
-    assert judgement
-    assert not judgement.as_expected
 
 
 @pytest.mark.parametrize("gateway", ["mtls@openssl", "certificate-only@instrument"])
@@ -210,7 +208,10 @@ def test_a_forged_login_and_a_forged_transfer_are_found(doctored: Doctor) -> Non
     def forge(event: Event) -> Event:
         if isinstance(event, ClientRefused) and event.gateway == "mtls@openssl" and event.alert == 51:
             subject = "O=Bank of Example,CN=alice"
-            return ClientAuthenticated(event.gateway, event.peer, event.tls, subject, "00" * 32, "checked")
+            proof = "received"
+            return ClientAuthenticated(
+                event.gateway, event.peer, event.tls, subject, "00" * 32, proof, event.connection
+            )
         return dataclasses.replace(event, amount=2 * event.amount) if isinstance(event, MoneyMoved) else event
 
     run = doctored(forge)
@@ -233,3 +234,132 @@ def test_another_alert_than_the_attacker_received_is_found(doctored: Doctor) -> 
     assert judgement
     assert not judgement.as_expected
     assert any("received alert 51, and the gateway sent 48" in one for one in judgement.contradictions)
+
+
+def test_a_search_for_a_strangers_key_proves_nothing(doctored: Doctor) -> None:
+    """Only the words that introduce any key are then in alice's bundle."""
+
+    def forget(event: CaptureSearched) -> CaptureSearched:
+        return dataclasses.replace(event, key_in_bundle=("key 1, the words PRIVATE KEY", "key 2, PKCS#8 in PEM"))
+
+    judgement = JudgedRun(doctored(when(CaptureSearched, forget))).judgement
+    assert judgement.verdicts == ()
+    assert "the keys that were looked for are not in alice's bundles; the key search proves nothing" in judgement.errors
+
+
+def test_a_stranger_of_a_report_on_the_same_connection_is_found(doctored: Doctor) -> None:
+    """A forged login and a forged transfer for an attempt that came back with decrypt_error."""
+    run = doctored(lambda event: event)
+    at = next(i for i, one in enumerate(run.events) if isinstance(one.event, ClientRefused) and one.event.alert == 51)
+    refused = run.events[at].event
+    assert isinstance(refused, ClientRefused)
+    forged: list[Event] = [
+        ClientAuthenticated(refused.gateway, refused.peer, "1.2", "CN=alice", "00" * 32, "valid", refused.connection),
+        MoneyMoved("alice", "mallory", 100, 600, refused.connection),
+    ]
+    last = max(one.sequence for one in run.events if one.part == "victim-server")
+    run.events += [
+        dataclasses.replace(run.events[at], sequence=last + number, event=event)
+        for number, event in enumerate(forged, start=1)
+    ]
+    judgement = judge(run)
+    assert judgement
+    assert not judgement.as_expected
+    found = "\n".join(judgement.contradictions)
+    assert "the gateway log has 2 reports on this one connection" in found
+    assert "the attacker moved 0, and the bank's ledger has 100 for this connection" in found
+
+
+def contradictions_of(doctored: Doctor, change: Callable[[Event], Event | None]) -> str:
+    judgement = judge(doctored(change))
+    assert judgement
+    assert not judgement.as_expected
+    return "\n".join(judgement.contradictions)
+
+
+def test_a_ledger_that_does_not_add_up_is_found(doctored: Doctor) -> None:
+    def richer(event: MoneyMoved) -> MoneyMoved:
+        return dataclasses.replace(event, balance=event.balance + 1)
+
+    assert "the bank's ledger does not add up: alice had 1000, 100 went, and 901 is left" in contradictions_of(
+        doctored, when(MoneyMoved, richer, balance=900)
+    )
+    assert "the bank told alice a balance of 5, which her account never had" in contradictions_of(
+        doctored, when(LoggedIn, lambda event: dataclasses.replace(event, balance=5))
+    )
+
+
+def test_a_transfer_on_a_connection_that_nobody_attacked_on_is_found(doctored: Doctor) -> None:
+    told = contradictions_of(doctored, when(MoneyMoved, lambda event: dataclasses.replace(event, connection="ab" * 32)))
+    assert "the bank's ledger has an order on a connection that no attempt was made on: victim-server#" in told
+
+
+def test_a_bank_that_refused_a_transfer_is_told_as_that(doctored: Doctor) -> None:
+    """Another story than the ledger's is a contradiction, too."""
+
+    def refuse(event: Event) -> Event:
+        if isinstance(event, MoveTried) and event.stolen and event.move != "stolen-key":
+            return dataclasses.replace(event, stolen=0, transfer_status=409)
+        if isinstance(event, MoneyMoved):
+            return TransferRefused(event.customer, 409, "insufficient funds: the balance is 0", event.connection)
+        if isinstance(event, LoggedIn):
+            return dataclasses.replace(event, balance=1000)
+        return event
+
+    run = doctored(refuse)
+    judgement = judge(run)
+    assert judgement
+    assert judgement.contradictions == ()
+    assert judgement.as_expected
+    assert "the bank refused the transfer: HTTP 409" in " ".join(told(run).split())
+    assert "the bank answered the transfer with HTTP 200, and its ledger has " in contradictions_of(
+        doctored, lambda event: refuse(event) if isinstance(event, MoneyMoved) else event
+    )
+
+
+def test_an_event_that_is_missing_or_there_twice_is_found(doctored: Doctor) -> None:
+    run = doctored(lambda event: event)
+    lost = next(one for one in run.events if isinstance(one.event, PositionTaken))
+    run.events = [one for one in run.events if one is not lost]
+    judgement = judge(run)
+    assert judgement
+    assert judgement.contradictions == (f"the log of {lost.part} has a gap: event {lost.sequence} is missing",)
+    run.events += [lost, lost]
+    judgement = judge(run)
+    assert judgement
+    assert judgement.contradictions == (f"the log of {lost.part} has event {lost.sequence} more than once",)
+
+
+def test_a_file_in_stolen_that_is_not_what_was_captured_is_found(finished_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished_run, copy)
+    (kept,) = (copy / "attacker" / "stolen").glob("*.pem")
+    stranger = pki.new_client(pki.new_authority(), "alice").certificate_pem()
+    kept.write_bytes(stranger)
+    judgement = judge(open_run(copy))
+    assert judgement
+    assert not judgement.as_expected
+    told = "\n".join(judgement.contradictions)
+    assert "attacker/stolen/alice.pem: holds a certificate that attacker did not report: " in told
+    assert "attacker reported a certificate that is in none of its files in stolen: " in told
+    kept.write_text("no certificate")
+    judgement = judge(open_run(copy))
+    assert judgement
+    assert "attacker/stolen/alice.pem: holds no readable certificate" in judgement.contradictions
+
+
+def test_a_refusal_that_the_rfcs_have_otherwise_is_safe_and_noted(doctored: Doctor) -> None:
+    def otherwise(event: Event) -> Event:
+        if isinstance(event, MoveTried | ClientRefused) and event.alert == 51:
+            return dataclasses.replace(event, alert=40)
+        return event
+
+    run = doctored(otherwise)
+    judgement = judge(run)
+    assert judgement
+    assert judgement.as_expected
+    unusual = {(verdict.gateway, verdict.move) for verdict in judgement.verdicts if not verdict.conforms}
+    assert unusual == {
+        (gateway, move) for gateway in ("mtls@instrument", "mtls@openssl") for move in ("replay-proof", "foreign-key")
+    }
+    assert "safe, but not as the RFCs have it: alert handshake_failure (40)" in " ".join(told(run).split())

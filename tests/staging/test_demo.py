@@ -118,7 +118,7 @@ def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
 def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
     verdicts = finished.verdicts
     assert set(verdicts) == {"version", "run", "capture", "controls", "verdicts", "as_expected"}
-    assert verdicts["version"] == 2
+    assert verdicts["version"] == 3
     assert verdicts["run"] == finished.run.name
     assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
     assert {"leak", "gateway", "scheme", "implementation", "tls", "move", "expected", "outcome", "evidence"} == set(
@@ -158,6 +158,9 @@ def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: De
     assert searched.certificate_at
     assert searched.key_forms
     assert searched.key_at == ()
+    assert searched.keys == 2
+    found = set(searched.key_in_bundle or ())
+    assert found > {f"{key}, {form}" for key in ("key 1", "key 2") for form in ("PKCS#8 in DER", "PKCS#8 in PEM")}
 
 
 def test_no_private_key_stays_in_the_run(finished: Demo) -> None:

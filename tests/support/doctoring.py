@@ -1,7 +1,9 @@
 """Runs that went otherwise: a real run with some of its events changed."""
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +13,13 @@ from lab.events.types import Event
 
 
 def doctored_run(finished: Path, change: Callable[[Event], Event | None]) -> Run:
-    """The run with its events passed through a function, which may change or drop them."""
+    """The run with its events passed through a function, which may change or drop them; no number is missing then."""
     run = Run(finished)
     changed = [(one, change(one.event)) for one in recorded_in(finished)]
-    run.events = [dataclasses.replace(one, event=event) for one, event in changed if event]
+    numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+    run.events = [
+        dataclasses.replace(one, event=event, sequence=next(numbers[one.part])) for one, event in changed if event
+    ]
     return run
 
 

@@ -28,6 +28,7 @@ from lab.staging import pki
 from lab.tls.client import Client
 from lab.tls.engine import Established, Failed
 from lab.tls.proof import Challenge, PrivateKey, Prover, prove_with
+from lab.tls.server import ProofSeen
 from lab.tls.versions import TLS12
 from programs import program
 from victim_server import openssl
@@ -160,10 +161,21 @@ def test_a_client_is_reported_once_a_connection(victims: Victims, gateway_id: st
             assert json.loads(answer.read()) == ACCOUNT
     alice = alice_at(victims.issued, gateway_id)
     subject = alice.certificate.subject.rfc4514_string()
-    proof = gateway(gateway_id).scheme.proof
-    assert victims.reports.all(ClientAuthenticated) == [
-        ClientAuthenticated(gateway_id, address, version, subject, alice.sha256, proof)
-    ]
+    (event,) = victims.reports.all(ClientAuthenticated)
+    assert event == ClientAuthenticated(
+        gateway_id, address, version, subject, alice.sha256, proof_seen(gateway(gateway_id)), event.connection
+    )
+    assert len(event.connection) == 64
+
+
+def proof_seen(one: Gateway) -> str:
+    """What a gateway has to report of the proof of an honest client that sends one if it is asked to."""
+    if not one.scheme.asks_in_tls:
+        return "none received"
+    if one.implementation == OPENSSL:
+        return "received, checked by OpenSSL, which completed the handshake"
+    seen = ProofSeen.UNCHECKED if one.scheme.proof == "not asked for" else ProofSeen.VALID
+    return seen.value
 
 
 @each(GATEWAYS)
@@ -250,7 +262,9 @@ def test_a_session_resumes_and_the_client_is_who_it_was(
 ) -> None:
     assert resume(victims, gateway_id, version, options) == (True, ACCOUNT)
     first, second = victims.reports.wait_for(ClientAuthenticated, 2)
-    assert replace(second, peer=first.peer) == first
+    assert replace(second, peer=first.peer, proof=first.proof, connection=first.connection) == first
+    assert second.connection != first.connection
+    assert second.proof == "none received"
     assert first.sha256 == alice_at(victims.issued, gateway_id).sha256
     assert not victims.reports.all(Trouble)
 
@@ -517,7 +531,7 @@ def test_where_the_check_is_dropped_a_wrong_proof_is_enough_and_none_is_not(
     with connect(victims, gateway_id) as connection:
         assert shake_hands(connection, client) == [Established()]
         connection.sendall(client.data_to_send())
-        assert victims.reports.wait_for(ClientAuthenticated)[0].proof == "ignored"
+        assert victims.reports.wait_for(ClientAuthenticated)[0].proof == ProofSeen.INVALID
     client = instrument_at(victims, gateway_id, no_proof, version)
     with connect(victims, gateway_id) as connection:
         events = shake_hands(connection, client)
@@ -550,7 +564,8 @@ def test_an_alert_from_the_client_is_told_apart_from_one_of_the_gateways_own(vic
         context.wrap_socket(connect(victims, gateway_id), server_hostname="localhost")
     refused = victims.reports.wait_for(ClientRefused)[0]
     version = str(gateway(gateway_id).versions[-1])
-    assert refused == ClientRefused(gateway_id, refused.peer, version, "the client sent alert unknown_ca (48)", None)
+    reason = "the client sent alert unknown_ca (48)"
+    assert refused == ClientRefused(gateway_id, refused.peer, version, reason, None, refused.connection)
 
 
 @each(OF_A_CA)

@@ -1,0 +1,67 @@
+"""The bank's ledger: the third witness. What it says of each connection, and whether it adds up."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from lab.catalogue.gateways import find_gateway
+from lab.events.log import Recorded
+from lab.events.run import Run
+from lab.events.types import AccountOpened, LoggedIn, MoneyMoved, TransferRefused
+from lab.judging.facts import common_name
+
+
+class Ledger:
+    """A run's ledger.
+
+    `kept` says whether it names accounts and connections; in runs of earlier versions it did not.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.kept = run.first(AccountOpened) is not None
+        self._entries: dict[str, list[Recorded]] = defaultdict(list)
+        for recorded in run.events:
+            if isinstance(recorded.event, MoneyMoved | TransferRefused):
+                self._entries[recorded.event.connection].append(recorded)
+
+    @property
+    def connections(self) -> frozenset[str]:
+        """The connections on which something was ordered."""
+        return frozenset(self._entries)
+
+    def on(self, connection: str) -> tuple[Recorded, ...]:
+        """The entries about one connection."""
+        return tuple(self._entries.get(connection, ())) if connection else ()
+
+    def moved_on(self, connection: str) -> int:
+        """How much was moved by one connection."""
+        return sum(one.event.amount for one in self.on(connection) if isinstance(one.event, MoneyMoved))
+
+    def refused_on(self, connection: str) -> tuple[int, ...]:
+        """The statuses with which orders of one connection were refused."""
+        return tuple(one.event.status for one in self.on(connection) if isinstance(one.event, TransferRefused))
+
+    def errors(self) -> Iterator[str]:
+        """Where it does not add up, a sentence each."""
+        balances: dict[str, int] = {}
+        told: dict[str, set[int]] = defaultdict(set)
+        for recorded in self._run.events:
+            event = recorded.event
+            if isinstance(event, AccountOpened):
+                balances[event.customer] = event.balance
+                told[event.customer].add(event.balance)
+            elif isinstance(event, MoneyMoved) and self.kept:
+                due = balances.get(event.customer, 0) - event.amount
+                if event.balance != due:
+                    yield (
+                        f"the bank's ledger does not add up: {event.customer} had {due + event.amount}, "
+                        f"{event.amount} went, and {event.balance} is left ({recorded.number})"
+                    )
+                balances[event.customer] = event.balance
+                if event.to in balances:
+                    balances[event.to] += event.amount
+                told[event.customer].add(event.balance)
+        for login in self._run.all(LoggedIn):
+            name = common_name(login.subject)
+            if find_gateway(login.gateway) and name in told and login.balance not in told[name]:
+                yield f"the bank told {name} a balance of {login.balance}, which her account never had"

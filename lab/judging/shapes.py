@@ -1,0 +1,235 @@
+"""Whether an attempt was its move: the bytes that were sent, held against the shape that the catalogue states.
+
+The tables say what a move does, and a maker does it. A verdict rests on both, so each attempt's own bytes are looked at
+again here, with the public keys in the certificates and with what the run says was captured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from lab.catalogue.cast import MALLORY
+from lab.catalogue.moves import STOLEN_KEY, find_move
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.shapes import ANONYMOUS, HONEST, Leaf, ProofShape, Shape
+from lab.events.run import Run
+from lab.events.types import BundleIssued, CertificateCaptured, HandshakeSeen, MoveTried
+from lab.judging.attempts import Tried
+from lab.judging.facts import common_name
+from lab.judging.proof_comparison import as_the_server_saw_them, certificates_in, challenge_of, fits, handshake_messages
+from lab.tls import extensions as ext
+from lab.tls import proof
+from lab.tls.errors import TlsError
+from lab.tls.messages import Certificate, CertificateVerify, ClientHello
+from lab.tls.messages13 import parse
+from lab.tls.versions import TLS12, TLS13, find_version
+
+
+class NotThisMove(Exception):
+    """The bytes of an attempt are not those of its move; the text says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run says of certificates, proofs and connections besides the attempts.
+
+    `issued` are the fingerprints of the customers' certificates, `seen` the client randoms of TLS 1.3 connections.
+    """
+
+    captured: tuple[CertificateCaptured, ...]
+    issued: frozenset[str]
+    seen: frozenset[str]
+
+    def of(self, event: MoveTried) -> tuple[CertificateCaptured, ...]:
+        """The captures of the customer's certificates through the attempt's leak."""
+        name = event.customer
+        return tuple(one for one in self.captured if one.leak == event.leak and common_name(one.subject) == name)
+
+
+def known(run: Run) -> Known:
+    """The same for a run."""
+    issued = frozenset(bundle.sha256 for bundle in run.all(BundleIssued))
+    seen = frozenset(one.client_random for one in run.all(HandshakeSeen))
+    return Known(tuple(run.all(CertificateCaptured)), issued, seen)
+
+
+def departure(tried: Tried, known: Known) -> str:
+    """What keeps an attempt with an outcome from being its move; empty if nothing does."""
+    move = find_move(tried.event.move)
+    shape = HONEST if tried.event.move == STOLEN_KEY else move.shape if move else None
+    if shape is None or tried.outcome not in (ACCEPTED, REFUSED):
+        return ""
+    if move and tried.version not in move.fails:
+        return f"there is no such move in TLS {tried.version}"
+    try:
+        _Attempted(tried, known).check(shape)
+    except NotThisMove as reason:
+        return str(reason)
+    except (TlsError, ValueError) as error:
+        return f"its messages are not readable: {error}"
+    return ""
+
+
+class _Attempted:
+    """The client's side of an attempt."""
+
+    def __init__(self, tried: Tried, known: Known) -> None:
+        self.event, self.version, self.known = tried.event, tried.version, known
+        self.asked_in_tls = tried.gateway.scheme.asks_in_tls
+        self.captures = known.of(tried.event)
+        self.hers = {one.sha256 for one in self.captures} if tried.event.leak else known.issued
+        self.sent = as_the_server_saw_them(handshake_messages(tried.event), tried.version)
+
+    def check(self, shape: Shape) -> None:
+        """NotThisMove if the bytes are not of that shape; Abort or ValueError if they are unreadable."""
+        if shape.recorded:
+            self._check_recording(shape)
+        elif self.asked_in_tls:
+            self._check_order(shape.in_order(self.version))
+            self._check_session(shape)
+            self._check_certificates(shape.certificates)
+            self._check_proof(shape.proof)
+        else:
+            self._check_order(ANONYMOUS[self.version])
+            (leaves,) = shape.certificates
+            shown = [bytes.fromhex(self.event.header)] if self.event.header else []
+            self._check_leaves("the Client-Cert header", shown, leaves[:1])
+
+    def _check_order(self, due: tuple[str, ...]) -> None:
+        names = [name for sender, name, _ in self.event.steps if sender == "client" and not name.startswith("alert")]
+        last = max((at for at, name in enumerate(names) if name == ClientHello.name), default=0)
+        names = names[last:]
+        if self.version == TLS13 and names[1:2] == ["ChangeCipherSpec"]:
+            del names[1]
+        if tuple(names) != due:
+            raise NotThisMove(f"it sent {', '.join(names) or 'nothing'}, and not {', '.join(due)}")
+
+    def _check_session(self, shape: Shape) -> None:
+        hello = self._hello()
+        sessions = {one.session for one in self.captures if one.session}
+        offered = {hello.session_id.hex(), (ext.find(hello.extensions, ext.SESSION_TICKET) or b"").hex()}
+        if shape.session and not sessions & offered:
+            raise NotThisMove("it offered no session that was captured")
+
+    def _check_certificates(self, due: tuple[tuple[Leaf, ...], ...]) -> None:
+        shown = [certificates_in(raw, self.version) for raw in self._all(Certificate.type)]
+        if len(shown) != len(due):
+            raise NotThisMove(f"it sent {len(shown)} Certificate messages, and not {len(due)}")
+        for chain, leaves in zip(shown, due, strict=True):
+            self._check_leaves("a Certificate message", chain, leaves)
+
+    def _check_leaves(self, where: str, shown: Sequence[bytes], due: tuple[Leaf, ...]) -> None:
+        if len(shown) < len(due) or (shown and not due):
+            raise NotThisMove(f"{where} has {len(shown)} certificates, and not {len(due)}")
+        for place, (der, leaf) in enumerate(zip(shown, due, strict=False), start=1):
+            if not self._is(der, leaf):
+                raise NotThisMove(f"certificate {place} in {where} is not {leaf.value}")
+
+    def _is(self, der: bytes, leaf: Leaf) -> bool:
+        is_hers = sha256(der).hexdigest() in self.hers
+        if is_hers or leaf is Leaf.CUSTOMERS:
+            return is_hers and leaf is Leaf.CUSTOMERS
+        certificate = x509.load_der_x509_certificate(der)
+        subject = certificate.subject.rfc4514_string()
+        if leaf is Leaf.MALLORYS:
+            return common_name(subject) == MALLORY
+        names = subject, certificate.issuer.rfc4514_string()
+        models = [one for one in self.captures if names == (one.subject, one.issuer)]
+        return any(_could_be_copied_from(certificate, one) for one in models) and _is_signed_by_itself(certificate)
+
+    def _check_proof(self, due: ProofShape | None) -> None:
+        proofs = list(self._all(CertificateVerify.type))
+        if len(proofs) != (1 if due else 0):
+            raise NotThisMove(f"it sent {len(proofs)} proofs, and not {1 if due else 0}")
+        if due and not self._has(proofs[0], due):
+            raise NotThisMove(f"its proof is not {due.value}")
+
+    def _has(self, raw: bytes, due: ProofShape) -> bool:
+        answer = parse(raw, self.version)
+        assert isinstance(answer, CertificateVerify)
+        taken = [parse(bytes.fromhex(one.proof), self.version) for one in self.captures if one.proof]
+        captured = [one for one in taken if isinstance(one, CertificateVerify)]
+        match due:
+            case ProofShape.CAPTURED:
+                return answer in captured
+            case ProofShape.RELABELLED:
+                return any(answer.signature == one.signature and answer.scheme != one.scheme for one in captured)
+            case ProofShape.FLIPPED:
+                flipped = answer.signature[:-1] + bytes((answer.signature[-1] ^ 1,)) if answer.signature else b""
+                return CertificateVerify(answer.scheme, flipped) in captured
+            case ProofShape.EMPTY:
+                return answer.signature == b""
+            case ProofShape.ZEROS:
+                return answer.signature == encode_dss_signature(0, 0) or set(answer.signature) == {0}
+            case ProofShape.BY_FOREIGN_KEY:
+                key = load_der_public_key(bytes.fromhex(self.event.signed_by)) if self.event.signed_by else None
+                strange = isinstance(key, proof.PublicKey) and key not in map(proof.public_key, self._shown())
+                return strange and isinstance(key, proof.PublicKey) and self._fits(key, answer)
+            case ProofShape.BY_FIRST | ProofShape.BY_SECOND:
+                shown = self._shown()[1 if due is ProofShape.BY_SECOND else 0]
+                return self._fits(proof.public_key(shown), answer)
+
+    def _fits(self, key: proof.PublicKey, answer: CertificateVerify) -> bool:
+        """Whether the signature is one over this very handshake."""
+        at = next(at for at, (sender, raw) in enumerate(self.sent) if sender == "client" and raw[0] == answer.type)
+        return fits(key, challenge_of([raw for _, raw in self.sent[:at]], self.version), answer)
+
+    def _check_recording(self, shape: Shape) -> None:
+        """A recording begins with a ClientHello of hers; in TLS 1.2 her certificate and her proof follow in sight."""
+        senders = [sender for sender, name, _ in self.event.steps if not name.startswith("alert")]
+        if "server" in senders[: senders.count("client")]:
+            raise NotThisMove("it waited for the server's answers")
+        random = self._hello().random.hex()
+        if random not in {one.client_random for one in self.captures} | self.known.seen:
+            raise NotThisMove("it does not begin with a ClientHello of the customer that was seen on the wire")
+        if self.version != TLS13 and self._all(Certificate.type):
+            self._check_certificates(shape.certificates)
+            self._check_proof(shape.proof)
+
+    def _hello(self) -> ClientHello:
+        for raw in reversed(self._all(ClientHello.type)):
+            hello = parse(raw, self.version)
+            assert isinstance(hello, ClientHello)
+            return hello
+        raise NotThisMove("it sent no ClientHello")
+
+    def _shown(self) -> tuple[bytes, ...]:
+        """The certificates of the first Certificate message."""
+        return certificates_in(self._all(Certificate.type)[0], self.version)
+
+    def _all(self, kind: int) -> list[bytes]:
+        return [raw for sender, raw in self.sent if sender == "client" and raw[0] == kind]
+
+
+def _could_be_copied_from(certificate: x509.Certificate, seen: CertificateCaptured) -> bool:
+    """Whether serial number and extensions are the same too; only a network shows those of the model."""
+    if not seen.message:
+        return True
+    chain = certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)
+    model = x509.load_der_x509_certificate(chain[0])
+    return certificate.serial_number == model.serial_number and [*certificate.extensions] == [*model.extensions]
+
+
+def _is_signed_by_itself(certificate: x509.Certificate) -> bool:
+    """Whether the certificate's own key made its signature, whatever name its issuer has."""
+    key = certificate.public_key()
+    content, hash_ = certificate.tbs_certificate_bytes, certificate.signature_hash_algorithm
+    try:
+        match key:
+            case ec.EllipticCurvePublicKey() if hash_:
+                key.verify(certificate.signature, content, ec.ECDSA(hash_))
+            case rsa.RSAPublicKey() if hash_:
+                key.verify(certificate.signature, content, padding.PKCS1v15(), hash_)
+            case ed25519.Ed25519PublicKey():
+                key.verify(certificate.signature, content)
+            case _:
+                return False
+    except InvalidSignature:
+        return False
+    return True
