@@ -82,9 +82,7 @@ class Certificate13:
         reader.end()
         found: list[CertificateEntry] = []
         while entries.left:
-            certificate = entries.vector(3, "cert_data")
-            if not certificate:
-                raise DecodeError(f"{cls.name}: entry {len(found) + 1} has an empty cert_data")
+            certificate = entries.vector(3, f"cert_data of entry {len(found) + 1}", least=1)
             block = wire.vector(entries.vector(2, "extensions"), 2)
             found.append(CertificateEntry(certificate, _block(wire.Reader(block, cls.name))))
         return cls(tuple(found), context)
@@ -120,7 +118,10 @@ class CertificateRequest13:
     def parse(cls, body: bytes) -> Self:
         reader = wire.Reader(body, cls.name)
         context = reader.vector(1, "certificate_request_context")
-        return cls(_block(reader), context)
+        extensions = _block(reader)
+        if not extensions:  # extensions<2..2^16-1>
+            raise DecodeError(f"{cls.name}: the extensions are empty")
+        return cls(extensions, context)
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,7 @@ class NewSessionTicket13:
     def parse(cls, body: bytes) -> Self:
         reader = wire.Reader(body, cls.name)
         lifetime, age_add = reader.number(4, "ticket_lifetime"), reader.number(4, "ticket_age_add")
-        nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket")
-        if not ticket:
-            raise DecodeError(f"{cls.name}: the ticket is empty")
+        nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket", least=1)
         return cls(lifetime, age_add, nonce, ticket, _block(reader))
 
 

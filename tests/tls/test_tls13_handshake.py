@@ -118,6 +118,19 @@ def test_a_client_that_is_not_asked_sends_neither_certificate_nor_proof(client: 
             {"replace": (ext.key_shares([(OTHER_GROUP, bytes(32))]),)},
             "illegal_parameter",
         ),
+        "SSL 3.0 in the old field": ({"version": 0x0300}, "protocol_version"),
+        "less than SSL 3.0 in the old field": ({"version": 0x0002}, "protocol_version"),
+        "no suite at all": ({"cipher_suites": ()}, "decode_error"),
+        "no compression method at all": ({"compression_methods": b""}, "decode_error"),
+        "an empty supported_versions": ({"replace": (ext.versions(()),)}, "decode_error"),
+        "an empty supported_groups": ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, ()),)}, "decode_error"),
+        "an empty signature_algorithms": (
+            {"replace": (ext.number_list(ext.SIGNATURE_ALGORITHMS, ()),)},
+            "decode_error",
+        ),
+        "an empty point": ({"replace": (ext.key_shares([(GROUP, b"")]),)}, "decode_error"),
+        "early_data not empty": ({"add": (Extension(ext.EARLY_DATA, b"\0"),)}, "decode_error"),
+        "an empty server name": ({"add": (Extension(ext.SERVER_NAME, b"\0\x03\0\0\0"),)}, "decode_error"),
         "half a share": ({"replace": (Extension(ext.KEY_SHARE, b"\0\x04\0\x17\0"),)}, "decode_error"),
         "an extension twice": ({"add": (Extension(21, b""), Extension(21, b""))}, "decode_error"),
     },
@@ -333,7 +346,9 @@ def test_encrypted_extensions_may_answer_the_servers_name_and_groups(client: Scr
     {
         "honest": (CertificateRequest13.of((0x0403,)), None),
         "a context": (replace(CertificateRequest13.of((0x0403,)), context=b"?"), "illegal_parameter"),
-        "no signature_algorithms": (CertificateRequest13(()), "missing_extension"),
+        "no signature_algorithms": (CertificateRequest13((Extension(47, b""),)), "missing_extension"),
+        "no extensions": (CertificateRequest13(()), "decode_error"),
+        "no schemes": (CertificateRequest13.of(()), "decode_error"),
         "half a scheme": (CertificateRequest13((Extension(ext.SIGNATURE_ALGORITHMS, b"\0\x01\x04"),)), "decode_error"),
     },
 )
@@ -355,6 +370,7 @@ def certificates(identity: pki.Identity) -> dict[str, tuple[Message, dict[str, s
     return {
         "none": (Certificate13(()), {"client": "decode_error", "server": "certificate_required"}),
         "garbage": (Certificate13.of((b"garbage",)), dict.fromkeys(ROLES, "bad_certificate")),
+        "an empty one": (Certificate13.of((b"",)), dict.fromkeys(ROLES, "decode_error")),
         "a context": (
             Certificate13((CertificateEntry(identity.der),), b"?"),
             dict.fromkeys(ROLES, "illegal_parameter"),

@@ -31,7 +31,7 @@ SIXTEEN, THIRTY_TWO = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 SMALL, FILLED = st.binary(max_size=40), st.binary(min_size=1, max_size=40)
 RANDOM = st.binary(min_size=32, max_size=32)
 BLOCK = st.lists(st.builds(Extension, SIXTEEN, SMALL), max_size=5).map(tuple)
-NUMBERS = st.lists(SIXTEEN, max_size=9).map(tuple)
+NUMBERS = st.lists(SIXTEEN, min_size=1, max_size=9).map(tuple)
 KNOWN_TYPES = {kind.type for kind in KNOWN13}
 
 MESSAGES: dict[type, SearchStrategy[Message]] = {
@@ -42,7 +42,7 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
     Certificate13: st.builds(
         Certificate13, st.lists(st.builds(CertificateEntry, FILLED, BLOCK), max_size=3).map(tuple), SMALL
     ),
-    CertificateRequest13: st.builds(CertificateRequest13, BLOCK, SMALL),
+    CertificateRequest13: st.builds(CertificateRequest13, BLOCK.filter(bool), SMALL),
     CertificateVerify: st.builds(CertificateVerify, SIXTEEN, SMALL),
     Finished: st.builds(Finished, SMALL),
     KeyUpdate: st.builds(KeyUpdate, st.booleans()),
@@ -107,9 +107,10 @@ def test_what_a_message_is_depends_on_the_version() -> None:
     [
         (b"\x08\0\0\0", "the extensions are missing"),
         (b"\x0d\0\0\x01\0", "the extensions are missing"),
-        (b"\x0b\0\0\x09\0\0\0\x05\0\0\0\0\0", "entry 1 has an empty cert_data"),
+        (b"\x0d\0\0\x03\0\0\0", "the extensions are empty"),
+        (b"\x0b\0\0\x09\0\0\0\x05\0\0\0\0\0", "cert_data of entry 1 has 0 bytes, 1 at least"),
         (b"\x0b\0\0\x08\0\0\0\x04\0\0\x01a", "Certificate: extensions's length at byte 4 is cut off"),
-        (b"\x04\0\0\x0d" + bytes(13), "the ticket is empty"),
+        (b"\x04\0\0\x0d" + bytes(13), "ticket has 0 bytes, 1 at least"),
         (b"\x18\0\0\x02\0\0", "1 bytes too many"),
     ],
 )
@@ -138,7 +139,7 @@ def test_a_request_says_what_it_asks_for_in_extensions() -> None:
     assert CertificateRequest13(()).signature_schemes == ()
 
 
-@given(st.lists(st.tuples(SIXTEEN, SMALL), max_size=4, unique_by=lambda share: share[0]))
+@given(st.lists(st.tuples(SIXTEEN, FILLED), max_size=4, unique_by=lambda share: share[0]))
 def test_key_shares_are_read_back(shares: list[tuple[int, bytes]]) -> None:
     assert ext.read_key_shares((ext.key_shares(shares),)) == dict(shares)
     for group, point in shares:
