@@ -104,6 +104,14 @@ class Connection(ABC):
             self._said_close = True
             self._send_alert(WARNING, AlertDescription.CLOSE_NOTIFY)
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """See `Engine.give_up`; the alert is internal_error."""
+
+        def abort() -> None:
+            raise Abort(AlertDescription.INTERNAL_ERROR, reason)
+
+        return self._react(abort)
+
     # --- for the handshakes ---
 
     @abstractmethod

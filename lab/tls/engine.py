@@ -62,6 +62,10 @@ class Engine(Protocol):
         """Queues close_notify."""
         ...
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """Queues a fatal alert, for a reason that is not the peer's mistake; the events that follow."""
+        ...
+
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
         """The DER certificates that the peer presented, its own first; empty if there are none (yet)."""

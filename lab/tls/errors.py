@@ -26,6 +26,10 @@ class DecodeError(Abort):
         super().__init__(self.DECODE_ERROR, reason)
 
 
+class HandshakeTooLong(TlsError):
+    """A peer has sent all that it may, and the handshake is not complete."""
+
+
 class ProofError(Abort):
     """A CertificateVerify that doesn't prove possession of the private key."""
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
-from lab.tls.errors import TlsError
+from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 
@@ -179,6 +179,9 @@ class TlsStream:
             raise ConnectionFailed(self._failure)
         try:
             received = await self._receive()
+        except HandshakeTooLong as error:
+            await self.take(self.engine.give_up(str(error)))
+            return
         except OSError as error:
             received, broken = b"", str(error)
         else:
