@@ -158,7 +158,7 @@ class OpenSslServer:
         With a store of self-signed certificates OpenSSL takes exactly those, and refuses others with an alert of its
         own; only if there were a CA's certificate on the list would it take what that CA issued, and this stop it.
         """
-        return self._issued is None or self.peer_chain[0] in self._issued
+        return self._issued is None or not self._issued.isdisjoint(self.peer_chain)
 
     def _turn_away(self) -> Failed:
         """Too late for an alert, as `ssl` has none to give out, but not for silence: the last flight stays here, and
