@@ -116,7 +116,12 @@ class TlsStream:
         """Sends application data and waits while the peer is slow; ConnectionFailed if the connection is over."""
         if self._failure:
             raise ConnectionFailed(self._failure)
-        self.engine.send(data)
+        try:
+            self.engine.send(data)
+        except TlsError:
+            if not self._ended:
+                raise
+            raise ConnectionFailed(Failed(None, None, "the peer closed the connection")) from None
         try:
             await self._flush()
         except OSError:

@@ -14,6 +14,7 @@ from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
+from lab.tls.keys13 import MAX_KEY_UPDATES
 from lab.tls.messages import (
     CertificateVerify,
     Finished,
@@ -379,7 +380,7 @@ def certificates(identity: pki.Identity) -> dict[str, tuple[Message, dict[str, s
     }
 
 
-@pytest.mark.parametrize("case", ["none", "garbage", "a context", "an extension"])
+@pytest.mark.parametrize("case", ["none", "garbage", "an empty one", "a context", "an extension"])
 @both_roles
 def test_a_certificate_that_cannot_be_used_is_refused(
     against: Against, alice: pki.Identity, role: str, case: str
@@ -642,6 +643,17 @@ def test_the_old_keys_are_no_good_after_an_update(against: Against, role: str) -
 
 
 @both_roles
+def test_so_many_key_updates_and_no_more_are_taken(against: Against, role: str) -> None:
+    script = against(role).play_all()
+    for _ in range(MAX_KEY_UPDATES):
+        script.update_keys()
+    script.send(ContentType.APPLICATION_DATA, b"still here")
+    assert script.data == b"still here"
+    script.update_keys()
+    assert script.refusal == "unexpected_message"
+
+
+@both_roles
 def test_no_keys_are_updated_after_close_notify(against: Against, role: str) -> None:
     script = against(role).play_all()
     script.engine.close()
@@ -707,6 +719,42 @@ def test_a_plaintext_alert_is_heard_from_a_peer_that_has_no_keys_and_from_no_oth
     assert failed.sent_by == first.role
     later.give(alert)
     assert later.refusal == "unexpected_message"
+
+
+def refuse_under_handshake_keys(script: ScriptedServer13) -> None:
+    """As mbedTLS and Erlang refuse a client's certificate: their Finished is out, and their keys are still the old."""
+    script.play(*(step for step in script.steps if step != "finished"))
+    old = script.write
+    script.finished()
+    script.write = old
+    script.send(ContentType.ALERT, Alert(FATAL, AlertDescription.CERTIFICATE_REQUIRED).serialize())
+
+
+def test_a_refusal_under_the_handshake_keys_is_read(client: ScriptedServer13) -> None:
+    refuse_under_handshake_keys(client)
+    refused = client.events[-1]
+    assert isinstance(refused, Failed)
+    assert (refused.alert, refused.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")
+
+
+@pytest.mark.parametrize("kind", [ContentType.HANDSHAKE, ContentType.APPLICATION_DATA], ids=str)
+def test_only_an_alert_is_read_under_the_handshake_keys(client: ScriptedServer13, kind: ContentType) -> None:
+    client.play_before("finished")
+    old = client.write
+    client.finished()
+    client.write = old
+    client.send(kind, serialize(NewSessionTicket13(7200, 0, b"", b"ticket")))
+    assert client.refusal == "bad_record_mac"
+
+
+def test_only_the_first_record_is_read_under_the_handshake_keys(client: ScriptedServer13) -> None:
+    client.play_before("finished")
+    old = client.write
+    client.finished()
+    client.send(ContentType.APPLICATION_DATA, b"data")
+    client.write = old
+    client.send(ContentType.ALERT, Alert(FATAL, AlertDescription.CERTIFICATE_REQUIRED).serialize())
+    assert client.refusal == "bad_record_mac"
 
 
 # Whatever comes, an engine answers; it never raises.

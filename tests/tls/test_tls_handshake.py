@@ -394,6 +394,47 @@ def test_what_follows_the_end_is_not_heard_even_if_it_came_with_it(against: Agai
 
 
 @both_roles
+def test_close_notify_has_no_effect_on_the_other_direction_in_tls_13(
+    alice: pki.Identity, bank: pki.Identity, role: str
+) -> None:
+    """RFC 8446 section 6.1; section 7.2.1 of RFC 5246 has it otherwise."""
+    client, server = our_client(alice, versions=(TLS13,)), our_server(bank, versions=(TLS13,))
+    assert talk(client, server).established
+    closing, other = (client, server) if role == "server" else (server, client)
+    closing.send(b"the question")
+    closing.close()
+    said = talk(client, server)
+    assert (said.data(role), getattr(said, role)[-1]) == (b"the question", Closed())
+    other.send(b"the answer")
+    other.close()
+    said = talk(client, server)
+    assert (said.data(closing.role), getattr(said, closing.role)[-1]) == (b"the answer", Closed())
+
+
+@both_roles
+def test_close_notify_ends_both_directions_in_tls_12(alice: pki.Identity, bank: pki.Identity, role: str) -> None:
+    """RFC 5246 section 7.2.1: the other side answers with close_notify at once, and discards what it has to write."""
+    client, server = our_client(alice), our_server(bank)
+    assert talk(client, server).established
+    closing, other = (client, server) if role == "server" else (server, client)
+    closing.close()
+    assert getattr(talk(client, server), closing.role) == [Closed()]
+    with pytest.raises(TlsError):
+        other.send(b"the answer")
+
+
+@both_roles
+def test_an_engine_that_gives_up_says_so_with_an_alert(against: Against, role: str) -> None:
+    for step in against(role).steps:
+        script = against(role)
+        script.play_before(step)
+        script.events += script.engine.give_up("this takes too long")
+        script.listen()
+        assert script.refusal == "internal_error"
+        assert script.engine.give_up("again") == []
+
+
+@both_roles
 def test_close_notify_within_the_handshake_is_a_failure(against: Against, role: str) -> None:
     script = against(role)
     script.play_before("certificate")

@@ -139,6 +139,20 @@ def test_gnutls_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
         assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in client.stdout.read()
 
 
+@each([one for one in GATEWAYS if TLS13 in one.versions])
+def test_a_client_that_closes_its_side_behind_its_request_is_answered(shared: Victims, gateway_id: str) -> None:
+    """RFC 8446 section 6.1. At the end of its input gnutls-cli sends close_notify and waits for the server's."""
+    bundle = str(bundle_at(shared.issued, gateway_id))
+    command = [
+        *(program("gnutls-cli"), "--port", str(shared.port(gateway_id)), "--x509cafile", str(shared.issued.ca_pem)),
+        *("--x509certfile", bundle, "--x509keyfile", bundle, "--logfile", os.devnull),
+        *("--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.3", "localhost"),
+    ]
+    request = last_words(get_account(shared.issued, gateway_id))
+    said = subprocess.run(command, input=request, capture_output=True, timeout=PATIENCE_SECONDS, check=False).stdout
+    assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in said
+
+
 @pytest.mark.parametrize("key_type", plan.KEY_TYPES)
 def test_every_type_of_key_gets_in_everywhere(tmp_path: Path, key_type: plan.KeyType) -> None:
     issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type)
