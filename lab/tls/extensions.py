@@ -9,9 +9,12 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort, DecodeError
 
 SERVER_NAME = 0  # RFC 6066 section 3
+STATUS_REQUEST = 5  # RFC 6066 section 8
 SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
 EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
 SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
+ALPN = 16  # RFC 7301 section 3.1
+SIGNED_CERTIFICATE_TIMESTAMP = 18  # RFC 6962 section 3.3.1
 EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
 PADDING = 21  # RFC 7685 section 3
 COMPRESS_CERTIFICATE = 27  # RFC 8879 section 3
