@@ -126,8 +126,7 @@ def _erlang(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
             end.
         """
     script = "#!/usr/bin/env escript\n" + "\n".join(line.strip() for line in text.splitlines())
-    program("erl")
-    return _with_port(folder, script, "exec escript CONFIG")
+    return _with_port(folder, script, f"exec {program('escript')} CONFIG")
 
 
 def _openssl(*options: str) -> Call:

@@ -26,7 +26,7 @@ PACKAGES = {
     "apache2": "apache2",
     "curl": "curl",
     "editcap": "wireshark-common",
-    "erl": "erlang-base and erlang-ssl",
+    "escript": "erlang-base and erlang-ssl",
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
     "haproxy": "haproxy",

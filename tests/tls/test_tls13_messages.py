@@ -1,7 +1,9 @@
 """TLS 1.3's own messages: parse and serialize are each other's inverse, whatever the bytes."""
 
 import contextlib
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from lab.tls.messages13 import (
     Certificate13,
     CertificateEntry,
     CertificateRequest13,
+    CompressedCertificate,
     EncryptedExtensions,
     KeyUpdate,
     NewSessionTicket13,
@@ -42,6 +45,7 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
     Certificate13: st.builds(
         Certificate13, st.lists(st.builds(CertificateEntry, FILLED, BLOCK), max_size=3).map(tuple), SMALL
     ),
+    CompressedCertificate: st.builds(CompressedCertificate, SIXTEEN, st.integers(0, 0xFFFFFF), FILLED),
     CertificateRequest13: st.builds(CertificateRequest13, BLOCK.filter(bool), SMALL),
     CertificateVerify: st.builds(CertificateVerify, SIXTEEN, SMALL),
     Finished: st.builds(Finished, SMALL),
@@ -117,6 +121,19 @@ def test_what_a_message_is_depends_on_the_version() -> None:
 def test_a_decode_error_says_what_is_wrong(raw: bytes, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         parse(raw)
+
+
+def test_a_compressed_certificate_is_read_if_it_is_zlib() -> None:
+    """RFC 8879 section 4."""
+    plain = Certificate13.of((b"leaf", b"issuer"))
+    body = plain.body()
+    sent = CompressedCertificate(1, len(body), zlib.compress(body))
+    assert sent.certificate() == plain
+    assert replace(sent, algorithm=2).certificate() is None
+    for wrong in (replace(sent, compressed=b"?"), *(replace(sent, uncompressed_length=len(body) + d) for d in (-1, 1))):
+        with pytest.raises(Abort) as caught:
+            wrong.certificate()
+        assert caught.value.alert == AlertDescription.BAD_CERTIFICATE
 
 
 def test_a_key_update_asks_for_nothing_but_keys() -> None:
