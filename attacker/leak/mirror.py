@@ -12,6 +12,7 @@ from lab.tls import extensions as ext
 from lab.tls import keys
 from lab.tls.bundle import Bundle
 from lab.tls.client import Client
+from lab.tls.copied import within_reach
 from lab.tls.engine import Failed
 from lab.tls.errors import DecodeError
 from lab.tls.messages import ClientHello, Message, ServerKeyExchange
@@ -20,10 +21,9 @@ from lab.tls.model import Model
 from lab.tls.records import MessageJoiner, RecordReader
 from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.streams import READ_SIZE, ConnectionFailed
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 
 ECDHE, RSA = "ECDHE", "RSA"
-_SUITES = keys.DEFAULT_SUITES + keys.RSA_TRANSPORT_SUITES
 _TRANSPORTING = {suite.id for suite in keys.RSA_TRANSPORT_SUITES}
 _BOUND_TO_KEYS = (ext.PRE_SHARED_KEY, ext.EARLY_DATA)
 """Extensions of a client's hello that need the secret of an earlier session, so no other client can send them."""
@@ -53,8 +53,7 @@ def mirror_client(hello: ClientHello) -> Client:
     then have the same master secret, which that extension prevents. A group for which only the other client can make a
     key share, such as X25519MLKEM768, is left out too: a server would ask for it.
     """
-    offered = ext.read_versions(hello.extensions) or (TLS12,)
-    versions = tuple(version for version in (TLS13, TLS12) if version in offered)
+    versions = _versions(hello)
     left_out = [*_BOUND_TO_KEYS, ext.COMPRESS_CERTIFICATE]
     if _transports_only(hello.cipher_suites):
         left_out.append(ext.EXTENDED_MASTER_SECRET)
@@ -65,12 +64,22 @@ def mirror_client(hello: ClientHello) -> Client:
         extensions = tuple(_without_groups(extensions, set(shared) - set(shares)))
     return Client(
         entropy=os.urandom,
-        versions=versions or (TLS12,),
-        suites=_SUITES,
+        versions=versions,
+        suites=keys.ALL_SUITES,
         hello=replace(hello, extensions=extensions),
         shares=shares or None,
         patient=True,
     )
+
+
+def simplified(hello: ClientHello) -> ClientHello:
+    """The hello for a server that chose what the instrument cannot do: without all of that."""
+    return within_reach(hello, _versions(hello))
+
+
+def _versions(hello: ClientHello) -> tuple[Version, ...]:
+    offered = ext.read_versions(hello.extensions) or (TLS12,)
+    return tuple(version for version in (TLS13, TLS12) if version in offered) or (TLS12,)
 
 
 def _without(extensions: ext.Extensions | None, *kinds: int) -> ext.Extensions | None:
@@ -87,7 +96,7 @@ def _without_groups(extensions: Iterable[ext.Extension], groups: set[int]) -> It
 
 
 def _transports_only(suites: Iterable[int]) -> bool:
-    known = {suite.id for suite in _SUITES} & set(suites)
+    known = {suite.id for suite in keys.ALL_SUITES} & set(suites)
     return bool(known) and known <= _TRANSPORTING
 
 
@@ -101,7 +110,7 @@ def mirror_server(client: Client, identity: Bundle) -> Server:
     if isinstance(model.request, CertificateRequest13):
         asked = _without(model.request.extensions, ext.COMPRESS_CERTIFICATE) or ()
         model = replace(model, request=replace(model.request, extensions=asked))
-    suite = next(suite for suite in _SUITES if suite.id == model.hello.cipher_suite)
+    suite = next(suite for suite in keys.ALL_SUITES if suite.id == model.hello.cipher_suite)
     group = next((message.group for message in said if isinstance(message, ServerKeyExchange)), None)
     if client.version == TLS13:
         share = ext.read_key_share(model.hello.extensions)

@@ -211,7 +211,8 @@ def _captured(loot: Loot) -> CertificateVerify:
 def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVerify], CertificateVerify]) -> Script:
     """The captured proof, in a handshake as much like the client's as possible.
 
-    In TLS 1.2 even the ClientHello is the client's, so only the server's messages differ.
+    In TLS 1.2 even the ClientHello is the client's, so only the server's messages differ. Where the server chooses out
+    of it what the lab cannot do, such as HTTP/2 or a suite without an AEAD, `attempt` leaves that out of the copy.
     """
     answer = change(_captured(loot))
     hello = loot.hello if version == TLS12 else None

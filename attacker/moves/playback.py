@@ -49,6 +49,11 @@ class Playback:
     def close(self) -> None:
         """See `Engine.close`."""
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """See `Engine.give_up`; without keys it can send no alert."""
+        self._over = True
+        return [Failed(None, None, reason)]
+
     def _on_record(self, record: Record) -> list[EngineEvent]:
         if record.type == ContentType.ALERT and len(record.fragment) == 2:
             alert = parse_alert(record.fragment)

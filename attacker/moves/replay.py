@@ -19,16 +19,20 @@ from attacker.scope import check_target
 from lab.address import Address, host_port
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED, Outcome
 from lab.events.types import MoveTried
+from lab.tls import keys
 from lab.tls.alerts import WARNING, Alert, AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Step, server_random
+from lab.tls.copied import within_reach
 from lab.tls.engine import Failed
+from lab.tls.errors import TlsError
 from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import Version, version_name
 
 ATTEMPT_SECONDS = 10.0
 MAX_ANSWER = 1 << 16
 
+_NO_ANSWER = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
 _CLOSE_NOTIFY = Alert(WARNING, AlertDescription.CLOSE_NOTIFY).serialize()
 
 
@@ -75,63 +79,96 @@ class Response:
         return str(fields.get("customer", "")) if self.status == 200 and isinstance(fields, dict) else ""
 
 
+@dataclass
+class _Course:
+    """How one connection of an attempt went. `failed` counts only where the bank opened no account."""
+
+    engine: Client | Playback
+    local: str = ""
+    header: bytes | None = None
+    account: Response | None = None
+    moved: Response | None = None
+    failed: Failed = _NO_ANSWER
+
+
 async def attempt(it: Attempt, script: Script) -> MoveTried:
     """Carries out a script. If it opens the victim's account, reads the account and moves money.
 
-    OutOfScope, before any packet is sent, for a target outside the lab.
+    A copied ClientHello is sent as it is. If the server chooses something in it that the instrument cannot do, a second
+    connection leaves all of that out, and the report is about this one. Whatever goes wrong is in the report; only
+    OutOfScope is raised, before any packet is sent, for a target outside the lab.
     """
     address = check_target(*it.target)
     began = time.perf_counter()
-    engine = _engine(it, script)
-    local = ""
-    account: Response | None = None
-    moved: Response | None = None
-    header: bytes | None = None
-    failed = Failed(None, None, f"no answer within {ATTEMPT_SECONDS:.0f} s")
-    try:
-        async with asyncio.timeout(ATTEMPT_SECONDS):
-            connection = await SocketConnection.open(address)
-            local = host_port(connection.socket.getsockname())
-            stream = TlsStream(engine, connection, connection)
-            try:
-                await stream.handshake()
-                if not _pointless(engine, script):
-                    if _unasked(engine):
-                        header = script.header
-                    bank = BankClient(stream, it.server_name, header)
-                    account = await bank.account()
-                    if it.transfer and account.customer == it.victim:
-                        moved = await bank.transfer(it.transfer)
-            except ConnectionFailed as error:
-                failed = error.failed
-            except h11.ProtocolError as error:
-                failed = Failed(None, None, f"the answer is not HTTP: {error}")
-            finally:
-                await stream.close()
-    except TimeoutError:
-        pass
-    except OSError as error:
-        failed = Failed(None, None, f"{address}: {error.strerror or error}")
+    course = await _carry_out(it, script, address)
+    if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
+        hello = within_reach(script.hello, (it.version,))
+        course = await _carry_out(it, replace(script, hello=hello), address)
     milliseconds = (time.perf_counter() - began) * 1000
 
+    engine, account, failed = course.engine, course.account, course.failed
     pointless = _pointless(engine, script)
-    outcome = NOT_APPLICABLE if pointless else outcome_of(account, it.victim, failed)
+    outcome = outcome_of(account, it.victim, failed)
+    if pointless:
+        outcome = NOT_APPLICABLE
+    elif not account and not _made(engine, script):
+        outcome = INCONCLUSIVE
     return replace(
         not_tried(it, pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None)),
-        local=local,
+        local=course.local,
         outcome=outcome,
         steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)),
         connection=server_random(engine.steps).hex(),
-        header=header.hex() if header else "",
+        header=course.header.hex() if course.header else "",
         signed_by=script.signed_by.hex(),
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
         status=account.status if account else None,
         body=account.body if account else None,
-        transfer_status=moved.status if moved else None,
-        stolen=it.transfer.amount if it.transfer and moved and moved.status == 200 else 0,
+        transfer_status=course.moved.status if course.moved else None,
+        stolen=it.transfer.amount if it.transfer and course.moved and course.moved.status == 200 else 0,
         milliseconds=round(milliseconds, 2),
     )
+
+
+async def _carry_out(it: Attempt, script: Script, address: tuple[str, int]) -> _Course:
+    """One connection, from the TCP handshake to the outcome."""
+    course = _Course(engine := _engine(it, script))
+    try:
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            connection = await SocketConnection.open(address)
+            course.local = host_port(connection.socket.getsockname())
+            stream = TlsStream(engine, connection, connection)
+            try:
+                await stream.handshake()
+                if not _pointless(engine, script):
+                    if _unasked(engine):
+                        course.header = script.header
+                    bank = BankClient(stream, it.server_name, course.header)
+                    course.account = await bank.account()
+                    if it.transfer and course.account.customer == it.victim:
+                        course.moved = await bank.transfer(it.transfer)
+            finally:
+                await stream.close()
+    except TimeoutError:
+        pass
+    except OSError as error:
+        course.failed = Failed(None, None, f"{host_port(address)}: {error.strerror or error}")
+    except Exception as error:
+        course.failed = broken_off(error)
+    return course
+
+
+def broken_off(error: Exception) -> Failed:
+    """What an exception says of the connection that it ended, in one line."""
+    if isinstance(error, ConnectionFailed):
+        return error.failed
+    if isinstance(error, h11.ProtocolError):
+        return Failed(None, None, f"the answer is not HTTP: {error}")
+    if isinstance(error, TlsError):
+        return Failed(None, None, str(error))
+    what = " ".join(str(error).split())
+    return Failed(None, None, f"{type(error).__name__}: {what}" if what else type(error).__name__)
 
 
 def not_tried(it: Attempt, reason: str | None) -> MoveTried:
@@ -164,10 +201,17 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
         entropy=os.urandom,
         server_name=it.server_name,
         versions=(it.version,),
+        suites=keys.ALL_SUITES if script.hello else keys.DEFAULT_SUITES,
         flight=script.flight,
         hello=script.hello,
         resume=script.resume,
     )
+
+
+def _made(engine: Client | Playback, script: Script) -> bool:
+    """Whether the move was sent: a server that refuses the ClientHello has not seen it. The moves that resume a session
+    or play back a recording begin with that message."""
+    return isinstance(engine, Playback) or script.resume is not None or engine.is_its_turn
 
 
 def _unasked(engine: Client | Playback) -> bool:
@@ -185,10 +229,11 @@ def _pointless(engine: Client | Playback, script: Script) -> str:
 
 
 def outcome_of(account: Response | None, victim: str, failed: Failed) -> Outcome:
-    """Accepted if the bank opened the victim's account; refused if the server sent an alert or HTTP 401 or 403, or if
-    the bank opened another account."""
+    """Accepted if the bank opened the victim's account; refused if the server sent an error alert or HTTP 401 or 403,
+    or if the bank opened another account."""
     if account is None:
-        return REFUSED if failed.alert is not None and failed.sent_by == "server" else INCONCLUSIVE
+        error = failed.sent_by == "server" and failed.alert not in (None, AlertDescription.CLOSE_NOTIFY)
+        return REFUSED if error else INCONCLUSIVE
     if account.status == 200:
         return ACCEPTED if account.customer == victim else REFUSED
     return REFUSED if account.status in (401, 403) else INCONCLUSIVE

@@ -20,7 +20,7 @@ from lab.tls.alerts import parse_alert
 from lab.tls.engine import Party
 from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, ClientHello, Finished, Message, ServerHello
-from lab.tls.messages13 import Certificate13, is_retry, parse
+from lab.tls.messages13 import Certificate13, CompressedCertificate, is_retry, parse
 from lab.tls.records import ContentType, Protection, Record
 from lab.tls.schedule import TrafficSecrets, traffic_key
 from lab.tls.versions import TLS12, TLS13, version_name
@@ -30,6 +30,8 @@ _SECRETS: Mapping[str, Party] = {
     "CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client",
     "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server",
 }
+
+_EMPTY = ", empty"
 
 Secrets = dict[bytes, TrafficSecrets]
 """By client random, the handshake traffic secrets."""
@@ -129,8 +131,7 @@ class _Connection:
             self.messages.append((sender, f"alert {parse_alert(fragment).name}"))
 
     def _on_message(self, sender: Party, side: _DecryptedSide, message: Message) -> None:
-        empty = isinstance(message, Certificate | Certificate13) and not message.chain
-        self.messages.append((sender, f"{message.name}, empty" if empty else message.name))
+        self.messages.append((sender, _told(message)))
         match message:
             case ClientHello():
                 self._random = message.random
@@ -149,9 +150,35 @@ class _Connection:
                 self._sides[sender].protection = protection
 
 
+def _told(message: Message) -> str:
+    """A message's name; of a certificate also whether it is empty, and how it is compressed."""
+    match message:
+        case Certificate() | Certificate13():
+            return message.name if message.chain else f"{message.name}{_EMPTY}"
+        case CompressedCertificate():
+            return f"{message.name}, {message.algorithm_name}{_EMPTY if _is_empty(message) else ''}"
+        case _:
+            return message.name
+
+
+def _is_empty(message: CompressedCertificate) -> bool:
+    """Whether it has no certificate. By its length if it cannot be read: nothing else is as short (RFC 8446 4.4.2)."""
+    try:
+        certificate = message.certificate()
+    except Abort:
+        return False
+    return not certificate.chain if certificate else message.uncompressed_length <= len(Certificate13(()).body())
+
+
+def is_certificate(name: str) -> bool:
+    """Whether a message, by its name in `HandshakeDecrypted`, has certificates (RFC 8446 section 4.4.2, RFC 8879)."""
+    kind = name.partition(", ")[0]
+    return kind in (Certificate.name, CompressedCertificate.name) and not name.endswith(_EMPTY)
+
+
 def certificate_was_sent(handshake: HandshakeDecrypted) -> bool:
     """Whether the client sent a certificate."""
-    return ("client", "Certificate") in handshake.messages
+    return any(sender == "client" and is_certificate(name) for sender, name in handshake.messages)
 
 
 def alerts_of_client(handshake: HandshakeDecrypted) -> Iterator[str]:

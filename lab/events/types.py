@@ -345,7 +345,8 @@ class WentOn:
 class HandshakeDecrypted:
     """The lab decrypted a handshake with the victims' session keys. The attacker does not have them.
 
-    `messages` are sender and name of each handshake message and alert, in the order in which they crossed the wire.
+    `messages` are sender and name of each handshake message and alert, in the order in which they crossed the wire. The
+    name of a Certificate without certificates ends in `, empty`; CompressedCertificate (RFC 8879) names its algorithm.
     `of` is the part that logged the keys, empty where none did: in TLS 1.2 a handshake is readable without them.
     """
 

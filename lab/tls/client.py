@@ -14,8 +14,9 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.client12 import ClientHandshake12
 from lab.tls.client13 import ClientHandshake13
 from lab.tls.connection import ChangeCipherSpec, Connection
+from lab.tls.copied import able_to_do, check_choice, check_reach
 from lab.tls.engine import EngineEvent
-from lab.tls.errors import Abort, TlsError
+from lab.tls.errors import Abort, OutOfReach, TlsError
 from lab.tls.flight import Flight, honest_flight
 from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello
 from lab.tls.messages13 import CertificateRequest13, is_retry
@@ -32,6 +33,8 @@ _IN_SERVER_HELLO_12 = (
     ext.SERVER_NAME,
     ext.SUPPORTED_GROUPS,  # which some servers send
     ext.EC_POINT_FORMATS,
+    ext.ALPN,
+    ext.SIGNED_CERTIFICATE_TIMESTAMP,
     ext.EXTENDED_MASTER_SECRET,
     ext.SESSION_TICKET,
     ext.RENEGOTIATION_INFO,
@@ -49,7 +52,7 @@ class Client(Connection):
     `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. It
     always checks the server's proof. `resume` is a TLS 1.2 session to resume; `tickets` asks for a session ticket. The
     client sends key shares for the groups in `shares`, or for the first of `groups`. `hello` is a captured ClientHello
-    to send instead of the client's own, with key shares of the client's own in TLS 1.3.
+    to send instead of the client's own, with key shares of the client's own in TLS 1.3 (`lab.tls.copied`).
 
     A `patient` client doesn't speak when its turn comes. It waits for its flight (`go_on`), which may depend on what
     another connection brings.
@@ -83,6 +86,8 @@ class Client(Connection):
         """The server's CertificateRequest, once it has come."""
         self.session: Session | None = None
         """The session of a complete TLS 1.2 handshake, to resume it later."""
+        self.out_of_reach = False
+        """Whether the server chose what the copied `hello` offers and this client cannot do."""
         self.ignores_change_cipher_spec = TLS13 in versions
         self._handshake: ClientHandshake | None = None
         self._state = CLIENT12.start  # CLIENT13 starts alike: the version is not settled yet
@@ -91,8 +96,11 @@ class Client(Connection):
         self._patient = patient
         self._chain, self._prove = chain, prove
         offered_suites = tuple(suite for suite in suites if suite.version in versions)
+        schemes = proof.SCHEME_IDS
         if hello:
             offered_suites = tuple(suite for suite in offered_suites if suite.id in hello.cipher_suites)
+            groups = able_to_do(hello, ext.SUPPORTED_GROUPS, groups)
+            schemes = able_to_do(hello, ext.SIGNATURE_ALGORITHMS, schemes)
         share_groups = (shares or groups[:1]) if TLS13 in versions else ()
         new_shares = tuple(keys.new_key_share(group, entropy) for group in share_groups)
         self._offer = Offer(
@@ -101,7 +109,7 @@ class Client(Connection):
             versions=tuple(map(Version, versions)),
             suites={suite.id: suite for suite in offered_suites},
             groups=groups,
-            schemes=proof.SCHEME_IDS,
+            schemes=schemes,
             shares=new_shares,
             check_chain=check_chain,
             resume=resume,
@@ -169,6 +177,13 @@ class Client(Connection):
         return offered
 
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
+        try:
+            self._take(message)
+        except OutOfReach:
+            self.out_of_reach = True
+            raise
+
+    def _take(self, message: Message | ChangeCipherSpec) -> None:
         if self._handshake:
             self._handshake.advance(message)
         else:
@@ -200,10 +215,13 @@ class Client(Connection):
             self._handshake = ClientHandshake12(self, self._offer, suite, self._hello, hello)
 
     def _chosen_version(self, hello: ServerHello) -> Version:
-        selected = ext.selected_version(hello.extensions) if self._may13 else None
-        if selected is not None and (selected not in self._offer.versions or selected < TLS13):
-            reason = f"the server selected version 0x{selected:04x}"  # RFC 8446 section 4.2.1
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        offered = ext.read_versions(self._hello.extensions)
+        selected = ext.selected_version(hello.extensions) if offered else None
+        if selected is not None:
+            choice = f"the server selected version 0x{selected:04x}"
+            if selected < TLS13:  # RFC 8446 section 4.2.1
+                raise Abort(AlertDescription.ILLEGAL_PARAMETER, choice)
+            check_choice(choice, selected, self._offer.versions, offered)
         chosen = selected or hello.version
         if chosen not in self._offer.versions or hello.version != TLS12:
             names = " or ".join(f"0x{version:04x}" for version in self._offer.versions)
@@ -215,19 +233,21 @@ class Client(Connection):
 
     def _chosen_suite(self, hello: ServerHello, version: Version, extensions: tuple[int, ...]) -> keys.CipherSuite:
         """The suite that the server chose out of the offer; the hello may have `extensions` and no others."""
-        suite = self._offer.suites.get(hello.cipher_suite)
-        if suite is None or suite.version != version:
-            reason = f"the server chose cipher suite 0x{hello.cipher_suite:04x}, which was not offered"
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        able = {number: suite for number, suite in self._offer.suites.items() if suite.version == version}
+        offered = () if hello.cipher_suite in self._offer.suites else self._hello.cipher_suites
+        choice = f"the server chose cipher suite 0x{hello.cipher_suite:04x}"
+        check_choice(choice, hello.cipher_suite, able, offered)
+        suite = able[hello.cipher_suite]
         if hello.compression_method:
             reason = f"the server chose compression method {hello.compression_method}, which was not offered"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
-        offered = {extension.type for extension in self._hello.extensions or ()}
+        asked = {extension.type for extension in self._hello.extensions or ()}
         if keys.RENEGOTIATION_SCSV in self._hello.cipher_suites:  # RFC 5746 section 3.4
-            offered.add(ext.RENEGOTIATION_INFO)
+            asked.add(ext.RENEGOTIATION_INFO)
         if ext.COOKIE in extensions:  # the only one that answers no other (RFC 8446 section 4.2)
-            offered.add(ext.COOKIE)
-        ext.check_answers(hello.extensions, offered, extensions)
+            asked.add(ext.COOKIE)
+        check_reach(self._hello, hello.extensions, extensions)
+        ext.check_answers(hello.extensions, asked, extensions)
         return suite
 
     def _may_be_downgraded(self, hello: ServerHello) -> bool:
@@ -240,9 +260,12 @@ class Client(Connection):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
         group, cookie = ext.read_retry_group(hello.extensions), ext.find(hello.extensions, ext.COOKIE)
         shared = {share.group for share in self._offer.shares}
-        if (group is None and cookie is None) or group in shared or group not in (None, *self._offer.groups):
-            reason = f"a HelloRetryRequest for group {group}, which changes nothing or was not offered"
+        if (group is None and cookie is None) or group in shared:
+            reason = f"a HelloRetryRequest for group {group}, which changes nothing"
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        if group is not None:
+            offered = ext.read_number_list(self._hello.extensions, ext.SUPPORTED_GROUPS)
+            check_choice(f"a HelloRetryRequest for group {group}", group, self._offer.groups, offered)
         extensions = list(self._hello.extensions or ())
         if group is not None:
             share = keys.new_key_share(group, self._offer.entropy)

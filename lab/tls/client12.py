@@ -6,6 +6,7 @@ from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.connection import ChangeCipherSpec
+from lab.tls.copied import check_choice
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.messages import (
@@ -41,6 +42,7 @@ class ClientHandshake12:
         self._offer = offer
         self._suite = suite
         self._hello = hello
+        self._client_hello = client_hello
         self._secrets: Secrets12 | None = None
         self._ticket = b""
         self._guessed = False
@@ -96,9 +98,11 @@ class ClientHandshake12:
             self._offer.check_chain(message.chain)
 
     def _on_server_key_exchange(self, message: ServerKeyExchange) -> None:
-        if message.group not in self._offer.groups or message.scheme not in self._offer.schemes:
-            reason = f"group {message.group} or scheme {proof.scheme_name(message.scheme)} was not offered"
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        offered, offer = self._client_hello.extensions, self._offer
+        groups, schemes = (ext.read_number_list(offered, of) for of in (ext.SUPPORTED_GROUPS, ext.SIGNATURE_ALGORITHMS))
+        check_choice(f"the server chose group {message.group}", message.group, offer.groups, groups)
+        scheme = proof.scheme_name(message.scheme)
+        check_choice(f"the server signed with scheme {scheme}", message.scheme, offer.schemes, schemes)
         signed = self._offer.random + self._hello.random + message.params()
         proof.check_signature(self._server_key, message.scheme, signed, message.signature)
         self._server_share = message

@@ -6,6 +6,7 @@ from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.connection import ChangeCipherSpec
+from lab.tls.copied import check_choice, check_reach
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.keys import CipherSuite
@@ -16,8 +17,9 @@ from lab.tls.sides import ClientSide, Offer
 from lab.tls.states import CLIENT13
 from lab.tls.versions import TLS13
 
-_IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS)
-"""The extensions of our offer that EncryptedExtensions may answer (RFC 8446 section 4.2)."""
+_IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS, ext.ALPN)
+_IN_CERTIFICATE = (ext.STATUS_REQUEST, ext.SIGNED_CERTIFICATE_TIMESTAMP)
+"""The extensions of an offer that EncryptedExtensions and Certificate may answer (RFC 8446 section 4.2)."""
 
 
 class ClientHandshake13:
@@ -34,6 +36,7 @@ class ClientHandshake13:
         self._client = client
         self._offer = offer
         self._suite = suite
+        self._client_hello = client_hello
         self._offered = {extension.type for extension in client_hello.extensions or ()}
         if hello.session_id != client_hello.session_id:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
@@ -81,6 +84,7 @@ class ClientHandshake13:
         raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"the server's key share is of group {chosen[0]}, none of ours")
 
     def _on_encrypted_extensions(self, message: EncryptedExtensions) -> None:
+        check_reach(self._client_hello, message.extensions, _IN_ENCRYPTED_EXTENSIONS)
         ext.check_answers(message.extensions, self._offered, _IN_ENCRYPTED_EXTENSIONS)
 
     def _on_request(self, message: CertificateRequest13) -> None:
@@ -103,16 +107,16 @@ class ClientHandshake13:
                 "the context of the server's Certificate is not empty",
             )
         for entry in message.entries:
-            ext.check_answers(entry.extensions, self._offered, ())
+            ext.check_answers(entry.extensions, self._offered, _IN_CERTIFICATE)
         self._client.peer_chain = message.chain
         self._server_key = proof.public_key(message.chain[0])
         if self._offer.check_chain:
             self._offer.check_chain(message.chain)
 
     def _on_certificate_verify(self, message: CertificateVerify) -> None:
-        if message.scheme not in self._offer.schemes:
-            reason = f"signature scheme {proof.scheme_name(message.scheme)} was not offered"
-            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        offered = ext.read_number_list(self._client_hello.extensions, ext.SIGNATURE_ALGORITHMS)
+        scheme = proof.scheme_name(message.scheme)
+        check_choice(f"the server signed with scheme {scheme}", message.scheme, self._offer.schemes, offered)
         content = proof.signed_content("server", self._client.transcript.before_last(), self._suite.hash)
         proof.check_signature(self._server_key, message.scheme, content, message.signature, TLS13)
 
@@ -123,7 +127,9 @@ class ClientHandshake13:
         if not any(step.name == ChangeCipherSpec.name for step in self._client.steps if step.sender == "client"):
             self._client.send_change_cipher_spec()  # RFC 8446 appendix D.4
         self.keys.to_application()
-        self.keys.read()
+        # A server changes its keys right after its Finished (RFC 8446 section 4.4.4). mbedTLS and Erlang refuse the
+        # client's certificate under the old ones.
+        self.keys.read(or_alert_before=True)
         self._client.take_turn()
 
     # --- what the client sends ---

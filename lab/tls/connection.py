@@ -75,6 +75,7 @@ class Connection(ABC):
         self.ignores_change_cipher_spec = False
         """Whether this is or may become TLS 1.3, which ignores them (RFC 8446 section 5)."""
         self._read: Protection | None = None
+        self._read_before: Protection | None = None
         self._read_any = False
         self._write: Protection | None = None
         self._outgoing = bytearray()
@@ -82,6 +83,7 @@ class Connection(ABC):
         self._established = False
         self._over = False
         self._said_close = False
+        self._heard_close = False
         self._deaf = False
         self._early_data_left = 0
         self._warnings = 0
@@ -117,6 +119,14 @@ class Connection(ABC):
         """See the function `server_random`."""
         return server_random(self.steps)
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """See `Engine.give_up`; the alert is internal_error."""
+
+        def abort() -> None:
+            raise Abort(AlertDescription.INTERNAL_ERROR, reason)
+
+        return self._react(abort)
+
     # --- for the handshakes ---
 
     @abstractmethod
@@ -141,11 +151,14 @@ class Connection(ABC):
         """Protects everything that is sent from now on."""
         self._write = protection
 
-    def read_with(self, protection: Protection) -> None:
-        """Opens everything that is received from now on; Abort if a message has begun under the old keys."""
+    def read_with(self, protection: Protection, or_alert: Protection | None = None) -> None:
+        """Opens everything that is received from now on; Abort if a message has begun under the old keys.
+
+        `or_alert` opens the next record if `protection` does not, and if it is an alert.
+        """
         if self._joiner.pending:  # RFC 8446 section 5.1
             raise Abort(AlertDescription.UNEXPECTED_MESSAGE, "a handshake message spans a change of keys")
-        self._read = protection
+        self._read, self._read_before = protection, or_alert
 
     def read_nothing(self) -> None:
         """Stops reading: the peer uses keys that this side doesn't have. Only the type of an alert's record shows."""
@@ -190,9 +203,11 @@ class Connection(ABC):
     # --- records ---
 
     def _read_records(self, data: bytes) -> None:
+        if self._heard_close:
+            return
         for record in self._reader.feed(data):
             self._on_record(record)
-            if self._over:
+            if self._over or self._heard_close:
                 break
 
     def _write_record(self, kind: int, fragment: bytes) -> None:
@@ -265,7 +280,13 @@ class Connection(ABC):
                 return record.type, record.fragment  # the peer failed before it had keys
         elif record.version != TLS12:  # RFC 5246 section 6.2.1
             raise Abort(AlertDescription.PROTOCOL_VERSION, f"a record of version 0x{record.version:04x}")
-        opened = self._read.open(record.type, record.fragment)
+        before, self._read_before = self._read_before, None
+        try:
+            opened = self._read.open(record.type, record.fragment)
+        except Abort:
+            if (alert := _alert_under(before, record)) is None:
+                raise
+            opened = alert
         self._read_any = True
         return opened
 
@@ -324,8 +345,11 @@ class Connection(ABC):
         if self._goes_on_after(alert):
             self._count_warning()
         elif alert.description == AlertDescription.CLOSE_NOTIFY and self._established:
-            self.close()  # RFC 5246 section 7.2.1: close_notify answers close_notify
-            self._over = True
+            if self.version == TLS13:
+                self._heard_close = True  # RFC 8446 section 6.1: this has no effect on what this side sends
+            else:
+                self.close()  # RFC 5246 section 7.2.1: close_notify answers close_notify
+                self._over = True
             self._events.append(Closed())
         else:
             self._over = True
@@ -350,3 +374,12 @@ class Connection(ABC):
         self._send_alert(FATAL, alert)
         self._over = True
         self._events.append(Failed(alert, self.role, reason))
+
+
+def _alert_under(protection: Protection | None, record: records.Record) -> tuple[int, bytes] | None:
+    """The record's type and plaintext if it is an alert under these keys."""
+    try:
+        opened = protection and protection.open(record.type, record.fragment)
+    except Abort:
+        return None
+    return opened if opened and opened[0] == ContentType.ALERT else None

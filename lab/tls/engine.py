@@ -24,7 +24,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Closed:
-    """The peer sent close_notify: nothing more will come."""
+    """The peer sent close_notify: nothing more will come.
+
+    In TLS 1.3 this side may go on sending (RFC 8446 section 6.1). In TLS 1.2 it may not: its own close_notify is the
+    answer, and pending data is discarded (RFC 5246 section 7.2.1)."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Queues close_notify."""
+        ...
+
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        """Queues a fatal alert, for a reason that is not the peer's mistake; the events that follow."""
         ...
 
     @property

@@ -26,6 +26,19 @@ class DecodeError(Abort):
         super().__init__(self.DECODE_ERROR, reason)
 
 
+class HandshakeTooLong(TlsError):
+    """A peer has sent all that it may, and the handshake is not complete."""
+
+
+class OutOfReach(Abort):
+    """A server chose what a copied ClientHello offered and the instrument cannot do; the text says what."""
+
+    HANDSHAKE_FAILURE = 40
+
+    def __init__(self, what: str) -> None:
+        super().__init__(self.HANDSHAKE_FAILURE, f"{what}, which the copied ClientHello offers and the lab cannot do")
+
+
 class ProofError(Abort):
     """A CertificateVerify that doesn't prove possession of the private key."""
 

@@ -9,9 +9,12 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort, DecodeError
 
 SERVER_NAME = 0  # RFC 6066 section 3
+STATUS_REQUEST = 5  # RFC 6066 section 8
 SUPPORTED_GROUPS = 10  # RFC 8422 section 5.1.1
 EC_POINT_FORMATS = 11  # RFC 8422 section 5.1.2
 SIGNATURE_ALGORITHMS = 13  # RFC 5246 section 7.4.1.4.1
+ALPN = 16  # RFC 7301 section 3.1
+SIGNED_CERTIFICATE_TIMESTAMP = 18  # RFC 6962 section 3.3.1
 EXTENDED_MASTER_SECRET = 23  # RFC 7627 section 5.1
 PADDING = 21  # RFC 7685 section 3
 COMPRESS_CERTIFICATE = 27  # RFC 8879 section 3
@@ -69,11 +72,16 @@ def check(extensions: Extensions | None) -> None:
     kinds = [extension.type for extension in extensions or ()]
     if len(kinds) != len(set(kinds)):
         raise DecodeError("an extension occurs more than once")
-    if find(extensions, EXTENDED_MASTER_SECRET):
-        raise DecodeError("extended_master_secret is not empty")
+    for kind, name in ((EXTENDED_MASTER_SECRET, "extended_master_secret"), (EARLY_DATA, "early_data")):
+        if find(extensions, kind):
+            raise DecodeError(f"{name} is not empty")
     formats = find(extensions, EC_POINT_FORMATS)
-    if formats is not None and 0 not in wire.Reader(formats, "ec_point_formats").numbers(1, 1, "list"):
-        raise Abort(AlertDescription.ILLEGAL_PARAMETER, "ec_point_formats does not list uncompressed points")
+    if formats is not None:
+        reader = wire.Reader(formats, "ec_point_formats")
+        listed = reader.numbers(1, 1, "list")
+        reader.end()
+        if 0 not in listed:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, "ec_point_formats does not list uncompressed points")
 
 
 def check_answers(answers: Extensions | None, asked: Collection[int], allowed: Collection[int]) -> None:
@@ -89,25 +97,40 @@ def check_answers(answers: Extensions | None, asked: Collection[int], allowed: C
     check(answers)
 
 
+_HOST_NAME = 0
+"""NameType (RFC 6066 section 3)."""
+
+
 @lru_cache(maxsize=64)
 def server_name(name: str) -> Extension:
     """server_name with one host name (RFC 6066 section 3)."""
-    host = wire.number(0, 1) + wire.vector(name.encode("idna"), 2)
+    host = wire.number(_HOST_NAME, 1) + wire.vector(name.encode("idna"), 2)
     return Extension(SERVER_NAME, wire.vector(host, 2))
 
 
 def read_server_name(extensions: Extensions | None) -> str | None:
-    """The host name that the client asked for, None if there is none."""
+    """The host name that a client asks for, None if there is none (RFC 6066 section 3).
+
+    Abort with illegal_parameter for two names of one type, and for a host name that is not printable ASCII.
+    """
     data = find(extensions, SERVER_NAME)
-    if not data:
+    if data is None:
         return None
-    names = wire.Reader(wire.Reader(data, "server_name").vector(2, "server_name_list"), "server_name")
-    while names.left:
-        kind = names.number(1, "name_type")
-        name = names.vector(2, "HostName")
-        if kind == 0:
-            return name.decode("ascii", "backslashreplace")
-    return None
+    reader = wire.Reader(data, "server_name")
+    entries = wire.Reader(reader.vector(2, "server_name_list", least=1), "server_name")
+    reader.end()
+    names: dict[int, bytes] = {}
+    while entries.left:
+        kind, name = entries.number(1, "name_type"), entries.vector(2, "HostName", least=1)
+        if kind in names:
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"two server names of type {kind}")
+        names[kind] = name
+    host = names.get(_HOST_NAME)
+    if host is None:
+        return None
+    if not all(0x20 < octet < 0x7F for octet in host):
+        raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"the server name {host!r} is not printable ASCII")
+    return host.decode()
 
 
 def number_list(kind: int, values: Iterable[int]) -> Extension:
@@ -193,7 +216,7 @@ def read_key_shares(extensions: Extensions | None) -> dict[int, bytes] | None:
     reader.end()
     shares: dict[int, bytes] = {}
     while entries.left:
-        group, point = entries.number(2, "group"), entries.vector(2, "key_exchange")
+        group, point = entries.number(2, "group"), entries.vector(2, "key_exchange", least=1)
         if group in shares:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, f"two key shares of group {group}")
         shares[group] = point
@@ -211,7 +234,7 @@ def read_key_share(extensions: Extensions | None) -> tuple[int, bytes] | None:
     if data is None:
         return None
     reader = wire.Reader(data, "key_share")
-    share = reader.number(2, "group"), reader.vector(2, "key_exchange")
+    share = reader.number(2, "group"), reader.vector(2, "key_exchange", least=1)
     reader.end()
     return share
 

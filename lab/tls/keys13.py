@@ -28,14 +28,17 @@ class Keys13:
         self._handshake = self._schedule.handshake_secrets(connection.transcript.content())
         self._current = dict(self._handshake)
         self._updates = 0
+        self._reading: Protection13 | None = None
 
     def write(self) -> None:
         """Protects what this side writes with its current key."""
         self._connection.write_with(self._protection(self._connection.role))
 
-    def read(self) -> None:
-        """Opens what the peer writes with its current key."""
-        self._connection.read_with(self._protection(self._connection.peer))
+    def read(self, or_alert_before: bool = False) -> None:
+        """Opens what the peer writes with its current key, and with `or_alert_before` an alert under the key before."""
+        before = self._reading if or_alert_before else None
+        self._reading = self._protection(self._connection.peer)
+        self._connection.read_with(self._reading, before)
 
     def to_application(self) -> None:
         """Moves to the application secrets; the transcript ends with the server's Finished."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from lab.tls.engine import Engine
+from lab.tls.errors import HandshakeTooLong
 from lab.tls.streams import READ_SIZE
 
 RATIONED_READ_SIZE = 1 << 10
@@ -15,7 +16,7 @@ established connections in every round, however many handshakes keep it busy."""
 
 
 class RationedReader(asyncio.StreamReader):
-    """A reader that gives out at most `limit` bytes, until `lift_limit`; then OSError.
+    """A reader that gives out at most `limit` bytes, until `lift_limit`; then HandshakeTooLong.
 
     A TLS stack works on each record as it comes, however small, and on one thread for all clients. An endless handshake
     in tiny records would keep the others waiting; so each small read waits for one of the `turns`.
@@ -41,7 +42,7 @@ class RationedReader(asyncio.StreamReader):
         if self._left is None:
             return await super().read(n)
         if self._left <= 0:
-            raise OSError(f"no complete handshake within {self._limit} bytes")
+            raise HandshakeTooLong(f"no complete handshake within {self._limit} bytes")
         data = await super().read(RATIONED_READ_SIZE)
         self._left -= len(data)
         async with self._turns:

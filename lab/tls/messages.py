@@ -84,7 +84,7 @@ class ClientHello:
         random = reader.take(32, "random")
         session_id = _session_id(reader)
         cipher_suites = reader.numbers(2, 2, "cipher_suites")
-        compression_methods = reader.vector(1, "compression_methods")
+        compression_methods = reader.vector(1, "compression_methods", least=1)
         return cls(random, session_id, cipher_suites, read_extensions(reader), version, compression_methods)
 
 
@@ -190,7 +190,7 @@ class ServerKeyExchange:
         if (curve_type := reader.number(1, "curve_type")) != cls.NAMED_CURVE:
             raise DecodeError(f"{cls.name}: curve_type is {curve_type}, not named_curve ({cls.NAMED_CURVE})")
         group = reader.number(2, "namedcurve")
-        point = reader.vector(1, "public")
+        point = reader.vector(1, "public", least=1)
         scheme = reader.number(2, "algorithm")
         message = cls(group, point, scheme, reader.vector(2, "signature"))
         reader.end()
@@ -299,7 +299,7 @@ class ClientKeyExchange:
     def point(self) -> bytes:
         """The client's ECDHE point."""
         reader = wire.Reader(self.exchange_keys, self.name)
-        point = reader.vector(1, "ecdh_Yc")
+        point = reader.vector(1, "ecdh_Yc", least=1)
         reader.end()
         return point
 

@@ -3,6 +3,8 @@
 The hellos, CertificateVerify and Finished are those of `messages.py`. `parse` reads the messages of both versions.
 """
 
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, Self
@@ -82,12 +84,59 @@ class Certificate13:
         reader.end()
         found: list[CertificateEntry] = []
         while entries.left:
-            certificate = entries.vector(3, "cert_data")
-            if not certificate:
-                raise DecodeError(f"{cls.name}: entry {len(found) + 1} has an empty cert_data")
+            certificate = entries.vector(3, f"cert_data of entry {len(found) + 1}", least=1)
             block = wire.vector(entries.vector(2, "extensions"), 2)
             found.append(CertificateEntry(certificate, _block(wire.Reader(block, cls.name))))
         return cls(tuple(found), context)
+
+
+@dataclass(frozen=True)
+class CompressedCertificate:
+    """RFC 8879 section 4: a Certificate13, compressed. The lab reads it where a capture shows one, and never sends it.
+
+    `algorithm` is 1 for zlib, 2 for brotli, 3 for zstd. `uncompressed_length` is in bytes.
+    """
+
+    algorithm: int
+    uncompressed_length: int
+    compressed: bytes
+
+    name: ClassVar[str] = "CompressedCertificate"
+    type: ClassVar[int] = 25
+    ALGORITHMS: ClassVar[Mapping[int, str]] = {1: "zlib", 2: "brotli", 3: "zstd"}
+
+    @property
+    def algorithm_name(self) -> str:
+        """The algorithm's name in the RFC, or its number."""
+        return self.ALGORITHMS.get(self.algorithm, f"algorithm {self.algorithm}")
+
+    def certificate(self) -> Certificate13 | None:
+        """The message inside; None if Python has no library for the algorithm, which is so for all but zlib.
+
+        Abort with bad_certificate if the content is not what it says.
+        """
+        if self.algorithm_name != "zlib":
+            return None
+        try:
+            body = zlib.decompressobj().decompress(self.compressed, self.uncompressed_length + 1)
+        except zlib.error as error:
+            raise Abort(AlertDescription.BAD_CERTIFICATE, f"{self.name}: {error}") from None
+        if len(body) != self.uncompressed_length:
+            reason = f"{self.name}: more or fewer than {self.uncompressed_length} bytes"
+            raise Abort(AlertDescription.BAD_CERTIFICATE, reason)
+        return Certificate13.parse(body)
+
+    def body(self) -> bytes:
+        numbers = wire.number(self.algorithm, 2) + wire.number(self.uncompressed_length, 3)
+        return numbers + wire.vector(self.compressed, 3)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        reader = wire.Reader(body, cls.name)
+        algorithm, length = reader.number(2, "algorithm"), reader.number(3, "uncompressed_length")
+        message = cls(algorithm, length, reader.vector(3, "compressed_certificate_message", least=1))
+        reader.end()
+        return message
 
 
 @dataclass(frozen=True)
@@ -120,7 +169,10 @@ class CertificateRequest13:
     def parse(cls, body: bytes) -> Self:
         reader = wire.Reader(body, cls.name)
         context = reader.vector(1, "certificate_request_context")
-        return cls(_block(reader), context)
+        extensions = _block(reader)
+        if not extensions:  # extensions<2..2^16-1>
+            raise DecodeError(f"{cls.name}: the extensions are empty")
+        return cls(extensions, context)
 
 
 @dataclass(frozen=True)
@@ -149,9 +201,7 @@ class NewSessionTicket13:
     def parse(cls, body: bytes) -> Self:
         reader = wire.Reader(body, cls.name)
         lifetime, age_add = reader.number(4, "ticket_lifetime"), reader.number(4, "ticket_age_add")
-        nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket")
-        if not ticket:
-            raise DecodeError(f"{cls.name}: the ticket is empty")
+        nonce, ticket = reader.vector(1, "ticket_nonce"), reader.vector(2, "ticket", least=1)
         return cls(lifetime, age_add, nonce, ticket, _block(reader))
 
 
@@ -184,6 +234,7 @@ KNOWN13 = (
     NewSessionTicket13,
     EncryptedExtensions,
     Certificate13,
+    CompressedCertificate,
     CertificateRequest13,
     CertificateVerify,
     Finished,

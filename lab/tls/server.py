@@ -20,7 +20,7 @@ from lab.tls.server13 import ServerHandshake13
 from lab.tls.sessions import SessionStore
 from lab.tls.sides import VersionHandshake
 from lab.tls.states import SERVER12
-from lab.tls.versions import TLS12, TLS13, Version
+from lab.tls.versions import SSL3, TLS12, TLS13, Version
 
 
 class Proof(Enum):
@@ -150,7 +150,11 @@ class Server(Connection):
             self._handshake = ServerHandshake12(self, suites, hello, downgraded=TLS13 in self._versions)
 
     def _choose_version(self, hello: ClientHello) -> Version:
-        """From supported_versions (RFC 8446 section 4.2.1), or from client_version in a hello without it."""
+        """From supported_versions (RFC 8446 section 4.2.1), or from client_version in a hello without it.
+
+        A hello of SSL 3.0 is refused, whatever else it offers (RFC 8446 appendix D.5)."""
+        if hello.version <= SSL3:
+            raise Abort(AlertDescription.PROTOCOL_VERSION, f"the ClientHello has version 0x{hello.version:04x}")
         offered = ext.read_versions(hello.extensions)
         if offered is None:
             offered = (TLS12,) if hello.version >= TLS12 else ()

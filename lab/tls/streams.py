@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
-from lab.tls.errors import TlsError
+from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 
@@ -116,7 +116,12 @@ class TlsStream:
         """Sends application data and waits while the peer is slow; ConnectionFailed if the connection is over."""
         if self._failure:
             raise ConnectionFailed(self._failure)
-        self.engine.send(data)
+        try:
+            self.engine.send(data)
+        except TlsError:
+            if not self._ended:
+                raise
+            raise ConnectionFailed(Failed(None, None, "the peer closed the connection")) from None
         try:
             await self._flush()
         except OSError:
@@ -179,6 +184,9 @@ class TlsStream:
             raise ConnectionFailed(self._failure)
         try:
             received = await self._receive()
+        except HandshakeTooLong as error:
+            await self.take(self.engine.give_up(str(error)))
+            return
         except OSError as error:
             received, broken = b"", str(error)
         else:

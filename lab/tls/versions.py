@@ -17,6 +17,9 @@ class Version(IntEnum):
 TLS12, TLS13 = Version.TLS12, Version.TLS13
 VERSIONS: tuple[Version, ...] = tuple(Version)
 
+SSL3 = 0x0300
+"""SSL 3.0, which is never spoken (RFC 7568)."""
+
 DOWNGRADED_TO_TLS12 = b"DOWNGRD\x01"
 DOWNGRADED = (DOWNGRADED_TO_TLS12, b"DOWNGRD\x00")
 """The last eight bytes of the random of a server that speaks a later version than it chose: TLS 1.2, or an earlier one

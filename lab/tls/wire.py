@@ -30,23 +30,28 @@ class Reader:
         """The next unsigned number, `width` bytes wide."""
         return int.from_bytes(self.take(width, field), "big")
 
-    def vector(self, width: int, field: str) -> bytes:
-        """The content of the next vector, after its length of `width` bytes."""
-        return self.take(self.number(width, f"{field}'s length"), field)
+    def vector(self, width: int, field: str, least: int = 0) -> bytes:
+        """The content of the next vector, after its length of `width` bytes; `least` bytes or more."""
+        content = self.take(self.number(width, f"{field}'s length"), field)
+        if len(content) < least:
+            raise DecodeError(f"{self._structure}: {field} has {len(content)} bytes, {least} at least")
+        return content
 
     def numbers(self, width: int, item: int, field: str) -> tuple[int, ...]:
-        """The next vector of unsigned numbers, each `item` bytes wide, 1 or 2."""
-        content = self.vector(width, field)
+        """The next vector of unsigned numbers, each `item` bytes wide, 1 or 2. No RFC that is read here allows an empty
+        one: cipher_suites<2..2^16-2>, named_group_list<2..2^16-1>, and so on."""
+        content = self.vector(width, field, least=item)
         if len(content) % item:
             raise DecodeError(f"{self._structure}: {field} has {len(content)} bytes, not a multiple of {item}")
         return struct.unpack(f">{len(content) // item}{_FORMATS[item]}", content)
 
     def vectors(self, width: int, item: int, field: str) -> tuple[bytes, ...]:
-        """The next vector of vectors; `item` is the width of the inner lengths."""
+        """The next vector of vectors; `item` is the width of the inner lengths. The outer one may be empty. The inner
+        ones may not: ASN.1Cert<1..2^24-1>, DistinguishedName<1..2^16-1>."""
         inner = Reader(self.vector(width, field), f"{self._structure}, {field}")
         found: list[bytes] = []
         while inner.left:
-            found.append(inner.vector(item, f"entry {len(found) + 1}"))
+            found.append(inner.vector(item, f"entry {len(found) + 1}", least=1))
         return tuple(found)
 
     @property

@@ -23,6 +23,7 @@ from attacker.leak import live_relay
 from attacker.leak.live_relay import Impersonation, LiveRelay, as_it_is, look_alike
 from attacker.position.tcp_relay import Forward
 from attacker.scope import OutOfScope
+from bank_servers import BANK_SERVERS
 from event_loops import in_event_loop
 from lab.address import Address
 from lab.catalogue.cast import CARELESS_CLIENT, VICTIM_CLIENT
@@ -461,6 +462,22 @@ def test_a_group_that_the_instrument_does_not_have_is_left_to_the_client(bank: V
     hello = parse(bytes.fromhex(relayed.checked[0]))
     assert isinstance(hello, ClientHello)
     assert ext.read_number_list(hello.extensions, ext.SUPPORTED_GROUPS) == (29,)
+
+
+@pytest.mark.parametrize("server", BANK_SERVERS)
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_curls_fresh_proof_is_relayed_to_real_servers_and_refused(
+    bank: Victims, tmp_path: Path, server: str, version: str
+) -> None:
+    """Whatever else curl offers and the server chooses: HTTP/2, suites and groups that the instrument cannot do."""
+    files = write_files(tmp_path, bank.issued.authority, bank.issued.server, bank.issued.client)
+    command = BANK_SERVERS[server](files, tmp_path, [version])
+    with serving(tmp_path / "output", *command) as port, relaying(port) as relay:
+        run_client("curl", bank, relay.port, version)
+        relayed = relay.relayed()
+    assert (relayed.tls, relayed.outcome, relayed.alert_by) == (version, REFUSED, "server")
+    assert relayed.proof
+    assert not relay.reports.all(Trouble)
 
 
 # --- clients that give nothing ---

@@ -1,15 +1,19 @@
 """One attempt: what is reported of it when the server breaks off."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import pytest
 
 from attacker.attempts import TRANSFER
 from attacker.call import read_bundle
-from attacker.moves.make import stolen_key
+from attacker.moves.make import Script, stolen_key
 from attacker.moves.replay import Attempt, attempt
 from lab.address import Address
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
@@ -17,7 +21,15 @@ from lab.catalogue.moves import STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE
 from lab.events.types import MoveTried
 from lab.staging import pki
-from lab.tls.versions import TLS12
+from lab.tls.errors import TlsError
+from lab.tls.flight import honest_flight
+from lab.tls.messages import CertificateVerify
+from lab.tls.proof import Challenge, Prover, prove_with
+from lab.tls.records import ContentType, write_record
+from lab.tls.server import Server
+from lab.tls.streams import TlsStream
+from lab.tls.versions import TLS12, TLS13, Version
+from tls_peers import our_server
 
 ACCOUNT = json.dumps({"customer": CUSTOMER, "balance": 1000})
 OPENED = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ACCOUNT)}\r\n\r\n{ACCOUNT}".encode()
@@ -58,3 +70,102 @@ def _answering(answers: tuple[bytes, ...]) -> Callable[[asyncio.StreamReader, as
         writer.close()
 
     return serve
+
+
+Break: TypeAlias = Callable[[Server, asyncio.StreamWriter], object]
+"""Breaks a connection off; what the engine has to send is sent before."""
+
+
+def closes(engine: Server, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def resets(engine: Server, writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+
+
+def says_goodbye(engine: Server, writer: asyncio.StreamWriter) -> None:
+    """close_notify, right behind what else there was to send."""
+    engine.close()
+    writer.write(engine.data_to_send())
+    writer.close()
+
+
+def talks_nonsense(engine: Server, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+def sends_a_garbled_record(engine: Server, writer: asyncio.StreamWriter) -> None:
+    writer.write(write_record(ContentType.APPLICATION_DATA, bytes(40)))
+    writer.close()
+
+
+def sends_half_a_record(engine: Server, writer: asyncio.StreamWriter) -> None:
+    writer.write(write_record(ContentType.HANDSHAKE, bytes(40))[:9])
+    writer.close()
+
+
+def sends_no_http(engine: Server, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(TlsError):
+        engine.send(b"220 bank ready\r\n\xff\0")
+    writer.write(engine.data_to_send())
+    writer.close()
+
+
+BREAKS = (closes, resets, says_goodbye, talks_nonsense, sends_a_garbled_record, sends_half_a_record, sends_no_http)
+
+
+@pytest.mark.parametrize("break_off", BREAKS, ids=lambda break_off: break_off.__name__)
+@pytest.mark.parametrize(
+    ("version", "flights"), [*((TLS12, flights) for flights in range(4)), *((TLS13, flights) for flights in range(3))]
+)
+def test_a_server_that_breaks_off_anywhere_makes_an_attempt_inconclusive_and_not_lost(
+    alice: pki.Identity, bank: pki.Identity, version: Version, flights: int, break_off: Break
+) -> None:
+    """After so many of its flights: none, that with its Certificate, in TLS 1.2 also that with its Finished. With the
+    last, it has the request."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine = our_server(bank, versions=(version,))
+        for _ in range(flights):
+            engine.receive(await reader.read(1 << 16))
+            writer.write(engine.data_to_send())
+        break_off(engine, writer)
+
+    tried = asyncio.run(_tried_with_key(alice, version, serve))
+    assert (tried.outcome, tried.status) == (INCONCLUSIVE, None)
+    assert tried.error
+    assert len(tried.error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+def test_an_error_of_the_attackers_own_makes_an_attempt_inconclusive_and_not_lost(
+    alice: pki.Identity, bank: pki.Identity, version: Version
+) -> None:
+    def broken(challenge: Challenge) -> CertificateVerify:
+        raise ValueError("no signature today,\nand none tomorrow")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(our_server(bank, versions=(version,)), reader, writer)
+        with contextlib.suppress(TlsError):
+            await stream.handshake()
+        await stream.close()
+
+    tried = asyncio.run(_tried_with_key(alice, version, serve, broken))
+    assert tried.outcome == INCONCLUSIVE
+    assert tried.error == "ValueError: no signature today, and none tomorrow"
+
+
+async def _tried_with_key(
+    alice: pki.Identity,
+    version: Version,
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    prove: Prover | None = None,
+) -> MoveTried:
+    """An attempt with alice's key, or another proof, at this server."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        it = Attempt(STOLEN_KEY, version, target, SERVER_NAME, CUSTOMER, transfer=TRANSFER)
+        return await attempt(it, Script(honest_flight(version, (alice.der,), prove or prove_with(alice.key))))

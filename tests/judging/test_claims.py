@@ -126,6 +126,10 @@ ALL_SENT_IN_13 = (
     *(("client", name) for name in ("Certificate", "CertificateVerify", "Finished")),
 )
 
+COMPRESSED_IN_13 = tuple(
+    (sender, "CompressedCertificate, zlib" if name == "Certificate" else name) for sender, name in ALL_SENT_IN_13
+)
+
 FOUND_NOTHING = _when(CaptureSearched, lambda one: True, certificate_at=())
 
 DOCTORED = (
@@ -150,6 +154,13 @@ DOCTORED = (
     Doctoring(
         "tls13-is-unauthenticated",
         _when(HandshakeDecrypted, lambda one: one.tls == "1.3" and one.of == "victim-client", messages=ALL_SENT_IN_13),
+        Holding.HOLDS,
+    ),
+    Doctoring(
+        "tls13-is-unauthenticated",
+        _when(
+            HandshakeDecrypted, lambda one: one.tls == "1.3" and one.of == "victim-client", messages=COMPRESSED_IN_13
+        ),
         Holding.HOLDS,
     ),
     Doctoring("tls13-makes-it-irrelevant", _attempts(BLIND, REFUSED), Holding.HOLDS),

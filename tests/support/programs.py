@@ -23,12 +23,16 @@ CERTREPLAY = str(Path(sys.executable).with_name("certreplay"))
 
 PACKAGES = {
     "capinfos": "wireshark-common",
+    "apache2": "apache2",
     "curl": "curl",
     "editcap": "wireshark-common",
+    "escript": "erlang-base and erlang-ssl",
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "nginx": "nginx",
+    "node": "nodejs",
     "openssl": "openssl",
     "setpriv": "util-linux",
     "tshark": "tshark",

@@ -184,6 +184,9 @@ class OpenSslEngine:
         with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
 
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        raise NotImplementedError(reason)
+
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
         der = self.tls.getpeercert(binary_form=True)

@@ -14,7 +14,7 @@ from lab.staging import pki
 from lab.tls.alerts import AlertDescription
 from lab.tls.engine import Engine
 from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
-from lab.tls.versions import TLS13
+from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import PATIENCE_SECONDS, Identities, our_client, our_server
 
 Use = Callable[[TlsStream], Awaitable[object]]
@@ -96,6 +96,36 @@ def test_a_refusal_after_the_handshake_is_reported_by_the_next_use(
     with refusing_server(identities("server", "p256"), reset) as (port, gone):
         failed = asyncio.run(refused(port, gone)).failed
     assert (failed.alert, failed.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+def test_what_is_written_to_a_peer_that_has_closed_fails_as_a_connection_does(
+    alice: pki.Identity, bank: pki.Identity, version: Version
+) -> None:
+    """In TLS 1.3 it can still be sent, and no answer comes; in TLS 1.2 it cannot."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(our_server(bank, versions=(version,)), reader, writer)
+        await stream.handshake()
+        await stream.close()
+
+    async def ask() -> bytes:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server, asyncio.timeout(PATIENCE_SECONDS):
+            stream = await by_socket(our_client(alice, versions=(version,)), server.sockets[0].getsockname()[1])
+            try:
+                await stream.handshake()
+                assert await stream.read() == b""
+                await stream.write(b"are you still there?")
+                return await stream.read()
+            finally:
+                await stream.close()
+
+    if version == TLS13:
+        assert asyncio.run(ask()) == b""
+    else:
+        with pytest.raises(ConnectionFailed, match=r"the peer closed the connection"):
+            asyncio.run(ask())
 
 
 def test_what_is_left_unread_does_not_cost_the_peer_our_last_bytes() -> None:

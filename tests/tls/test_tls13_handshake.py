@@ -14,6 +14,7 @@ from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
+from lab.tls.keys13 import MAX_KEY_UPDATES
 from lab.tls.messages import (
     CertificateVerify,
     Finished,
@@ -118,6 +119,19 @@ def test_a_client_that_is_not_asked_sends_neither_certificate_nor_proof(client: 
             {"replace": (ext.key_shares([(OTHER_GROUP, bytes(32))]),)},
             "illegal_parameter",
         ),
+        "SSL 3.0 in the old field": ({"version": 0x0300}, "protocol_version"),
+        "less than SSL 3.0 in the old field": ({"version": 0x0002}, "protocol_version"),
+        "no suite at all": ({"cipher_suites": ()}, "decode_error"),
+        "no compression method at all": ({"compression_methods": b""}, "decode_error"),
+        "an empty supported_versions": ({"replace": (ext.versions(()),)}, "decode_error"),
+        "an empty supported_groups": ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, ()),)}, "decode_error"),
+        "an empty signature_algorithms": (
+            {"replace": (ext.number_list(ext.SIGNATURE_ALGORITHMS, ()),)},
+            "decode_error",
+        ),
+        "an empty point": ({"replace": (ext.key_shares([(GROUP, b"")]),)}, "decode_error"),
+        "early_data not empty": ({"add": (Extension(ext.EARLY_DATA, b"\0"),)}, "decode_error"),
+        "an empty server name": ({"add": (Extension(ext.SERVER_NAME, b"\0\x03\0\0\0"),)}, "decode_error"),
         "half a share": ({"replace": (Extension(ext.KEY_SHARE, b"\0\x04\0\x17\0"),)}, "decode_error"),
         "an extension twice": ({"add": (Extension(21, b""), Extension(21, b""))}, "decode_error"),
     },
@@ -333,7 +347,9 @@ def test_encrypted_extensions_may_answer_the_servers_name_and_groups(client: Scr
     {
         "honest": (CertificateRequest13.of((0x0403,)), None),
         "a context": (replace(CertificateRequest13.of((0x0403,)), context=b"?"), "illegal_parameter"),
-        "no signature_algorithms": (CertificateRequest13(()), "missing_extension"),
+        "no signature_algorithms": (CertificateRequest13((Extension(47, b""),)), "missing_extension"),
+        "no extensions": (CertificateRequest13(()), "decode_error"),
+        "no schemes": (CertificateRequest13.of(()), "decode_error"),
         "half a scheme": (CertificateRequest13((Extension(ext.SIGNATURE_ALGORITHMS, b"\0\x01\x04"),)), "decode_error"),
     },
 )
@@ -355,6 +371,7 @@ def certificates(identity: pki.Identity) -> dict[str, tuple[Message, dict[str, s
     return {
         "none": (Certificate13(()), {"client": "decode_error", "server": "certificate_required"}),
         "garbage": (Certificate13.of((b"garbage",)), dict.fromkeys(ROLES, "bad_certificate")),
+        "an empty one": (Certificate13.of((b"",)), dict.fromkeys(ROLES, "decode_error")),
         "a context": (
             Certificate13((CertificateEntry(identity.der),), b"?"),
             dict.fromkeys(ROLES, "illegal_parameter"),
@@ -363,7 +380,7 @@ def certificates(identity: pki.Identity) -> dict[str, tuple[Message, dict[str, s
     }
 
 
-@pytest.mark.parametrize("case", ["none", "garbage", "a context", "an extension"])
+@pytest.mark.parametrize("case", ["none", "garbage", "an empty one", "a context", "an extension"])
 @both_roles
 def test_a_certificate_that_cannot_be_used_is_refused(
     against: Against, alice: pki.Identity, role: str, case: str
@@ -626,6 +643,17 @@ def test_the_old_keys_are_no_good_after_an_update(against: Against, role: str) -
 
 
 @both_roles
+def test_so_many_key_updates_and_no_more_are_taken(against: Against, role: str) -> None:
+    script = against(role).play_all()
+    for _ in range(MAX_KEY_UPDATES):
+        script.update_keys()
+    script.send(ContentType.APPLICATION_DATA, b"still here")
+    assert script.data == b"still here"
+    script.update_keys()
+    assert script.refusal == "unexpected_message"
+
+
+@both_roles
 def test_no_keys_are_updated_after_close_notify(against: Against, role: str) -> None:
     script = against(role).play_all()
     script.engine.close()
@@ -691,6 +719,42 @@ def test_a_plaintext_alert_is_heard_from_a_peer_that_has_no_keys_and_from_no_oth
     assert failed.sent_by == first.role
     later.give(alert)
     assert later.refusal == "unexpected_message"
+
+
+def refuse_under_handshake_keys(script: ScriptedServer13) -> None:
+    """As mbedTLS and Erlang refuse a client's certificate: their Finished is out, and their keys are still the old."""
+    script.play(*(step for step in script.steps if step != "finished"))
+    old = script.write
+    script.finished()
+    script.write = old
+    script.send(ContentType.ALERT, Alert(FATAL, AlertDescription.CERTIFICATE_REQUIRED).serialize())
+
+
+def test_a_refusal_under_the_handshake_keys_is_read(client: ScriptedServer13) -> None:
+    refuse_under_handshake_keys(client)
+    refused = client.events[-1]
+    assert isinstance(refused, Failed)
+    assert (refused.alert, refused.sent_by) == (AlertDescription.CERTIFICATE_REQUIRED, "server")
+
+
+@pytest.mark.parametrize("kind", [ContentType.HANDSHAKE, ContentType.APPLICATION_DATA], ids=str)
+def test_only_an_alert_is_read_under_the_handshake_keys(client: ScriptedServer13, kind: ContentType) -> None:
+    client.play_before("finished")
+    old = client.write
+    client.finished()
+    client.write = old
+    client.send(kind, serialize(NewSessionTicket13(7200, 0, b"", b"ticket")))
+    assert client.refusal == "bad_record_mac"
+
+
+def test_only_the_first_record_is_read_under_the_handshake_keys(client: ScriptedServer13) -> None:
+    client.play_before("finished")
+    old = client.write
+    client.finished()
+    client.send(ContentType.APPLICATION_DATA, b"data")
+    client.write = old
+    client.send(ContentType.ALERT, Alert(FATAL, AlertDescription.CERTIFICATE_REQUIRED).serialize())
+    assert client.refusal == "bad_record_mac"
 
 
 # Whatever comes, an engine answers; it never raises.

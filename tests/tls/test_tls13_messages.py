@@ -1,7 +1,9 @@
 """TLS 1.3's own messages: parse and serialize are each other's inverse, whatever the bytes."""
 
 import contextlib
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from lab.tls.messages13 import (
     Certificate13,
     CertificateEntry,
     CertificateRequest13,
+    CompressedCertificate,
     EncryptedExtensions,
     KeyUpdate,
     NewSessionTicket13,
@@ -31,7 +34,7 @@ SIXTEEN, THIRTY_TWO = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 SMALL, FILLED = st.binary(max_size=40), st.binary(min_size=1, max_size=40)
 RANDOM = st.binary(min_size=32, max_size=32)
 BLOCK = st.lists(st.builds(Extension, SIXTEEN, SMALL), max_size=5).map(tuple)
-NUMBERS = st.lists(SIXTEEN, max_size=9).map(tuple)
+NUMBERS = st.lists(SIXTEEN, min_size=1, max_size=9).map(tuple)
 KNOWN_TYPES = {kind.type for kind in KNOWN13}
 
 MESSAGES: dict[type, SearchStrategy[Message]] = {
@@ -42,7 +45,8 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
     Certificate13: st.builds(
         Certificate13, st.lists(st.builds(CertificateEntry, FILLED, BLOCK), max_size=3).map(tuple), SMALL
     ),
-    CertificateRequest13: st.builds(CertificateRequest13, BLOCK, SMALL),
+    CompressedCertificate: st.builds(CompressedCertificate, SIXTEEN, st.integers(0, 0xFFFFFF), FILLED),
+    CertificateRequest13: st.builds(CertificateRequest13, BLOCK.filter(bool), SMALL),
     CertificateVerify: st.builds(CertificateVerify, SIXTEEN, SMALL),
     Finished: st.builds(Finished, SMALL),
     KeyUpdate: st.builds(KeyUpdate, st.booleans()),
@@ -107,15 +111,29 @@ def test_what_a_message_is_depends_on_the_version() -> None:
     [
         (b"\x08\0\0\0", "the extensions are missing"),
         (b"\x0d\0\0\x01\0", "the extensions are missing"),
-        (b"\x0b\0\0\x09\0\0\0\x05\0\0\0\0\0", "entry 1 has an empty cert_data"),
+        (b"\x0d\0\0\x03\0\0\0", "the extensions are empty"),
+        (b"\x0b\0\0\x09\0\0\0\x05\0\0\0\0\0", "cert_data of entry 1 has 0 bytes, 1 at least"),
         (b"\x0b\0\0\x08\0\0\0\x04\0\0\x01a", "Certificate: extensions's length at byte 4 is cut off"),
-        (b"\x04\0\0\x0d" + bytes(13), "the ticket is empty"),
+        (b"\x04\0\0\x0d" + bytes(13), "ticket has 0 bytes, 1 at least"),
         (b"\x18\0\0\x02\0\0", "1 bytes too many"),
     ],
 )
 def test_a_decode_error_says_what_is_wrong(raw: bytes, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         parse(raw)
+
+
+def test_a_compressed_certificate_is_read_if_it_is_zlib() -> None:
+    """RFC 8879 section 4."""
+    plain = Certificate13.of((b"leaf", b"issuer"))
+    body = plain.body()
+    sent = CompressedCertificate(1, len(body), zlib.compress(body))
+    assert sent.certificate() == plain
+    assert replace(sent, algorithm=2).certificate() is None
+    for wrong in (replace(sent, compressed=b"?"), *(replace(sent, uncompressed_length=len(body) + d) for d in (-1, 1))):
+        with pytest.raises(Abort) as caught:
+            wrong.certificate()
+        assert caught.value.alert == AlertDescription.BAD_CERTIFICATE
 
 
 def test_a_key_update_asks_for_nothing_but_keys() -> None:
@@ -138,7 +156,7 @@ def test_a_request_says_what_it_asks_for_in_extensions() -> None:
     assert CertificateRequest13(()).signature_schemes == ()
 
 
-@given(st.lists(st.tuples(SIXTEEN, SMALL), max_size=4, unique_by=lambda share: share[0]))
+@given(st.lists(st.tuples(SIXTEEN, FILLED), max_size=4, unique_by=lambda share: share[0]))
 def test_key_shares_are_read_back(shares: list[tuple[int, bytes]]) -> None:
     assert ext.read_key_shares((ext.key_shares(shares),)) == dict(shares)
     for group, point in shares:

@@ -394,6 +394,47 @@ def test_what_follows_the_end_is_not_heard_even_if_it_came_with_it(against: Agai
 
 
 @both_roles
+def test_close_notify_has_no_effect_on_the_other_direction_in_tls_13(
+    alice: pki.Identity, bank: pki.Identity, role: str
+) -> None:
+    """RFC 8446 section 6.1; section 7.2.1 of RFC 5246 has it otherwise."""
+    client, server = our_client(alice, versions=(TLS13,)), our_server(bank, versions=(TLS13,))
+    assert talk(client, server).established
+    closing, other = (client, server) if role == "server" else (server, client)
+    closing.send(b"the question")
+    closing.close()
+    said = talk(client, server)
+    assert (said.data(role), getattr(said, role)[-1]) == (b"the question", Closed())
+    other.send(b"the answer")
+    other.close()
+    said = talk(client, server)
+    assert (said.data(closing.role), getattr(said, closing.role)[-1]) == (b"the answer", Closed())
+
+
+@both_roles
+def test_close_notify_ends_both_directions_in_tls_12(alice: pki.Identity, bank: pki.Identity, role: str) -> None:
+    """RFC 5246 section 7.2.1: the other side answers with close_notify at once, and discards what it has to write."""
+    client, server = our_client(alice), our_server(bank)
+    assert talk(client, server).established
+    closing, other = (client, server) if role == "server" else (server, client)
+    closing.close()
+    assert getattr(talk(client, server), closing.role) == [Closed()]
+    with pytest.raises(TlsError):
+        other.send(b"the answer")
+
+
+@both_roles
+def test_an_engine_that_gives_up_says_so_with_an_alert(against: Against, role: str) -> None:
+    for step in against(role).steps:
+        script = against(role)
+        script.play_before(step)
+        script.events += script.engine.give_up("this takes too long")
+        script.listen()
+        assert script.refusal == "internal_error"
+        assert script.engine.give_up("again") == []
+
+
+@both_roles
 def test_close_notify_within_the_handshake_is_a_failure(against: Against, role: str) -> None:
     script = against(role)
     script.play_before("certificate")
@@ -446,6 +487,7 @@ def test_asking_to_renegotiate_again_and_again_is_unexpected(against12: Against,
 
 TLS13_ONLY = Extension(ext.SUPPORTED_VERSIONS, b"\x02\x03\x04")
 TLS12_AND_13 = Extension(ext.SUPPORTED_VERSIONS, b"\x04\x03\x04\x03\x03")
+NO_SCHEMES = Extension(ext.SIGNATURE_ALGORITHMS, b"\0\0")
 NOT_EMPTY = Extension(ext.RENEGOTIATION_INFO, b"\x0c" + bytes(12))
 ED25519 = ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0807,))
 
@@ -457,7 +499,20 @@ ED25519 = ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0807,))
         "TLS 1.3 alone": ({"add": (TLS13_ONLY,)}, "protocol_version"),
         "no suite of ours": ({"cipher_suites": (0x1301, 0x002F)}, "handshake_failure"),
         "no suite for the server's key": ({"cipher_suites": (0xC02F,)}, "handshake_failure"),
-        "no suite at all": ({"cipher_suites": ()}, "handshake_failure"),
+        "no suite at all": ({"cipher_suites": ()}, "decode_error"),
+        "SSL 3.0": ({"version": 0x0300}, "protocol_version"),
+        "SSL 3.0 and TLS 1.2": ({"version": 0x0300, "add": (TLS12_AND_13,)}, "protocol_version"),
+        "no compression method at all": ({"compression_methods": b""}, "decode_error"),
+        "an empty signature_algorithms": ({"replace": (NO_SCHEMES,)}, "decode_error"),
+        "an empty supported_groups": ({"replace": (Extension(ext.SUPPORTED_GROUPS, b"\0\0"),)}, "decode_error"),
+        "an empty ec_point_formats": ({"replace": (Extension(ext.EC_POINT_FORMATS, b"\0"),)}, "decode_error"),
+        "bytes after ec_point_formats": ({"replace": (Extension(ext.EC_POINT_FORMATS, b"\1\0?"),)}, "decode_error"),
+        "no server name in server_name": ({"add": (Extension(ext.SERVER_NAME, b""),)}, "decode_error"),
+        "an empty list in server_name": ({"add": (Extension(ext.SERVER_NAME, b"\0\0"),)}, "decode_error"),
+        "an empty server name": ({"add": (Extension(ext.SERVER_NAME, b"\0\x03\0\0\0"),)}, "decode_error"),
+        "bytes after server_name": ({"add": (Extension(ext.SERVER_NAME, b"\0\x04\0\0\1a?"),)}, "decode_error"),
+        "two server names": ({"add": (Extension(0, b"\0\x08" + b"\0\0\1a" * 2),)}, "illegal_parameter"),
+        "a server name with a NUL": ({"add": (Extension(0, b"\0\x06\0\0\3a\0b"),)}, "illegal_parameter"),
         "no group of ours": ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)),)}, "handshake_failure"),
         "no scheme for the server's key": ({"replace": (ED25519,)}, "handshake_failure"),
         "only the default schemes, which are SHA-1's": ({"without": (ext.SIGNATURE_ALGORITHMS,)}, "handshake_failure"),
@@ -583,7 +638,9 @@ def test_a_client_names_no_server_that_it_knows_by_address_alone(bank: pki.Ident
 
 
 @pytest.mark.parametrize(
-    ("chain", "alert"), [((), "handshake_failure"), ((b"no certificate",), "bad_certificate")], ids=["none", "garbage"]
+    ("chain", "alert"),
+    [((), "handshake_failure"), ((b"no certificate",), "bad_certificate"), ((b"",), "decode_error")],
+    ids=["none", "garbage", "an empty one"],
 )
 @both_roles
 def test_a_certificate_that_cannot_be_used_is_refused(
@@ -651,7 +708,6 @@ def test_a_client_refuses_a_key_exchange_with_a_scheme_that_does_not_do(client: 
 
 
 BAD_POINTS = {
-    "empty": b"",
     "not on the curve": b"\x04" + b"\x01" * 64,
     "at infinity": b"\x00",
     "too short": b"\x04" + bytes(10),
@@ -670,6 +726,18 @@ def test_a_key_share_that_is_no_uncompressed_point_is_illegal(against12: Against
     else:
         script.say(ClientKeyExchange.ecdhe(point))
     assert script.refusal == "illegal_parameter"
+
+
+@both_roles
+def test_an_empty_key_share_is_a_decode_error(against12: Against, role: str) -> None:
+    """RFC 8422 section 5.4: opaque point <1..2^8-1>."""
+    script = against12(role)
+    script.play_before("key_exchange")
+    if isinstance(script, ScriptedServer):
+        script.say(script.make_key_exchange(point=b""))
+    else:
+        script.say(ClientKeyExchange.ecdhe(b""))
+    assert script.refusal == "decode_error"
 
 
 def test_an_x25519_share_that_gives_no_secret_is_illegal(client: ScriptedServer) -> None:

@@ -35,24 +35,23 @@ from lab.tls.versions import TLS12, TLS13, Version, find_version, version_name, 
 EIGHT, SIXTEEN = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 RANDOM = st.binary(min_size=32, max_size=32)
 SESSION_ID = st.binary(max_size=32)
-SMALL = st.binary(max_size=40)
+SMALL, FILLED = st.binary(max_size=40), st.binary(min_size=1, max_size=40)
+NUMBERS = st.lists(SIXTEEN, min_size=1, max_size=9).map(tuple)
 EXTENSIONS = st.none() | st.lists(st.builds(Extension, SIXTEEN, SMALL), max_size=5).map(tuple)
 KNOWN_TYPES = {kind.type for kind in messages.KNOWN}
 
 MESSAGES: dict[type, SearchStrategy[Message]] = {
     HelloRequest: st.just(HelloRequest()),
-    ClientHello: st.builds(
-        ClientHello, RANDOM, SESSION_ID, st.lists(SIXTEEN, max_size=9).map(tuple), EXTENSIONS, SIXTEEN, SMALL
-    ),
+    ClientHello: st.builds(ClientHello, RANDOM, SESSION_ID, NUMBERS, EXTENSIONS, SIXTEEN, FILLED),
     ServerHello: st.builds(ServerHello, RANDOM, SESSION_ID, SIXTEEN, EXTENSIONS, SIXTEEN, EIGHT),
     NewSessionTicket: st.builds(NewSessionTicket, st.integers(0, 0xFFFFFFFF), SMALL),
-    Certificate: st.builds(Certificate, st.lists(SMALL, max_size=4).map(tuple)),
-    ServerKeyExchange: st.builds(ServerKeyExchange, SIXTEEN, SMALL, SIXTEEN, SMALL),
+    Certificate: st.builds(Certificate, st.lists(FILLED, max_size=4).map(tuple)),
+    ServerKeyExchange: st.builds(ServerKeyExchange, SIXTEEN, FILLED, SIXTEEN, SMALL),
     CertificateRequest: st.builds(
         CertificateRequest,
-        st.lists(EIGHT, max_size=5).map(tuple),
-        st.lists(SIXTEEN, max_size=9).map(tuple),
-        st.lists(SMALL, max_size=3).map(tuple),
+        st.lists(EIGHT, min_size=1, max_size=5).map(tuple),
+        NUMBERS,
+        st.lists(FILLED, max_size=3).map(tuple),
     ),
     ServerHelloDone: st.just(ServerHelloDone()),
     CertificateVerify: st.builds(CertificateVerify, SIXTEEN, SMALL),
@@ -160,10 +159,51 @@ def test_the_point_in_a_client_key_exchange_is_the_whole_message() -> None:
         ClientKeyExchange(b"\x01ab").point()
 
 
+EMPTY = {
+    "a hello's suites": serialize(ClientHello(bytes(32), b"", (), None)),
+    "a hello's compression methods": serialize(ClientHello(bytes(32), b"", (1,), None, compression_methods=b"")),
+    "a certificate": serialize(Certificate((b"",))),
+    "a certificate after another": serialize(Certificate((b"leaf", b""))),
+    "a point": serialize(ServerKeyExchange(23, b"", 0x0403, b"signature")),
+    "certificate types": serialize(CertificateRequest((), (0x0403,))),
+    "signature schemes": serialize(CertificateRequest((64,), ())),
+    "an authority": serialize(CertificateRequest((64,), (0x0403,), (b"",))),
+}
+
+
+@pytest.mark.parametrize("raw", EMPTY.values(), ids=EMPTY)
+def test_what_may_not_be_empty_is_a_decode_error_if_it_is(raw: bytes) -> None:
+    """RFC 5246 sections 7.4.1.2, 7.4.2 and 7.4.4, RFC 8422 section 5.4: vectors with a minimum length."""
+    with pytest.raises(DecodeError, match=r"has 0 bytes, [12] at least"):
+        parse(raw)
+
+
 # What the extensions hold.
 
 
-@given(st.lists(SIXTEEN, max_size=9).map(tuple))
+def block_of(kind: int, data: bytes) -> tuple[Extension, ...]:
+    return (Extension(kind, data),)
+
+
+EMPTY_IN_EXTENSIONS: dict[str, Callable[[], object]] = {
+    "signature_algorithms": lambda: ext.read_number_list(block_of(13, b"\0\0"), ext.SIGNATURE_ALGORITHMS),
+    "supported_groups": lambda: ext.read_number_list(block_of(10, b"\0\0"), ext.SUPPORTED_GROUPS),
+    "supported_versions": lambda: ext.read_versions(block_of(43, b"\0")),
+    "ec_point_formats": lambda: ext.check(block_of(11, b"\0")),
+    "a client's point": lambda: ext.read_key_shares(block_of(51, b"\0\x04\0\x1d\0\0")),
+    "a server's point": lambda: ext.read_key_share(block_of(51, b"\0\x1d\0\0")),
+    "the server names": lambda: ext.read_server_name(block_of(0, b"\0\0")),
+    "the server name": lambda: ext.read_server_name(block_of(0, b"\0\x03\0\0\0")),
+}
+
+
+@pytest.mark.parametrize("read", EMPTY_IN_EXTENSIONS.values(), ids=EMPTY_IN_EXTENSIONS)
+def test_what_may_not_be_empty_in_an_extension_is_a_decode_error_if_it_is(read: Callable[[], object]) -> None:
+    with pytest.raises(DecodeError, match=r"has 0 bytes, [12] at least"):
+        read()
+
+
+@given(NUMBERS)
 def test_a_list_in_an_extension_is_read_back(values: tuple[int, ...]) -> None:
     block = (ext.number_list(ext.SUPPORTED_GROUPS, values),)
     assert ext.read_number_list(block, ext.SUPPORTED_GROUPS) == values

@@ -245,6 +245,25 @@ def test_a_session_without_a_certificate_is_no_good_where_one_is_asked_for(
     assert server.peer_chain == (alice.der,)
 
 
+def test_a_session_whose_suite_is_not_offered_again_leads_to_a_full_handshake(
+    alice: pki.Identity, bank: pki.Identity
+) -> None:
+    """RFC 5246 section 7.4.1.2: the list holds at least the suite of the session to resume. This one does not."""
+    store = SessionStore(os.urandom)
+    offered, kept_with = CIPHER_SUITES[0], CIPHER_SUITES[1]
+    kept = Session(bytes(32), b"", bytes(48), kept_with.id, True, (alice.der,))
+    store.keep(kept)
+    for suites, resumed in (((kept_with,), True), ((offered,), False)):
+        server = our_server(bank, sessions=store)
+        hello = our_client(resume=kept, suites=suites).data_to_send()
+        assert server.receive(hello) == []
+        assert server.resumed is resumed
+        (answer,) = [step.raw for step in server.steps if step.name == "ServerHello"]
+        chosen = parse(answer)
+        assert isinstance(chosen, ServerHello)
+        assert chosen.cipher_suite == suites[0].id
+
+
 @pytest.mark.parametrize(
     ("bound", "offered", "expected"),
     [

@@ -29,9 +29,10 @@ from lab.tls.client import Client
 from lab.tls.engine import Established, Failed
 from lab.tls.proof import Challenge, PrivateKey, Prover, prove_with
 from lab.tls.server import ProofSeen
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, TLS13
 from programs import program
 from victim_server import openssl
+from victim_server.authentication import GatewayFiles
 from victim_server.chain import NOT_ISSUED
 from victims import (
     FORWARDED,
@@ -137,6 +138,20 @@ def test_gnutls_gets_in(shared: Victims, gateway_id: str, version: str) -> None:
         client.stdin.write(last_words(get_account(shared.issued, gateway_id)))
         client.stdin.flush()  # and not closed: gnutls-cli leaves at the end of its input, answer or not
         assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in client.stdout.read()
+
+
+@each([one for one in GATEWAYS if TLS13 in one.versions])
+def test_a_client_that_closes_its_side_behind_its_request_is_answered(shared: Victims, gateway_id: str) -> None:
+    """RFC 8446 section 6.1. At the end of its input gnutls-cli sends close_notify and waits for the server's."""
+    bundle = str(bundle_at(shared.issued, gateway_id))
+    command = [
+        *(program("gnutls-cli"), "--port", str(shared.port(gateway_id)), "--x509cafile", str(shared.issued.ca_pem)),
+        *("--x509certfile", bundle, "--x509keyfile", bundle, "--logfile", os.devnull),
+        *("--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.3", "localhost"),
+    ]
+    request = last_words(get_account(shared.issued, gateway_id))
+    said = subprocess.run(command, input=request, capture_output=True, timeout=PATIENCE_SECONDS, check=False).stdout
+    assert json.dumps(ACCOUNT, separators=(",", ":")).encode() in said
 
 
 @pytest.mark.parametrize("key_type", plan.KEY_TYPES)
@@ -586,6 +601,33 @@ def test_the_alert_arrives_even_where_the_client_goes_on_sending(victims: Victim
         failed = client.receive(connection.recv(1 << 16))[-1]
     assert isinstance(failed, Failed)
     assert (failed.alert, failed.sent_by) == (48, "server")
+
+
+@each(BY_OPENSSL)
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_context_that_lets_a_client_without_a_certificate_pass_is_noticed(
+    issued: pki.Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gateway_id: str, version: str
+) -> None:
+    """CERT_OPTIONAL instead of CERT_REQUIRED: OpenSSL completes the handshake, and the gateway refuses the client."""
+
+    def lax(files: GatewayFiles, trusted: tuple[bytes, ...]) -> ssl.SSLContext:
+        context = strict(files, trusted)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    strict = openssl.client_context
+    monkeypatch.setattr(openssl, "client_context", lax)
+    with running_victims(issued, tmp_path / "run") as victims:
+        context = client_context(issued, None, version)
+        connection = connect(victims, gateway_id)
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_hostname="localhost") as tls:
+            tls.sendall(get_account(issued, gateway_id))
+            assert read_all(tls) == b""
+        (refused,) = victims.reports.wait_for(ClientRefused)
+        assert refused.reason in (NOT_ISSUED, "the handshake was completed without a client certificate")
+        assert not victims.reports.all(Trouble)
+        assert not victims.reports.all(ClientAuthenticated)
+        assert curl(victims, gateway_id, "/account").body == ACCOUNT
 
 
 # --- the list of pinned-mtls ---

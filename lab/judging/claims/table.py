@@ -1,6 +1,6 @@
 """The claims, and for each the query on a run that settles it."""
 
-from lab.capture.decrypt import certificate_was_sent
+from lab.capture.decrypt import certificate_was_sent, is_certificate
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER, VICTIM_CLIENT
 from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
@@ -274,7 +274,9 @@ def _all_of(keys: list[str]) -> str:
 def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
     """Whether all that authenticates the server was seen before anything that authenticates the client."""
     authenticating = [
-        sender for sender, name in handshake.messages if name in ("Certificate", "CertificateVerify", "Finished")
+        sender
+        for sender, name in handshake.messages
+        if is_certificate(name) or name in ("CertificateVerify", "Finished")
     ]
     return authenticating[:3] == ["server"] * 3
 
