@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.capture.packets import ACK, SYN, Endpoint, segment
 from lab.capture.pcap import read_packets
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
-from lab.events.types import HandshakeDecrypted
+from lab.events.types import HandshakeDecrypted, LoginDecrypted
 from lab.tls import extensions as ext
 from lab.tls import keys, records
 from lab.tls.alerts import parse_alert
@@ -26,6 +26,10 @@ from lab.tls.schedule import TrafficSecrets, traffic_key
 from lab.tls.versions import TLS12, TLS13, version_name
 
 MAX_CONNECTIONS = 1 << 12
+MAX_MESSAGES = 256
+"""No more messages of a connection are told."""
+MAX_MS = 86_400_000.0
+CCS, PROTECTED = "ChangeCipherSpec", "protected record"
 _SECRETS: Mapping[str, Party] = {
     "CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client",
     "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server",
@@ -44,6 +48,16 @@ def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecr
     by_part = {part: read_key_log(path) for part, path in key_logs.items()}
     whose = {random: part for part, secrets in by_part.items() for random in secrets}
     secrets = {random: of for one in by_part.values() for random, of in one.items()}
+    return [connection.as_event(whose) for connection in _connections(capture, secrets)]
+
+
+def decrypted_logins(capture: Path, key_log: Path) -> list[LoginDecrypted]:
+    """The same with all that the wire shows of each message. `key_log` is the client's own."""
+    return [connection.as_login() for connection in _connections(capture, read_key_log(key_log))]
+
+
+def _connections(capture: Path, secrets: "Secrets") -> "list[_Connection]":
+    """The connections in which a handshake message was read."""
     connections: dict[frozenset[Endpoint], _Connection] = {}
     done: list[_Connection] = []
     for packet in read_packets(capture):
@@ -54,12 +68,12 @@ def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecr
         if seen.flags & SYN and not seen.flags & ACK and ends in connections:
             done.append(connections.pop(ends))  # the ports are used again
         if ends not in connections and len(connections) + len(done) < MAX_CONNECTIONS:
-            connections[ends] = _Connection(seen.source, seen.destination, secrets)
+            connections[ends] = _Connection(seen.source, seen.destination, packet.time_ns, secrets)
         if ends in connections:
             sender: Party = "client" if seen.source == connections[ends].client else "server"
             sequence = (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS
-            connections[ends].feed(sender, sequence, seen.payload)
-    return [connection.as_event(whose) for connection in (*done, *connections.values()) if connection.messages]
+            connections[ends].feed(sender, sequence, seen.payload, packet.time_ns)
+    return [connection for connection in (*done, *connections.values()) if connection.messages]
 
 
 def read_key_log(path: Path) -> Secrets:
@@ -81,6 +95,7 @@ class _DecryptedSide:
     reader: records.RecordReader = field(default_factory=records.RecordReader)
     joiner: records.MessageJoiner = field(default_factory=records.MessageJoiner)
     protection: Protection | None = None
+    changed_cipher: bool = False
     opaque: bool = False
     """Whether the rest cannot be decrypted."""
 
@@ -88,17 +103,25 @@ class _DecryptedSide:
 class _Connection:
     """One connection."""
 
-    def __init__(self, client: Endpoint, server: Endpoint, secrets: Secrets) -> None:
+    def __init__(self, client: Endpoint, server: Endpoint, began_ns: int, secrets: Secrets) -> None:
         self.client, self.server = client, server
-        self.messages: list[tuple[str, str]] = []
+        self._began_ns = self._now_ns = began_ns
+        self._seen: list[tuple[str, str, int, bool, float]] = []
+        self._server_random = b""
         self._secrets = secrets
         self._sides: Mapping[Party, _DecryptedSide] = {"client": _DecryptedSide(), "server": _DecryptedSide()}
         self._random = b""
         self._version = TLS12
 
-    def feed(self, sender: Party, sequence: int, payload: bytes) -> None:
+    @property
+    def messages(self) -> tuple[tuple[str, str], ...]:
+        """Sender and name of each message and alert that was read."""
+        return tuple((sender, name) for sender, name, *_ in self._seen if name not in (CCS, PROTECTED))
+
+    def feed(self, sender: Party, sequence: int, payload: bytes, time_ns: int) -> None:
         """One segment."""
         side = self._sides[sender]
+        self._now_ns = time_ns
         try:
             for record in side.reader.feed(side.stream.feed(sequence, payload)) if not side.opaque else ():
                 self._on_record(sender, side, record)
@@ -111,27 +134,49 @@ class _Connection:
             client=str(self.client),
             server=str(self.server),
             tls=version_name(self._version),
-            messages=tuple(self.messages),
+            messages=self.messages,
             of=whose.get(self._random, ""),
         )
+
+    def as_login(self) -> LoginDecrypted:
+        """The event with all details."""
+        connection = self._server_random.hex()
+        return LoginDecrypted(
+            str(self.client), str(self.server), version_name(self._version), connection, tuple(self._seen)
+        )
+
+    def _note(self, sender: Party, name: str, octets: int, encrypted: bool) -> None:
+        if len(self._seen) < MAX_MESSAGES:
+            milliseconds = min(max(self._now_ns - self._began_ns, 0) / 1e6, MAX_MS)
+            self._seen.append((sender, name, octets, encrypted, round(milliseconds, 3)))
 
     def _on_record(self, sender: Party, side: _DecryptedSide, record: Record) -> None:
         kind, fragment = record.type, record.fragment
         if kind == ContentType.CHANGE_CIPHER_SPEC:
-            side.opaque = self._version == TLS12
+            side.changed_cipher = self._version == TLS12
+            self._note(sender, CCS, len(fragment), False)
             return
-        if side.protection and kind == ContentType.APPLICATION_DATA:
+        if side.changed_cipher:
+            side.opaque = True  # the Finished; what follows is no handshake
+            self._note(sender, PROTECTED, len(fragment), True)
+            return
+        encrypted = kind == ContentType.APPLICATION_DATA
+        if side.protection and encrypted:
             kind, fragment = side.protection.open(kind, fragment)
-        elif kind == ContentType.APPLICATION_DATA:
+        elif encrypted:
             side.opaque = True
+            self._note(sender, PROTECTED, len(fragment), True)
         if kind == ContentType.HANDSHAKE:
             for raw in side.joiner.feed(fragment):
-                self._on_message(sender, side, parse(raw, self._version))
+                self._on_message(sender, side, raw, encrypted)
         elif kind == ContentType.ALERT:
-            self.messages.append((sender, f"alert {parse_alert(fragment).name}"))
+            self._note(sender, f"alert {parse_alert(fragment).name}", len(fragment), encrypted)
 
-    def _on_message(self, sender: Party, side: _DecryptedSide, message: Message) -> None:
-        self.messages.append((sender, _told(message)))
+    def _on_message(self, sender: Party, side: _DecryptedSide, raw: bytes, encrypted: bool) -> None:
+        message = parse(raw, self._version)
+        self._note(sender, _told(message), len(raw), encrypted)
+        if isinstance(message, ServerHello):
+            self._server_random = message.random
         match message:
             case ClientHello():
                 self._random = message.random

@@ -358,6 +358,22 @@ class HandshakeDecrypted:
 
 
 @dataclass(frozen=True)
+class LoginDecrypted:
+    """The lab read a handshake of the customer in the attacker's capture, with her session keys if it takes them.
+
+    `messages` has, for each message, ChangeCipherSpec and alert in the order in which they crossed the wire: sender,
+    name, length in bytes without records and their protection, whether it was encrypted there, and the time in
+    milliseconds since the connection's first packet. A record that no key opens is a `protected record`.
+    """
+
+    client: HostPort
+    server: HostPort
+    tls: str
+    connection: Hex | Empty
+    messages: tuple[tuple[str, str, Count, bool, Milliseconds], ...]
+
+
+@dataclass(frozen=True)
 class ProofRelayed:
     """The attacker passed a client's fresh Certificate and CertificateVerify on, into a handshake with the real server.
 
@@ -438,6 +454,7 @@ Event: TypeAlias = (
     | Intercepted
     | WentOn
     | HandshakeDecrypted
+    | LoginDecrypted
     | ProofRelayed
     | Trouble
     | PartStopped

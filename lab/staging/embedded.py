@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.address import MAX_PORT, Address
-from lab.capture.decrypt import decrypted_handshakes
+from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
@@ -177,6 +177,10 @@ class _Lab:
         if self.run.folders.capture.exists():
             files = issued.client_pem, issued.client_self_signed_pem
             log.report(control.search_capture(self.run.folders.capture, *files))
+            for login in decrypted_logins(
+                self.run.folders.capture, self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
+            ):
+                log.report(login)
 
 
 def _bundle(identity: pki.Identity) -> Bundle:

@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from lab.catalogue.plan import short_story
 from lab.events.run import Run, open_run
-from lab.events.types import CaptureSearched, LoggedIn, MoneyMoved, MoveTried
+from lab.events.types import CaptureSearched, LoggedIn, LoginDecrypted, MoneyMoved, MoveTried
 from programs import CERTREPLAY, PATIENCE_SECONDS, certreplay, certreplay_process, tshark, wait_until
 
 
@@ -150,6 +151,46 @@ def test_tshark_decrypts_the_capture_with_the_victims_keys(finished: Demo, part:
         finished.run.folders.capture, "-o", f"tls.keylog_file:{keys}", "-Y", 'http.request.uri == "/account"'
     )
     assert requests
+
+
+def test_alices_logins_are_there_message_by_message_as_tshark_decrypts_them(finished: Demo) -> None:
+    keys = finished.run.folders.part("victim-client") / "keys.log"
+    seen = {login.connection for login in finished.run.all(LoggedIn)}
+    logins = list(finished.run.all(LoginDecrypted))
+    assert {login.tls for login in logins} == {"1.2", "1.3"}
+    for login in logins:
+        assert login.connection in seen
+        port = login.client.rpartition(":")[2]
+        lines = tshark(
+            finished.run.folders.capture,
+            *("-o", f"tls.keylog_file:{keys}", "-Y", f"tcp.port == {port} && tls.handshake"),
+            *("-T", "fields", "-e", "tls.handshake.type", "-e", "tls.handshake.length"),
+        )
+        there = Counter(
+            (int(kind), 4 + int(octets))
+            for line in lines
+            for kind, octets in zip(*(field.split(",") for field in line.split("\t")), strict=True)
+        )
+        own = [(name, octets, encrypted) for _, name, octets, encrypted, _ in login.messages if name in TYPES]
+        assert Counter((TYPES[name], octets) for name, octets, _ in own) <= there
+        hidden = {name for name, _, encrypted in own if encrypted}
+        assert ("CertificateVerify" in hidden) == (login.tls == "1.3")
+        assert login.messages[-1][4] >= login.messages[0][4] >= 0
+
+
+TYPES = {
+    "ClientHello": 1,
+    "ServerHello": 2,
+    "EncryptedExtensions": 8,
+    "Certificate": 11,
+    "ServerKeyExchange": 12,
+    "CertificateRequest": 13,
+    "ServerHelloDone": 14,
+    "CertificateVerify": 15,
+    "ClientKeyExchange": 16,
+    "Finished": 20,
+}
+"""RFC 5246 section 7.4, RFC 8446 section 4."""
 
 
 def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: Demo) -> None:
