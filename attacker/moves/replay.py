@@ -74,7 +74,7 @@ class Response:
         """Whose account the bank opened; empty if it opened none."""
         try:
             fields = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         return str(fields.get("customer", "")) if self.status == 200 and isinstance(fields, dict) else ""
 
@@ -100,10 +100,13 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     """
     address = check_target(*it.target)
     began = time.perf_counter()
-    course = await _carry_out(it, script, address)
-    if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
-        hello = within_reach(script.hello, (it.version,))
-        course = await _carry_out(it, replace(script, hello=hello), address)
+    try:
+        course = await _carry_out(it, script, address)
+        if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
+            hello = within_reach(script.hello, (it.version,))
+            course = await _carry_out(it, replace(script, hello=hello), address)
+    except Exception as error:  # a captured ClientHello that cannot be read, before there is a connection
+        return replace(not_tried(it, broken_off(error).reason), outcome=INCONCLUSIVE)
     milliseconds = (time.perf_counter() - began) * 1000
 
     engine, account, failed = course.engine, course.account, course.failed

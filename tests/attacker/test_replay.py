@@ -18,12 +18,13 @@ from attacker.moves.replay import Attempt, attempt
 from lab.address import Address
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
 from lab.events.types import MoveTried
 from lab.staging import pki
+from lab.tls import extensions as ext
 from lab.tls.errors import TlsError
 from lab.tls.flight import honest_flight
-from lab.tls.messages import CertificateVerify
+from lab.tls.messages import CertificateVerify, ClientHello
 from lab.tls.proof import Challenge, Prover, prove_with
 from lab.tls.records import ContentType, write_record
 from lab.tls.server import Server
@@ -156,6 +157,21 @@ def test_an_error_of_the_attackers_own_makes_an_attempt_inconclusive_and_not_los
     tried = asyncio.run(_tried_with_key(alice, version, serve, broken))
     assert tried.outcome == INCONCLUSIVE
     assert tried.error == "ValueError: no signature today, and none tomorrow"
+
+
+def test_an_unreadable_hello_makes_an_attempt_inconclusive_and_not_lost(alice: pki.Identity) -> None:
+    garbled = ext.Extension(ext.SIGNATURE_ALGORITHMS, b"\0\x03abc")
+    hello = ClientHello(bytes(32), b"", (0xC02B,), (garbled,))
+    it = Attempt(STOLEN_KEY, TLS12, Address("127.0.0.1", 1), SERVER_NAME, CUSTOMER)
+    tried = asyncio.run(attempt(it, Script(honest_flight(TLS12, (alice.der,), None), hello=hello)))
+    assert tried.outcome == INCONCLUSIVE
+    assert tried.error == "extension 13: list has 3 bytes, not a multiple of 2"
+
+
+def test_an_answer_too_deep_to_read_opens_no_account_and_loses_no_attempt(issued: pki.Issued) -> None:
+    deep = b"[" * 50_000
+    tried = asyncio.run(_tried_at(issued, (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(deep) + deep,)))
+    assert (tried.outcome, tried.status) == (REFUSED, 200)
 
 
 async def _tried_with_key(

@@ -87,6 +87,25 @@ def _apache(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
     return _with_port(folder, text, f"exec {program('apache2')} -X -d {folder} -f CONFIG")
 
 
+def _caddy(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
+    """A server in Go, with Go's own TLS."""
+    policy = {
+        "protocol_min": f"tls{versions[0]}",
+        "protocol_max": f"tls{versions[-1]}",
+        "client_authentication": {"trusted_ca_certs_pem_files": [str(files.ca)], "mode": "require_and_verify"},
+    }
+    server = {
+        "listen": ["127.0.0.1:PORT"],
+        "routes": [{"handle": [{"handler": "static_response", "body": ACCOUNT}]}],
+        "tls_connection_policies": [policy],
+        "automatic_https": {"disable": True},
+    }
+    pair = {"certificate": str(files.server), "key": str(files.server)}
+    apps = {"http": {"servers": {"bank": server}}, "tls": {"certificates": {"load_files": [pair]}}}
+    config = json.dumps({"admin": {"disabled": True}, "apps": apps})
+    return _with_port(folder, config, f"HOME={folder} exec {program('caddy')} run --adapter '' --config CONFIG")
+
+
 def _node(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
     text = f"""
         const read = require('fs').readFileSync
@@ -150,6 +169,7 @@ BANK_SERVERS: dict[str, Call] = {
     "nginx with HTTP/2": _nginx("http2"),
     "apache2": _apache,
     "haproxy": _haproxy,
+    "caddy": _caddy,
     "node": _node,
     "erlang": _erlang,
     "openssl": _openssl("-alpn", "http/1.1"),

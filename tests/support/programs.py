@@ -22,6 +22,7 @@ PATIENCE_SECONDS = 120.0
 CERTREPLAY = str(Path(sys.executable).with_name("certreplay"))
 
 PACKAGES = {
+    "caddy": "caddy",
     "capinfos": "wireshark-common",
     "apache2": "apache2",
     "curl": "curl",
