@@ -11,7 +11,7 @@ from attacker.collected import Collected, Sighting, common_name, is_self_signed
 from attacker.moves.make import Loot
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
-from lab.catalogue.moves import find_move
+from lab.catalogue.moves import STOLEN_KEY, find_move
 from lab.events.log import Reporter
 from lab.events.types import Trouble
 from lab.tls.bundle import Bundle
@@ -25,8 +25,9 @@ class Campaign:
     """Takes in the loot of one leak and tries it: every ordered move at every destination.
 
     With a `victim`, the moves use this customer's certificates. Those of others are tried too, once for each
-    destination and version, with the move `omit-proof`. Without a victim the certificates of all customers are used
-    alike. At each destination the attacker prefers what was seen there, then what was seen in the same version.
+    destination and version, with the move `omit-proof`, or with their keys if these leaked. Without a victim the
+    certificates of all customers are used alike. At each destination the attacker prefers what was seen there, then
+    what was seen in the same version.
 
     Attempts begin with `start`, as soon as there is loot for them, or all together with `use`. Certificates are kept in
     `folder`/stolen. `source` says how they came in, in more detail than the leak itself.
@@ -126,13 +127,14 @@ class Campaign:
                     yield self._runner.everything(destination, version, loot)
 
     def _of_others(self) -> Iterator[Coroutine[Any, Any, None]]:
-        omit_proof = find_move("omit-proof")
+        omit_proof, stolen_key = find_move("omit-proof"), find_move(STOLEN_KEY)
         assert omit_proof
+        assert stolen_key
         for destination in self._destinations:
             for version in self._orders.versions:
                 for certificate, loot in self._others.items():
                     if kind_of(certificate) == destination.takes:
-                        yield self._runner.one(destination, version, loot, omit_proof)
+                        yield self._runner.one(destination, version, loot, stolen_key if loot.key else omit_proof)
 
     def _best(self, destination: Destination, version: Version) -> Loot | None:
         of_kind = {tls: loot for (kind, tls), loot in self._loot.items() if kind == destination.takes}

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab.catalogue.moves import STOLEN_KEY
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.flight import (
@@ -45,7 +46,8 @@ class Loot:
     `proof` is None if no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the wire
     shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
     connection, by version. `own` is mallory's own bundle, as a customer of the bank. `seen_at` is where the certificate
-    was seen: the server's address on the wire, or a file.
+    was seen: the server's address on the wire, or a file. `key` is the certificate's private key, None unless it leaked
+    too.
     """
 
     chain: tuple[bytes, ...]
@@ -55,6 +57,7 @@ class Loot:
     recorded: Mapping[int, bytes] = field(default_factory=dict)
     own: Bundle | None = None
     seen_at: str = ""
+    key: PrivateKey | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,12 @@ def resume_session(loot: Loot, version: Version) -> Script:
     return Script(honest_flight(version, (), None), resume=loot.session)
 
 
+def with_key(loot: Loot, version: Version) -> Script:
+    if loot.key is None:
+        raise NotApplicable("no private key leaked")
+    return stolen_key(Bundle(loot.chain, loot.key), version)
+
+
 def stolen_key(bundle: Bundle, version: Version) -> Script:
     """The control: the proof made with the real key."""
     return Script(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
@@ -276,5 +285,6 @@ MAKERS: Mapping[str, Maker] = {
     "second-certificate": second_certificate,
     "replay-flight": replay_flight,
     "resume-session": resume_session,
+    STOLEN_KEY: with_key,
 }
 """How each move of the catalogue is made, by its id."""

@@ -92,7 +92,8 @@ SCHEMES: tuple[Scheme, ...] = (
         asks_for="Certificate + proof",
         verifies="chain; computes the proof's check and drops the result",
         checks=ALL_CHECKS - {Check.PROOF_VALID},
-        stands_for="a bug shipped by a real library in 2014",
+        stands_for="a bug of Bouncy Castle for Java, reported in 2014: it verified the client's signature and never "
+        "looked at the result (github.com/bcgit/bc-java/issues/70)",
         fault="It checks the proof and accepts a wrong one.",
         trusts=CertificateKind.FROM_CA,
     ),

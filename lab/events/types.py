@@ -82,6 +82,22 @@ class CaptureSearched:
     key_at: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class FileSearched:
+    """The lab searched a file of the run for `what`, bytes that should not be in there.
+
+    `sought` names each of them, and `found_at` the places where one was found, up to a limit. `control` are bytes that
+    have to be in the file, and `control_at` the places of these: a search that misses them proves nothing.
+    """
+
+    file: FileName
+    what: str
+    sought: tuple[str, ...]
+    found_at: tuple[str, ...]
+    control: str
+    control_at: tuple[str, ...]
+
+
 # --- the victims ---
 
 
@@ -347,6 +363,17 @@ class ProofRelayed:
     milliseconds: Milliseconds
 
 
+@dataclass(frozen=True)
+class KeyFound:
+    """The attacker found the private key of a certificate, `sha256`, in the `file` that leaked. She keeps it in memory
+    alone."""
+
+    leak: str
+    file: FileName
+    subject: str
+    sha256: Hex
+
+
 # --- every part ---
 
 
@@ -376,6 +403,7 @@ Event: TypeAlias = (
     RunStarted
     | BundleIssued
     | CaptureSearched
+    | FileSearched
     | GatewayListening
     | ClientAuthenticated
     | ClientRefused
@@ -392,6 +420,7 @@ Event: TypeAlias = (
     | WentOn
     | HandshakeDecrypted
     | ProofRelayed
+    | KeyFound
     | Trouble
     | PartStopped
     | UnknownEvent

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import WIRE, Leak
-from lab.catalogue.moves import HERSELF, Move
+from lab.catalogue.moves import HERSELF, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
@@ -45,4 +45,4 @@ def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE)
                     REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403), check=failure.check
                 )
             return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
-    return Expectation(ACCEPTED, scheme.fault)
+    return Expectation(ACCEPTED, WITH_THE_KEY if move.with_key else scheme.fault)

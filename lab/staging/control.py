@@ -15,8 +15,11 @@ from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
+from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import STOLEN_KEY
-from lab.events.types import CaptureSearched, MoveTried
+from lab.events.run import Run
+from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, MoveTried
+from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
 from lab.tls.bundle import Bundle
 from lab.tls.versions import Version
 
@@ -38,6 +41,29 @@ async def try_stolen_key(targets: Iterable[ControlTarget]) -> list[MoveTried]:
         return await attempt(it, stolen_key(target.bundle, target.version))
 
     return await asyncio.gather(*map(try_one, targets))
+
+
+def search_for_hashes(capture: Path, run: Run) -> FileSearched:
+    """Searches the capture for what alice's captured proofs sign, hashed: the proofs are in there, the hashes are not.
+
+    CaptureFileError if the file cannot be read.
+    """
+    proofs: dict[str, bytes] = {}
+    hashes: dict[str, bytes] = {}
+    for recorded in run.events:
+        seen = recorded.event
+        if isinstance(seen, CertificateCaptured) and seen.leak == WIRE.id and seen.proof and (own := own_proof(seen)):
+            proofs[f"the proof {recorded.number}"] = bytes.fromhex(seen.proof)
+            hashes[f"{own.hash} of what {recorded.number} signs"] = bytes.fromhex(own.captured_hash)
+    places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in find_in_capture(capture, proofs | hashes).hits]
+    return FileSearched(
+        file=capture.name,
+        what=TRANSCRIPT_HASHES,
+        sought=tuple(hashes),
+        found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in hashes),
+        control="the proofs themselves",
+        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in proofs),
+    )
 
 
 def search_capture(capture: Path, bundle: Bundle, *others: Bundle) -> CaptureSearched:

@@ -16,7 +16,7 @@ from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
+from lab.catalogue.leaks import ARCHIVE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
@@ -64,6 +64,7 @@ async def run_embedded(
             attacker=keys / ATTACKER,
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
+            archive=ARCHIVE.id in plan.leaks,
         )
         log.report(pki.issued_event(folder))
         if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
@@ -119,16 +120,22 @@ class _Lab:
         if later:
             await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
         for leak in later:
-            await self._let_happen(leak)
+            await self._let_happen(leak, log)
             if leak == INTERCEPTION.id:
                 self._look_inside(log)
         await self._control(log)
         async with asyncio.timeout(SETTLE_SECONDS):
             return await self._until(lambda: judge(self.run))
 
-    async def _let_happen(self, leak: str) -> None:
+    async def _let_happen(self, leak: str, log: EventLog) -> None:
         """Carries out one leak other than the wire."""
         stage = stages.LATER_STAGES[leak](self.setting)
+        for bundle in stage.issued:
+            log.report(bundle)
+        for part in stage.first:
+            await self.parts.start(part)
+            await self._until(partial(self.parts.has_ended, part.name))
+            await self.parts.stop(part.name)
         await self.parts.start(stage.attacker)
         if stage.clients:
             await self._until(lambda: any(taken.kind == leak for taken in self.run.all(PositionTaken)))
@@ -176,6 +183,7 @@ class _Lab:
             log.report(tried)
         if self.run.folders.capture.exists():
             log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
+            log.report(control.search_for_hashes(self.run.folders.capture, self.run))
 
 
 def _bundle(identity: pki.Identity) -> Bundle:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attacker.attempts import TRANSFER
-from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
 from lab.catalogue.plan import Plan
 from lab.events.run import Folders
+from lab.events.types import BundleIssued
 from lab.ports import HOST
+from lab.staging import pki
 from lab.staging.pki import Issued
 from lab.staging.supervisor import Part
 from lab.tls.versions import TLS12, VERSIONS
@@ -38,11 +40,14 @@ class Setting:
 class Stage:
     """One leak: the attacker, and the clients that start once she is in position.
 
-    A leak other than the wire ends when the attacker does.
+    A leak other than the wire ends when the attacker does. What comes `first` is over before she starts, and the lab
+    reports what was `issued` before all that.
     """
 
     attacker: Part
     clients: tuple[Part, ...] = ()
+    first: tuple[Part, ...] = ()
+    issued: tuple[BundleIssued, ...] = ()
 
 
 def opening_balance(plan: Plan) -> int:
@@ -174,12 +179,40 @@ def log(setting: Setting) -> Stage:
     return Stage(_attacker(setting, LOG.id, *gateways(setting), f"--file={file}"))
 
 
+def archive(setting: Setting) -> Stage:
+    """The bank's copies of the bundles that it handed out leak."""
+    return Stage(_attacker(setting, ARCHIVE.id, *gateways(setting), f"--file={setting.issued.archive}"))
+
+
+def requests(setting: Setting) -> Stage:
+    """Alice has a certificate issued on request, while the gateways are running, and logs in with it where her bank
+    vouches for it and where it is not on the list. Then what the bank kept leaks."""
+    issued = setting.issued
+    server, client = issued.server_pem.parent, issued.client_pem.parent
+    made = pki.request_and_issue(issued.authority, server, client, setting.plan.key_type)
+    asking = {one: port for one, port in setting.gateways.items() if one.scheme.asks_in_tls}
+    alice = _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={gateway.id}{BY_REQUEST}=https://localhost:{port}" for gateway, port in asking.items()),
+        f"--bundle={made.client_pem}",
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        may_end=(0, 1),
+    )
+    attacker = _attacker(setting, REQUESTS.id, *gateways(setting), f"--file={made.requests}")
+    return Stage(attacker, first=(alice,), issued=(pki.issued_event(client, pki.BY_REQUEST),))
+
+
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
     INTERCEPTION.id: interception,
     LIVE_RELAY.id: live_relay,
     ROGUE_SERVER.id: rogue_server,
     DATABASE.id: database,
     LOG.id: log,
+    ARCHIVE.id: archive,
+    REQUESTS.id: requests,
 }
 """The stages of all leaks but the wire; each ends when the attacker is done."""
 

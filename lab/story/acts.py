@@ -354,7 +354,8 @@ def _answer(judgement: Judgement) -> str:
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     if judgement.contradictions:
         return "Finding: the attacker, the gateways and the bank's ledger do not agree, so this run decides nothing."
-    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
+    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY}
+    with_the_key = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move == STOLEN_KEY}
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
@@ -364,10 +365,13 @@ def _answer(judgement: Judgement) -> str:
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
     times = "once" if len(held) == 1 else f"{len(held)} times"
+    key = f"never {crossed}"
+    if with_the_key:
+        key = f"is what must not get out: where it did, it opened {listed(sorted(with_the_key))}"
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key never {crossed}. Every "
+        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every "
         f"handshake needs a new signature by it. That is why {listed(sorted({v.gateway for v in held}))} refused "
-        f"{times}."
+        f"{times}{' without it' if with_the_key else ''}."
     )
 
 

@@ -12,7 +12,15 @@ from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
-from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
+from lab.events.types import (
+    CertificateCaptured,
+    HandshakeDecrypted,
+    KeyFound,
+    LoggedIn,
+    MoveTried,
+    PositionTaken,
+    WentOn,
+)
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import sentence
 from lab.judging.verdicts import JudgedRun
@@ -103,14 +111,17 @@ def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, st
 
 
 def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Each certificate once, and what came with it. Keys would be in the attacker's folders."""
+    """Each certificate once, and what came with it. Other keys than those reported would be in the attacker's
+    folders."""
     stolen = (path.read_bytes() for path in run.folders.path.glob("*/stolen/*"))
-    key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
-    versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
+    no_key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
+    with_key = {one.sha256 for one in run.all(KeyFound) if one.leak == seen[0].leak}
+    versions: dict[tuple[str, str, bool, str], set[str]] = defaultdict(set)
     for one in seen:
-        versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
+        key = "and its private key" if one.sha256 in with_key else no_key
+        versions[one.subject, one.issuer, bool(one.proof), key].add(one.tls)
     without = "no proof (mitmproxy does not expose it)" if seen[0].leak == INTERCEPTION.id else "no proof"
-    for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
+    for (subject, issuer, proof, key), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
         what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
         yield "mallory has", f"the certificate of {subject}, {sort}; {what}; {key}"

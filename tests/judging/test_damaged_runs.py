@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with events of every type."""
     mitmproxy()
     runs = tmp_path_factory.mktemp("runs")
-    leaks = ["wire", "interception", "live-relay", "rogue-server", "log"]
+    leaks = ["wire", "interception", "live-relay", "rogue-server", "log", "archive"]
     plan = full_matrix(gateways=["certificate-only@instrument", "mtls@openssl"], moves=["replay-proof"], leaks=leaks)
     judgement = asyncio.run(embedded.run_embedded(runs, plan, None, lambda run: None))
     assert judgement.as_expected
