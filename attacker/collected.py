@@ -47,7 +47,7 @@ class Collected:
     def __init__(self, reporter: Reporter, folder: Path, leak: str, source: str) -> None:
         self._reporter = reporter
         self._folder = folder / FOLDER
-        self._leak = leak
+        self.leak = leak
         self._source = source
         self._seen: set[tuple[str, ...]] = set()
 
@@ -64,7 +64,7 @@ class Collected:
         self._seen.add(seen)
         self._reporter.report(
             CertificateCaptured(
-                leak=self._leak,
+                leak=self.leak,
                 client=sighting.client,
                 server=sighting.server,
                 tls=sighting.tls,

@@ -16,6 +16,7 @@ from attacker.call import Call, LeakCommand, Parser, add_gateways
 from attacker.collected import Sighting
 from attacker.errors import AttackerError
 from attacker.moves.make import Loot
+from attacker.passwords import FoundPassword
 from lab.catalogue.leaks import Leak
 from lab.events.types import KeyFound
 from lab.printable import printable
@@ -42,6 +43,8 @@ def command(leak: Leak) -> LeakCommand:
             if campaign.take(loot, Sighting(client="", server=path.name, tls="")) and loot.key:
                 names = parsed.subject.rfc4514_string(), parsed.fingerprint(SHA256()).hex()
                 call.reporter.report(KeyFound(leak.id, path.name, *names))
+        for name, hash_ in password_hashes_in(path):
+            campaign.take_password(FoundPassword(name, hash_.hex(), "a salted hash", path.name))
         await campaign.use()
 
     return LeakCommand(leak.how, _add_arguments, run)
@@ -68,6 +71,28 @@ def certificates_in(path: Path) -> Iterator[bytes]:
             if der not in seen:
                 seen.add(der)
                 yield der
+
+
+def password_hashes_in(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Each customer's name and the hash of her password, from a table `passwords` in a leaked SQLite database.
+
+    AttackerError if the file cannot be read.
+    """
+    if not _is_database(path):
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            if database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'passwords'").fetchone():
+                for name, hash_ in database.execute("SELECT name, hash FROM passwords"):
+                    if isinstance(name, str) and isinstance(hash_, bytes):
+                        yield name, hash_
+    except (sqlite3.Error, ValueError) as error:
+        raise AttackerError(f"{path}: {printable(str(error))}; give the file that leaked") from None
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def keys_in(path: Path) -> Mapping[bytes, PrivateKey]:

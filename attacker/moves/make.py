@@ -3,6 +3,7 @@
 A script says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,7 @@ class Script:
     It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session
     `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
     TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there.
+    `authorization` goes with each request to such servers, if it is not empty (RFC 7617).
     """
 
     flight: Flight | None = None
@@ -74,6 +76,7 @@ class Script:
     resume: Session | None = None
     recorded: bytes = b""
     header: bytes | None = None
+    authorization: str = field(default="", repr=False)
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
@@ -185,6 +188,12 @@ def with_key(loot: Loot, version: Version) -> Script:
 def stolen_key(bundle: Bundle, version: Version) -> Script:
     """The control: the proof made with the real key."""
     return Script(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
+
+
+def stolen_password(name: str, password: str, version: Version) -> Script:
+    """No certificate, but name and password."""
+    basic = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Script(honest_flight(version, (), None), header=b"", authorization=f"Basic {basic}")
 
 
 def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:

@@ -98,7 +98,7 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
                 await stream.handshake()
                 if not _pointless(engine, script):
                     header = script.header if _unasked(engine) else None
-                    bank = BankClient(stream, it.server_name, header)
+                    bank = BankClient(stream, it.server_name, header, script.authorization)
                     account = await bank.account()
                     if it.transfer and account.customer == it.victim:
                         moved = await bank.transfer(it.transfer)
@@ -204,16 +204,19 @@ def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h1
 
 
 class BankClient:
-    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2).
+    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2) and
+    an Authorization header (RFC 9110 section 11.6.2).
 
     ConnectionFailed or h11.ProtocolError if there is no answer.
     """
 
-    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None) -> None:
+    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None, authorization: str = "") -> None:
         self._stream = stream
         self._headers = [("Host", host), ("User-Agent", "mallory")]
         if certificate:
             self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
+        if authorization:
+            self._headers.append(("Authorization", authorization))
         self._http = h11.Connection(h11.CLIENT)
 
     async def account(self) -> Response:

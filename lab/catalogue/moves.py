@@ -66,6 +66,8 @@ WITH_THE_KEY = (
 
 STOLEN_KEY = "stolen-key"
 """The move with the key. The lab's control is the same: nobody else has alice's key, unless a leak yields it."""
+STOLEN_PASSWORD = "stolen-password"
+"""No move with a certificate: name and password, at a gateway that takes these. The lab's control there, too."""
 CONTROL = "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key unless it leaks"
 """Why the move with the key is there."""
 

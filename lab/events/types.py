@@ -116,14 +116,14 @@ class ClientAuthenticated:
     """A gateway authenticated a client.
 
     `peer` is the client's address as the gateway saw it. `subject` and `sha256` are of the certificate, and `proof`
-    says what the gateway did with the proof of possession.
+    says what the gateway did with the proof of possession. `sha256` is empty for a client with a password.
     """
 
     gateway: str
     peer: str
     tls: str
     subject: str
-    sha256: Hex
+    sha256: Hex | Empty
     proof: str
 
 
@@ -154,12 +154,15 @@ class MoneyMoved:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance."""
+    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance.
+
+    `sha256` is empty for a login with a password.
+    """
 
     gateway: str
     url: str
     subject: str
-    sha256: Hex
+    sha256: Hex | Empty
     tls: str
     balance: int
 
@@ -374,6 +377,19 @@ class KeyFound:
     sha256: Hex
 
 
+@dataclass(frozen=True)
+class PasswordFound:
+    """The attacker found a customer's password, or what a file has of it; `form` says which, and `seen_at` where.
+
+    She keeps it in memory alone; it is in no event.
+    """
+
+    leak: str
+    customer: str
+    seen_at: HostPort | FileName
+    form: str
+
+
 # --- every part ---
 
 
@@ -421,6 +437,7 @@ Event: TypeAlias = (
     | HandshakeDecrypted
     | ProofRelayed
     | KeyFound
+    | PasswordFound
     | Trouble
     | PartStopped
     | UnknownEvent

@@ -10,6 +10,8 @@ from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
 
+NO_PASSWORD = "a certificate is no password, and this server asks for one"
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -45,4 +47,6 @@ def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE)
                     REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403), check=failure.check
                 )
             return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
+    if scheme.takes_password:
+        return Expectation(REFUSED, f"{NO_PASSWORD}: {Check.PASSWORD.value}", statuses=(401,), check=Check.PASSWORD)
     return Expectation(ACCEPTED, WITH_THE_KEY if move.with_key else scheme.fault)

@@ -8,6 +8,8 @@ from lab.tls.versions import find_version
 
 TRANSCRIPT_HASHES = "the hashes of the handshakes that alice's proofs sign"
 """What a FileSearched event looks for in the capture."""
+PASSWORD = "alice's password"
+"""What it looks for in every file that leaks."""
 
 
 def own_proof(seen: CertificateCaptured) -> ProofReason | None:

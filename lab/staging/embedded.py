@@ -30,6 +30,7 @@ from lab.staging.control import ControlTarget
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
 from lab.tls.bundle import Bundle
+from victim_server import access_log
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ async def run_embedded(
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
             archive=ARCHIVE.id in plan.leaks,
+            passwords=any(gateway.scheme.takes_password for gateway in plan.served()),
         )
         log.report(pki.issued_event(folder))
         if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
@@ -175,8 +177,14 @@ class _Lab:
             CertificateKind.FROM_CA: issued.client,
             CertificateKind.SELF_SIGNED: issued.client_self_signed,
         }
+        password = issued.password.read_text().strip() if issued.password else ""
         targets = [
-            ControlTarget(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            ControlTarget(
+                Address(HOST, ports[gateway]),
+                version,
+                _bundle(bundles[gateway.scheme.trusts]),
+                password if gateway.scheme.takes_password else "",
+            )
             for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):
@@ -184,6 +192,15 @@ class _Lab:
         if self.run.folders.capture.exists():
             log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
             log.report(control.search_for_hashes(self.run.folders.capture, self.run))
+        leaked = (self.run.folders.capture, self._access_log, issued.register, issued.archive)
+        for file in leaked if password else ():
+            if file and file.exists():
+                certificates = (bundle.chain[0] for bundle in map(_bundle, bundles.values()))
+                log.report(control.search_for_password(file, password, certificates))
+
+    @property
+    def _access_log(self) -> Path:
+        return self.setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
 
 
 def _bundle(identity: pki.Identity) -> Bundle:

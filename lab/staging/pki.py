@@ -34,6 +34,7 @@ from lab.catalogue.plan import KeyType
 from lab.events.types import BundleIssued
 from lab.tls.proof import PrivateKey
 from victim_server import register
+from victim_server.passwords import keep
 
 VALIDITY = timedelta(days=30)
 
@@ -52,6 +53,7 @@ ATTACKER_PEM = f"{MALLORY}.pem"
 ATTACKER_SELF_SIGNED_PEM = f"{MALLORY}-self-signed.pem"
 SHOP_PEM = "shop.pem"
 ARCHIVE = "handed-out.pem"
+PASSWORD = f"{CUSTOMER}.password"
 BY_REQUEST = f"{CUSTOMER}-by-request"
 REQUESTS = "requests.pem"
 
@@ -194,6 +196,7 @@ class Issued:
     attacker's bundles as an ordinary customer, None if she is none; `shop_pem` is her bundle as a shop's owner.
     `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
     `archive` has copies of the bundles that the server handed out, None if it kept none.
+    `password` has alice's password for logins without a certificate, None if she has none.
     """
 
     authority: Identity
@@ -213,6 +216,7 @@ class Issued:
     client_self_signed_p12: Path
     client_self_signed_p12_password: Path
     archive: Path | None
+    password: Path | None
 
 
 def issue(
@@ -225,12 +229,14 @@ def issue(
     shop: Path | None = None,
     rsa_transport: bool = False,
     archive: bool = False,
+    passwords: bool = False,
 ) -> Issued:
     """Issues everything into these folders; makes the folders that are missing.
 
     Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
     `rsa_transport` the server also has a bundle with an RSA key; with `archive` it keeps a copy of each bundle that it
-    hands out to its customers, but for mallory's. Only their owner can read files with a private key or
+    hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well, of 96 random
+    bits, and it keeps these hashed. Only their owner can read files with a private key or
     a password; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or
     cannot be written. The authority's key is not kept.
     """
@@ -254,6 +260,7 @@ def issue(
         client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
         client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
         archive=server / ARCHIVE if archive else None,
+        password=client / PASSWORD if passwords else None,
     )
     customers = {name: new_self_signed_client(name, key_type) for name in OTHER_CUSTOMERS}
     customers |= {CUSTOMER: issued.client_self_signed}
@@ -262,8 +269,11 @@ def issue(
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
     entries = [register.Customer(name, identity.der) for name, identity in sorted(customers.items())]
+    chosen = {name: os.urandom(12).hex() for name in (CUSTOMER, *OTHER_CUSTOMERS)} if passwords else {}
     with _writing(issued.register):
-        register.create(issued.register, entries)
+        register.create(issued.register, entries, {name: keep(word) for name, word in chosen.items()})
+    if issued.password:
+        _write(issued.password, f"{chosen[CUSTOMER]}\n".encode(), 0o600)
     password = os.urandom(12).hex()
     for identity, pem, p12, p12_password in (
         (issued.client, issued.client_pem, issued.client_p12, issued.client_p12_password),

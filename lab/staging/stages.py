@@ -22,6 +22,7 @@ from victim_server import access_log
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
 """The names of alice's logins at the shop, one for each bundle."""
+SHOP_PASSWORD = "shop, password"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
         *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
+        *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
         *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
@@ -97,7 +99,7 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
 
 def interception(setting: Setting) -> Stage:
     """mitmproxy answers in place of the gateways. A careful and a careless alice log in there, once in each version."""
-    asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
+    asking = [one for one in setting.gateways if one.scheme.asks_in_tls or one.scheme.takes_password]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
     clients = (
@@ -138,6 +140,7 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
         *(f"--gateway={login}=https://localhost:{ports[gateway]}" for login, gateway in logins.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
+        *(f"--password-login={login}={issued.password}" for login, one in logins.items() if one.scheme.takes_password),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
         "--times=1",
@@ -149,14 +152,20 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
 
 
 def rogue_server(setting: Setting) -> Stage:
-    """Alice logs in once at a shop with each of her bundles; the shop is mallory's."""
+    """Alice logs in once at a shop with each of her bundles, and with her password at the bank if she has one; the shop
+    is mallory's."""
     issued = setting.issued
-    (port,) = setting.ports(1)
+    port, password_port = setting.ports(2)
     url = f"https://localhost:{port}"
+    by_password = (
+        f"--gateway={SHOP_PASSWORD}=https://localhost:{password_port}",
+        f"--password-login={SHOP_PASSWORD}={issued.password}",
+    )
     alice = _part(
         setting,
         VICTIM_CLIENT,
         *(f"--gateway={login}={url}" for login in SHOP_LOGINS),
+        *(by_password if issued.password else ()),
         f"--bundle={SHOP_LOGINS[0]}={issued.client_pem}",
         f"--bundle={SHOP_LOGINS[1]}={issued.client_self_signed_pem}",
         f"--ca={issued.ca_pem}",
@@ -164,7 +173,8 @@ def rogue_server(setting: Setting) -> Stage:
         "--times=1",
         may_end=(0, 1),
     )
-    shop = (f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}")
+    shop = [f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}"]
+    shop += [f"--password-listen={HOST}:{password_port}"] if issued.password else []
     return Stage(_attacker(setting, ROGUE_SERVER.id, *gateways(setting), *shop), (alice,))
 
 
@@ -220,6 +230,7 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
 def gateways(setting: Setting) -> list[str]:
     """The gateways as options of the attacker's command line."""
     kinds = {one: "self-signed=" if _pins(one) else "" for one in setting.gateways}
+    kinds |= {one: "password=" for one in setting.gateways if one.scheme.takes_password}
     return [f"--gateway={kinds[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
 
 

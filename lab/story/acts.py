@@ -9,7 +9,7 @@ from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY
+from lab.catalogue.moves import MOVES, STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
@@ -252,7 +252,11 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Paragraph("A refusal means something only if the right key is accepted in the same way.")
-    who = {CLIENT: "alice herself", STOLEN_KEY: "attack code with alice's key"}
+    who = {
+        CLIENT: "alice herself",
+        STOLEN_KEY: "attack code with alice's key",
+        STOLEN_PASSWORD: "attack code with alice's password",
+    }
     rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)

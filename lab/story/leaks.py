@@ -9,6 +9,7 @@ from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
+from lab.catalogue.moves import STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
@@ -18,9 +19,11 @@ from lab.events.types import (
     KeyFound,
     LoggedIn,
     MoveTried,
+    PasswordFound,
     PositionTaken,
     WentOn,
 )
+from lab.judging.attempts import Tried
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import sentence
 from lab.judging.verdicts import JudgedRun
@@ -38,7 +41,11 @@ Target: TypeAlias = tuple[Gateway, Version]
 def tell_leak(judged: JudgedRun, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None until it is over."""
     seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
-    targets = [target for target in judged.plan.targets() if target[0].scheme.trusts in leak.certificates]
+    targets = [
+        target
+        for target in judged.plan.targets()
+        if target[0].scheme.trusts in leak.certificates or _by_password(judged, leak, *target)
+    ]
     over = judged.gateways and not any(judged.missing_at(leak, *target) for target in targets)
     return _tell(judged, leak, seen, targets) if seen and over else None
 
@@ -129,7 +136,16 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
         yield "", f"and {len(versions) - MAX_NAMES} more"
 
 
+def _by_password(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> list[Tried]:
+    """The attempts as alice with what the leak yielded of her password."""
+    return judged.attempts.at(leak.id, gateway, version, STOLEN_PASSWORD)
+
+
 def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
+    if by_password := _by_password(judged, leak, gateway, version):
+        found = next((one.form for one in judged.run.all(PasswordFound) if one.leak == leak.id), "what was found of it")
+        opened_so = any(one.accepted for one in by_password)
+        return Span(f"opened by {found}", "accepted") if opened_so else Span(f"not opened by {found}", "refused")
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
     refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")

@@ -13,7 +13,7 @@ import pytest
 from doctoring import doctored_run, recorded_in
 from lab.catalogue.cast import BY_REQUEST
 from lab.catalogue.gateways import GATEWAYS
-from lab.catalogue.moves import STOLEN_KEY
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
 from lab.events.run import Run, open_run
@@ -35,7 +35,7 @@ from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.claims.discussion import DISCUSSION, THE_LAB
 from lab.judging.claims.evidence import scheme_of
 from lab.judging.facts import port_of
-from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
+from lab.judging.own_proof import PASSWORD, TRANSCRIPT_HASHES, own_proof
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded
@@ -44,6 +44,7 @@ from lab.views import markdown as docs
 from programs import certreplay, mitmproxy
 
 EXPECTED = {
+    "same-as-a-password": Holding.FAILS,
     "client-sends-a-hash": Holding.FAILS,
     "needed-with-its-own-issuer": Holding.HOLDS,
     "one-connection-is-enough": Holding.HOLDS,
@@ -139,7 +140,9 @@ def _attempts(schemes: tuple[str, ...], outcome: Outcome, leak: str = "") -> Cha
     """Every attempt of the attacker's at these schemes goes another way."""
 
     def change(event: Event, ports: dict[int, str]) -> Event | None:
-        if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak) and event.move != STOLEN_KEY):
+        if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
+            return event
+        if event.move in (STOLEN_KEY, STOLEN_PASSWORD):
             return event
         there = ports.get(port_of(event.server)) in schemes and event.outcome in (ACCEPTED, REFUSED)
         return dataclasses.replace(event, outcome=outcome) if there else event
@@ -178,6 +181,10 @@ def _for_hashes(searched: FileSearched) -> bool:
     return searched.what == TRANSCRIPT_HASHES
 
 
+def _for_the_password(searched: FileSearched) -> bool:
+    return searched.what == PASSWORD
+
+
 def _by_request(login: LoggedIn) -> bool:
     return login.gateway.endswith(BY_REQUEST)
 
@@ -198,6 +205,8 @@ DOCTORED = (
     Doctoring("client-sends-a-hash", _proofs_are_hashes(), Holding.HOLDS),
     Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, found_at=("byte 1",)), Holding.HOLDS),
     Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, control_at=()), Holding.NO_EVIDENCE),
+    Doctoring("same-as-a-password", _when(FileSearched, _for_the_password, found_at=("byte 1",)), Holding.HOLDS),
+    Doctoring("same-as-a-password", _when(MoveTried, lambda one: True), Holding.NO_EVIDENCE),
     Doctoring("needed-with-its-own-issuer", _attempts(BLIND[1:], REFUSED), Holding.FAILS),
     Doctoring("needed-with-its-own-issuer", _attempts(CHECKING[1:], ACCEPTED), Holding.FAILS),
     Doctoring("one-connection-is-enough", _attempts(BLIND[1:], REFUSED, "wire"), Holding.FAILS),

@@ -40,7 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mitmproxy()
     runs = tmp_path_factory.mktemp("runs")
     leaks = ["wire", "interception", "live-relay", "rogue-server", "log", "archive"]
-    plan = full_matrix(gateways=["certificate-only@instrument", "mtls@openssl"], moves=["replay-proof"], leaks=leaks)
+    gateways = ["certificate-only@instrument", "mtls@openssl", "password@openssl"]
+    plan = full_matrix(gateways=gateways, moves=["replay-proof"], leaks=leaks)
     judgement = asyncio.run(embedded.run_embedded(runs, plan, None, lambda run: None))
     assert judgement.as_expected
     return runs / judgement.run

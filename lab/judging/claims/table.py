@@ -1,7 +1,7 @@
 """The claims, in the order of the discussion, each with the query on a run that settles it."""
 
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, REQUESTS, ROGUE_SERVER, WIRE
-from lab.judging.claims import keys, possession, wire
+from lab.judging.claims import keys, passwords, possession, wire
 from lab.judging.claims.claim import Claim
 from lab.judging.claims.evidence import BLIND, CHECKING
 
@@ -68,6 +68,16 @@ CLAIMS: tuple[Claim, ...] = (
         possession.every_server_could_impersonate,
         leaks=(ROGUE_SERVER,),
         schemes=(CHECKING, BLIND),
+    ),
+    Claim(
+        "same-as-a-password",
+        (11,),
+        "A certificate used alone has the same security properties as a password.",
+        "Alice has a password as well, which the bank keeps hashed by scrypt. Both go through every leak: what is "
+        "found, and what does it open?",
+        passwords.same_as_a_password,
+        leaks=passwords.WHERE,
+        schemes=(BLIND, ("password",)),
     ),
     Claim(
         "shown-to-nobody-else",

@@ -168,8 +168,16 @@ def tls13_needs_the_proof(record: RunQueries) -> Settled | None:
 
 
 def _in_tls13(record: RunQueries) -> list[Numbered[HandshakeDecrypted]]:
-    """The handshakes with an interceptor that can tell what a client does before it has seen who the server is."""
-    return record.all(HandshakeDecrypted, lambda one: one.tls == "1.3" and _server_comes_first(one))
+    """The handshakes with an interceptor that can tell what a client does before it has seen who the server is.
+
+    Those of a client that has no certificate to send, as it logs in with a password, tell nothing.
+    """
+    return record.all(
+        HandshakeDecrypted,
+        lambda one: (
+            one.tls == "1.3" and _server_comes_first(one) and ("client", "Certificate, empty") not in one.messages
+        ),
+    )
 
 
 def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
