@@ -12,7 +12,7 @@ from attacker.errors import AttackerError
 from attacker.leak import files, interception, live_relay, rogue_server, wire
 from attacker.position.watchdog import Watchdog, start_watchdog
 from lab.capture.errors import CaptureFileError
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog
 from lab.events.types import PartStopped, Trouble
@@ -27,8 +27,7 @@ COMMANDS: Mapping[str, LeakCommand] = {
     INTERCEPTION.id: interception.COMMAND,
     LIVE_RELAY.id: live_relay.COMMAND,
     ROGUE_SERVER.id: rogue_server.COMMAND,
-    DATABASE.id: files.command(DATABASE),
-    LOG.id: files.command(LOG),
+    **{leak.id: files.command(leak) for leak in (DATABASE, LOG, ARCHIVE, REQUESTS)},
 }
 """How each leak happens, by its id; the wire's, by the attacker's position."""
 

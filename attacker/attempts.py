@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attacker.collected import common_name
-from attacker.moves.make import MAKERS, Loot
+from attacker.moves.make import MAKERS, Loot, stolen_password
 from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
+from attacker.passwords import FoundPassword
 from lab.address import Address
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.moves import MOVES, Move
+from lab.catalogue.moves import MOVES, STOLEN_PASSWORD, Move
 from lab.events.log import Reporter
 from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, Version
@@ -38,7 +39,7 @@ class Destination:
 
     `takes` is the kind of certificate that it takes, as the bank's website says or as the attacker saw there. On the
     wire the attacker sees more of a server: `seen_as` is its address there, `recorded` what a client sent to it on one
-    whole connection, by version.
+    whole connection, by version. `takes_password` tells whether it asks for a name and a password.
     """
 
     address: Address
@@ -46,6 +47,7 @@ class Destination:
     takes: CertificateKind = CertificateKind.FROM_CA
     seen_as: str = ""
     recorded: Mapping[int, bytes] | None = None
+    takes_password: bool = False
 
     def is_ready(self, version: Version) -> bool:
         """Whether attempts in this version can begin.
@@ -92,3 +94,18 @@ class AttemptRunner:
             return
         async with self._turns:
             self._reporter.report(await attempt(it, script))
+
+    async def log_in(self, destination: Destination, version: Version, found: FoundPassword) -> None:
+        """Once with a name and what was found of its password."""
+        it = Attempt(
+            move=STOLEN_PASSWORD,
+            version=version,
+            target=destination.address,
+            server_name=destination.name,
+            victim=found.name,
+            transfer=self._orders.transfer,
+            leak=self._leak,
+            seen_at=found.seen_at,
+        )
+        async with self._turns:
+            self._reporter.report(await attempt(it, stolen_password(found.name, found.password, version)))

@@ -88,18 +88,23 @@ LISTEN_INSTEAD = "listen at the first address in place of the server at the seco
 
 def add_gateways(parser: Parser) -> None:
     """The arguments for a leak whose loot is tried at known gateways."""
-    tell = "a gateway to try; self-signed= if it takes the certificates that the bank's customers signed themselves"
-    parser.add_argument("--gateway", action="append", required=True, metavar="[self-signed=]HOST:PORT", help=tell)
+    tell = (
+        "a gateway to try; self-signed= if it takes the certificates that the bank's customers signed themselves, "
+        "password= if it takes passwords"
+    )
+    metavar = "[self-signed=|password=]HOST:PORT"
+    parser.add_argument("--gateway", action="append", required=True, metavar=metavar, help=tell)
     parser.add_argument("--victim", default="alice", metavar="NAME", help="the customer to impersonate (%(default)s)")
 
 
 def parse_gateway(text: str) -> Destination:
-    """Reads `[self-signed=]HOST:PORT`; BadInput for anything else."""
+    """Reads `HOST:PORT`, perhaps with `self-signed=` or `password=` before it; BadInput for anything else."""
     prefix, equals, rest = text.rpartition("=")
     address = find_address(rest)
-    if not address or prefix != ("self-signed" if equals else ""):
-        raise BadInput(f"--gateway {text}: give HOST:PORT, or self-signed=HOST:PORT")
-    return Destination(address, address.host, CertificateKind.SELF_SIGNED if prefix else CertificateKind.FROM_CA)
+    if not address or prefix not in (("self-signed", "password") if equals else ("",)):
+        raise BadInput(f"--gateway {text}: give HOST:PORT, self-signed=HOST:PORT or password=HOST:PORT")
+    kind = CertificateKind.SELF_SIGNED if prefix == "self-signed" else CertificateKind.FROM_CA
+    return Destination(address, address.host, kind, takes_password=prefix == "password")
 
 
 def parse_forward(text: str) -> Forward:

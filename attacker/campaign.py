@@ -1,7 +1,7 @@
 """A campaign: the loot of one leak comes in, is tried at every gateway, and each attempt is reported."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 from attacker.attempts import AttemptRunner, Destination, Orders
 from attacker.collected import Collected, Sighting, common_name, is_self_signed
 from attacker.moves.make import Loot
+from attacker.passwords import FoundPassword
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
-from lab.catalogue.moves import find_move
+from lab.catalogue.moves import STOLEN_KEY, find_move
 from lab.events.log import Reporter
-from lab.events.types import Trouble
+from lab.events.types import PasswordFound, Trouble
 from lab.tls.bundle import Bundle
 from lab.tls.versions import Version
 
@@ -25,8 +26,9 @@ class Campaign:
     """Takes in the loot of one leak and tries it: every ordered move at every destination.
 
     With a `victim`, the moves use this customer's certificates. Those of others are tried too, once for each
-    destination and version, with the move `omit-proof`. Without a victim the certificates of all customers are used
-    alike. At each destination the attacker prefers what was seen there, then what was seen in the same version.
+    destination and version, with the move `omit-proof`, or with their keys if these leaked. Without a victim the
+    certificates of all customers are used alike. At each destination the attacker prefers what was seen there, then
+    what was seen in the same version.
 
     Attempts begin with `start`, as soon as there is loot for them, or all together with `use`. Certificates are kept in
     `folder`/stolen. `source` says how they came in, in more detail than the leak itself.
@@ -38,7 +40,7 @@ class Campaign:
         folder: Path,
         leak: Leak,
         orders: Orders,
-        destinations: Iterable[Destination] = (),
+        destinations: Sequence[Destination] = (),
         *,
         victim: str | None = None,
         source: str = "",
@@ -48,8 +50,9 @@ class Campaign:
         self._victim = victim
         self._collected = Collected(reporter, folder, leak.id, source or leak.how)
         self._runner = AttemptRunner(reporter, leak.id, orders)
-        self._destinations = [one for one in destinations if one.takes in leak.certificates]
-        self._wanted = {one.takes for one in self._destinations}
+        of_kind = {one.takes for one in destinations if one.takes in leak.certificates}
+        self._destinations = [one for one in destinations if one.takes in of_kind or one.takes_password]
+        self._wanted = of_kind
         self._loot: dict[tuple[str, str], Loot] = {}
         """The first loot of each kind of certificate and each version in which it was seen, empty for none."""
         self._loot_at: dict[str, Loot] = {}
@@ -57,6 +60,8 @@ class Campaign:
         self._others: dict[bytes, Loot] = {}
         self._begun: set[tuple[int, Version]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._passwords: dict[tuple[str, str], FoundPassword] = {}
+        self._password_found = asyncio.Event()
         self._complete, self._complete_in_every_version = asyncio.Event(), asyncio.Event()
 
     def add(self, destination: Destination) -> None:
@@ -95,13 +100,25 @@ class Campaign:
             return False
         return True
 
+    def take_password(self, found: FoundPassword) -> None:
+        """Takes in a password, or what a file has of it. It is kept in memory alone, and reported without itself."""
+        if (found.name, found.password) not in self._passwords and len(self._passwords) < MAX_OTHERS:
+            self._passwords[found.name, found.password] = found
+            self._reporter.report(PasswordFound(self._collected.leak, found.name, found.seen_at, found.form))
+        self._password_found.set()
+
+    async def password_found(self) -> None:
+        """Waits for the first password; does not wait if no destination takes one."""
+        if any(one.takes_password for one in self._destinations):
+            await self._password_found.wait()
+
     async def complete(self, *, in_every_version: bool = False) -> None:
         """Waits until there is loot for every destination, or even for every destination in every version."""
         await (self._complete_in_every_version if in_every_version else self._complete).wait()
 
     async def use(self) -> None:
         """Tries everything at every destination, and waits for the outcomes."""
-        await asyncio.gather(*self._due(), *self._of_others())
+        await asyncio.gather(*self._due(), *self._of_others(), *self._by_password())
 
     def start(self) -> None:
         """Begins in the background what can be tried and has not been."""
@@ -128,13 +145,20 @@ class Campaign:
                     yield self._runner.everything(destination, version, loot)
 
     def _of_others(self) -> Iterator[Coroutine[Any, Any, None]]:
-        omit_proof = find_move("omit-proof")
+        omit_proof, stolen_key = find_move("omit-proof"), find_move(STOLEN_KEY)
         assert omit_proof
+        assert stolen_key
         for destination in self._destinations:
             for version in self._orders.versions:
                 for certificate, loot in self._others.items():
                     if kind_of(certificate) == destination.takes:
-                        yield self._runner.one(destination, version, loot, omit_proof)
+                        yield self._runner.one(destination, version, loot, stolen_key if loot.key else omit_proof)
+
+    def _by_password(self) -> Iterator[Coroutine[Any, Any, None]]:
+        for destination in self._destinations:
+            for version in self._orders.versions if destination.takes_password else ():
+                for found in self._passwords.values():
+                    yield self._runner.log_in(destination, version, found)
 
     def _best(self, destination: Destination, version: Version) -> Loot | None:
         of_kind = {tls: loot for (kind, tls), loot in self._loot.items() if kind == destination.takes}

@@ -49,7 +49,7 @@ class Collected:
     def __init__(self, reporter: Reporter, folder: Path, leak: str, source: str) -> None:
         self._reporter = reporter
         self._folder = folder / FOLDER
-        self._leak = leak
+        self.leak = leak
         self._source = source
         self._seen: set[tuple[str, ...]] = set()
 
@@ -67,7 +67,7 @@ class Collected:
         self._keep(common_name(certificate), parsed.public_bytes(Encoding.PEM))
         self._reporter.report(
             CertificateCaptured(
-                leak=self._leak,
+                leak=self.leak,
                 client=sighting.client,
                 server=sighting.server,
                 tls=sighting.tls,

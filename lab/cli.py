@@ -347,22 +347,15 @@ def bundle(
 
 @app.command()
 def moves(as_json: Json = False) -> None:
-    """List the moves: the ways of presenting a certificate without its key."""
-    from lab.catalogue.moves import MOVES, STOLEN_KEY
+    """List the moves: the ways of presenting a certificate without its key, and the one with it."""
+    from lab.catalogue.moves import MOVES
 
-    rows = [{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES]
-    control = {
-        "id": STOLEN_KEY,
-        "title": "Control: prove possession with the real key",
-        "sends": "alice's certificate and a CertificateVerify over this very handshake, made with her key",
-        "accepted": "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key",
-    }
-    _show([*rows, control], as_json)
+    _show([{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES], as_json)
 
 
 def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
-    """What makes a correct server refuse it, by version."""
-    from lab.catalogue.moves import HERSELF
+    """What makes a correct server refuse it, by version; of the move with the key, why it does not."""
+    from lab.catalogue.moves import CONTROL, HERSELF
     from lab.tls.versions import VERSIONS
 
     for version in VERSIONS:
@@ -374,6 +367,8 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
             yield f"not in {version}", move.impossible[version]
     if move.as_herself:
         yield "refused", HERSELF
+    if move.with_key:
+        yield "accepted", CONTROL
 
 
 @app.command()

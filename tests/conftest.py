@@ -52,7 +52,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def issued(tmp_path: Path) -> pki.Issued:
     """A fresh set of everything the lab hands out, in this test's own folders."""
-    return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client")
+    return pki.issue(tmp_path / "public", tmp_path / "server", tmp_path / "client", passwords=True)
 
 
 @pytest.fixture
@@ -66,7 +66,8 @@ def victims(issued: pki.Issued, tmp_path: Path) -> Iterator[Victims]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
     """The same for a whole module of tests, which leave no trace but reports."""
     folder = tmp_path_factory.mktemp("shared")
-    issued = pki.issue(folder / "public", folder / "server", folder / "client", attacker=folder / "attacker")
+    folders = folder / "public", folder / "server", folder / "client"
+    issued = pki.issue(*folders, attacker=folder / "attacker", passwords=True)
     with running_victims(issued, folder / "victim-server") as running:
         yield running
 

@@ -18,6 +18,7 @@ from victim_client.login import (
     log_in,
     log_key_material,
     parse_gateway,
+    password_credentials,
     read_password,
 )
 
@@ -81,7 +82,7 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--bundle",
         action="append",
-        required=True,
+        default=[],
         metavar="[GATEWAY=]FILE",
         help="alice's bundle, PEM or PKCS#12, for all gateways or for one; may be repeated",
     )
@@ -98,6 +99,14 @@ def parser() -> ArgumentParser:
         metavar="GATEWAY",
         help="there the certificate goes into the Client-Cert header, as from a proxy; may be repeated",
     )
+    it.add_argument(
+        "--password-login",
+        action="append",
+        default=[],
+        metavar="GATEWAY=FILE",
+        help="there she logs in with her name and the password in this file; may be repeated",
+    )
+    it.add_argument("--name", default="alice", help="her name for that (%(default)s)")
     it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
     it.add_argument(
         "--ciphers", metavar="LIST", help="with --careless: the TLS 1.2 cipher suites to offer, in OpenSSL's notation"
@@ -137,6 +146,9 @@ async def main() -> int:
         raise BadInput("--every has to be more than 0, and --times not less than 0")
     gateways = [parse_gateway(text) for text in arguments.gateway]
     names = [gateway.name for gateway in gateways]
+    by_password = {name: Path(file) for name, _, file in (text.partition("=") for text in arguments.password_login)}
+    if strangers := set(by_password) - set(names):
+        raise BadInput(f"--password-login {min(strangers)}: there is no --gateway of that name")
     if strangers := set(arguments.forward_certificate) - set(names):
         raise BadInput(f"--forward-certificate {min(strangers)}: there is no --gateway of that name")
     if arguments.ciphers and not arguments.careless:
@@ -152,8 +164,10 @@ async def main() -> int:
             careless=arguments.careless,
             ciphers=arguments.ciphers,
         )
-        for name, file in bundle_files(arguments.bundle, names).items()
+        for name, file in bundle_files(arguments.bundle, [name for name in names if name not in by_password]).items()
     }
+    for name, file in by_password.items():
+        credentials[name] = password_credentials(arguments.name, read_password(file), arguments.ca, arguments.careless)
     log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_FILE)

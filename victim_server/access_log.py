@@ -12,6 +12,8 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from victim_server.authentication import Customer
+
 FILE_NAME = "access.log"
 MAX_OCTETS = 1 << 26
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
@@ -24,17 +26,19 @@ class AccessLog:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._left = MAX_OCTETS - os.fstat(self._file).st_size
 
-    def write(self, peer: str, request: str, status: int, certificate: bytes) -> None:
-        """One request, `GET /account`, from `peer`, host:port, with the client's certificate in DER."""
-        parsed = x509.load_der_x509_certificate(certificate)
-        pem = quote(parsed.public_bytes(Encoding.PEM), safe="")
-        subject = parsed.subject.rfc4514_string()
+    def write(self, peer: str, request: str, status: int, customer: Customer) -> None:
+        """One request, `GET /account`, from `peer`, host:port: with the client's certificate, or with the name of one
+        who gave her password. No log has the password."""
+        subject, pem = customer, "-"
+        if isinstance(customer, bytes):
+            parsed = x509.load_der_x509_certificate(customer)
+            subject, pem = parsed.subject.rfc4514_string(), quote(parsed.public_bytes(Encoding.PEM), safe="")
         fields = (
             peer,
             f"[{datetime.now(UTC):%d/%b/%Y:%H:%M:%S %z}]",
             _quoted(request),
             str(status),
-            _quoted(subject),
+            _quoted(str(subject)),
             pem,
         )
         line = f"{' '.join(fields)}\n".encode()

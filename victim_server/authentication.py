@@ -1,8 +1,8 @@
 """What a gateway needs to authenticate its clients, and the implementation that does it."""
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
@@ -11,6 +11,7 @@ from lab.process import BadInput
 from lab.tls.bundle import Bundle
 from lab.tls.engine import Engine
 from lab.tls.versions import VERSIONS, Version
+from victim_server.passwords import KeptPassword
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class GatewayFiles:
     the trusted CA certificates in DER, `issued` the self-signed client certificates that the server itself issued.
     `key_log_file` receives the session keys (SSLKEYLOGFILE format). `versions` are the versions of TLS to serve. With
     `rsa_transport_file`, a bundle with an RSA key, gateways that run OpenSSL also do RSA key transport (RFC 5246
-    section 7.4.7.1).
+    section 7.4.7.1). `passwords` are what the server keeps of its customers' passwords, by name.
     """
 
     bundle_file: Path
@@ -31,6 +32,7 @@ class GatewayFiles:
     key_log_file: Path
     versions: tuple[Version, ...] = VERSIONS
     rsa_transport_file: Path | None = None
+    passwords: Mapping[str, KeptPassword] = field(default_factory=dict)
 
 
 class GatewayEngine(Engine, Protocol):
@@ -60,17 +62,25 @@ class GatewayEngine(Engine, Protocol):
 EngineFactory: TypeAlias = Callable[[], GatewayEngine]
 """Makes the engine of one new connection."""
 
+Customer: TypeAlias = bytes | str
+"""Who a request comes from: the client's certificate in DER, or the name of a customer who gave her password."""
+
+CheckPassword: TypeAlias = Callable[[str, str], bool]
+"""Takes a name and a password; whether they belong together."""
+
 CheckChain: TypeAlias = Callable[[tuple[bytes, ...]], None]
 """Takes a client's certificates in DER, its own first; raises CertificateError to refuse it."""
 
 
 @dataclass(frozen=True)
 class Authentication:
-    """How a gateway authenticates its clients: in the handshake that its engines do, or, with `check_forwarded`, by
-    the certificate in the Client-Cert header of each request, which any client can write."""
+    """How a gateway authenticates its clients: in the handshake that its engines do, or by each request. With
+    `check_forwarded` that is by the certificate in the Client-Cert header, which any client can write; with
+    `check_password` by name and password (RFC 7617)."""
 
     engines: EngineFactory
     check_forwarded: CheckChain | None = None
+    check_password: CheckPassword | None = None
 
 
 def authentication_for(gateway: Gateway, files: GatewayFiles) -> Authentication:

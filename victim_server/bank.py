@@ -1,9 +1,9 @@
 """The bank: a small HTTP application that believes the gateway in front of it.
 
 `GET /account` tells the customer's name and balance, and `POST /transfer` moves money. Who the customer is, the gateway
-says in the `Client-Cert` header (RFC 9440 section 2.2): the common name of that certificate's subject. Anybody who
-could reach the bank directly could write that header, so the bank listens on a Unix domain socket in a directory of its
-own.
+says in the `Client-Cert` header (RFC 9440 section 2.2), by the common name of that certificate's subject, or in the
+`Remote-User` header, by the name to which a password belongs. Anybody who could reach the bank directly could write
+these headers, so the bank listens on a Unix domain socket in a directory of its own.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from starlette.routing import Route
 from lab.catalogue.cast import CUSTOMER, MALLORY, OPENING_BALANCE
 from lab.events.log import Reporter
 from lab.events.types import AccountOpened, MoneyMoved, TransferRefused
-from victim_server.forwarding import CONNECTION, read_client_cert
+from victim_server.forwarding import CONNECTION, REMOTE_USER, read_client_cert
 
 MAX_AMOUNT = 1_000_000
 MAX_NAME_LENGTH = 64
@@ -73,6 +73,8 @@ class Accounts:
 
 def customer_of(request: Request) -> str:
     """The customer that the gateway vouches for; Refused (401) where it vouches for nobody."""
+    if REMOTE_USER.decode() in request.headers:
+        return request.headers[REMOTE_USER.decode()]
     try:
         certificate = read_client_cert(request.headers.raw)
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME) if certificate else []

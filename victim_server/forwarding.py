@@ -1,4 +1,7 @@
-"""From a gateway to the bank: the client's request, with the client's certificate in a header (RFC 9440)."""
+"""From a gateway to the bank: the client's request, with a header that says who the client is.
+
+That is its certificate (RFC 9440), or the name of a customer who gave her password.
+"""
 
 import asyncio
 import base64
@@ -11,12 +14,16 @@ from typing import TypeAlias
 import h11
 from cryptography import x509
 
+from victim_server.authentication import Customer
+
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 CLIENT_CERT = b"client-cert"
 CONNECTION = b"tls-connection"
 """Names the client's connection to the bank as events do; this lab's own header."""
-FROM_THE_GATEWAY_ALONE = frozenset({CLIENT_CERT, b"client-cert-chain", CONNECTION})  # RFC 9440 section 4
+REMOTE_USER = b"remote-user"
+"""The name of a customer who gave her password."""
+FROM_THE_GATEWAY_ALONE = frozenset({CLIENT_CERT, b"client-cert-chain", REMOTE_USER, CONNECTION})  # RFC 9440 section 4
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -52,10 +59,10 @@ class Answer:
     body: bytes
 
 
-async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: bytes | None, connection: str) -> Answer:
+async def ask_bank(bank: Path, request: h11.Request, body: bytes, customer: Customer | None, connection: str) -> Answer:
     """Puts a client's request to the bank at its Unix domain socket.
 
-    `certificate` is the client's own, in DER, as this gateway took it, and `connection` names the client's connection
+    `customer` is who this gateway takes the client for, and `connection` names the client's connection
     (`lab.events.types`). BankFailed where there is no answer.
     """
     try:
@@ -64,7 +71,7 @@ async def ask_bank(bank: Path, request: h11.Request, body: bytes, certificate: b
         raise BankFailed(f"the bank cannot be reached: {error.strerror}") from None
     try:
         http = h11.Connection(h11.CLIENT)
-        headers = [*headers_to_bank(request.headers, certificate), (b"content-length", b"%d" % len(body))]
+        headers = [*headers_to_bank(request.headers, customer), (b"content-length", b"%d" % len(body))]
         headers.append((CONNECTION, connection.encode()))
         forwarded = h11.Request(method=request.method, target=request.target, headers=headers)
         writer.write(b"".join(http.send(event) or b"" for event in (forwarded, h11.Data(body), h11.EndOfMessage())))
@@ -93,15 +100,18 @@ def read_client_cert(headers: Headers) -> x509.Certificate | None:
         raise ValueError("Client-Cert holds no certificate") from None
 
 
-def headers_to_bank(headers: Headers, certificate: bytes | None) -> list[tuple[bytes, bytes]]:
-    """The client's headers, except those that are not its to set, and Client-Cert (RFC 9440 section 2.2)."""
-    not_kept = FROM_THE_GATEWAY_ALONE | {b"content-length"}
+def headers_to_bank(headers: Headers, customer: Customer | None) -> list[tuple[bytes, bytes]]:
+    """The client's headers, except those that are not its to set and its password, and Client-Cert (RFC 9440 section
+    2.2) or Remote-User."""
+    not_kept = FROM_THE_GATEWAY_ALONE | {b"content-length", b"authorization"}
     kept = [(name, value) for name, value in _end_to_end(headers) if name not in not_kept]
     if not any(name == b"host" for name, _ in kept):
         kept.append((b"host", b"bank"))  # RFC 9112 section 3.2: only HTTP/1.0 may do without
     kept.append((b"connection", b"close"))
-    if certificate is not None:
-        kept.append((CLIENT_CERT, b":" + base64.b64encode(certificate) + b":"))
+    if isinstance(customer, bytes):
+        kept.append((CLIENT_CERT, b":" + base64.b64encode(customer) + b":"))
+    elif customer is not None:
+        kept.append((REMOTE_USER, customer.encode()))
     return kept
 
 

@@ -28,11 +28,12 @@ from lab.tls.listener import Listener, RationedReader, say_goodbye
 from lab.tls.streams import ConnectionFailed, TlsStream
 from lab.tls.versions import version_name
 from victim_server.access_log import AccessLog
-from victim_server.authentication import Authentication, CheckChain, GatewayEngine
+from victim_server.authentication import Authentication, CheckChain, CheckPassword, Customer, GatewayEngine
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
+from victim_server.passwords import read_basic
 
-Identify: TypeAlias = Callable[[h11.Request], bytes]
-"""Whose request it is: the client's certificate in DER. Raises Unacceptable if the gateway cannot authenticate it."""
+Identify: TypeAlias = Callable[[h11.Request], Customer]
+"""Whose request it is. Raises Unacceptable if the gateway cannot authenticate it."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,17 @@ class GatewayServer:
         """Who a connection's client is: the handshake has said so once and for all, or each request does. None, and
         reported as refused, if a handshake that had to say so let a client without a certificate pass."""
 
-        def authenticated(certificate: bytes) -> ClientAuthenticated:
-            return self._authenticated(engine, peer, certificate)
+        def authenticated(customer: Customer) -> ClientAuthenticated:
+            return self._authenticated(engine, peer, customer)
 
         def refused(reason: str) -> ClientRefused:
             return self._refused(engine, peer, reason, None)
 
-        if self._authentication.check_forwarded:
-            return Forwarded(self._authentication.check_forwarded, authenticated, refused, self._reporter)
+        how = self._authentication
+        if how.check_forwarded:
+            return ByRequest(partial(forwarded, how.check_forwarded), authenticated, refused, self._reporter)
+        if how.check_password:
+            return ByRequest(partial(by_password, how.check_password), authenticated, refused, self._reporter)
         if not engine.peer_chain:
             self._reporter.report(refused("the handshake was completed without a client certificate"))
             return None
@@ -142,14 +146,17 @@ class GatewayServer:
         self._reporter.report(authenticated(certificate))
         return lambda request: certificate
 
-    def _authenticated(self, engine: GatewayEngine, peer: str, der: bytes) -> ClientAuthenticated:
-        certificate = x509.load_der_x509_certificate(der)
+    def _authenticated(self, engine: GatewayEngine, peer: str, customer: Customer) -> ClientAuthenticated:
+        subject, sha256 = f"CN={customer!s}", ""
+        if isinstance(customer, bytes):
+            certificate = x509.load_der_x509_certificate(customer)
+            subject, sha256 = certificate.subject.rfc4514_string(), certificate.fingerprint(SHA256()).hex()
         return ClientAuthenticated(
             gateway=self._gateway.id,
             peer=peer,
             tls=_version(engine),
-            subject=certificate.subject.rfc4514_string(),
-            sha256=certificate.fingerprint(SHA256()).hex(),
+            subject=subject,
+            sha256=sha256,
             proof=engine.proof,
             connection=engine.server_random.hex(),
         )
@@ -158,24 +165,31 @@ class GatewayServer:
         return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert, engine.server_random.hex())
 
 
-class Unacceptable(Exception):
-    """A request that the gateway answers itself, and the connection ends with it."""
+BASIC = b'Basic realm="bank", charset="UTF-8"'
 
-    def __init__(self, status: int, reason: str) -> None:
+
+class Unacceptable(Exception):
+    """A request that the gateway answers itself, and the connection ends with it.
+
+    `challenge` says how a client could authenticate itself (RFC 9110 section 11.6.1), where there is a way.
+    """
+
+    def __init__(self, status: int, reason: str, challenge: bytes = b"") -> None:
         super().__init__(reason)
         self.status = status
+        self.challenge = challenge
 
 
-class Forwarded:
-    """Identify, by the Client-Cert header of each request (RFC 9440), which any client can write.
+class ByRequest:
+    """Identify, by what a check finds in each request.
 
     What becomes of a connection's client is reported once, and again whenever it changes.
     """
 
     def __init__(
         self,
-        check: CheckChain,
-        authenticated: Callable[[bytes], ClientAuthenticated],
+        check: Identify,
+        authenticated: Callable[[Customer], ClientAuthenticated],
         refused: Callable[[str], ClientRefused],
         reporter: Reporter,
     ) -> None:
@@ -185,33 +199,48 @@ class Forwarded:
         self._reporter = reporter
         self._reported: ClientAuthenticated | ClientRefused | None = None
 
-    def __call__(self, request: h11.Request) -> bytes:
+    def __call__(self, request: h11.Request) -> Customer:
         try:
-            certificate = self._checked(request)
+            customer = self._check(request)
         except Unacceptable as error:
             self._report(self._refused(str(error)))
             raise
-        self._report(self._authenticated(certificate))
-        return certificate
-
-    def _checked(self, request: h11.Request) -> bytes:
-        try:
-            certificate = read_client_cert(request.headers)
-        except ValueError as error:
-            raise Unacceptable(400, str(error)) from None
-        if certificate is None:
-            raise Unacceptable(401, "the request has no Client-Cert header")
-        der = certificate.public_bytes(Encoding.DER)
-        try:
-            self._check((der,))
-        except CertificateError as error:
-            raise Unacceptable(403, str(error)) from None
-        return der
+        self._report(self._authenticated(customer))
+        return customer
 
     def _report(self, event: ClientAuthenticated | ClientRefused) -> None:
         if event != self._reported:
             self._reported = event
             self._reporter.report(event)
+
+
+def forwarded(check: CheckChain, request: h11.Request) -> bytes:
+    """The certificate in the Client-Cert header (RFC 9440), which any client can write."""
+    try:
+        certificate = read_client_cert(request.headers)
+    except ValueError as error:
+        raise Unacceptable(400, str(error)) from None
+    if certificate is None:
+        raise Unacceptable(401, "the request has no Client-Cert header")
+    der = certificate.public_bytes(Encoding.DER)
+    try:
+        check((der,))
+    except CertificateError as error:
+        raise Unacceptable(403, str(error)) from None
+    return der
+
+
+def by_password(check: CheckPassword, request: h11.Request) -> str:
+    """The name in the Authorization header (RFC 7617), if the password is right."""
+    try:
+        given = read_basic(request.headers)
+    except ValueError as error:
+        raise Unacceptable(400, str(error)) from None
+    if given is None:
+        raise Unacceptable(401, "the request has no Authorization header", BASIC)
+    if not check(*given):
+        raise Unacceptable(401, "name and password do not belong together", BASIC)
+    return given[0]
 
 
 class Conversation:
@@ -226,8 +255,8 @@ class Conversation:
         self._bank = bank
         self._reporter = reporter
         self._limits = limits
-        self.log: Callable[[str, int, bytes], object] | None = None
-        """Told of each request that the bank answered: method and target, status, the client's certificate."""
+        self.log: Callable[[str, int, Customer], object] | None = None
+        """Told of each request that the bank answered: method and target, status, and who the client is."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self._method = b""
 
@@ -295,12 +324,12 @@ class Conversation:
         return event
 
     async def _ask_bank(self, request: h11.Request, body: bytes) -> Answer:
-        certificate = self._identify(request)
+        customer = self._identify(request)
         try:
             async with asyncio.timeout(self._limits.bank_seconds):
-                answer = await ask_bank(self._bank, request, body, certificate, self._connection)
+                answer = await ask_bank(self._bank, request, body, customer, self._connection)
             if self.log:
-                self.log(f"{request.method.decode()} {request.target.decode('latin-1')}", answer.status, certificate)
+                self.log(f"{request.method.decode()} {request.target.decode('latin-1')}", answer.status, customer)
             return answer
         except TimeoutError:
             problem = f"the bank did not answer within {self._limits.bank_seconds:g} s"
@@ -313,6 +342,8 @@ class Conversation:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        if error.challenge:
+            headers.append((b"www-authenticate", error.challenge))
         body = json.dumps({"error": str(error)}).encode()
         headers.append((b"content-length", b"%d" % len(body)))
         await self._send(Answer(error.status, b"", headers, body))

@@ -14,6 +14,7 @@ from lab.tls.messages import CertificateVerify, ServerHello
 from lab.tls.records import MAX_PROTECTED, RECORD_HEADER_LENGTH, ContentType
 from victim_server.authentication import Authentication, GatewayFiles
 from victim_server.chain import NOT_ISSUED, ChainCheck
+from victim_server.passwords import PasswordCheck
 
 READ_SIZE = 1 << 16
 
@@ -30,6 +31,9 @@ def authentication(scheme: str, files: GatewayFiles) -> Authentication:
         case "forwarded-header":
             context = server_context(files)
             return Authentication(lambda: OpenSslServer(context), ChainCheck(files.authorities))
+        case "password":
+            context = server_context(files)
+            return Authentication(lambda: OpenSslServer(context), check_password=PasswordCheck(files.passwords))
     raise KeyError(scheme)
 
 

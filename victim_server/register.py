@@ -1,11 +1,12 @@
-"""The bank's register of customers: whose self-signed certificates it issued, in an SQLite database.
+"""The bank's register of customers, in an SQLite database: the self-signed certificates that it issued to them, and the
+hashes of their passwords if they have any.
 
 It holds no keys: those were handed out and forgotten. Whether its leak does any harm is up to the scheme.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.process import BadInput
+from victim_server.passwords import KeptPassword
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,29 @@ class Customer:
     certificate: bytes
 
 
-def create(path: Path, entries: Iterable[Customer]) -> None:
+def create(path: Path, entries: Iterable[Customer], passwords: Mapping[str, KeptPassword] | None = None) -> None:
     """Writes a new register, readable by its owner alone; FileExistsError where there is a file already, or OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE customers (name TEXT NOT NULL, certificate TEXT NOT NULL UNIQUE)")
         rows = ((entry.name, _pem(entry.certificate)) for entry in entries)
         database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
+        if passwords:
+            database.execute("CREATE TABLE passwords (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL)")
+            kept = ((name, one.salt, one.hash) for name, one in passwords.items())
+            database.executemany("INSERT INTO passwords VALUES (?, ?, ?)", kept)
+
+
+def read_passwords(path: Path) -> dict[str, KeptPassword]:
+    """What it keeps of the customers' passwords, by name, empty if none has one; BadInput and OSError as in `read`."""
+    path.open("rb").close()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            rows = database.execute("SELECT name, salt, hash FROM passwords") if "passwords" in tables else ()
+            return {name: KeptPassword(salt, hash_) for name, salt, hash_ in rows}
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: is no register of customers: {error}; give the bank's SQLite database") from None
 
 
 def read(path: Path) -> tuple[Customer, ...]:

@@ -64,6 +64,8 @@ async def serve(settings: Settings, tether: bool) -> int:
         served(gateway, settings.versions)
         if gateway.scheme.trusts == CertificateKind.SELF_SIGNED and settings.register_file is None:
             raise BadInput(f"{gateway.id} needs --register FILE, the customers whose certificates the server issued")
+        if gateway.scheme.takes_password and settings.register_file is None:
+            raise BadInput(f"{gateway.id} needs --register FILE, the customers who have passwords")
     entries = register.read(settings.register_file) if settings.register_file else ()
     files = GatewayFiles(
         bundle_file=settings.bundle_file,
@@ -72,6 +74,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         issued=tuple(entry.certificate for entry in entries),
         key_log_file=settings.folder / KEY_LOG_FILE,
         rsa_transport_file=_rsa_bundle(settings.rsa_transport_file),
+        passwords=register.read_passwords(settings.register_file) if settings.register_file else {},
     )
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listen(settings.host, gateway, port)) for gateway, port in settings.ports]

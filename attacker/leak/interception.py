@@ -25,6 +25,7 @@ from attacker.campaign import Campaign
 from attacker.collected import Sighting
 from attacker.errors import AttackerError
 from attacker.moves.make import Loot
+from attacker.passwords import basic_password
 from attacker.position.capabilities import drop_capabilities
 from attacker.position.redirect import Redirect, between, redirected
 from attacker.position.tcp_relay import Forward, TcpRelay
@@ -205,7 +206,7 @@ class _BetweenRelays:
         if told is None or "peer" not in told:
             return told
         local, peer = Address(*told["local"]), Address(*told["peer"])
-        if told["what"] == "client":
+        if told["what"] in ("client", "request"):
             outer_peer = (one.client for one in reversed(self.before.passages) if one.local == peer)
             outer_local = (one.listen for one in self.before.forwards if one.target == local)
         else:
@@ -225,7 +226,7 @@ async def _listen(
     If no visits are awaited, it ends when no client connects for a while.
     """
     left = Visits(awaited)
-    complete = asyncio.create_task(campaign.complete())
+    complete = asyncio.create_task(_complete(campaign))
     try:
         while not (awaited and complete.done() and not left):
             try:
@@ -243,13 +244,21 @@ async def _listen(
         complete.cancel()
 
 
+async def _complete(campaign: Campaign) -> None:
+    await campaign.complete()
+    await campaign.password_found()
+
+
 def take(told: dict[str, Any], campaign: Campaign, reporter: Reporter) -> None:
     """Takes in one report of mitmproxy's, and the certificate in it."""
     what = told.get("what")
-    if what not in ("server", "client"):
+    if what not in ("server", "client", "request"):
         return
     local, peer = str(Address(*told["local"])), str(Address(*told["peer"]))
-    if what == "server":
+    if what == "request":
+        if found := basic_password(told["authorization"], local):
+            campaign.take_password(found)
+    elif what == "server":
         reporter.report(WentOn(peer, local, told["tls"], _plain(told["error"])))
     else:
         chain = tuple(map(bytes.fromhex, told["chain"]))

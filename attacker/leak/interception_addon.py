@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from mitmproxy import connection, ctx, tls, version
+from mitmproxy import connection, ctx, http, tls, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import server_hooks
 
@@ -43,6 +43,12 @@ def tls_established_client(data: tls.TlsData) -> None:
 def tls_failed_client(data: tls.TlsData) -> None:
     """A client broke off the handshake with mitmproxy."""
     _report("client", data.conn, chain=[])
+
+
+def requestheaders(flow: http.HTTPFlow) -> None:
+    """A client's request: reports how it says who it is, if it does (RFC 9110 section 11.6.2)."""
+    if authorization := flow.request.headers.get("authorization"):
+        _report("request", flow.client_conn, authorization=authorization)
 
 
 def tls_established_server(data: tls.TlsData) -> None:

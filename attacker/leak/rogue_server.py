@@ -18,6 +18,7 @@ from attacker.call import Call, LeakCommand, Parser, add_gateways, parse_listen,
 from attacker.campaign import Campaign
 from attacker.collected import Sighting, common_name
 from attacker.moves.make import Loot
+from attacker.passwords import FoundPassword, basic_password
 from attacker.position.tcp_relay import listen_at
 from attacker.scope import check_listen
 from lab.address import Address, host_port
@@ -52,17 +53,24 @@ async def run(call: Call) -> None:
 
     OutOfScope or AttackerError if it cannot listen.
     """
-    listen, bundle = parse_listen(call.arguments.listen), read_bundle(call.arguments.shop_bundle)
+    asked = call.arguments
+    listen, bundle = parse_listen(asked.listen), read_bundle(asked.shop_bundle)
+    for_passwords = parse_listen(asked.password_listen) if asked.password_listen else None
     campaign = call.begin(ROGUE_SERVER)
-    await run_shop(listen, bundle, campaign, call.reporter)
+    await run_shop(listen, bundle, campaign, call.reporter, for_passwords)
     await campaign.use()
 
 
-async def run_shop(listen: Address, bundle: Bundle, campaign: Campaign, reporter: Reporter) -> None:
-    """Serves as the shop until the campaign has what it needs."""
+async def run_shop(
+    listen: Address, bundle: Bundle, campaign: Campaign, reporter: Reporter, for_passwords: Address | None = None
+) -> None:
+    """Serves as the shop until the campaign has what it needs; at `for_passwords` to customers without certificates."""
     shop = Shop(bundle, campaign, reporter)
     address = await shop.open(listen)
+    no_certificates = Shop(bundle, campaign, reporter, asks_for_certificate=False)
     try:
+        if for_passwords:
+            await no_certificates.open(for_passwords)
         where = f"{common_name(bundle.chain[0])}, a shop at {address}"
         detail = f"{where}, which accepts any certificate and checks its proof"
         reporter.report(PositionTaken(ROGUE_SERVER.id, (detail,)))
@@ -70,17 +78,29 @@ async def run_shop(listen: Address, bundle: Bundle, campaign: Campaign, reporter
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await campaign.complete(in_every_version=True)
+                if for_passwords:
+                    await campaign.password_found()
     finally:
         await shop.close()
+        await no_certificates.close()
     reporter.report(PositionLeft(ROGUE_SERVER.id, ()))
 
 
 class Shop:
-    """The shop's server. `bundle` is its own; the campaign takes what its clients present."""
+    """The shop's server. `bundle` is its own; the campaign takes what its clients present.
+
+    A shop that does not ask for certificates takes names and passwords (RFC 7617).
+    """
 
     def __init__(
-        self, bundle: Bundle, campaign: Campaign, reporter: Reporter, limits: ShopLimits | None = None
+        self,
+        bundle: Bundle,
+        campaign: Campaign,
+        reporter: Reporter,
+        limits: ShopLimits | None = None,
+        asks_for_certificate: bool = True,
     ) -> None:
+        self._asks_for_certificate = asks_for_certificate
         self._bundle = bundle
         self._campaign = campaign
         self._reporter = reporter
@@ -101,13 +121,13 @@ class Shop:
         """One connection. The client gets its answer first, then the campaign gets the loot."""
         engine = self._engine()
         try:
-            if await self._talk(engine, reader, writer):
-                client, server = (host_port(writer.get_extra_info(name)) for name in ("peername", "sockname"))
+            client, server = (host_port(writer.get_extra_info(name)) for name in ("peername", "sockname"))
+            if await self._talk(engine, reader, writer, server) and self._asks_for_certificate:
                 self._campaign.take(*loot_of(engine, client, server))
         except Exception as error:
             self._reporter.report(Trouble(f"the shop, with a client: {type(error).__name__}: {error}"))
 
-    async def _talk(self, engine: Server, reader: RationedReader, writer: asyncio.StreamWriter) -> bool:
+    async def _talk(self, engine: Server, reader: RationedReader, writer: asyncio.StreamWriter, server: str) -> bool:
         """A handshake, a request, an answer. Returns whether the handshake was completed, whatever the client does."""
         complete = False
         with suppress(TlsError, h11.ProtocolError, OSError, TimeoutError):
@@ -116,7 +136,12 @@ class Shop:
                 try:
                     await stream.handshake()
                     complete = True
-                    await _answer(stream, common_name(engine.peer_chain[0]))
+                    request = await _request(stream)
+                    if request and self._asks_for_certificate:
+                        await _answer(stream, request, common_name(engine.peer_chain[0]))
+                    elif request and (found := password_in(request, server)):
+                        await _answer(stream, request, found.name)
+                        self._campaign.take_password(found)
                 finally:
                     with suppress(TimeoutError):
                         await say_goodbye(engine, reader, writer, self._limits.linger_seconds)
@@ -127,7 +152,7 @@ class Shop:
             entropy=os.urandom,
             chain=self._bundle.chain,
             key=self._bundle.key,
-            client_auth=ClientAuth(_any_customer, Proof.REQUIRED),
+            client_auth=ClientAuth(_any_customer, Proof.REQUIRED) if self._asks_for_certificate else None,
             versions=(TLS13, TLS12),
         )
 
@@ -168,8 +193,17 @@ def _any_customer(chain: tuple[bytes, ...]) -> None:
     """Accepts every chain: to the shop a certificate is only a customer's name."""
 
 
-async def _answer(stream: TlsStream, customer: str) -> None:
-    """Answers one request; h11.ProtocolError if there is none."""
+def password_in(request: h11.Request, seen_at: str) -> FoundPassword | None:
+    """Name and password in a request's Authorization header (RFC 7617); None if it has none."""
+    for name, value in request.headers:
+        if name == b"authorization":
+            return basic_password(value.decode("latin-1"), seen_at)
+    return None
+
+
+async def _request(stream: TlsStream) -> h11.Request | None:
+    """Reads one request, the only one of its connection; None if the client closes instead. h11.ProtocolError if it is
+    none."""
     http = h11.Connection(h11.SERVER)
     request: h11.Request | None = None
     while not isinstance(event := http.next_event(), h11.EndOfMessage):
@@ -178,18 +212,23 @@ async def _answer(stream: TlsStream, customer: str) -> None:
         elif isinstance(event, h11.Request):
             request = event
         elif isinstance(event, h11.ConnectionClosed):
-            return
-    assert request
+            return None
+    return request
+
+
+async def _answer(stream: TlsStream, request: h11.Request, customer: str) -> None:
+    """Answers a request, and ends the connection with it."""
     known = (request.method, request.target) == (b"GET", b"/account")
     body = json.dumps({"customer": customer, "balance": 0} if known else {"error": "there is no such page"}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-    events = (h11.Response(status_code=200 if known else 404, headers=headers), h11.Data(body), h11.EndOfMessage())
-    await stream.write(b"".join(http.send(event) or b"" for event in events))
+    status = b"HTTP/1.1 200 OK" if known else b"HTTP/1.1 404 Not Found"
+    headers = (b"Content-Type: application/json", b"Content-Length: %d" % len(body), b"Connection: close")
+    await stream.write(b"\r\n".join((status, *headers, b"", b"")) + body)
 
 
 def _add_arguments(parser: Parser) -> None:
     add_gateways(parser)
     parser.add_argument("--listen", required=True, metavar="HOST:PORT", help="where the shop is")
+    parser.add_argument("--password-listen", metavar="HOST:PORT", help="where it takes passwords, if it does")
     parser.add_argument("--shop-bundle", type=Path, required=True, help="the shop's own, PEM")
 
 

@@ -3,6 +3,7 @@
 A script says everything about one attempt and does nothing by itself; `attacker.moves.replay` carries it out.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from lab.catalogue.moves import STOLEN_KEY
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.flight import (
@@ -45,7 +47,8 @@ class Loot:
     `proof` is None if no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the wire
     shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
     connection, by version. `own` is mallory's own bundle, as a customer of the bank. `seen_at` is where the certificate
-    was seen: the server's address on the wire, or a file.
+    was seen: the server's address on the wire, or a file. `key` is the certificate's private key, None unless it leaked
+    too.
     """
 
     chain: tuple[bytes, ...]
@@ -55,6 +58,7 @@ class Loot:
     recorded: Mapping[int, bytes] = field(default_factory=dict)
     own: Bundle | None = None
     seen_at: str = ""
+    key: PrivateKey | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Script:
     `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
     TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there. `signed_by` is
     the public key (SubjectPublicKeyInfo in DER) of the attacker's own key that makes the proof, if one does.
+    `authorization` goes with each request to such servers, if it is not empty (RFC 7617).
     """
 
     flight: Flight | None = None
@@ -73,6 +78,7 @@ class Script:
     recorded: bytes = b""
     header: bytes | None = None
     signed_by: bytes = b""
+    authorization: str = field(default="", repr=False)
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
@@ -176,9 +182,21 @@ def resume_session(loot: Loot, version: Version) -> Script:
     return Script(honest_flight(version, (), None), resume=loot.session)
 
 
+def with_key(loot: Loot, version: Version) -> Script:
+    if loot.key is None:
+        raise NotApplicable("no private key leaked")
+    return stolen_key(Bundle(loot.chain, loot.key), version)
+
+
 def stolen_key(bundle: Bundle, version: Version) -> Script:
     """The control: the proof made with the real key."""
     return Script(honest_flight(version, bundle.chain, proof.prove_with(bundle.key)), header=bundle.chain[0])
+
+
+def stolen_password(name: str, password: str, version: Version) -> Script:
+    """No certificate, but name and password."""
+    basic = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Script(honest_flight(version, (), None), header=b"", authorization=f"Basic {basic}")
 
 
 def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
@@ -284,5 +302,6 @@ MAKERS: Mapping[str, Maker] = {
     "second-certificate": second_certificate,
     "replay-flight": replay_flight,
     "resume-session": resume_session,
+    STOLEN_KEY: with_key,
 }
 """How each move of the catalogue is made, by its id."""

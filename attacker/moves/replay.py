@@ -147,7 +147,7 @@ async def _carry_out(it: Attempt, script: Script, address: tuple[str, int]) -> _
                 if not _pointless(engine, script):
                     if _unasked(engine):
                         course.header = script.header
-                    bank = BankClient(stream, it.server_name, course.header)
+                    bank = BankClient(stream, it.server_name, course.header, script.authorization)
                     course.account = await bank.account()
                     if it.transfer and course.account.customer == it.victim:
                         course.moved = await bank.transfer(it.transfer)
@@ -256,16 +256,19 @@ def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h1
 
 
 class BankClient:
-    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2).
+    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2) and
+    an Authorization header (RFC 9110 section 11.6.2).
 
     ConnectionFailed or h11.ProtocolError if there is no answer.
     """
 
-    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None) -> None:
+    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None, authorization: str = "") -> None:
         self._stream = stream
         self._headers = [("Host", host), ("User-Agent", "mallory")]
         if certificate:
             self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
+        if authorization:
+            self._headers.append(("Authorization", authorization))
         self._http = h11.Connection(h11.CLIENT)
 
     async def account(self) -> Response:

@@ -19,3 +19,6 @@ VICTIM_SERVER = "victim-server"
 CAREFUL_CLIENT, CARELESS_CLIENT = "careful-client", "careless-client"
 INTERCEPTOR = "interceptor"
 CONTROL = "control"
+
+BY_REQUEST = ", by request"
+"""What the name of alice's login ends with if her certificate was issued on request."""

@@ -23,7 +23,7 @@ RSA_TRANSPORT = "kRSA+AESGCM"
 OPENSSL = Implementation(
     "openssl",
     "OpenSSL through Python's `ssl`",
-    ("mtls", "pinned-mtls", "forwarded-header"),
+    ("mtls", "pinned-mtls", "forwarded-header", "password"),
     rsa_key_transport=True,
 )
 INSTRUMENT = Implementation(

@@ -12,6 +12,7 @@ class LootKind(Enum):
     PROOF = "proof of possession"
     SESSION = "session"
     RECORDING = "recording of a whole connection"
+    KEY = "private key"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ WIRE = Leak(
     "wire",
     "Read off the wire",
     "a passive listener reads the plaintext Certificate message of TLS 1.2",
-    frozenset(LootKind),
+    frozenset(LootKind) - {LootKind.KEY},
 )
 INTERCEPTION = Leak(
     "interception",
@@ -68,7 +69,20 @@ LOG = Leak(
     "a gateway's access log has each client's certificate, as PEM in a log line",
     frozenset(),
 )
-LEAKS: tuple[Leak, ...] = (WIRE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, DATABASE, LOG)
+ARCHIVE = Leak(
+    "archive",
+    "Kept by the issuer, key and all",
+    "the bank made its customers' keys and kept a copy of each bundle that it handed out; the copies leak",
+    frozenset({LootKind.KEY}),
+)
+REQUESTS = Leak(
+    "requests",
+    "Kept by an issuer that never had the key",
+    "alice made her own key and sent the bank a certificate request; the bank's copies of request and certificate leak",
+    frozenset(),
+    frozenset({CertificateKind.FROM_CA}),
+)
+LEAKS: tuple[Leak, ...] = (WIRE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, DATABASE, LOG, ARCHIVE, REQUESTS)
 
 
 def find_leak(leak_id: str) -> Leak | None:

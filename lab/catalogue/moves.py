@@ -47,7 +47,12 @@ class Move:
     @property
     def as_herself(self) -> bool:
         """Whether an honest server accepts it, under the attacker's own name, which opens nothing of alice's."""
-        return not any(self.fails.values())
+        return not any(self.fails.values()) and not self.with_key
+
+    @property
+    def with_key(self) -> bool:
+        """Whether it is made with the certificate's private key: an honest server, too, authenticates it as alice."""
+        return LootKind.KEY in self.needs
 
 
 HERSELF = (
@@ -55,6 +60,19 @@ HERSELF = (
     "key; so mallory is authenticated as mallory, and alice's account stays shut"
 )
 """What becomes of a move that an honest server accepts: it authenticates the attacker under her own name."""
+
+WITH_THE_KEY = (
+    "RFC 5246 section 7.4.8, RFC 8446 section 4.4.3: the proof is valid, as the certificate's own key made it; who has "
+    "the key is alice"
+)
+"""What becomes of a move that is made with the key."""
+
+STOLEN_KEY = "stolen-key"
+"""The move with the key. The lab's control is the same: nobody else has alice's key, unless a leak yields it."""
+STOLEN_PASSWORD = "stolen-password"
+"""No move with a certificate: name and password, at a gateway that takes these. The lab's control there, too."""
+CONTROL = "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key unless it leaks"
+"""Why the move with the key is there."""
 
 _DECRYPT, _ORDER, _ILLEGAL = (
     AlertDescription.DECRYPT_ERROR,
@@ -291,10 +309,16 @@ MOVES: tuple[Move, ...] = (
         },
         shape=Shape(messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished")}, session=True),
     ),
+    Move(
+        STOLEN_KEY,
+        "Prove possession with the real key",
+        "alice's certificate and a CertificateVerify over this very handshake, made with her key",
+        {TLS12: (), TLS13: ()},
+        in_header=True,
+        needs=frozenset({LootKind.KEY}),
+        shape=Shape((_CUSTOMERS,), ProofShape.BY_FIRST),
+    ),
 )
-
-STOLEN_KEY = "stolen-key"
-"""The control's id: the same attempts with the real key, which only the lab can make."""
 
 
 def find_move(move_id: str) -> Move | None:

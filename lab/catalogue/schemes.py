@@ -8,6 +8,7 @@ from typing import Literal
 
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.checks import Check
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Scheme:
 
     `verifies`, `stands_for` and `fault` (what it fails to check) are for people; `checks` is `verifies` as data.
     `trusts` says which certificate a customer needs: one from the CA, or a self-signed one that the server has on its
-    list.
+    list. With a password she needs none; there the moves are tried with the one from the CA.
     """
 
     id: str
@@ -38,6 +39,16 @@ class Scheme:
         return Check.PROOF_VALID in self.checks
 
     @property
+    def takes_password(self) -> bool:
+        """Whether a client gives a name and a password instead of a certificate."""
+        return Check.PASSWORD in self.checks
+
+    @property
+    def control(self) -> str:
+        """The control that an attacker's own code is let in with, given what alice keeps secret."""
+        return STOLEN_PASSWORD if self.takes_password else STOLEN_KEY
+
+    @property
     def proof(self) -> Literal["checked", "ignored", "not asked for"]:
         """What it does about the proof of possession."""
         if self.checks_proof:
@@ -47,7 +58,7 @@ class Scheme:
 
 NOTHING_IN_TLS = "nothing in TLS"
 
-ALL_CHECKS = frozenset(Check)
+ALL_CHECKS = frozenset(Check) - {Check.PASSWORD}
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
 
 SCHEMES: tuple[Scheme, ...] = (
@@ -92,7 +103,8 @@ SCHEMES: tuple[Scheme, ...] = (
         asks_for="Certificate + proof",
         verifies="chain; computes the proof's check and drops the result",
         checks=ALL_CHECKS - {Check.PROOF_VALID},
-        stands_for="a bug shipped by a real library in 2014",
+        stands_for="a bug of Bouncy Castle for Java, reported in 2014: it verified the client's signature and never "
+        "looked at the result (github.com/bcgit/bc-java/issues/70)",
         fault="It checks the proof and accepts a wrong one.",
         trusts=CertificateKind.FROM_CA,
     ),
@@ -103,6 +115,15 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=ALL_BUT_PROOF,
         stands_for="RFC 9440 misdeployed",
         fault="It trusts a header that any client can write, and requires no proof.",
+        trusts=CertificateKind.FROM_CA,
+    ),
+    Scheme(
+        id="password",
+        asks_for=NOTHING_IN_TLS,
+        verifies="name and password in the `Authorization` header, against a hash by scrypt",
+        checks=frozenset({Check.MESSAGE_ORDER, Check.KEYS, Check.PASSWORD}),
+        stands_for='"one might as well use name and password"',
+        fault="It takes a password, which every server that is shown it knows.",
         trusts=CertificateKind.FROM_CA,
     ),
 )

@@ -64,6 +64,3 @@ ANONYMOUS: Mapping[Version, tuple[str, ...]] = {
     version: tuple(name for name in names if name != "Certificate") for version, names in _WITHOUT_PROOF.items()
 }
 """The client's messages if the server asks for no certificate."""
-
-HONEST = Shape(((Leaf.CUSTOMERS,),), ProofShape.BY_FIRST)
-"""What the customer herself sends, and the control with the real key."""

@@ -90,6 +90,22 @@ class CaptureSearched:
     """None in runs of earlier versions, which had no such control."""
 
 
+@dataclass(frozen=True)
+class FileSearched:
+    """The lab searched a file of the run for `what`, bytes that should not be in there.
+
+    `sought` names each of them, and `found_at` the places where one was found, up to a limit. `control` are bytes that
+    have to be in the file, and `control_at` the places of these: a search that misses them proves nothing.
+    """
+
+    file: FileName
+    what: str
+    sought: tuple[str, ...]
+    found_at: tuple[str, ...]
+    control: str
+    control_at: tuple[str, ...]
+
+
 # --- the victims ---
 
 
@@ -108,14 +124,15 @@ class ClientAuthenticated:
     """A gateway authenticated a client.
 
     `peer` is the client's address as the gateway saw it. `subject` and `sha256` are of the certificate, and `proof`
-    says for people what was measured of the proof of possession in this handshake.
+    says for people what was measured of the proof of possession in this handshake. `sha256` is empty for a client with
+    a password.
     """
 
     gateway: str
     peer: str
     tls: str
     subject: str
-    sha256: Hex
+    sha256: Hex | Empty
     proof: str
     connection: Hex | Empty = ""
 
@@ -170,12 +187,15 @@ class TransferRefused:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance."""
+    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance.
+
+    `sha256` is empty for a login with a password.
+    """
 
     gateway: str
     url: str
     subject: str
-    sha256: Hex
+    sha256: Hex | Empty
     tls: str
     balance: int
     connection: Hex | Empty = ""
@@ -408,6 +428,30 @@ class ProofRelayed:
     connection: Hex | Empty = ""
 
 
+@dataclass(frozen=True)
+class KeyFound:
+    """The attacker found the private key of a certificate, `sha256`, in the `file` that leaked. She keeps it in memory
+    alone."""
+
+    leak: str
+    file: FileName
+    subject: str
+    sha256: Hex
+
+
+@dataclass(frozen=True)
+class PasswordFound:
+    """The attacker found a customer's password, or what a file has of it; `form` says which, and `seen_at` where.
+
+    She keeps it in memory alone; it is in no event.
+    """
+
+    leak: str
+    customer: str
+    seen_at: HostPort | FileName
+    form: str
+
+
 # --- every part ---
 
 
@@ -437,6 +481,7 @@ Event: TypeAlias = (
     RunStarted
     | BundleIssued
     | CaptureSearched
+    | FileSearched
     | GatewayListening
     | ClientAuthenticated
     | ClientRefused
@@ -456,6 +501,8 @@ Event: TypeAlias = (
     | HandshakeDecrypted
     | LoginDecrypted
     | ProofRelayed
+    | KeyFound
+    | PasswordFound
     | Trouble
     | PartStopped
     | UnknownEvent

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
-from lab.catalogue.moves import STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, Outcome
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -73,5 +72,5 @@ class Attempts:
         return self._as_alice.get((leak, gateway.id, version, move), [])
 
     def controls(self, gateway: Gateway, version: Version) -> list[Tried]:
-        """The attempts with the real key at a gateway."""
-        return self.at("", gateway, version, STOLEN_KEY)
+        """The attempts with the real key at a gateway, or with the password where it takes that."""
+        return self.at("", gateway, version, gateway.scheme.control)

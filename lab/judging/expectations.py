@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from lab.catalogue.checks import Check
 from lab.catalogue.leaks import WIRE, Leak
-from lab.catalogue.moves import HERSELF, Move
+from lab.catalogue.moves import HERSELF, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
+
+NO_PASSWORD = "a certificate is no password, and this server asks for one"
 
 
 @dataclass(frozen=True)
@@ -45,4 +47,6 @@ def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE)
                     REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403), check=failure.check
                 )
             return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
-    return Expectation(ACCEPTED, scheme.fault)
+    if scheme.takes_password:
+        return Expectation(REFUSED, f"{NO_PASSWORD}: {Check.PASSWORD.value}", statuses=(401,), check=Check.PASSWORD)
+    return Expectation(ACCEPTED, WITH_THE_KEY if move.with_key else scheme.fault)

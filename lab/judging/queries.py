@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lab.catalogue.cast import CUSTOMER
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.types import BundleIssued, Event
 from lab.judging.attempts import Tried
@@ -41,7 +42,7 @@ class RunQueries:
     def attempts(
         self, *, leak: str = "", scheme: str = "", tls: str = "", move: str = "", customer: str = CUSTOMER
     ) -> list[Tried]:
-        """The attacker's attempts that were made and came to a verdict, narrowed down; empty for any."""
+        """The attacker's attempts with a certificate alone that came to a verdict, narrowed down; empty for any."""
 
         def wanted(tried: Tried) -> bool:
             event = tried.event
@@ -58,5 +59,25 @@ class RunQueries:
             if not tried.event.leak and tried.gateway.scheme.id == scheme and tried.accepted
         ]
 
+    def with_the_key(self, leak: str, scheme: str) -> list[Tried]:
+        """The attacker's attempts as alice with her key, which the leak yielded."""
+        return [
+            one
+            for one in self._decided()
+            if (one.event.leak, one.gateway.scheme.id, one.event.customer) == (leak, scheme, CUSTOMER)
+            and one.event.move == STOLEN_KEY
+        ]
+
+    def with_the_password(self, leak: str) -> list[Tried]:
+        """The attacker's attempts as alice with what the leak yielded of her password."""
+        return [
+            one
+            for one in self._decided()
+            if (one.event.leak, one.event.customer, one.event.move) == (leak, CUSTOMER, STOLEN_PASSWORD)
+        ]
+
     def _attempts(self) -> list[Tried]:
+        return [one for one in self._decided() if one.event.move not in (STOLEN_KEY, STOLEN_PASSWORD)]
+
+    def _decided(self) -> list[Tried]:
         return [one for one in self.judged.attempts.all if one.event.leak and one.outcome in (ACCEPTED, REFUSED)]

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from lab.catalogue.cast import MALLORY
-from lab.catalogue.moves import STOLEN_KEY, find_move
+from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
-from lab.catalogue.shapes import ANONYMOUS, HONEST, Leaf, ProofShape, Shape
+from lab.catalogue.shapes import ANONYMOUS, Leaf, ProofShape, Shape
 from lab.events.run import Run
 from lab.events.types import BundleIssued, CertificateCaptured, HandshakeSeen, MoveTried
 from lab.judging.attempts import Tried
@@ -62,13 +62,12 @@ def known(run: Run) -> Known:
 def departure(tried: Tried, known: Known) -> str:
     """What keeps an attempt with an outcome from being its move; empty if nothing does."""
     move = find_move(tried.event.move)
-    shape = HONEST if tried.event.move == STOLEN_KEY else move.shape if move else None
-    if shape is None or tried.outcome not in (ACCEPTED, REFUSED):
+    if move is None or tried.outcome not in (ACCEPTED, REFUSED):
         return ""
-    if move and tried.version not in move.fails:
+    if tried.version not in move.fails:
         return f"there is no such move in TLS {tried.version}"
     try:
-        _Attempted(tried, known).check(shape)
+        _Attempted(tried, known).check(move.shape)
     except NotThisMove as reason:
         return str(reason)
     except (TlsError, ValueError) as error:

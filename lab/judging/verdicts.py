@@ -13,7 +13,7 @@ from lab.catalogue.cast import MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY, Move, find_move
+from lab.catalogue.moves import MOVES, Move, find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -200,8 +200,9 @@ class JudgedRun:
             yield f"control {CLIENT} at {where}: alice did not log in{_because(failures)}"
         control = next(iter(self.attempts.controls(gateway, version)), None)
         if control is None or control.event.outcome != ACCEPTED:
-            why = "not run" if control is None else f"the real key did not get in: {_what_came_back(control.event)}"
-            yield f"control {STOLEN_KEY} at {where}: {why}"
+            it = "password" if gateway.scheme.takes_password else "real key"
+            why = "not run" if control is None else f"the {it} did not get in: {_what_came_back(control.event)}"
+            yield f"control {gateway.scheme.control} at {where}: {why}"
 
     def _controls(self) -> Iterator[Control]:
         logins = {(login.gateway, login.tls) for login in self.run.all(LoggedIn)}
@@ -209,7 +210,7 @@ class JudgedRun:
             if (gateway.id, str(version)) in logins:
                 yield Control(gateway.id, str(version), CLIENT, ACCEPTED)
             for tried in self.attempts.controls(gateway, version)[:1]:
-                yield Control(gateway.id, str(version), STOLEN_KEY, tried.event.outcome)
+                yield Control(gateway.id, str(version), tried.event.move, tried.event.outcome)
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
         for move in self.moves:

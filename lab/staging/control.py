@@ -7,18 +7,25 @@ moves mean nothing. It also searches the attacker's capture for many encodings o
 import asyncio
 import base64
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from attacker.moves.make import stolen_key
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from attacker.moves.make import stolen_key, stolen_password
 from attacker.moves.replay import Attempt, attempt
 from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
-from lab.catalogue.moves import STOLEN_KEY
-from lab.events.types import CaptureSearched, MoveTried
+from lab.catalogue.leaks import WIRE
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
+from lab.events.run import CAPTURE_FILE, Run
+from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, MoveTried
+from lab.judging.own_proof import PASSWORD, TRANSCRIPT_HASHES, own_proof
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.versions import Version
 
@@ -29,21 +36,88 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----(.+?)-----END", re.DOTALL)
 
 @dataclass(frozen=True)
 class ControlTarget:
-    """A gateway, a version to try there, and the bundle that it should accept."""
+    """A gateway, a version to try there, and the bundle that it should accept, or the password."""
 
     address: Address
     version: Version
     bundle: Bundle
+    password: str = field(default="", repr=False)
 
 
 async def try_stolen_key(targets: Iterable[ControlTarget]) -> list[MoveTried]:
-    """Presents the stolen bundle at every gateway; all must accept it."""
+    """Presents the stolen bundle, or the stolen password, at every gateway; all must accept it."""
 
     async def try_one(target: ControlTarget) -> MoveTried:
-        it = Attempt(STOLEN_KEY, target.version, target.address, SERVER_NAME, CUSTOMER)
+        move = STOLEN_PASSWORD if target.password else STOLEN_KEY
+        it = Attempt(move, target.version, target.address, SERVER_NAME, CUSTOMER)
+        if target.password:
+            return await attempt(it, stolen_password(CUSTOMER, target.password, target.version))
         return await attempt(it, stolen_key(target.bundle, target.version))
 
     return await asyncio.gather(*map(try_one, targets))
+
+
+def search_for_hashes(capture: Path, run: Run) -> FileSearched:
+    """Searches the capture for what alice's captured proofs sign, hashed: the proofs are in there, the hashes are not.
+
+    CaptureFileError if the file cannot be read.
+    """
+    proofs: dict[str, bytes] = {}
+    hashes: dict[str, bytes] = {}
+    for recorded in run.events:
+        seen = recorded.event
+        if isinstance(seen, CertificateCaptured) and seen.leak == WIRE.id and seen.proof and (own := own_proof(seen)):
+            proofs[f"the proof {recorded.number}"] = bytes.fromhex(seen.proof)
+            hashes[f"{own.hash} of what {recorded.number} signs"] = bytes.fromhex(own.captured_hash)
+    places = _places(capture, proofs | hashes)
+    return FileSearched(
+        file=capture.name,
+        what=TRANSCRIPT_HASHES,
+        sought=tuple(hashes),
+        found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in hashes),
+        control="the proofs themselves",
+        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in proofs),
+    )
+
+
+def search_for_password(file: Path, password: str, certificates: Iterable[bytes]) -> FileSearched:
+    """Searches a capture or any other file for alice's password in several forms, and for her certificates, which have
+    to be there. They are given in DER.
+
+    CaptureFileError or OSError if the file cannot be read.
+    """
+    secret = password.encode()
+    sought = {
+        "the password": secret,
+        "the password in base64": base64.b64encode(secret),
+        "the password in hex": secret.hex().encode(),
+        "name and password as HTTP has them": base64.b64encode(f"{CUSTOMER}:{password}".encode()),
+    }
+    control: dict[str, bytes] = {}
+    for number, der in enumerate(certificates, start=1):
+        pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+        control |= {
+            f"certificate {number}": der,
+            f"certificate {number} as PEM": pem,
+            f"certificate {number} as percent-encoded PEM": quote(pem, safe="").encode(),
+        }
+    places = _places(file, sought | control)
+    return FileSearched(
+        file=file.name,
+        what=PASSWORD,
+        sought=tuple(sought),
+        found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in sought),
+        control="alice's certificates",
+        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in control),
+    )
+
+
+def _places(file: Path, needles: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Where each needle is: in a capture in every connection, in another file the first place."""
+    if file.name == CAPTURE_FILE:
+        return [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in find_in_capture(file, needles).hits]
+    content = file.read_bytes()
+    return [(name, f"byte {content.index(needle)}") for name, needle in needles.items() if needle in content]
 
 
 def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:

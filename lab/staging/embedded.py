@@ -16,7 +16,7 @@ from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
+from lab.catalogue.leaks import ARCHIVE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
@@ -30,6 +30,7 @@ from lab.staging.control import ControlTarget
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
 from lab.tls.bundle import Bundle
+from victim_server import access_log
 
 T = TypeVar("T")
 
@@ -64,6 +65,8 @@ async def run_embedded(
             attacker=keys / ATTACKER,
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
+            archive=ARCHIVE.id in plan.leaks,
+            passwords=any(gateway.scheme.takes_password for gateway in plan.served()),
         )
         log.report(pki.issued_event(folder))
         if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
@@ -119,16 +122,22 @@ class _Lab:
         if later:
             await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
         for leak in later:
-            await self._let_happen(leak)
+            await self._let_happen(leak, log)
             if leak == INTERCEPTION.id:
                 self._look_inside(log)
         await self._control(log)
         async with asyncio.timeout(SETTLE_SECONDS):
             return await self._until(lambda: judge(self.run))
 
-    async def _let_happen(self, leak: str) -> None:
+    async def _let_happen(self, leak: str, log: EventLog) -> None:
         """Carries out one leak other than the wire."""
         stage = stages.LATER_STAGES[leak](self.setting)
+        for bundle in stage.issued:
+            log.report(bundle)
+        for part in stage.first:
+            await self.parts.start(part)
+            await self._until(partial(self.parts.has_ended, part.name))
+            await self.parts.stop(part.name)
         await self.parts.start(stage.attacker)
         if stage.clients:
             await self._until(lambda: any(taken.kind == leak for taken in self.run.all(PositionTaken)))
@@ -168,8 +177,14 @@ class _Lab:
             CertificateKind.FROM_CA: issued.client,
             CertificateKind.SELF_SIGNED: issued.client_self_signed,
         }
+        password = issued.password.read_text().strip() if issued.password else ""
         targets = [
-            ControlTarget(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            ControlTarget(
+                Address(HOST, ports[gateway]),
+                version,
+                _bundle(bundles[gateway.scheme.trusts]),
+                password if gateway.scheme.takes_password else "",
+            )
             for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):
@@ -177,10 +192,19 @@ class _Lab:
         if self.run.folders.capture.exists():
             files = issued.client_pem, issued.client_self_signed_pem
             log.report(control.search_capture(self.run.folders.capture, *files))
-            for login in decrypted_logins(
-                self.run.folders.capture, self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
-            ):
+            key_log = self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
+            for login in decrypted_logins(self.run.folders.capture, key_log):
                 log.report(login)
+            log.report(control.search_for_hashes(self.run.folders.capture, self.run))
+        leaked = (self.run.folders.capture, self._access_log, issued.register, issued.archive)
+        for file in leaked if password else ():
+            if file and file.exists():
+                certificates = (bundle.chain[0] for bundle in map(_bundle, bundles.values()))
+                log.report(control.search_for_password(file, password, certificates))
+
+    @property
+    def _access_log(self) -> Path:
+        return self.setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
 
 
 def _bundle(identity: pki.Identity) -> Bundle:

@@ -1,13 +1,14 @@
 """Issues what the lab needs: an authority, the server's certificate and its customers' bundles.
 
 The server makes a customer's keys and hands them out together with their certificates: that is the premise of the
-lab's question. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
+lab's question. It can also issue on a certificate request (RFC 2986): then the customer makes the key, and the server
+never has it. Each customer gets two bundles: one with a certificate from the authority, one with a self-signed
 certificate, which the server recognises because it keeps a list of those that it issued. Certificates follow RFC 5280;
 all are valid from an hour ago for 30 days.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -31,6 +34,7 @@ from lab.catalogue.plan import KeyType
 from lab.events.types import BundleIssued
 from lab.tls.proof import PrivateKey
 from victim_server import register
+from victim_server.passwords import keep
 
 VALIDITY = timedelta(days=30)
 
@@ -48,6 +52,10 @@ CLIENT_SELF_SIGNED_P12_PASSWORD = f"{CLIENT_SELF_SIGNED_P12}.password"
 ATTACKER_PEM = f"{MALLORY}.pem"
 ATTACKER_SELF_SIGNED_PEM = f"{MALLORY}-self-signed.pem"
 SHOP_PEM = "shop.pem"
+ARCHIVE = "handed-out.pem"
+PASSWORD = f"{CUSTOMER}.password"
+BY_REQUEST = f"{CUSTOMER}-by-request"
+REQUESTS = "requests.pem"
 
 
 class PkiError(Exception):
@@ -103,11 +111,11 @@ def new_authority(name: str = "certreplay lab authority", now: datetime | None =
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = _key_usage(digital_signature=False, key_cert_sign=True, crl_sign=True)
     builder = (
-        _builder(subject, subject, key, now or datetime.now(UTC))
+        _builder(subject, subject, key.public_key(), now or datetime.now(UTC))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
     )
-    return _signed(builder, key, key)
+    return Identity(_signed(builder, key), key)
 
 
 def new_server(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
@@ -139,8 +147,34 @@ def new_client(
 def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
     """A self-signed certificate for a customer; a server must know it in advance to accept it."""
     key, subject = new_key(key_type), _customer(name)
-    builder = _builder(subject, subject, key, now or datetime.now(UTC))
-    return _signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key, key)
+    builder = _builder(subject, subject, key.public_key(), now or datetime.now(UTC))
+    return Identity(_signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key), key)
+
+
+def new_request(key: PrivateKey, name: str = CUSTOMER) -> bytes:
+    """What a customer sends the bank: a certificate request (RFC 2986) in PEM, signed with the key that she made."""
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    request = x509.CertificateSigningRequestBuilder().subject_name(_customer(name)).sign(key, algorithm)
+    return request.public_bytes(Encoding.PEM)
+
+
+def issue_on_request(
+    authority: Identity, request: bytes, name: str = CUSTOMER, now: datetime | None = None
+) -> x509.Certificate:
+    """The certificate for the public key in a request, in PEM, that the bank has from the customer of this name.
+
+    The name in the request is not taken over: the bank knows who its customer is. PkiError for what is no request, and
+    for one that its sender did not sign with the key in it (RFC 2986 section 3).
+    """
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        public = asked.public_key()
+        signed = asked.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise PkiError(f"{name}'s certificate request cannot be read: {error}; send one in PEM") from None
+    if not signed:
+        raise PkiError(f"{name}'s certificate request is not signed by the key in it; send one that is")
+    return _issue(authority, _customer(name), public, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
 @dataclass(frozen=True)
@@ -161,6 +195,8 @@ class Issued:
     server's register of the customers that have self-signed certificates, without their keys. `mallory` has the
     attacker's bundles as an ordinary customer, None if she is none; `shop_pem` is her bundle as a shop's owner.
     `server_rsa_pem` is the server's bundle for RSA key transport: the same as `server_pem` if that has an RSA key.
+    `archive` has copies of the bundles that the server handed out, None if it kept none.
+    `password` has alice's password for logins without a certificate, None if she has none.
     """
 
     authority: Identity
@@ -179,6 +215,8 @@ class Issued:
     client_self_signed_pem: Path
     client_self_signed_p12: Path
     client_self_signed_p12_password: Path
+    archive: Path | None
+    password: Path | None
 
 
 def issue(
@@ -190,11 +228,15 @@ def issue(
     attacker: Path | None = None,
     shop: Path | None = None,
     rsa_transport: bool = False,
+    archive: bool = False,
+    passwords: bool = False,
 ) -> Issued:
     """Issues everything into these folders; makes the folders that are missing.
 
     Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
-    `rsa_transport` the server also has a bundle with an RSA key. Only their owner can read files with a private key or
+    `rsa_transport` the server also has a bundle with an RSA key; with `archive` it keeps a copy of each bundle that it
+    hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well, of 96 random
+    bits, and it keeps these hashed. Only their owner can read files with a private key or
     a password; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or
     cannot be written. The authority's key is not kept.
     """
@@ -217,15 +259,21 @@ def issue(
         client_self_signed_pem=client / CLIENT_SELF_SIGNED_PEM,
         client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
         client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
+        archive=server / ARCHIVE if archive else None,
+        password=client / PASSWORD if passwords else None,
     )
     customers = {name: new_self_signed_client(name, key_type) for name in OTHER_CUSTOMERS}
     customers |= {CUSTOMER: issued.client_self_signed}
+    handed_out = (issued.client, *customers.values())
     customers |= {MALLORY: issued.mallory.self_signed} if issued.mallory else {}
     _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
     entries = [register.Customer(name, identity.der) for name, identity in sorted(customers.items())]
+    chosen = {name: os.urandom(12).hex() for name in (CUSTOMER, *OTHER_CUSTOMERS)} if passwords else {}
     with _writing(issued.register):
-        register.create(issued.register, entries)
+        register.create(issued.register, entries, {name: keep(word) for name, word in chosen.items()})
+    if issued.password:
+        _write(issued.password, f"{chosen[CUSTOMER]}\n".encode(), 0o600)
     password = os.urandom(12).hex()
     for identity, pem, p12, p12_password in (
         (issued.client, issued.client_pem, issued.client_p12, issued.client_p12_password),
@@ -246,20 +294,45 @@ def issue(
         _write(issued.server_rsa_pem, new_server(authority, "rsa").bundle_pem(), 0o600)
     if issued.shop_pem:
         _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
+    if issued.archive:
+        _write(issued.archive, b"".join(identity.bundle_pem() for identity in handed_out), 0o600)
     return issued
 
 
+@dataclass(frozen=True)
+class Requested:
+    """What there is after a certificate request: alice's own bundle, and the file in which the bank keeps the rest."""
+
+    identity: Identity
+    client_pem: Path
+    requests: Path
+
+
+def request_and_issue(authority: Identity, server: Path, client: Path, key_type: KeyType = "p256") -> Requested:
+    """Alice makes a key in her folder and sends the bank a request; the bank keeps that and the certificate in its own.
+
+    PkiError as in `issue`.
+    """
+    key = new_key(key_type)
+    request = new_request(key)
+    identity = Identity(issue_on_request(authority, request), key)
+    made = Requested(identity, client / f"{BY_REQUEST}.pem", server / REQUESTS)
+    _write(made.client_pem, identity.bundle_pem(), 0o600)
+    _write(made.requests, request + identity.certificate_pem(), 0o600)
+    return made
+
+
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
-    """The public facts about a bundle in alice's folder, `alice` or SELF_SIGNED."""
-    pem, p12 = f"{bundle}.pem", f"{bundle}.p12"
-    certificate = x509.load_pem_x509_certificate((client / pem).read_bytes())
+    """The public facts about a bundle in alice's folder: `alice`, SELF_SIGNED or BY_REQUEST."""
+    files = tuple(name for name in (f"{bundle}.pem", f"{bundle}.p12") if (client / name).exists())
+    certificate = x509.load_pem_x509_certificate((client / files[0]).read_bytes())
     return BundleIssued(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
         key_type=_key_words(certificate.public_key()),
         not_after=certificate.not_valid_after_utc.isoformat(),
-        files=(pem, p12),
+        files=files,
     )
 
 
@@ -316,23 +389,35 @@ def _issued(
     authority: Identity,
     subject: x509.Name,
     key: PrivateKey,
-    names: list[x509.GeneralName],
+    names: Iterable[x509.GeneralName],
     purpose: x509.ObjectIdentifier,
     now: datetime | None,
 ) -> Identity:
+    return Identity(_issue(authority, subject, key.public_key(), names, purpose, now), key)
+
+
+def _issue(
+    authority: Identity,
+    subject: x509.Name,
+    public: CertificatePublicKeyTypes,
+    names: Iterable[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    now: datetime | None,
+) -> x509.Certificate:
+    """A certificate for a public key; the private key is not needed."""
     issuer_key = authority.certificate.public_key()
-    builder = _builder(subject, authority.certificate.subject, key, now or datetime.now(UTC)).add_extension(
+    builder = _builder(subject, authority.certificate.subject, public, now or datetime.now(UTC)).add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key),  # type: ignore[arg-type]
         critical=False,
     )
     # A server whose key receives premaster secrets has to say that it may (RFC 5246 section 7.4.2).
-    transport = purpose == ExtendedKeyUsageOID.SERVER_AUTH and isinstance(key, rsa.RSAPrivateKey)
-    return _signed(_for_end_entity(builder, names, purpose, key_encipherment=transport), key, authority.key)
+    transport = purpose == ExtendedKeyUsageOID.SERVER_AUTH and isinstance(public, rsa.RSAPublicKey)
+    return _signed(_for_end_entity(builder, names, purpose, key_encipherment=transport), authority.key)
 
 
 def _for_end_entity(
     builder: x509.CertificateBuilder,
-    names: list[x509.GeneralName],
+    names: Iterable[x509.GeneralName],
     purpose: x509.ObjectIdentifier,
     *,
     key_encipherment: bool = False,
@@ -347,22 +432,24 @@ def _for_end_entity(
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: CertificatePublicKeyTypes, now: datetime
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + VALIDITY)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
 
 
-def _signed(builder: x509.CertificateBuilder, key: PrivateKey, issuer_key: PrivateKey) -> Identity:
+def _signed(builder: x509.CertificateBuilder, issuer_key: PrivateKey) -> x509.Certificate:
     algorithm = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return Identity(builder.sign(issuer_key, algorithm), key)
+    return builder.sign(issuer_key, algorithm)
 
 
 def _key_usage(

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attacker.attempts import TRANSFER
-from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
-from lab.catalogue.leaks import DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
 from lab.catalogue.plan import Plan
 from lab.events.run import Folders
+from lab.events.types import BundleIssued
 from lab.ports import HOST
+from lab.staging import pki
 from lab.staging.pki import Issued
 from lab.staging.supervisor import Part
 from lab.tls.versions import TLS12, VERSIONS
@@ -20,6 +22,7 @@ from victim_server import access_log
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
 """The names of alice's logins at the shop, one for each bundle."""
+SHOP_PASSWORD = "shop, password"
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,14 @@ class Setting:
 class Stage:
     """One leak: the attacker, and the clients that start once she is in position.
 
-    A leak other than the wire ends when the attacker does.
+    A leak other than the wire ends when the attacker does. What comes `first` is over before she starts, and the lab
+    reports what was `issued` before all that.
     """
 
     attacker: Part
     clients: tuple[Part, ...] = ()
+    first: tuple[Part, ...] = ()
+    issued: tuple[BundleIssued, ...] = ()
 
 
 def opening_balance(plan: Plan) -> int:
@@ -77,6 +83,7 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
         *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
+        *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
         *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
@@ -92,7 +99,7 @@ def wire(setting: Setting, ports: list[int]) -> Stage:
 
 def interception(setting: Setting) -> Stage:
     """mitmproxy answers in place of the gateways. A careful and a careless alice log in there, once in each version."""
-    asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
+    asking = [one for one in setting.gateways if one.scheme.asks_in_tls or one.scheme.takes_password]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
     clients = (
@@ -133,6 +140,7 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
         *(f"--gateway={login}=https://localhost:{ports[gateway]}" for login, gateway in logins.items()),
         f"--bundle={issued.client_pem}",
         *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
+        *(f"--password-login={login}={issued.password}" for login, one in logins.items() if one.scheme.takes_password),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
         "--times=1",
@@ -144,14 +152,20 @@ def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *
 
 
 def rogue_server(setting: Setting) -> Stage:
-    """Alice logs in once at a shop with each of her bundles; the shop is mallory's."""
+    """Alice logs in once at a shop with each of her bundles, and with her password at the bank if she has one; the shop
+    is mallory's."""
     issued = setting.issued
-    (port,) = setting.ports(1)
+    port, password_port = setting.ports(2)
     url = f"https://localhost:{port}"
+    by_password = (
+        f"--gateway={SHOP_PASSWORD}=https://localhost:{password_port}",
+        f"--password-login={SHOP_PASSWORD}={issued.password}",
+    )
     alice = _part(
         setting,
         VICTIM_CLIENT,
         *(f"--gateway={login}={url}" for login in SHOP_LOGINS),
+        *(by_password if issued.password else ()),
         f"--bundle={SHOP_LOGINS[0]}={issued.client_pem}",
         f"--bundle={SHOP_LOGINS[1]}={issued.client_self_signed_pem}",
         f"--ca={issued.ca_pem}",
@@ -159,7 +173,8 @@ def rogue_server(setting: Setting) -> Stage:
         "--times=1",
         may_end=(0, 1),
     )
-    shop = (f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}")
+    shop = [f"--listen={HOST}:{port}", f"--shop-bundle={issued.shop_pem}"]
+    shop += [f"--password-listen={HOST}:{password_port}"] if issued.password else []
     return Stage(_attacker(setting, ROGUE_SERVER.id, *gateways(setting), *shop), (alice,))
 
 
@@ -174,12 +189,40 @@ def log(setting: Setting) -> Stage:
     return Stage(_attacker(setting, LOG.id, *gateways(setting), f"--file={file}"))
 
 
+def archive(setting: Setting) -> Stage:
+    """The bank's copies of the bundles that it handed out leak."""
+    return Stage(_attacker(setting, ARCHIVE.id, *gateways(setting), f"--file={setting.issued.archive}"))
+
+
+def requests(setting: Setting) -> Stage:
+    """Alice has a certificate issued on request, while the gateways are running, and logs in with it where her bank
+    vouches for it and where it is not on the list. Then what the bank kept leaks."""
+    issued = setting.issued
+    server, client = issued.server_pem.parent, issued.client_pem.parent
+    made = pki.request_and_issue(issued.authority, server, client, setting.plan.key_type)
+    asking = {one: port for one, port in setting.gateways.items() if one.scheme.asks_in_tls}
+    alice = _part(
+        setting,
+        VICTIM_CLIENT,
+        *(f"--gateway={gateway.id}{BY_REQUEST}=https://localhost:{port}" for gateway, port in asking.items()),
+        f"--bundle={made.client_pem}",
+        f"--ca={issued.ca_pem}",
+        f"--every={LOGIN_EVERY_SECONDS}",
+        "--times=1",
+        may_end=(0, 1),
+    )
+    attacker = _attacker(setting, REQUESTS.id, *gateways(setting), f"--file={made.requests}")
+    return Stage(attacker, first=(alice,), issued=(pki.issued_event(client, pki.BY_REQUEST),))
+
+
 LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
     INTERCEPTION.id: interception,
     LIVE_RELAY.id: live_relay,
     ROGUE_SERVER.id: rogue_server,
     DATABASE.id: database,
     LOG.id: log,
+    ARCHIVE.id: archive,
+    REQUESTS.id: requests,
 }
 """The stages of all leaks but the wire; each ends when the attacker is done."""
 
@@ -187,6 +230,7 @@ LATER_STAGES: Mapping[str, Callable[[Setting], Stage]] = {
 def gateways(setting: Setting) -> list[str]:
     """The gateways as options of the attacker's command line."""
     kinds = {one: "self-signed=" if _pins(one) else "" for one in setting.gateways}
+    kinds |= {one: "password=" for one in setting.gateways if one.scheme.takes_password}
     return [f"--gateway={kinds[gateway]}{HOST}:{port}" for gateway, port in setting.gateways.items()]
 
 

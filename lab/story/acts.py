@@ -9,7 +9,7 @@ from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY
+from lab.catalogue.moves import MOVES, STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
@@ -254,7 +254,11 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Paragraph("A refusal means something only if the right key is accepted in the same way.")
-    who = {CLIENT: "alice herself", STOLEN_KEY: "attack code with alice's key"}
+    who = {
+        CLIENT: "alice herself",
+        STOLEN_KEY: "attack code with alice's key",
+        STOLEN_PASSWORD: "attack code with alice's password",
+    }
     rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
@@ -372,7 +376,8 @@ def _answer(judgement: Judgement) -> str:
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     if judgement.contradictions:
         return "Finding: the attacker, the gateways and the bank's ledger do not agree, so this run decides nothing."
-    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED}
+    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY}
+    with_the_key = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move == STOLEN_KEY}
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
@@ -382,10 +387,13 @@ def _answer(judgement: Judgement) -> str:
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
     times = "once" if len(held) == 1 else f"{len(held)} times"
+    key = f"never {crossed}"
+    if with_the_key:
+        key = f"is what must not get out: where it did, it opened {listed(sorted(with_the_key))}"
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key never {crossed}. Every "
+        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every "
         f"handshake needs a new signature by it. That is why {listed(sorted({v.gateway for v in held}))} refused "
-        f"{times}."
+        f"{times}{' without it' if with_the_key else ''}."
     )
 
 

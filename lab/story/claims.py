@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.document import Block, Heading, Inline, Meaning, Paragraph, Section, Span, facts
+from lab.document import Block, Column, Heading, Inline, Items, Meaning, Paragraph, Section, Span, Table, columns, facts
 from lab.events.run import open_run
 from lab.judging.claims import CLAIMS, settle
 from lab.judging.claims.claim import Claim, Holding, Settled
+from lab.judging.claims.discussion import DISCUSSION, Point
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 
@@ -43,6 +44,7 @@ def as_json(run: str, claims: SettledClaims) -> dict[str, Any]:
             {
                 "id": claim.id,
                 "by": claim.by,
+                "points": list(claim.points),
                 "claim": claim.claim,
                 "experiment": claim.experiment,
                 "verdict": settled.holding.value,
@@ -64,5 +66,29 @@ def claims_document(folder: Path) -> Iterator[Block]:
         "is stale. The numbers are events of that run, `attacker#12` the twelfth of the attacker's; "
         "`certreplay claims --new` makes a new run and judges the same claims."
     )
-    for claim, settled in settle(CLAIMS, RunQueries(JudgedRun(run))):
+    settled_claims = settle(CLAIMS, RunQueries(JudgedRun(run)))
+    yield Section("The discussion, point by point", (_discussion(settled_claims),))
+    for claim, settled in settled_claims:
         yield Section(claim.claim, (facts(("source", claim.by), *_facts(claim, settled)),))
+    yield Section("What no experiment settles", (Items(tuple(_unsettled())),))
+
+
+def _discussion(claims: SettledClaims) -> Table:
+    """Every point, with the claims that settle it."""
+    rows = tuple(
+        (str(point.number), point.point, point.by, "; ".join(_settling(point, claims)) or "see the end")
+        for point in DISCUSSION
+    )
+    return Table((Column("point", "number"), *columns("in our words", "who", "settled by")), rows)
+
+
+def _settling(point: Point, claims: SettledClaims) -> Iterator[str]:
+    for claim, settled in claims:
+        if point.number in claim.points:
+            yield f'"{claim.claim}" {settled.holding.value}'
+
+
+def _unsettled() -> Iterator[str]:
+    for point in DISCUSSION:
+        if point.unsettled:
+            yield f'Point {point.number}, {point.by}: "{point.point}" {point.unsettled}'

@@ -9,10 +9,21 @@ from lab.capture.decrypt import alerts_of_client
 from lab.catalogue.cast import CARELESS_CLIENT, CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, Leak
+from lab.catalogue.moves import STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
-from lab.events.types import CertificateCaptured, HandshakeDecrypted, LoggedIn, MoveTried, PositionTaken, WentOn
+from lab.events.types import (
+    CertificateCaptured,
+    HandshakeDecrypted,
+    KeyFound,
+    LoggedIn,
+    MoveTried,
+    PasswordFound,
+    PositionTaken,
+    WentOn,
+)
+from lab.judging.attempts import Tried
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
 from lab.judging.verdicts import JudgedRun
@@ -30,7 +41,11 @@ Target: TypeAlias = tuple[Gateway, Version]
 def tell_leak(judged: JudgedRun, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None until it is over."""
     seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
-    targets = [target for target in judged.plan.targets() if target[0].scheme.trusts in leak.certificates]
+    targets = [
+        target
+        for target in judged.plan.targets()
+        if target[0].scheme.trusts in leak.certificates or _by_password(judged, leak, *target)
+    ]
     over = judged.gateways and not any(judged.missing_at(leak, *target) for target in targets)
     return _tell(judged, leak, seen, targets) if seen and over else None
 
@@ -104,14 +119,17 @@ def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, st
 
 
 def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Each certificate once, and what came with it. Keys would be in the attacker's folders."""
+    """Each certificate once, and what came with it. Other keys than those reported would be in the attacker's
+    folders."""
     stolen = (path.read_bytes() for path in run.folders.path.glob("*/stolen/*"))
-    key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
-    versions: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
+    no_key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
+    with_key = {one.sha256 for one in run.all(KeyFound) if one.leak == seen[0].leak}
+    versions: dict[tuple[str, str, bool, str], set[str]] = defaultdict(set)
     for one in seen:
-        versions[one.subject, one.issuer, bool(one.proof)].add(one.tls)
+        key = "and its private key" if one.sha256 in with_key else no_key
+        versions[one.subject, one.issuer, bool(one.proof), key].add(one.tls)
     without = "no proof (mitmproxy does not expose it)" if seen[0].leak == INTERCEPTION.id else "no proof"
-    for (subject, issuer, proof), tls in list(versions.items())[:MAX_NAMES]:
+    for (subject, issuer, proof, key), tls in list(versions.items())[:MAX_NAMES]:
         sort = "self-signed" if issuer == subject else f"from {issuer}"
         what = f"a proof (TLS {' and '.join(sorted(tls))})" if proof else without
         yield "mallory has", f"the certificate of {subject}, {sort}; {what}; {key}"
@@ -119,7 +137,16 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
         yield "", f"and {len(versions) - MAX_NAMES} more"
 
 
+def _by_password(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> list[Tried]:
+    """The attempts as alice with what the leak yielded of her password."""
+    return judged.attempts.at(leak.id, gateway, version, STOLEN_PASSWORD)
+
+
 def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
+    if by_password := _by_password(judged, leak, gateway, version):
+        found = next((one.form for one in judged.run.all(PasswordFound) if one.leak == leak.id), "what was found of it")
+        opened_so = any(one.accepted for one in by_password)
+        return Span(f"opened by {found}", "accepted") if opened_so else Span(f"not opened by {found}", "refused")
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     opened = [one.move for one in tried if one.outcome == ACCEPTED]
     refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")

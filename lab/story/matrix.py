@@ -5,7 +5,7 @@ from itertools import product
 
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, Move
+from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.catalogue.schemes import SCHEMES
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
@@ -96,7 +96,10 @@ def expected_document() -> Iterator[Block]:
     yield Section("Schemes", (_schemes(),))
     what = "A gateway is a scheme served by an implementation. What is expected of it comes from its scheme alone."
     yield Section("Gateways", (Paragraph(what), _gateways()))
-    control = f"`{STOLEN_KEY}` is the control: the proof made with the real key, which must get in everywhere."
+    control = (
+        f"`{STOLEN_KEY}` is the control: the proof made with the real key, which must get in everywhere. It is a move "
+        "too where a leak yields the key; the tables are for a leak that does not."
+    )
     yield Section("Moves", (_moves(), Paragraph(control)))
     for version in VERSIONS:
         yield Section(f"What is expected in TLS {version}", (_expected(version),))
@@ -124,6 +127,8 @@ def _refusal(move: Move, version: Version) -> str:
         return f"n/a: {move.impossible[version]}"
     if move.as_herself:
         return HERSELF
+    if move.with_key:
+        return f"nothing: {WITH_THE_KEY}"
     return "; or ".join(
         f"{failure.clause}: {' or '.join(f'`{alert.label}`' for alert in failure.alerts)}"
         for failure in move.fails[version]

@@ -9,11 +9,13 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attacker.errors import AttackerError
-from attacker.leak.files import certificates_in
+from attacker.leak.files import certificates_in, keys_in
+from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.events.types import CertificateCaptured, PartStopped, Trouble
 from lab.staging import pki
 from victim_server import register
@@ -38,6 +40,30 @@ def certificates_in_bytes(content: bytes) -> list[bytes]:
         path = Path(folder) / "leaked"
         path.write_bytes(content)
         return list(certificates_in(path))
+
+
+# --- keys ---
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_a_key_is_found_with_the_certificate_that_it_is_for(tmp_path: Path, key_type: KeyType) -> None:
+    identities = [pki.new_self_signed_client(name, key_type) for name in ("alice", "bob")]
+    leaked = tmp_path / "leaked"
+    leaked.write_bytes(b"".join(one.bundle_pem() for one in identities))
+    assert list(certificates_in(leaked)) == [one.der for one in identities]
+    found = keys_in(leaked)
+    for one in identities:
+        public = one.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        assert found[public].public_key() == one.certificate.public_key()
+    leaked.write_bytes(b"".join(one.certificate_pem() for one in identities))
+    assert keys_in(leaked) == {}
+
+
+@pytest.mark.parametrize("inside", [b"", b"AAAA", b"MAA="])
+def test_what_only_looks_like_a_key_is_none(tmp_path: Path, inside: bytes) -> None:
+    leaked = tmp_path / "leaked"
+    leaked.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + inside + b"\n-----END PRIVATE KEY-----\n")
+    assert keys_in(leaked) == {}
 
 
 # --- what is found ---

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -22,13 +23,16 @@ from lab.staging import embedded, pki, stages
 from lab.staging.stages import Setting, Stage
 
 CERTREPLAY = Path(sys.executable).parent / "certreplay"
-LEAKS = ("rogue-server", "database", "log")
+LEAKS = ("rogue-server", "database", "log", "archive", "requests")
 VERSIONS = ("1.2", "1.3")
 
 WITHOUT_A_PROOF = {"omit-proof", "foreign-key", "empty-proof", "zero-proof", "stolen-leaf-first"}
 WITH_A_PROOF = WITHOUT_A_PROOF | {"replay-proof", "relabelled-proof", "flipped-proof"}
 EARLY = {"1.2": set[str](), "1.3": {"early-finished"}}
 """In TLS 1.3 to finish early is to leave the proof out."""
+
+
+PINNED_BLIND = "pinned-certificate-only"
 
 
 def opened(leak: str, version: str) -> dict[str, set[str]]:
@@ -47,7 +51,12 @@ def opened(leak: str, version: str) -> dict[str, set[str]]:
         "certificate-only@instrument": moves | EARLY[version],
         "ignored-proof@instrument": moves - {"omit-proof"},
     }
-    return pinned | issued | {"forwarded-header@openssl": {"omit-proof"}}
+    issued["forwarded-header@openssl"] = {"omit-proof"}
+    if leak == "requests":
+        return issued
+    if leak == "archive":  # with the key mallory is alice, wherever her certificate is accepted
+        return {gateway: without_key | {"stolen-key"} for gateway, without_key in (pinned | issued).items()}
+    return pinned | issued
 
 
 @dataclass(frozen=True)
@@ -122,20 +131,24 @@ def test_the_story_tells_the_leak_and_no_wire(finished: Finished) -> None:
     assert "2. " in told.stdout
     assert "3. Controls" in told.stdout
     assert "mallory has" in told.stdout
-    assert "no key" in told.stdout
-    assert "pinned-mtls@openssl, TLS 1.3                 not opened:" in told.stdout
-    assert "pinned-certificate-only@instrument, TLS 1.3  opened by omit-proof" in told.stdout
+    archive = finished.leak == "archive"
+    words = " ".join(told.stdout.split())
+    assert ("no key" in words, "and its private key" in words) == (not archive, archive)
+    mtls, blind = ("mtls", "certificate-only") if finished.leak == "requests" else ("pinned-mtls", PINNED_BLIND)
+    opened_mtls = "opened by stolen-key" if archive else "not opened:"
+    assert re.search(rf"^ +{mtls}@openssl, TLS 1.3 +{opened_mtls}", told.stdout, re.MULTILINE)
+    assert re.search(rf"^ +{blind}@instrument, TLS 1.3 +opened by omit-proof", told.stdout, re.MULTILINE)
+    assert ("it opened certificate-only@instrument, forwarded-header@openssl, ignored-proof@inst" in words) == archive
     assert "wire" not in told.stdout
     assert "the one that got out opened" in told.stdout
 
 
 def test_a_verdict_is_explained(finished: Finished) -> None:
     folder = finished.run.folders.path
-    told = certreplay(
-        "explain", folder, "--leak", finished.leak, "--move", "foreign-key", "--gateway", "pinned-mtls@openssl"
-    )
+    gateway = "mtls@openssl" if finished.leak == "requests" else "pinned-mtls@openssl"
+    told = certreplay("explain", folder, "--leak", finished.leak, "--move", "foreign-key", "--gateway", gateway)
     assert (told.returncode, told.stderr) == (0, "")
-    assert "foreign-key at pinned-mtls@openssl, TLS 1.2: refused" in told.stdout
+    assert f"foreign-key at {gateway}, TLS 1.2: refused" in told.stdout
 
 
 def test_what_leak_to_explain_has_to_be_said(finished: Finished) -> None:

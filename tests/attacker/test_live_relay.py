@@ -55,8 +55,8 @@ from programs import wait_until
 from tls_peers import s_server, serving, write_files
 from victim_client.login import Credentials, GatewayUrl, load_credentials, log_in, log_key_material
 from victims import (
-    FORWARDED,
     GATEWAY_IDS,
+    GATEWAYS_IN_TLS,
     PATIENCE_SECONDS,
     Reports,
     Victims,
@@ -595,7 +595,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_stage_relays_at_every_gateway_that_asks(judged: Path) -> None:
     found = JudgedRun(open_run(judged)).relayed_proofs
     gateways = {(one.gateway.id, one.event.tls, one.event.key_exchange) for one in found}
-    asking = [gateway for gateway in GATEWAY_IDS if gateway != FORWARDED]
+    asking = GATEWAYS_IN_TLS
     with_ecdhe = {(gateway_id, version, "ECDHE") for gateway_id in asking for version in ("1.2", "1.3")}
     assert gateways == with_ecdhe | {("mtls@openssl", "1.2", "RSA"), ("pinned-mtls@openssl", "1.2", "RSA")}
     assert all(one.as_expected for one in found)

@@ -11,23 +11,31 @@ from typing import Any, NamedTuple
 import pytest
 
 from doctoring import doctored_run, recorded_in
+from lab.catalogue.cast import BY_REQUEST
 from lab.catalogue.gateways import GATEWAYS
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
 from lab.events.run import Run, open_run
 from lab.events.types import (
+    BundleIssued,
     CaptureSearched,
     CertificateCaptured,
     Event,
+    FileSearched,
     GatewayListening,
     HandshakeDecrypted,
     Intercepted,
+    LoggedIn,
+    LoginFailed,
     MoveTried,
     ProofRelayed,
 )
 from lab.judging.claims import CLAIMS, Holding, settle
-from lab.judging.claims.table import scheme_of
+from lab.judging.claims.discussion import DISCUSSION, THE_LAB
+from lab.judging.claims.evidence import scheme_of
 from lab.judging.facts import port_of
+from lab.judging.own_proof import PASSWORD, TRANSCRIPT_HASHES, own_proof
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded
@@ -36,8 +44,19 @@ from lab.views import markdown as docs
 from programs import certreplay, mitmproxy
 
 EXPECTED = {
-    "certificate-in-the-clear": Holding.HOLDS,
-    "server-tls-protects": Holding.FAILS,
+    "same-as-a-password": Holding.FAILS,
+    "client-sends-a-hash": Holding.FAILS,
+    "needed-with-its-own-issuer": Holding.HOLDS,
+    "one-connection-is-enough": Holding.HOLDS,
+    "key-can-be-passed-on-too": Holding.HOLDS,
+    "shown-to-nobody-else": Holding.FAILS,
+    "key-never-goes-to-the-server": Holding.HOLDS,
+    "issuer-has-the-key": Holding.CONDITIONAL,
+    "server-needs-no-keys": Holding.HOLDS,
+    "not-encrypted-because-of-rsa": Holding.FAILS,
+    "tls13-needs-the-proof": Holding.HOLDS,
+    "certificate-in-the-clear": Holding.CONDITIONAL,
+    "server-tls-protects": Holding.CONDITIONAL,
     "checking-adds-nothing": Holding.FAILS,
     "only-the-issuer-is-fooled": Holding.CONDITIONAL,
     "every-server-could-impersonate": Holding.CONDITIONAL,
@@ -106,11 +125,24 @@ def _when(kind: type, having: Callable[[Any], bool], **fields: Any) -> Change:
     return change
 
 
+def _with_key(outcome: Outcome, leak: str) -> Change:
+    """Every attempt with the key goes another way where the proof is checked."""
+    return _when(MoveTried, lambda one: one.move == STOLEN_KEY and one.leak == leak, outcome=outcome)
+
+
+def _reordered(seen: CertificateCaptured) -> CertificateCaptured:
+    """The client's Certificate after its ClientKeyExchange, as if it had been sent with keys."""
+    *before, certificate, exchange = seen.transcript
+    return dataclasses.replace(seen, transcript=(*before, exchange, certificate))
+
+
 def _attempts(schemes: tuple[str, ...], outcome: Outcome, leak: str = "") -> Change:
     """Every attempt of the attacker's at these schemes goes another way."""
 
     def change(event: Event, ports: dict[int, str]) -> Event | None:
         if not (isinstance(event, MoveTried) and event.leak and leak in ("", event.leak)):
+            return event
+        if event.move in (STOLEN_KEY, STOLEN_PASSWORD):
             return event
         there = ports.get(port_of(event.server)) in schemes and event.outcome in (ACCEPTED, REFUSED)
         return dataclasses.replace(event, outcome=outcome) if there else event
@@ -130,11 +162,84 @@ COMPRESSED_IN_13 = tuple(
     (sender, "CompressedCertificate, zlib" if name == "Certificate" else name) for sender, name in ALL_SENT_IN_13
 )
 
+
+def _proofs_are_hashes() -> Change:
+    """Every captured proof is replaced by the hash of what it signs, in a CertificateVerify."""
+
+    def change(event: Event, ports: dict[int, str]) -> Event | None:
+        if not isinstance(event, CertificateCaptured) or not (own := own_proof(event)):
+            return event
+        message = bytes.fromhex(event.proof or "")[:6]  # type, length and signature scheme
+        hash_ = bytes.fromhex(own.captured_hash)
+        length = (len(hash_) + 4).to_bytes(3, "big")
+        body = message[:1] + length + message[4:6] + len(hash_).to_bytes(2, "big") + hash_
+        return dataclasses.replace(event, proof=body.hex())
+
+    return change
+
+
 FOUND_NOTHING = _when(CaptureSearched, lambda one: True, certificate_at=())
 
+
+def _for_hashes(searched: FileSearched) -> bool:
+    return searched.what == TRANSCRIPT_HASHES
+
+
+def _for_the_password(searched: FileSearched) -> bool:
+    return searched.what == PASSWORD
+
+
+def _by_request(login: LoggedIn) -> bool:
+    return login.gateway.endswith(BY_REQUEST)
+
+
+def _turned_away(event: Event, ports: dict[int, str]) -> Event | None:
+    """Alice is let in nowhere with the certificate that was issued on request."""
+    if isinstance(event, LoggedIn) and _by_request(event):
+        return LoginFailed(event.gateway, event.url, event.tls, "unknown ca")
+    return event
+
+
+def _later(event: Event, ports: dict[int, str]) -> Event | None:
+    seen = isinstance(event, CertificateCaptured) and event.leak == "wire" and event.transcript
+    return _reordered(event) if seen and isinstance(event, CertificateCaptured) else event
+
+
 DOCTORED = (
+    Doctoring("client-sends-a-hash", _proofs_are_hashes(), Holding.HOLDS),
+    Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, found_at=("byte 1",)), Holding.HOLDS),
+    Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, control_at=()), Holding.NO_EVIDENCE),
+    Doctoring("same-as-a-password", _when(FileSearched, _for_the_password, found_at=("byte 1",)), Holding.HOLDS),
+    Doctoring("same-as-a-password", _when(MoveTried, lambda one: True), Holding.NO_EVIDENCE),
+    Doctoring("needed-with-its-own-issuer", _attempts(BLIND[1:], REFUSED), Holding.FAILS),
+    Doctoring("needed-with-its-own-issuer", _attempts(CHECKING[1:], ACCEPTED), Holding.FAILS),
+    Doctoring("one-connection-is-enough", _attempts(BLIND[1:], REFUSED, "wire"), Holding.FAILS),
+    Doctoring("one-connection-is-enough", _attempts(BLIND, REFUSED, "log"), Holding.FAILS),
+    Doctoring("one-connection-is-enough", ON_THE_WIRE_12, Holding.FAILS),
+    Doctoring("key-can-be-passed-on-too", _with_key(REFUSED, ""), Holding.FAILS),
+    Doctoring("shown-to-nobody-else", _when(CertificateCaptured, lambda one: True), Holding.HOLDS),
+    Doctoring(
+        "key-never-goes-to-the-server",
+        _when(CaptureSearched, lambda one: True, key_at=("byte 1",)),
+        Holding.FAILS,
+    ),
+    Doctoring("key-never-goes-to-the-server", FOUND_NOTHING, Holding.NO_EVIDENCE),
+    Doctoring("issuer-has-the-key", _with_key(REFUSED, "archive"), Holding.FAILS),
+    Doctoring("issuer-has-the-key", _attempts(CHECKING, ACCEPTED, "requests"), Holding.HOLDS),
+    Doctoring("issuer-has-the-key", _when(LoggedIn, _by_request), Holding.NO_EVIDENCE),
+    Doctoring("server-needs-no-keys", _turned_away, Holding.FAILS),
+    Doctoring("server-needs-no-keys", _when(BundleIssued, lambda one: len(one.files) == 1), Holding.NO_EVIDENCE),
+    Doctoring("not-encrypted-because-of-rsa", _later, Holding.HOLDS),
+    Doctoring("not-encrypted-because-of-rsa", ON_THE_WIRE_12, Holding.NO_EVIDENCE),
+    Doctoring("tls13-needs-the-proof", _attempts(BLIND, REFUSED), Holding.FAILS),
+    Doctoring("tls13-needs-the-proof", _attempts(CHECKING, ACCEPTED), Holding.FAILS),
     Doctoring("certificate-in-the-clear", ON_THE_WIRE_12, Holding.FAILS),
     Doctoring("server-tls-protects", ON_THE_WIRE_12, Holding.HOLDS),
+    Doctoring(
+        "server-tls-protects",
+        _when(HandshakeDecrypted, lambda one: one.tls == "1.3" and one.of == "victim-client", messages=ALL_SENT_IN_13),
+        Holding.FAILS,
+    ),
     Doctoring("checking-adds-nothing", _attempts(CHECKING, ACCEPTED), Holding.HOLDS),
     Doctoring("checking-adds-nothing", _when(CaptureSearched, lambda one: True, key_at=("byte 1",)), Holding.HOLDS),
     Doctoring("checking-adds-nothing", FOUND_NOTHING, Holding.NO_EVIDENCE),
@@ -184,6 +289,21 @@ def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: 
         return event
 
     assert verdicts(doctored(full_run, move_into_13))["tls13-encrypts"] == Holding.FAILS
+
+
+def test_every_point_of_the_discussion_is_settled_or_says_why_not() -> None:
+    settled = {point for claim in CLAIMS for point in claim.points}
+    assert [point.number for point in DISCUSSION] == list(range(1, 24))
+    assert settled <= {point.number for point in DISCUSSION}
+    assert [point.number for point in DISCUSSION if not point.unsettled and point.number not in settled] == []
+
+
+def test_a_claim_is_said_by_who_says_it_in_the_discussion() -> None:
+    by = {claim.id: claim.by for claim in CLAIMS}
+    assert {by[name] for name in by if name.startswith("tls13")} == {"the third answer"}
+    assert by["only-the-issuer-is-fooled"] == "the questioner, in a comment"
+    assert by["every-server-could-impersonate"] == "the first answer"
+    assert [name for name in by if by[name] == THE_LAB] == ["proof-can-be-passed-on"]
 
 
 def test_every_scheme_that_a_claim_is_about_is_there() -> None:

@@ -40,8 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with events of every type."""
     mitmproxy()
     runs = tmp_path_factory.mktemp("runs")
-    leaks = ["wire", "interception", "live-relay", "rogue-server", "log"]
-    plan = full_matrix(gateways=["certificate-only@instrument", "mtls@openssl"], moves=["replay-proof"], leaks=leaks)
+    leaks = ["wire", "interception", "live-relay", "rogue-server", "log", "archive"]
+    gateways = ["certificate-only@instrument", "mtls@openssl", "password@openssl"]
+    plan = full_matrix(gateways=gateways, moves=["replay-proof"], leaks=leaks)
     judgement = asyncio.run(embedded.run_embedded(runs, plan, None, lambda run: None))
     assert judgement.as_expected
     return runs / judgement.run

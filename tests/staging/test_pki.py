@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from lab.capture.key_forms import key_forms
 from lab.catalogue import cast
 from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.staging import pki
@@ -130,6 +132,73 @@ def test_the_bundle_is_the_same_in_pem_and_in_pkcs12(issued_with: pki.Issued) ->
         p12 = parse_bundle(p12_file.read_bytes(), password_file.read_text().strip(), "p12", now)
         assert pem.chain == p12.chain == (identity.der,)
         assert pem.key.public_key() == p12.key.public_key()
+
+
+# --- issuing on request ---
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_on_request_the_bank_signs_a_key_that_it_never_has(
+    issued: pki.Issued, tmp_path: Path, key_type: KeyType
+) -> None:
+    made = pki.request_and_issue(issued.authority, tmp_path / "server", tmp_path / "client", key_type)
+    assert openssl("verify", "-purpose", "sslclient", "-CAfile", issued.ca_pem, made.client_pem).endswith(": OK\n")
+    bundle = parse_bundle(made.client_pem.read_bytes(), None, "pem", datetime.now(UTC))
+    assert bundle.key.public_key() == made.identity.certificate.public_key()
+    kept = made.requests.read_bytes()
+    assert made.identity.certificate_pem() in kept
+    assert "verify OK" in openssl("req", "-verify", "-noout", "-in", made.requests)
+    sought = {name: form for name, form in key_forms(bundle.key).items() if form in made.client_pem.read_bytes()}
+    assert sought  # the key is in alice's own file, so that the search can find it
+    assert not [name for name, form in key_forms(bundle.key).items() if form in kept]
+    for path in (made.client_pem, made.requests):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_request_that_openssl_makes_is_signed_under_the_name_that_the_bank_knows(
+    issued: pki.Issued, tmp_path: Path
+) -> None:
+    key, request = tmp_path / "key.pem", tmp_path / "request.pem"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    openssl("req", "-new", *curve, "-nodes", "-keyout", key, "-subj", "/CN=mallory", "-out", request)
+    certificate = pki.issue_on_request(issued.authority, request.read_bytes(), "alice")
+    assert certificate.subject == issued.client.certificate.subject
+    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    assert openssl("verify", "-CAfile", issued.ca_pem, tmp_path / "certificate.pem").endswith(": OK\n")
+    assert openssl("x509", "-pubkey", "-noout", "-in", tmp_path / "certificate.pem") == openssl(
+        "pkey", "-pubout", "-in", key
+    )
+
+
+def test_a_request_for_a_key_that_its_sender_does_not_have_is_refused(issued: pki.Issued) -> None:
+    """Somebody else's public key in it, and the signature is by another."""
+    own, other = (x509.load_pem_x509_csr(pki.new_request(pki.new_key("p256"))) for _ in range(2))
+    points = [one.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for one in (own, other)]
+    der = own.public_bytes(Encoding.DER)
+    assert points[0] in der
+    forged = x509.load_der_x509_csr(der.replace(points[0], points[1])).public_bytes(Encoding.PEM)
+    with pytest.raises(pki.PkiError, match="is not signed by the key in it"):
+        pki.issue_on_request(issued.authority, forged)
+
+
+@pytest.mark.parametrize("request_pem", [b"", b"x", b"-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END"])
+def test_what_is_no_request_is_refused(issued: pki.Issued, request_pem: bytes) -> None:
+    with pytest.raises(pki.PkiError, match="cannot be read"):
+        pki.issue_on_request(issued.authority, request_pem)
+
+
+def test_the_issuer_keeps_the_bundles_only_if_it_is_told_to(issued: pki.Issued, tmp_path: Path) -> None:
+    assert issued.archive is None
+    folders = (tmp_path / "a" / "public", tmp_path / "a" / "server", tmp_path / "a" / "client")
+    it = pki.issue(*folders, archive=True, attacker=tmp_path / "a" / "attacker")
+    assert it.archive
+    kept = it.archive.read_bytes()
+    assert it.client.bundle_pem() in kept
+    assert it.client_self_signed.bundle_pem() in kept
+    assert it.mallory
+    assert it.mallory.identity.certificate_pem() not in kept
+    assert kept.count(b"-----BEGIN PRIVATE KEY-----") == 4
+    assert stat.S_IMODE(it.archive.stat().st_mode) == 0o600
 
 
 def test_openssl_opens_the_pkcs12_bundle_with_its_password(issued_with: pki.Issued) -> None:

@@ -35,7 +35,7 @@ from lab.tls.proof import Prover
 from lab.tls.versions import Version, find_version
 from programs import PATIENCE_SECONDS as PATIENCE_SECONDS
 from programs import called, program, wait_until
-from victim_server import service
+from victim_server import register, service
 from victim_server.authentication import GatewayFiles
 from victim_server.gateway import Limits
 
@@ -43,7 +43,9 @@ ROOT = Path(__file__).resolve().parents[2]
 GATEWAY_IDS = [gateway.id for gateway in GATEWAYS]
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 FORWARDED = "forwarded-header@openssl"
-"""The gateway that asks for nothing in TLS."""
+BY_PASSWORD = "password@openssl"
+"""The gateways that ask for nothing in TLS."""
+GATEWAYS_IN_TLS = [gateway.id for gateway in GATEWAYS if gateway.scheme.asks_in_tls]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -174,6 +176,7 @@ def gateway_files(issued: pki.Issued, folder: Path) -> GatewayFiles:
         issued=tuple(identity.der for identity in on_the_list),
         key_log_file=folder / KEY_LOG_FILE,
         rsa_transport_file=issued.server_rsa_pem,
+        passwords=register.read_passwords(issued.register),
     )
 
 
@@ -206,6 +209,17 @@ def client_cert(identity: pki.Identity) -> str:
     return f"Client-Cert: :{base64.b64encode(identity.der).decode()}:"
 
 
+def basic(issued: pki.Issued) -> str:
+    """The header with alice's name and password (RFC 7617)."""
+    assert issued.password
+    return f"Authorization: Basic {base64.b64encode(f'alice:{issued.password.read_text().strip()}'.encode()).decode()}"
+
+
+def own_headers(issued: pki.Issued, gateway_id: str) -> list[str]:
+    """The headers that say who alice is, at a gateway that does not ask in TLS."""
+    return {FORWARDED: [client_cert(issued.client)], BY_PASSWORD: [basic(issued)]}.get(gateway_id, [])
+
+
 def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) -> Path:
     """Key and certificate, and perhaps more of the chain, in PEM."""
     path.write_bytes(identity.bundle_pem() + b"".join(certificate.public_bytes(Encoding.PEM) for certificate in more))
@@ -214,7 +228,7 @@ def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) ->
 
 def get_account(issued: pki.Issued, gateway_id: str, *more: str) -> bytes:
     """The request for alice's account, as it is to be put to this gateway."""
-    headers = ["Host: localhost", *([client_cert(issued.client)] if gateway_id == FORWARDED else []), *more]
+    headers = ["Host: localhost", *own_headers(issued, gateway_id), *more]
     return "\r\n".join(["GET /account HTTP/1.1", *headers, "", ""]).encode()
 
 
@@ -280,9 +294,9 @@ class Curl:
 def curl(victims: Victims, gateway_id: str, path: str, *options: str, bundle: Path | None = None) -> Curl:
     """A request with alice's bundle, or another one, at a gateway; as a proxy's header where that is asked for."""
     url = f"https://localhost:{victims.port(gateway_id)}{path}"
-    certificate = ("--cert", str(bundle or bundle_at(victims.issued, gateway_id)))
-    if gateway_id == FORWARDED and bundle is None:
-        certificate = ("--header", client_cert(victims.issued.client))
+    certificate: tuple[str, ...] = ("--cert", str(bundle or bundle_at(victims.issued, gateway_id)))
+    if bundle is None and (headers := own_headers(victims.issued, gateway_id)):
+        certificate = ("--header", *headers)
     return run_curl(url, "--cacert", str(victims.issued.ca_pem), *certificate, *options)
 
 

@@ -14,6 +14,7 @@ from lab.catalogue.gateways import GATEWAYS
 from lab.events.types import ClientAuthenticated, GatewayListening, LoggedIn, LoginFailed, PartStopped
 from lab.staging import pki
 from victims import (
+    BY_PASSWORD,
     FORWARDED,
     GATEWAY_IDS,
     PATIENCE_SECONDS,
@@ -59,6 +60,8 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
     command += ["--bundle", str(victims.issued.client_pem), "--forward-certificate", FORWARDED]
     for gateway in GATEWAYS:
         command += ["--gateway", url_of(victims, gateway.id)]
+        if gateway.scheme.takes_password:
+            command += ["--password-login", f"{gateway.id}={victims.issued.password}"]
         if gateway.scheme.trusts == "pinned":
             command += ["--bundle", f"{gateway.id}={victims.issued.client_self_signed_pem}"]
     done = run_part("victim_client", *command)
@@ -68,12 +71,14 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
     for gateway in GATEWAYS:
         alice = alice_at(victims.issued, gateway.id)
         url = f"https://localhost:{victims.port(gateway.id)}"
-        subject = alice.certificate.subject.rfc4514_string()
+        subject, sha256 = alice.certificate.subject.rfc4514_string(), alice.sha256
+        if gateway.scheme.takes_password:
+            subject, sha256 = "CN=alice", ""
         assert [
             replace(login, connection="")
             for login in logins
             if isinstance(login, LoggedIn) and login.gateway == gateway.id
-        ] == [LoggedIn(gateway.id, url, subject, alice.sha256, version, 1000) for version in ("1.2", "1.3") * 2]
+        ] == [LoggedIn(gateway.id, url, subject, sha256, version, 1000) for version in ("1.2", "1.3") * 2]
     assert len(logins) == 4 * len(GATEWAYS)
     assert last == PartStopped("done")
     # every login is a connection and a handshake of its own, and the gateway names it as she does
@@ -88,10 +93,13 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
 
 @pytest.mark.parametrize("gateway_id", GATEWAY_IDS)
 def test_alice_logs_in_at_every_gateway_in_tls_12(victims: Victims, tmp_path: Path, gateway_id: str) -> None:
-    forward = ("--forward-certificate", gateway_id) if gateway_id == FORWARDED else ()
+    how = {
+        FORWARDED: ("--forward-certificate", gateway_id),
+        BY_PASSWORD: ("--password-login", f"{gateway_id}={victims.issued.password}"),
+    }.get(gateway_id, ())
     bundle = str(bundle_at(victims.issued, gateway_id))
     command = options(victims.issued, tmp_path / "run", url_of(victims, gateway_id), bundle=bundle)
-    assert run_part("victim_client", *command, *forward).returncode == 0
+    assert run_part("victim_client", *command, *how).returncode == 0
     assert victims.reports.all(ClientAuthenticated)[0].tls == "1.2"
 
 

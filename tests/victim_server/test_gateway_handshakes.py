@@ -55,7 +55,7 @@ from victims import (
 )
 
 ACCOUNT = {"customer": "alice", "balance": 1000}
-IN_TLS = [one for one in GATEWAYS if one.id != FORWARDED]
+IN_TLS = [one for one in GATEWAYS if one.scheme.asks_in_tls]
 """The gateways that ask for the certificate in TLS."""
 OF_A_CA = [one for one in IN_TLS if one.scheme.trusts == "ca"]
 PINNED = [one for one in IN_TLS if one.scheme.trusts == "pinned"]
@@ -156,7 +156,7 @@ def test_a_client_that_closes_its_side_behind_its_request_is_answered(shared: Vi
 
 @pytest.mark.parametrize("key_type", plan.KEY_TYPES)
 def test_every_type_of_key_gets_in_everywhere(tmp_path: Path, key_type: plan.KeyType) -> None:
-    issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type)
+    issued = pki.issue(tmp_path / "p", tmp_path / "s", tmp_path / "c", key_type, passwords=True)
     with running_victims(issued, tmp_path / "run") as victims:
         for one in GATEWAYS:
             for version in map(str, one.versions):

@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 
-from lab.catalogue.checks import Check
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import OPENSSL
-from lab.catalogue.schemes import SCHEMES, find_scheme
+from lab.catalogue.schemes import ALL_CHECKS, SCHEMES, find_scheme
 from lab.events.types import AccountOpened, ClientAuthenticated, ClientRefused, GatewayListening, PartStopped, Trouble
 from lab.process import BadInput
 from lab.staging import pki
@@ -36,6 +35,7 @@ from victim_server.gateway import GatewayServer, Limits
 from victims import (
     FORWARDED,
     GATEWAY_IDS,
+    GATEWAYS_IN_TLS,
     PATIENCE_SECONDS,
     ROOT,
     WAYS_TO_STOP,
@@ -55,6 +55,7 @@ from victims import (
     get_account,
     in_a_loop,
     instrument_at,
+    own_headers,
     read_all,
     run_curl,
     run_part,
@@ -67,7 +68,7 @@ from victims import (
 
 ACCOUNT = {"customer": "alice", "balance": 1000}
 every_gateway = pytest.mark.parametrize("gateway_id", GATEWAY_IDS)
-every_gateway_in_tls = pytest.mark.parametrize("gateway_id", [one for one in GATEWAY_IDS if one != FORWARDED])
+every_gateway_in_tls = pytest.mark.parametrize("gateway_id", GATEWAYS_IN_TLS)
 
 
 def assert_still_serving(victims: Victims, gateway_id: str) -> None:
@@ -196,9 +197,8 @@ def test_head_has_no_body(shared: Victims, gateway_id: str) -> None:
 def test_requests_get_the_answer_they_deserve(
     shared: Victims, gateway_id: str, request_bytes: bytes, status: int
 ) -> None:
-    if gateway_id == FORWARDED:
-        header = client_cert(shared.issued.client).encode()
-        request_bytes = request_bytes.replace(b"\r\n", b"\r\n" + header + b"\r\n", 1)
+    for header in own_headers(shared.issued, gateway_id):
+        request_bytes = request_bytes.replace(b"\r\n", b"\r\n" + header.encode() + b"\r\n", 1)
     with connect_tls(shared, gateway_id) as connection:
         with contextlib.suppress(OSError):  # the gateway need not take all of it
             connection.sendall(request_bytes)
@@ -508,4 +508,4 @@ def test_every_gateway_can_be_served(issued: pki.Issued, tmp_path: Path, kind: G
 
 def test_a_scheme_has_a_fault_exactly_where_it_leaves_out_a_check() -> None:
     for scheme in SCHEMES:
-        assert bool(scheme.fault) == (scheme.checks != frozenset(Check)), scheme.id
+        assert bool(scheme.fault) == (scheme.checks != ALL_CHECKS), scheme.id

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from lab.catalogue.leaks import Leak
 from lab.catalogue.plan import Plan
+from lab.judging.claims.discussion import source
 from lab.judging.queries import RunQueries
 
 
@@ -41,19 +42,25 @@ class Settled:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. `by` says in neutral words who makes it; `claim` is in our own words, `experiment` says what decides.
+    """One claim. `points` are the points of the discussion that it settles, none for one of the lab's own. `claim` is
+    in our own words, `experiment` says what decides.
 
     `decide` is a query on what a run recorded: None where the run has nothing to say. It needs any one of the `leaks`,
     and of each group of `schemes` at least one.
     """
 
     id: str
-    by: str
+    points: tuple[int, ...]
     claim: str
     experiment: str
     decide: Callable[[RunQueries], Settled | None]
     leaks: tuple[Leak, ...] = ()
     schemes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def by(self) -> str:
+        """Who makes it, in neutral words."""
+        return source(self.points)
 
 
 def settle(claims: Iterable[Claim], queries: RunQueries) -> list[tuple[Claim, Settled]]:

@@ -1,0 +1,83 @@
+"""The query that sends a password through every leak, beside a certificate that is used alone."""
+
+from dataclasses import dataclass
+
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LOG, ROGUE_SERVER, WIRE
+from lab.events.types import FileSearched, PasswordFound
+from lab.judging.attempts import Tried
+from lab.judging.claims.claim import Holding, Settled, numbers
+from lab.judging.claims.evidence import BLIND, accepted, at
+from lab.judging.own_proof import PASSWORD
+from lab.judging.queries import Numbered, RunQueries
+
+FILES = {WIRE.id: "capture.pcapng", LOG.id: "access.log", DATABASE.id: "customers.sqlite", ARCHIVE.id: "handed-out.pem"}
+"""What the lab searches for the password, by the leak that it is."""
+
+
+@dataclass(frozen=True)
+class LeakedBoth:
+    """One leak: what it had of the password, the attempts with that, and those with the certificate alone."""
+
+    leak: str
+    searched: list[Numbered[FileSearched]]
+    found: list[Numbered[PasswordFound]]
+    by_password: list[Tried]
+    by_certificate: list[Tried]
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the password was looked for, by a search that finds what is there, or used."""
+        searched = [one for one in self.searched if one.event.control_at]
+        return bool(searched or self.by_password) and bool(self.by_certificate)
+
+    @property
+    def password_lost(self) -> bool:
+        return any(one.event.found_at for one in self.searched) or bool(accepted(self.by_password))
+
+    @property
+    def certificate_lost(self) -> bool:
+        return bool(accepted(self.by_certificate))
+
+
+def same_as_a_password(record: RunQueries) -> Settled | None:
+    compared = [one for leak in LEAKS if (one := _compared(record, leak.id)).conclusive]
+    if not compared or not any(one.leak in FILES for one in compared):
+        return None
+    worse = [one for one in compared if one.certificate_lost and not one.password_lost]
+    better = [one for one in compared if one.password_lost and not one.certificate_lost]
+    alike = [one for one in compared if one.password_lost and one.certificate_lost]
+    because = "; ".join(
+        f"by {', '.join(one.leak for one in some)} {what}"
+        for what, some in (
+            ("the certificate got out and opened an account, and the password did neither", worse),
+            ("both did", alike),
+            ("the password did, and the certificate did not", better),
+        )
+        if some
+    )
+    hashed = sum(len(one.by_password) for one in worse)
+    because += f"; the hashes in the register were tried as passwords, {hashed} times in vain" if hashed else ""
+    evidence = numbers(
+        *(one.searched for one in worse),
+        *(one.by_password for one in (*worse, *alike, *better)),
+        *(accepted(one.by_certificate) for one in worse),
+        each=2,
+    )
+    if worse and not better:
+        return Settled(Holding.FAILS, because, evidence, "the certificate used alone is worse than a password")
+    return Settled(Holding.FAILS if better else Holding.HOLDS, because or "neither got out", evidence)
+
+
+def _compared(record: RunQueries, leak: str) -> LeakedBoth:
+    file = FILES.get(leak)
+    return LeakedBoth(
+        leak,
+        record.all(FileSearched, lambda one: (one.what, one.file) == (PASSWORD, file)),
+        record.all(PasswordFound, lambda one: one.leak == leak),
+        record.with_the_password(leak),
+        at(record, BLIND, leak=leak, move="omit-proof"),
+    )
+
+
+WHERE = (WIRE, LOG, DATABASE, ARCHIVE, ROGUE_SERVER, INTERCEPTION)
+"""The leaks that say something about passwords: a relayed proof has nothing to do with them."""

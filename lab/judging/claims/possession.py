@@ -1,0 +1,198 @@
+"""Queries about what a certificate opens without its key, and about the proof that takes the key."""
+
+from lab.catalogue.cast import CUSTOMER
+from lab.catalogue.leaks import DATABASE, ROGUE_SERVER, WIRE
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, LoggedIn
+from lab.judging.claims.claim import Holding, Settled, numbers
+from lab.judging.claims.evidence import (
+    BLIND,
+    CHECKING,
+    accepted,
+    at,
+    both,
+    count,
+    found_something,
+    in_the_clear,
+    logins,
+    refused,
+)
+from lab.judging.facts import port_of
+from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
+from lab.judging.queries import Numbered, RunQueries
+
+FIRST_HANDSHAKE_AND_HASH = (
+    "in a connection's first handshake, with a hash that nobody finds collisions for; in a renegotiated one mallory "
+    "could, unless both sides have the extended master secret (RFC 7627), or the server renegotiates nothing, as here"
+)
+
+
+def checking_adds_nothing(record: RunQueries) -> Settled | None:
+    checked, unchecked = at(record, CHECKING, leak=WIRE.id), at(record, BLIND, leak=WIRE.id)
+    searched = record.all(CaptureSearched, found_something)
+    controls = [control for scheme in CHECKING for control in record.controls(scheme)]
+    if not (checked and unchecked and searched and controls):
+        return None
+    in_sight = [one for one in searched if one.event.key_at]
+    if accepted(checked) or in_sight or not accepted(unchecked):
+        because = both(checked, unchecked)
+        because += "; the key itself was in the capture" if in_sight else ""
+        return Settled(Holding.HOLDS, because, numbers(accepted(checked), in_sight, unchecked))
+    because = (
+        "they are stored together but do not travel together: the certificate crossed the wire, the key did not; "
+        f"{both(checked, unchecked)}"
+    )
+    return Settled(Holding.FAILS, because, numbers(searched, refused(checked), accepted(unchecked), controls))
+
+
+def only_the_issuer_is_fooled(record: RunQueries) -> Settled | None:
+    pinned = at(record, ("pinned-certificate-only",), leak=ROGUE_SERVER.id)
+    others = at(record, ("certificate-only",), leak=ROGUE_SERVER.id)
+    if not (pinned and others):
+        return None
+    fooled, issuer = accepted(others), accepted(pinned)
+    if not fooled:
+        return Settled(Holding.HOLDS, "what was shown to one server opened no other", numbers(others, issuer))
+    if not issuer:
+        because = "a certificate from an authority, shown to a shop, opened the bank; one that the bank issued did not"
+        return Settled(Holding.FAILS, because, numbers(fooled, pinned))
+    because = (
+        "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
+        f"at the gateway that accepts no other ({count(pinned)} there)"
+    )
+    condition = "works only at its issuer, the very server it must not fool"
+    return Settled(Holding.CONDITIONAL, because, numbers(fooled, issuer), condition)
+
+
+def every_server_could_impersonate(record: RunQueries) -> Settled | None:
+    blind, checking = (at(record, schemes, leak=ROGUE_SERVER.id) for schemes in (BLIND, CHECKING))
+    if not (blind and checking):
+        return None
+    because = both(checking, blind)
+    evidence = numbers(accepted(blind), refused(checking), accepted(checking))
+    if accepted(blind) and accepted(checking):
+        return Settled(Holding.HOLDS, because, evidence)
+    if accepted(blind):
+        return Settled(Holding.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
+    return Settled(Holding.FAILS, because, evidence)
+
+
+def privacy_but_not_identity(record: RunQueries) -> Settled | None:
+    checking, blind = at(record, CHECKING), at(record, BLIND)
+    seen = record.all(CertificateCaptured, lambda seen: seen.sha256 in record.issued and CUSTOMER in seen.subject)
+    if not (checking and blind and seen):
+        return None
+    leaks = sorted({one.event.leak for one in checking})
+    with_leaks = f"with the {'leak' if len(leaks) == 1 else 'leaks'} {', '.join(leaks)}"
+    because = f"it shows the name {seen[0].event.subject} to every reader; {with_leaks}, {both(checking, blind)}"
+    evidence = numbers(seen, refused(checking), accepted(blind), accepted(checking))
+    if accepted(checking):
+        return Settled(Holding.FAILS, because, evidence)
+    if accepted(blind):
+        return Settled(Holding.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
+    return Settled(Holding.HOLDS, because, evidence)
+
+
+def database_is_a_liability(record: RunQueries) -> Settled | None:
+    names = sorted({seen.event.subject for seen in record.all(CertificateCaptured, lambda s: s.leak == DATABASE.id)})
+    blind = record.attempts(leak=DATABASE.id, scheme="pinned-certificate-only", move="omit-proof", customer="")
+    checking = record.attempts(leak=DATABASE.id, scheme="pinned-mtls", customer="")
+    if not (names and blind and checking):
+        return None
+    fallen = {one.event.customer for one in accepted(blind)}
+    because = (
+        f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where only the certificate "
+        f"is asked for; with the same register {count(checking)} where the proof is checked"
+    )
+    evidence = numbers(accepted(blind), refused(checking), accepted(checking), each=4)
+    return Settled(Holding.HOLDS if fallen and not accepted(checking) else Holding.FAILS, because, evidence)
+
+
+def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
+    relayed = [
+        one
+        for one in record.judged.relayed_proofs
+        if one.gateway.scheme.id in CHECKING and one.outcome in (ACCEPTED, REFUSED)
+    ]
+    if not relayed:
+        return None
+    got_in = [one for one in relayed if one.outcome == ACCEPTED]
+    same_keys = sum(one.event.same_keys for one in relayed)
+    takes = {one.event.key_exchange: sorted(one.takes) for one in relayed if one.takes}
+    because = (
+        f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
+        "in where proofs are checked"
+    )
+    because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
+    if takes:
+        needed = (f"with {exchange} {_all_of(keys)}" for exchange, keys in sorted(takes.items()))
+        because += f"; to make the two transcripts equal, mallory would need {'; '.join(needed)}"
+    if through := _through_mallory(record):
+        because += (
+            f"; where mallory relayed every byte as it was, the proof fitted ({len(through)} logins where it is "
+            "checked), but then both ends have keys and she has none"
+        )
+    evidence = numbers(got_in or relayed, through)
+    if got_in:
+        return Settled(Holding.HOLDS, because, evidence)
+    return Settled(Holding.FAILS, because, evidence, FIRST_HANDSHAKE_AND_HASH)
+
+
+def _through_mallory(record: RunQueries) -> list[Numbered[LoggedIn]]:
+    """Alice's logins where proofs are checked, at the ports where mallory's relay read her certificate."""
+    read_at = {port_of(one.event.server) for one in in_the_clear(record, "1.2")}
+    return [
+        one
+        for scheme in CHECKING
+        for one in logins(record, tls="1.2", scheme=scheme)
+        if port_of(one.event.url) in read_at
+    ]
+
+
+def client_sends_a_hash(record: RunQueries) -> Settled | None:
+    """Each captured proof is checked by the key in the certificate, over the transcript, and searched for its hash."""
+    proofs = record.all(CertificateCaptured, lambda seen: seen.sha256 in record.issued and bool(seen.proof))
+    searched = record.all(FileSearched, lambda one: one.what == TRANSCRIPT_HASHES and bool(one.control_at))
+    compared = [(one, compared) for one in proofs if (compared := own_proof(one.event))]
+    signatures = [one for one, compared in compared if compared.fits_captured]
+    hashes = [one for one, compared in compared if compared.captured_hash in (one.event.proof or "")]
+    in_sight = [one for one in searched if one.event.found_at]
+    if hashes or in_sight:
+        because = f"{len(hashes)} of {len(compared)} proofs have the hash of the handshake in them"
+        because += "; it was in the capture" if in_sight else ""
+        return Settled(Holding.HOLDS, because, numbers(hashes, in_sight))
+    if not (compared and searched) or len(signatures) < len(compared):
+        return None
+    sought = sum(len(one.event.sought) for one in searched)
+    because = (
+        f"each of {len(signatures)} captured proofs is a signature over the handshake, valid by the certificate's key, "
+        f"and has no hash in it; of the {sought} hashes that were signed on the wire, none is anywhere in the capture: "
+        "the server computes the hash itself"
+    )
+    return Settled(Holding.FAILS, because, numbers(signatures, searched))
+
+
+def needed_with_its_own_issuer(record: RunQueries) -> Settled | None:
+    blind, checking = at(record, BLIND[1:]), at(record, CHECKING[1:])
+    controls = record.controls(CHECKING[1])
+    if not (blind and checking and controls):
+        return None
+    because = f"among the self-signed certificates that the server itself issued, {both(checking, blind)}"
+    evidence = numbers(accepted(blind), refused(checking), accepted(checking), controls)
+    holds = accepted(blind) and not accepted(checking)
+    return Settled(Holding.HOLDS if holds else Holding.FAILS, because, evidence)
+
+
+def self_signed_is_useless(record: RunQueries) -> Settled | None:
+    hers, tried = logins(record, scheme="pinned-mtls"), at(record, ("pinned-mtls",))
+    controls = record.controls("pinned-mtls")
+    if not (hers and tried and controls):
+        return None
+    if got_in := accepted(tried):
+        return Settled(Holding.HOLDS, f"{count(tried)} with a stolen self-signed certificate", numbers(got_in))
+    because = f"the server knows the certificates that it issued: alice is let in, and {count(tried)} without her key"
+    return Settled(Holding.FAILS, because, numbers(hers, refused(tried), controls))
+
+
+def _all_of(keys: list[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"all of {', '.join(keys)}"

@@ -1,0 +1,215 @@
+"""Queries about what is read off the wire, in TLS 1.2 and in TLS 1.3."""
+
+from contextlib import suppress
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from lab.capture.decrypt import certificate_was_sent, is_certificate
+from lab.catalogue.cast import CARELESS_CLIENT
+from lab.catalogue.leaks import INTERCEPTION, LOG, ROGUE_SERVER, WIRE
+from lab.events.types import CaptureSearched, CertificateCaptured, HandshakeDecrypted, HandshakeSeen, Intercepted
+from lab.judging.claims.claim import Holding, Settled, numbers
+from lab.judging.claims.evidence import (
+    BLIND,
+    CHECKING,
+    accepted,
+    at,
+    both,
+    found_something,
+    in_the_clear,
+    listened,
+    logins,
+    refused,
+    schemes,
+)
+from lab.judging.facts import certificate_in_tls13
+from lab.judging.proof_comparison import chain_in
+from lab.judging.queries import Numbered, RunQueries
+from lab.tls import proof
+from lab.tls.errors import Abort
+from lab.tls.messages import Certificate, ClientHello, ClientKeyExchange
+from lab.tls.versions import TLS12
+
+FIRST_HANDSHAKE = (
+    "in a connection's first handshake; a renegotiated one (RFC 5246 section 7.4.1.1) is encrypted with the keys of "
+    "the one before"
+)
+
+
+def certificate_in_the_clear(record: RunQueries) -> Settled | None:
+    hers = logins(record, tls="1.2")
+    if not (hers and listened(record)):
+        return None
+    seen = in_the_clear(record, "1.2")
+    if not seen:
+        return Settled(Holding.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(hers))
+    first = sum(_types(one.event)[:1] == [ClientHello.type] for one in seen)
+    because = (
+        f"a passive listener read {len(seen)} Certificate messages with alice's certificates in plaintext, "
+        f"{first} of them in a connection's first handshake"
+    )
+    return Settled(Holding.CONDITIONAL, because, numbers(seen, hers), FIRST_HANDSHAKE)
+
+
+def one_connection_is_enough(record: RunQueries) -> Settled | None:
+    if not (logins(record, tls="1.2") and listened(record)):
+        return None
+    read = in_the_clear(record, "1.2")
+    logged = record.all(CertificateCaptured, lambda seen: seen.leak == LOG.id and seen.sha256 in record.issued)
+    used = [accepted(at(record, (scheme,), leak=WIRE.id)) for scheme in BLIND]
+    used_log = accepted(at(record, BLIND, leak=LOG.id))
+    kinds = {seen.event.issuer == seen.event.subject for seen in read}
+    because = (
+        f"one login each was enough to read alice's certificates ({_kinds(kinds)}); with what one connection showed "
+        f"{len(used[0])} attempts got in where an authority vouches and {len(used[1])} where the server knows its own "
+        f"self-signed certificates; an access log had {len(logged)} certificates, and {len(used_log)} attempts got in "
+        "with those"
+    )
+    holds = len(kinds) == len(used) and all(used) and used_log
+    evidence = numbers(read, *used, logged, used_log, each=2) or numbers(logins(record, tls="1.2"))
+    return Settled(Holding.HOLDS if holds else Holding.FAILS, because, evidence)
+
+
+def server_tls_protects(record: RunQueries) -> Settled | None:
+    hers, seen = logins(record, tls="1.2"), in_the_clear(record, "1.2")
+    careful = [one for one in _in_tls13(record) if one.event.of not in ("", CARELESS_CLIENT)]
+    if not (hers and listened(record) and careful):
+        return None
+    sent = [one for one in careful if certificate_was_sent(one.event)]
+    used = accepted(at(record, BLIND, leak=WIRE.id))
+    because = "alice verified the server and was let in, but in TLS 1.2 her certificate was read on the way"
+    because += f" and opened {schemes(used)}" if used else ""
+    if not seen:
+        because = "alice verified the server, and her certificate was not read"
+    because += f"; in TLS 1.3 {len(sent)} of {len(careful)} clients that verify the server sent it to an interceptor"
+    evidence = numbers(seen, hers, used, careful)
+    if sent:
+        return Settled(Holding.FAILS, because, evidence)
+    if seen:
+        return Settled(Holding.CONDITIONAL, because, evidence, "TLS 1.3, and a client that verifies the server")
+    return Settled(Holding.HOLDS, because, evidence)
+
+
+def not_encrypted_because_of_rsa(record: RunQueries) -> Settled | None:
+    """The order of the messages is in what the proof signs: everything before it, in the order in which it was sent."""
+    seen = [one for one in in_the_clear(record, "1.2") if ClientKeyExchange.type in _types(one.event)]
+    before = [one for one in seen if _types(one.event).index(ClientKeyExchange.type) > _last_certificate(one.event)]
+    without_rsa = [one for one in before if _without_rsa(one.event)]
+    if not without_rsa and len(before) == len(seen):
+        return None
+    because = (
+        f"in {len(before)} of {len(seen)} captured handshakes the client's Certificate came before ClientKeyExchange, "
+        f"so there were no keys yet to encrypt it with; in {len(without_rsa)} of them no RSA key took part, and it was "
+        "in plaintext all the same"
+    )
+    holding = Holding.FAILS if without_rsa and len(before) == len(seen) else Holding.HOLDS
+    return Settled(holding, because, numbers(without_rsa, seen))
+
+
+def tls13_encrypts(record: RunQueries) -> Settled | None:
+    hers = logins(record, tls="1.3")
+    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
+    searched = record.all(CaptureSearched, found_something)
+    if not (hers and handshakes and searched):
+        return None
+    in_sight = [one for one in searched if certificate_in_tls13(record.run, one.event)]
+    read = in_the_clear(record, "1.3")
+    if read or in_sight:
+        return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", numbers(read, in_sight))
+    because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
+    return Settled(Holding.HOLDS, because, numbers(handshakes, hers, searched))
+
+
+def tls13_is_unauthenticated(record: RunQueries) -> Settled | None:
+    seen = _in_tls13(record)
+    careless = [one for one in seen if one.event.of == CARELESS_CLIENT]
+    careful = [one for one in seen if one.event.of not in ("", CARELESS_CLIENT)]
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    if not (careful and careless):
+        return None
+    sent = [one for one in seen if certificate_was_sent(one.event)]
+    because = (
+        f"of {len(careless)} clients that accept any server {len([one for one in careless if one in sent])} sent the "
+        f"certificate to mitmproxy in TLS 1.3; of {len(careful)} that verified it "
+        f"{len([one for one in careful if one in sent])} did, as the server's Certificate, CertificateVerify and "
+        "Finished come first"
+    )
+    evidence = numbers(careful, careless, got)
+    if not (sent and got):
+        return Settled(Holding.FAILS, because, evidence)
+    if any(one in sent for one in careful):
+        return Settled(Holding.HOLDS, because, evidence)
+    condition = "the client does not verify the server; for one that does, it is false"
+    return Settled(Holding.CONDITIONAL, because, evidence, condition)
+
+
+def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
+    got = record.all(Intercepted, lambda one: one.tls == "1.3" and one.sha256 in record.issued)
+    shown = record.all(CertificateCaptured, lambda one: (one.leak, one.tls) == (ROGUE_SERVER.id, "1.3"))
+    blind = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in at(record, BLIND, leak=leak.id, tls="1.3")]
+    checking = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in at(record, CHECKING, leak=leak.id, tls="1.3")]
+    if not ((got or shown) and blind and checking):
+        return None
+    because = (
+        f"certificates also leaked in TLS 1.3: {len(got)} to an interceptor and {len(shown)} to a shop; "
+        f"in TLS 1.3, {both(checking, blind)}"
+    )
+    evidence = numbers(got, shown, accepted(blind), refused(checking))
+    return Settled(Holding.FAILS if accepted(blind) else Holding.HOLDS, because, evidence)
+
+
+def tls13_needs_the_proof(record: RunQueries) -> Settled | None:
+    blind, checking = at(record, BLIND, tls="1.3"), at(record, CHECKING, tls="1.3")
+    if not (blind and checking):
+        return None
+    because = f"in TLS 1.3, {both(checking, blind)}: the key exchange alone kept nobody out"
+    evidence = numbers(accepted(blind), refused(checking), accepted(checking))
+    return Settled(Holding.HOLDS if accepted(blind) and not accepted(checking) else Holding.FAILS, because, evidence)
+
+
+def _in_tls13(record: RunQueries) -> list[Numbered[HandshakeDecrypted]]:
+    """The handshakes with an interceptor that can tell what a client does before it has seen who the server is.
+
+    Those of a client that has no certificate to send, as it logs in with a password, tell nothing.
+    """
+    return record.all(
+        HandshakeDecrypted,
+        lambda one: (
+            one.tls == "1.3" and _server_comes_first(one) and ("client", "Certificate, empty") not in one.messages
+        ),
+    )
+
+
+def _server_comes_first(handshake: HandshakeDecrypted) -> bool:
+    """Whether all that authenticates the server was seen before anything that authenticates the client."""
+    authenticating = [
+        sender
+        for sender, name in handshake.messages
+        if is_certificate(name) or name in ("CertificateVerify", "Finished")
+    ]
+    return authenticating[:3] == ["server"] * 3
+
+
+def _kinds(self_signed: set[bool]) -> str:
+    names = {False: "from an authority", True: "self-signed"}
+    return " and ".join(names[one] for one in sorted(self_signed)) or "none"
+
+
+def _types(seen: CertificateCaptured) -> list[int]:
+    """The handshake messages that the proof signs, by type (RFC 5246 section 7.4), in order."""
+    return [int(raw[:2], 16) for raw in seen.transcript]
+
+
+def _last_certificate(seen: CertificateCaptured) -> int:
+    """The place of the client's Certificate message, the last one; behind all of them if there is none."""
+    types = _types(seen)
+    return max((at for at, type_ in enumerate(types) if type_ == Certificate.type), default=len(types))
+
+
+def _without_rsa(seen: CertificateCaptured) -> bool:
+    """Whether neither side's certificate has an RSA key; then nothing there is encrypted or signed by RSA."""
+    with suppress(Abort):
+        messages = (bytes.fromhex(raw) for raw in seen.transcript if int(raw[:2], 16) == Certificate.type)
+        keys = [proof.public_key(chain_in(message, TLS12)[0]) for message in messages]
+        return len(keys) > 1 and not any(isinstance(key, rsa.RSAPublicKey) for key in keys)
+    return False
