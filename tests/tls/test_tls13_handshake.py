@@ -11,9 +11,11 @@ from lab.staging import pki
 from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
+from lab.tls.client import Client
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
+from lab.tls.keys13 import MAX_KEY_UPDATES
 from lab.tls.messages import (
     CertificateVerify,
     Finished,
@@ -393,6 +395,18 @@ def test_a_proof_that_does_not_do_is_refused(against: Against, role: str, scheme
     assert script.refusal == alert
 
 
+def test_a_right_proof_in_a_scheme_that_the_client_did_not_offer_is_illegal(client: ScriptedServer13) -> None:
+    """RFC 8446 section 4.4.3: the server's scheme is one of those in the client's signature_algorithms."""
+    assert isinstance(client.engine, Client)
+    offer = client.engine._offer
+    right = client.make_proof
+    client.engine._offer = replace(offer, schemes=tuple(scheme for scheme in offer.schemes if scheme != 0x0403))
+    client.play_before("proof")
+    assert right().scheme == 0x0403
+    client.say(right())
+    assert client.refusal == "illegal_parameter"
+
+
 @both_roles
 def test_pkcs1_is_refused_even_where_the_signature_is_right(authority: pki.Identity, role: str) -> None:
     alice, bank = pki.new_client(authority, key_type="rsa"), pki.new_server(authority, "rsa")
@@ -613,6 +627,16 @@ def test_keys_are_updated_again_and_again(against: Against, role: str, requested
     assert script.data == b"onetwothree"
     assert (KeyUpdate(False) in script.heard) is requested
     assert script.alerts == []
+
+
+@both_roles
+def test_keys_are_updated_up_to_a_limit(against: Against, role: str) -> None:
+    script = against(role).play_all()
+    for _ in range(MAX_KEY_UPDATES):
+        script.update_keys()
+    assert script.alerts == []
+    script.update_keys()
+    assert script.refusal == "unexpected_message"
 
 
 @both_roles
