@@ -245,6 +245,15 @@ def test_a_client_sends_another_share_and_the_cookie_if_asked_to(client: Scripte
     assert client.play_all()
 
 
+def test_both_sides_send_a_change_cipher_spec_around_a_retry(picky: ScriptedClient13, client: ScriptedServer13) -> None:
+    """RFC 8446 appendix D.4: the server after its first message, the client before its second ClientHello."""
+    picky.hello()
+    client.retry()
+    assert [step.name for step in picky.engine.steps if step.sender == "server"] == ["ServerHello", "ChangeCipherSpec"]
+    sent = [step.name for step in client.engine.steps if step.sender == "client"]
+    assert sent == ["ClientHello", "ChangeCipherSpec", "ClientHello"]
+
+
 def test_a_client_keeps_its_share_if_only_a_cookie_is_asked_for(client: ScriptedServer13) -> None:
     client.retry(None, add=(Extension(ext.COOKIE, b"\0\x03abc"),))
     assert set(ext.read_key_shares(client.client_hello.extensions) or {}) == {GROUP}
