@@ -195,35 +195,60 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
 
 @app.command(name="explain")
 def explain_command(
-    move: Annotated[str, typer.Option(help="A move, as `certreplay moves` lists them.")],
     run: RunFolder = None,
+    move: Annotated[str | None, typer.Option(help="A move, as `certreplay moves` lists them.")] = None,
     gateway: Annotated[str | None, typer.Option(help="A gateway, as `certreplay gateways` lists them.")] = None,
     scheme: Annotated[str | None, typer.Option(help="Or a scheme: the first gateway of it in the run.")] = None,
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
     all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
+    as_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--recipe",
+            help="Print commands instead (tshark, xxd, openssl) that recompute it; of replay-proof, at the first "
+            "gateway that refused it, if not told otherwise.",
+        ),
+    ] = False,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show all evidence for one verdict, and why a proof did not fit."""
     import dataclasses
 
+    from lab.catalogue.outcomes import REFUSED
     from lab.story.explain import explain
+    from lab.story.recipe import REPLAY_PROOF, recipe
     from lab.views import terminal
 
-    if (gateway is None) == (scheme is None):
+    if move is None and not as_recipe:
+        bad_input("give --move: `certreplay moves` lists them")
+    if (gateway and scheme) or not (gateway or scheme or as_recipe):
         bad_input("give --gateway or --scheme, one of them")
+    move = move or REPLAY_PROOF
     run = _find_run(run, runs)
-    judgement = _judge(run).judgement
+    judged = _judge(run)
+    judgement = judged.judgement
     found = [
         verdict
         for verdict in judgement.verdicts
         if (verdict.leak, verdict.move, verdict.tls) == (leak, move, tls)
-        and (verdict.gateway == gateway or verdict.scheme == scheme)
+        and (
+            verdict.gateway == gateway
+            or verdict.scheme == scheme
+            or not (gateway or scheme or verdict.outcome != REFUSED)
+        )
     ]
     if not found:
-        place = f"gateway {gateway}" if gateway else f"scheme {scheme}"
+        place = f"gateway {gateway}" if gateway else f"scheme {scheme}" if scheme else "any gateway that refused it"
         bad_input(f"{run}: no verdict for move {move}, {place}, TLS {tls}, leak {leak}; {_has(judgement, leak)}")
+    if as_recipe:
+        commands = recipe(judged.run, found[0])
+        if as_json:
+            _print_json(dataclasses.asdict(commands))
+        else:
+            print(commands.script(), end="")
+        return
     if as_json:
         _print_json(dataclasses.asdict(found[0]))
         return

@@ -81,9 +81,10 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from lab.catalogue.plan import PlanError
     from lab.events.run import RunError
     from lab.staging.pki import PkiError
+    from lab.story.recipe import NoRecipe
     from lab.tls.errors import BundleError
 
-    return (AttackerError, BundleError, CaptureFileError, PkiError, PlanError, RunError)
+    return (AttackerError, BundleError, CaptureFileError, NoRecipe, PkiError, PlanError, RunError)
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:

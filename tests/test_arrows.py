@@ -28,7 +28,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.story": (
         *("lab.story", "lab.judging", "lab.document"),
-        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.inspect": (
         *("lab.inspect", "lab.document"),

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -40,8 +41,10 @@ OPENED = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ACCOUNT)}\r\n\r\n{ACCOUNT}".e
 def test_an_account_that_was_opened_counts_though_no_transfer_follows(
     issued: pki.Issued, answers: tuple[bytes, ...]
 ) -> None:
+    began = time.perf_counter()
     tried = asyncio.run(_tried_at(issued, answers))
     assert (tried.outcome, tried.status, tried.stolen) == (ACCEPTED, 200, 0)
+    assert 0 < tried.milliseconds <= (time.perf_counter() - began) * 1000
 
 
 def test_no_answer_at_all_is_inconclusive(issued: pki.Issued) -> None:

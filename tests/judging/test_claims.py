@@ -273,6 +273,13 @@ DOCTORED = (
     Doctoring("self-signed-is-useless", _attempts(CHECKING, ACCEPTED), Holding.HOLDS),
     Doctoring("tls13-is-unauthenticated", _when(HandshakeDecrypted, lambda one: True), Holding.NO_EVIDENCE),
     Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True), Holding.NO_EVIDENCE),
+    Doctoring(
+        "self-signed-is-useless",
+        _when(LoggedIn, lambda one: scheme_of(one.gateway) == "pinned-mtls"),
+        Holding.NO_EVIDENCE,
+    ),
+    Doctoring("tls13-encrypts", _when(LoggedIn, lambda one: one.tls == "1.3"), Holding.NO_EVIDENCE),
+    Doctoring("certificate-in-the-clear", _when(LoggedIn, lambda one: one.tls == "1.2"), Holding.NO_EVIDENCE),
 )
 
 

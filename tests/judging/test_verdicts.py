@@ -29,6 +29,7 @@ from lab.events.types import (
     TransferRefused,
     UnknownEvent,
 )
+from lab.judging.attempts import CLOCK_SLACK_MS
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import pki
 from lab.story.acts import tell
@@ -142,6 +143,30 @@ def test_a_report_on_an_earlier_connection_of_the_same_peer_is_not_taken(doctore
     judgement = judge(run)
     assert judgement
     assert judgement.verdicts == untouched.verdicts
+
+
+def test_a_report_may_seem_a_little_earlier_than_its_connection(doctored: Doctor) -> None:
+    """Two processes say when it was. A report from just before the attempt is taken, one from well before is not."""
+    run = doctored(lambda event: event)
+    untouched = judge(run)
+    assert untouched
+    began = {
+        event.local: recorded.time - timedelta(milliseconds=event.milliseconds)
+        for recorded in run.events
+        if isinstance(event := recorded.event, MoveTried)
+    }
+    events = run.events
+    for early, slack in ((False, 0.9), (True, 1.1)):
+        moved = [
+            dataclasses.replace(one, time=began[event.peer] - timedelta(milliseconds=slack * CLOCK_SLACK_MS))
+            if isinstance(event := one.event, ClientRefused | ClientAuthenticated) and event.peer in began
+            else one
+            for one in events
+        ]
+        assert moved != events
+        run.events = moved
+        judgement = judge(run)
+        assert judgement is None if early else judgement and judgement.verdicts == untouched.verdicts
 
 
 def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:

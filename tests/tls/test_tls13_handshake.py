@@ -11,6 +11,7 @@ from lab.staging import pki
 from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
+from lab.tls.client import Client
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
@@ -257,6 +258,15 @@ def test_a_client_sends_another_share_and_the_cookie_if_asked_to(client: Scripte
     assert client.play_all()
 
 
+def test_both_sides_send_a_change_cipher_spec_around_a_retry(picky: ScriptedClient13, client: ScriptedServer13) -> None:
+    """RFC 8446 appendix D.4: the server after its first message, the client before its second ClientHello."""
+    picky.hello()
+    client.retry()
+    assert [step.name for step in picky.engine.steps if step.sender == "server"] == ["ServerHello", "ChangeCipherSpec"]
+    sent = [step.name for step in client.engine.steps if step.sender == "client"]
+    assert sent == ["ClientHello", "ChangeCipherSpec", "ClientHello"]
+
+
 def test_a_client_keeps_its_share_if_only_a_cookie_is_asked_for(client: ScriptedServer13) -> None:
     client.retry(None, add=(Extension(ext.COOKIE, b"\0\x03abc"),))
     assert set(ext.read_key_shares(client.client_hello.extensions) or {}) == {GROUP}
@@ -408,6 +418,18 @@ def test_a_proof_that_does_not_do_is_refused(against: Against, role: str, scheme
     script.play_before("proof")
     script.say(CertificateVerify(scheme, bytes(70)))
     assert script.refusal == alert
+
+
+def test_a_right_proof_in_a_scheme_that_the_client_did_not_offer_is_illegal(client: ScriptedServer13) -> None:
+    """RFC 8446 section 4.4.3: the server's scheme is one of those in the client's signature_algorithms."""
+    assert isinstance(client.engine, Client)
+    offer = client.engine._offer
+    right = client.make_proof
+    client.engine._offer = replace(offer, schemes=tuple(scheme for scheme in offer.schemes if scheme != 0x0403))
+    client.play_before("proof")
+    assert right().scheme == 0x0403
+    client.say(right())
+    assert client.refusal == "illegal_parameter"
 
 
 @both_roles
@@ -630,6 +652,16 @@ def test_keys_are_updated_again_and_again(against: Against, role: str, requested
     assert script.data == b"onetwothree"
     assert (KeyUpdate(False) in script.heard) is requested
     assert script.alerts == []
+
+
+@both_roles
+def test_keys_are_updated_up_to_a_limit(against: Against, role: str) -> None:
+    script = against(role).play_all()
+    for _ in range(MAX_KEY_UPDATES):
+        script.update_keys()
+    assert script.alerts == []
+    script.update_keys()
+    assert script.refusal == "unexpected_message"
 
 
 @both_roles

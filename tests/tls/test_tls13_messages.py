@@ -91,6 +91,18 @@ def test_a_message_with_one_byte_changed_is_read_exactly_or_is_refused(message: 
     assert serialize(changed) == bytes(raw)
 
 
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+@given(data=st.data(), more=st.binary(min_size=1, max_size=3))
+def test_what_follows_a_messages_last_field_is_not_passed_over(kind: type, data: st.DataObject, more: bytes) -> None:
+    raw = serialize(data.draw(MESSAGES[kind]))
+    longer = raw[:1] + (len(raw) - 4 + len(more)).to_bytes(3, "big") + raw[4:] + more
+    try:
+        message = parse(longer)
+    except Abort:
+        return
+    assert serialize(message) == longer
+
+
 @given(ANY_MESSAGE, st.data())
 def test_a_message_that_is_cut_off_is_a_decode_error(message: Message, data: st.DataObject) -> None:
     raw = serialize(message)
@@ -162,6 +174,24 @@ def test_key_shares_are_read_back(shares: list[tuple[int, bytes]]) -> None:
     for group, point in shares:
         assert ext.read_key_share((ext.key_share(group, point),)) == (group, point)
         assert ext.read_retry_group((ext.retry_group(group),)) == group
+
+
+@pytest.mark.parametrize(
+    ("reader", "right"),
+    [
+        (ext.read_key_share, ext.key_share(29, b"point")),
+        (ext.read_key_shares, ext.key_shares([(29, b"point")])),
+        (ext.read_retry_group, ext.retry_group(29)),
+        (ext.read_versions, ext.versions((TLS13,))),
+        (ext.selected_version, ext.chosen_version(TLS13)),
+    ],
+)
+def test_what_follows_in_an_extension_is_a_decode_error(
+    reader: Callable[[tuple[Extension, ...]], object], right: Extension
+) -> None:
+    assert reader((right,))
+    with pytest.raises(DecodeError, match="1 bytes too many"):
+        reader((Extension(right.type, right.data + b"\0"),))
 
 
 READERS: list[Callable[[tuple[Extension, ...]], object]] = [

@@ -108,6 +108,18 @@ def test_a_message_with_one_byte_changed_is_read_exactly_or_is_a_decode_error(
     assert serialize(changed) == bytes(raw)
 
 
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+@given(data=st.data(), more=st.binary(min_size=1, max_size=3))
+def test_what_follows_a_messages_last_field_is_not_passed_over(kind: type, data: st.DataObject, more: bytes) -> None:
+    raw = serialize(data.draw(MESSAGES[kind]))
+    longer = raw[:1] + (len(raw) - 4 + len(more)).to_bytes(3, "big") + raw[4:] + more
+    try:
+        message = parse(longer)
+    except DecodeError:
+        return
+    assert serialize(message) == longer
+
+
 @given(ANY_MESSAGE, st.data())
 def test_a_message_that_is_cut_off_is_a_decode_error(message: Message, data: st.DataObject) -> None:
     raw = serialize(message)

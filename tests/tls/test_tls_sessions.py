@@ -297,6 +297,19 @@ def test_a_session_is_as_bound_to_its_handshake_as_before_or_not_gone_on_with(
         assert server.resumed is (expected == "resumed")
 
 
+def test_a_session_is_not_gone_on_with_under_a_suite_that_the_client_does_not_list(
+    alice: pki.Identity, bank: pki.Identity
+) -> None:
+    """RFC 5246 section 7.4.1.2: a client that resumes lists the session's suite; the server chooses from the list."""
+    store = SessionStore(os.urandom)
+    kept = Session(bytes(32), b"", bytes(48), CIPHER_SUITES[0].id, True, (alice.der,))
+    store.keep(kept)
+    client, server = our_client(alice, resume=kept, suites=CIPHER_SUITES[1:2]), our_server(bank, sessions=store)
+    assert talk(client, server).established
+    assert not server.resumed
+    assert server.peer_chain == (alice.der,)
+
+
 @pytest.mark.parametrize("bound", [True, False])
 def test_a_client_refuses_to_go_on_with_a_session_otherwise_bound(
     alice: pki.Identity, bank: pki.Identity, bound: bool

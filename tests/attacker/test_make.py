@@ -1,0 +1,102 @@
+"""What each move sends as a proof, looked at before it is sent, for every kind of key."""
+
+from collections.abc import Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from attacker.moves import make
+from attacker.moves.make import MAKERS, Loot, Script
+from lab.catalogue.plan import KEY_TYPES, KeyType
+from lab.staging import pki
+from lab.tls import proof
+from lab.tls.errors import Abort
+from lab.tls.flight import SendCertificate, SendProof
+from lab.tls.messages import CertificateVerify
+from lab.tls.versions import TLS12
+from tls_peers import Identities
+
+CHALLENGE = proof.challenge12(b"this handshake so far", proof.SCHEME_IDS)
+every_key = pytest.mark.parametrize("key_type", KEY_TYPES)
+
+Take = Callable[[KeyType], tuple[pki.Identity, Loot]]
+
+
+@pytest.fixture
+def take(identities: Identities) -> Take:
+    """Alice, and what the wire gave of her."""
+
+    def loot(key_type: KeyType) -> tuple[pki.Identity, Loot]:
+        alice = identities("client", key_type)
+        captured = proof.prove_with(alice.key)(proof.challenge12(b"her own handshake", proof.SCHEME_IDS))
+        return alice, Loot((alice.der,), captured)
+
+    return loot
+
+
+def proof_in(script: Script) -> CertificateVerify:
+    (step,) = [step for step in script.flight or () if isinstance(step, SendProof)]
+    answer = step.prove(CHALLENGE)
+    assert answer
+    return answer
+
+
+def leaf_in(script: Script) -> bytes:
+    return next(step.chain[0] for step in script.flight or () if isinstance(step, SendCertificate))
+
+
+@every_key
+def test_a_foreign_key_is_of_the_same_kind_and_its_proof_is_right_for_it_alone(take: Take, key_type: KeyType) -> None:
+    alice, loot = take(key_type)
+    script = MAKERS["foreign-key"](loot, TLS12)
+    hers, own = alice.key.public_key(), make.fresh_key(alice.der).public_key()
+    assert type(own) is type(hers)
+    assert own != hers
+    assert getattr(own, "key_size", None) == getattr(hers, "key_size", None)
+    assert leaf_in(script) == alice.der
+    proof.check(own, CHALLENGE, proof_in(script))
+    with pytest.raises(Abort):
+        proof.check(hers, CHALLENGE, proof_in(script))
+
+
+@every_key
+def test_a_captured_proof_is_sent_as_it_is_or_with_one_thing_changed(take: Take, key_type: KeyType) -> None:
+    _, loot = take(key_type)
+    captured = loot.proof
+    assert captured
+    assert proof_in(MAKERS["replay-proof"](loot, TLS12)) == captured
+    flipped, relabelled = (proof_in(MAKERS[move](loot, TLS12)) for move in ("flipped-proof", "relabelled-proof"))
+    assert flipped.scheme == captured.scheme
+    pairs = zip(flipped.signature, captured.signature, strict=True)
+    assert sum((one ^ other).bit_count() for one, other in pairs) == 1
+    assert relabelled.signature == captured.signature
+    assert relabelled.scheme in set(proof.SCHEME_IDS) - {captured.scheme}
+    kinds = {scheme.id: scheme.key for scheme in proof.SIGNATURE_SCHEMES}
+    assert kinds[relabelled.scheme] == kinds[captured.scheme] or key_type == "ed25519"
+
+
+@every_key
+def test_a_made_up_signature_is_in_a_scheme_that_suits_the_certificate(take: Take, key_type: KeyType) -> None:
+    alice, loot = take(key_type)
+    suiting = proof.choose_scheme(alice.key, proof.SCHEME_IDS, TLS12)
+    assert suiting
+    empty, zero = (proof_in(MAKERS[move](loot, TLS12)) for move in ("empty-proof", "zero-proof"))
+    assert empty == CertificateVerify(suiting.id, b"")
+    assert zero.scheme == suiting.id
+    if key_type in ("p256", "p384"):
+        assert decode_dss_signature(zero.signature) == (0, 0)
+    else:
+        assert zero.signature == bytes(len(loot.proof.signature if loot.proof else b""))
+
+
+@every_key
+def test_a_look_alike_has_all_of_the_certificate_but_its_key(take: Take, key_type: KeyType) -> None:
+    alice, loot = take(key_type)
+    script = MAKERS["look-alike"](loot, TLS12)
+    hers, other = (x509.load_der_x509_certificate(der) for der in (alice.der, leaf_in(script)))
+    assert (other.subject, other.issuer, other.serial_number) == (hers.subject, hers.issuer, hers.serial_number)
+    assert list(other.extensions) == list(hers.extensions)
+    assert other.not_valid_after_utc == hers.not_valid_after_utc
+    assert other.public_key() != hers.public_key()
+    proof.check(proof.public_key(leaf_in(script)), CHALLENGE, proof_in(script))

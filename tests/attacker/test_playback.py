@@ -1,0 +1,66 @@
+"""A recorded client: it says what was recorded, and hears what the server makes of it."""
+
+import pytest
+
+from attacker.moves.playback import Playback
+from lab.tls.alerts import AlertDescription
+from lab.tls.engine import Closed, EngineEvent, Failed
+from lab.tls.errors import TlsError
+from lab.tls.messages import ServerHello, ServerHelloDone, serialize
+from lab.tls.records import ContentType, write_record
+from tls_peers import our_client
+
+HELLO = our_client().data_to_send()
+FINISHED = write_record(ContentType.HANDSHAKE, b"protected")
+CHANGE_CIPHER_SPEC = write_record(ContentType.CHANGE_CIPHER_SPEC, b"\x01")
+
+
+def heard(*records: tuple[int, bytes]) -> tuple[list[EngineEvent], list[tuple[str, str]]]:
+    playback = Playback(HELLO)
+    events = playback.receive(b"".join(write_record(kind, fragment) for kind, fragment in records))
+    return events, [(step.sender, step.name) for step in playback.steps if step.sender == "server"]
+
+
+def test_it_says_all_that_was_recorded_and_nothing_else() -> None:
+    recorded = HELLO + CHANGE_CIPHER_SPEC + FINISHED
+    playback = Playback(recorded)
+    assert (playback.data_to_send(), playback.data_to_send()) == (recorded, b"")
+    sent = ["ClientHello", "ChangeCipherSpec", "protected record"]
+    assert [(step.sender, step.name) for step in playback.steps] == [("client", name) for name in sent]
+    with pytest.raises(TlsError):
+        playback.send(b"more")
+
+
+def test_what_follows_a_record_that_is_none_is_no_step() -> None:
+    assert [step.name for step in Playback(HELLO + b"no record" + HELLO).steps] == ["ClientHello"]
+
+
+def test_the_servers_messages_are_steps_until_it_protects_them() -> None:
+    messages = serialize(ServerHello(bytes(32), b"", 0xC02B, ())) + serialize(ServerHelloDone())
+    sealed = serialize(ServerHelloDone())
+    events, steps = heard(
+        (ContentType.HANDSHAKE, messages), (ContentType.CHANGE_CIPHER_SPEC, b"\x01"), (ContentType.HANDSHAKE, sealed)
+    )
+    assert events == []
+    names = ["ServerHello", "ServerHelloDone", "ChangeCipherSpec", "protected record"]
+    assert steps == [("server", name) for name in names]
+
+
+def test_a_fatal_alert_ends_it() -> None:
+    events, steps = heard((ContentType.ALERT, b"\x02\x14"), (ContentType.ALERT, b"\x02\x33"))
+    (failed,) = events
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (AlertDescription.BAD_RECORD_MAC, "server")
+    assert steps == [("server", "alert bad_record_mac")]
+
+
+def test_a_warning_does_not_end_it_and_a_close_does() -> None:
+    events, steps = heard((ContentType.ALERT, b"\x01\x5a"), (ContentType.ALERT, b"\x01\x00"))
+    assert [type(event) for event in events] == [Closed]
+    assert steps == [("server", "alert user_canceled"), ("server", "alert close_notify")]
+
+
+def test_a_server_that_does_not_speak_tls_ends_it_without_an_alert() -> None:
+    (failed,) = Playback(HELLO).receive(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (None, None)
