@@ -1,6 +1,8 @@
 """Why a proof does not fit: what it was made over, beside what the server had to check it against."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from difflib import SequenceMatcher
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -32,8 +34,8 @@ _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
 
 @dataclass(frozen=True)
 class Difference:
-    """The first field in which two transcripts differ. Bytes in hex; `captured` or `server` is empty if that
-    transcript has no such message."""
+    """A field in which two transcripts differ. Bytes in hex; `captured` or `server` is empty if that transcript has no
+    such field, or if it lacks the whole message."""
 
     message: str
     field: str
@@ -46,8 +48,8 @@ class ProofReason:
     """A proof that was sent in an attempt, compared with both transcripts by the key in the certificate sent with it.
 
     `captured_hash` is of what alice's proof was made over and `server_hash` of what the server checks against, both in
-    hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `difference` is
-    None if the transcripts are equal.
+    hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `differences` are
+    all the fields in which the transcripts differ, in order.
     """
 
     scheme: str
@@ -55,9 +57,14 @@ class ProofReason:
     hash: str
     captured_hash: str
     server_hash: str
-    difference: Difference | None
+    differences: tuple[Difference, ...]
     fits_captured: bool
     fits_server: bool
+
+    @property
+    def difference(self) -> Difference | None:
+        """The first difference; None if the transcripts are equal."""
+        return next(iter(self.differences), None)
 
 
 def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason | None:
@@ -102,7 +109,7 @@ def held_against(key: PublicKey, verify: bytes, signed: Handshake, checked: Hand
         hash=hash_.name,
         captured_hash=keys.digest(then.content, hash_).hex(),
         server_hash=keys.digest(now.content, hash_).hex(),
-        difference=_difference(_parsed(*signed), _parsed(*checked)),
+        differences=tuple(_differences(_parsed(*signed), _parsed(*checked))),
         fits_captured=fits(key, then, answer),
         fits_server=fits(key, now, answer),
     )
@@ -178,18 +185,27 @@ def _parsed(messages: list[bytes], version: Version) -> list[Message]:
     return [parse(raw, version) for raw in messages]
 
 
-def _difference(then: list[Message], now: list[Message]) -> Difference | None:
-    for ours, theirs in zip(then, now, strict=False):
-        if type(ours) is not type(theirs):
-            return Difference(theirs.name, WHOLE_MESSAGE, ours.name, theirs.name)
-        one, other = message_fields(ours), message_fields(theirs)
+def pairs(one: list[int], other: list[int]) -> Iterator[tuple[int | None, int | None]]:
+    """The places of corresponding messages in two transcripts, by their types; None if one has no counterpart."""
+    for _, i, i_end, j, j_end in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        if i_end - i == j_end - j and one[i:i_end] == other[j:j_end]:
+            yield from zip(range(i, i_end), range(j, j_end), strict=True)
+        else:
+            yield from ((at, None) for at in range(i, i_end))
+            yield from ((None, at) for at in range(j, j_end))
+
+
+def _differences(then: list[Message], now: list[Message]) -> Iterator[Difference]:
+    for left, right in pairs([one.type for one in then], [one.type for one in now]):
+        if left is None or right is None:
+            present = then[left] if left is not None else now[right or 0]
+            sent = ("sent", "") if right is None else ("", "sent")
+            yield Difference(present.name, WHOLE_MESSAGE, *sent)
+            continue
+        one, other = message_fields(then[left]), message_fields(now[right])
         for field in dict.fromkeys((*one, *other)):
             if one.get(field) != other.get(field):
-                return Difference(ours.name, field, one.get(field, ""), other.get(field, ""))
-    if len(then) == len(now):
-        return None
-    missing = (then if len(then) > len(now) else now)[min(len(then), len(now))]
-    return Difference(missing.name, WHOLE_MESSAGE, *(("sent", "") if len(then) > len(now) else ("", "sent")))
+                yield Difference(then[left].name, field, one.get(field, ""), other.get(field, ""))
 
 
 def message_fields(message: Message) -> dict[str, str]:

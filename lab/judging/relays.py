@@ -1,9 +1,8 @@
 """Relayed proofs, judged: what became of each, what its two handshakes have in common, and why they must differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
@@ -12,7 +11,7 @@ from lab.events.run import Run
 from lab.events.types import ClientRefused, ProofRelayed, Trouble
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, GatewayReport, GatewayReports, decided, report_in, sentence
-from lab.judging.proof_comparison import EXTENSION_NAMES, ProofReason, chain_in, held_against, message_fields
+from lab.judging.proof_comparison import EXTENSION_NAMES, ProofReason, chain_in, held_against, message_fields, pairs
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
@@ -248,7 +247,7 @@ def _compare(
     """The messages that are equal, and the fields that differ."""
     alike: list[str] = []
     mismatches: list[Mismatch] = []
-    for left, right in _pairs(signed, checked):
+    for left, right in pairs([raw[0] for raw in signed], [raw[0] for raw in checked]):
         ours, theirs = (_read(raws, at, version) for raws, at in ((signed, left), (checked, right)))
         present = ours or theirs
         assert present
@@ -270,18 +269,6 @@ def _whose(message: Message, raws: list[bytes], at: int) -> str:
         return message.name
     first = next(place for place, raw in enumerate(raws) if raw[0] == Certificate.type)
     return f"the {'server' if at == first else 'client'}'s {message.name}"
-
-
-def _pairs(signed: list[bytes], checked: list[bytes]) -> Iterator[tuple[int | None, int | None]]:
-    """The places of corresponding messages, by type; None if a message has no counterpart."""
-    types = [[raw[0] for raw in raws] for raws in (signed, checked)]
-    matcher = SequenceMatcher(None, types[0], types[1], autojunk=False)
-    for _, i, i_end, j, j_end in matcher.get_opcodes():
-        if i_end - i == j_end - j and types[0][i:i_end] == types[1][j:j_end]:
-            yield from zip(range(i, i_end), range(j, j_end), strict=True)
-        else:
-            yield from ((at, None) for at in range(i, i_end))
-            yield from ((None, at) for at in range(j, j_end))
 
 
 def _read(raws: list[bytes], at: int | None, version: Version) -> Message | None:

@@ -1,6 +1,6 @@
 """One verdict with all of its evidence, for a sceptical reader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import find_move
@@ -20,6 +20,7 @@ from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, ProofReason
 from lab.story.evidence import came_back, due, unusual
 from lab.story.octets import exchange
 from lab.story.relays import fits
+from lab.story.words import listed
 
 NOT_HER_HELLO = (
     "Alice's own ClientHello would not help: mallory lacks the secret of its key share, and in TLS 1.3 all later keys "
@@ -85,14 +86,14 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
     rows = [Compared(reason.hash, reason.captured_hash, reason.server_hash)]
     difference = reason.difference
     if difference:
-        whole = difference.field == WHOLE_MESSAGE
-        where = "first other message" if whole else f"{difference.message}, {difference.field}"
-        rows.append(Compared(where, difference.captured or NO_MESSAGE, difference.server or NO_MESSAGE))
+        rows.append(Compared(_named(difference), difference.captured or NO_MESSAGE, difference.server or NO_MESSAGE))
     rows.append(Compared("this signature", fits(reason.fits_captured), fits(reason.fits_server)))
     headings = "", "what alice's proof was made over", "what the server checks against"
     yield Comparison(headings, tuple(rows))
     if difference:
         yield Paragraph(_where_they_differ(difference))
+        if others := _by_message(reason.differences[1:]):
+            yield Paragraph(f"They also differ in {listed(others)}.")
     if not reason.fits_captured and not reason.fits_server:
         made = "mallory changed it, made it with another key, or made it up"
         yield Paragraph(f"This signature fits neither handshake: {made}.")
@@ -103,8 +104,18 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
 def _where_they_differ(difference: Difference) -> str:
     if difference.field != WHOLE_MESSAGE:
         return f"The first place where the two differ is {difference.message}, field {difference.field}."
-    if difference.captured and difference.server:
-        hers, this = difference.captured, difference.server
-        return f"The two handshakes differ from one message on: alice's has {hers} there, this one has {this}."
-    longer, shorter = ("alice's", "this one") if difference.captured else ("this one", "alice's")
-    return f"The two handshakes are the same until {shorter} ends: {longer} has {difference.message} there."
+    has, lacks = ("alice's", "this one") if difference.captured else ("this one", "alice's")
+    return f"The first place where the two differ is {difference.message}: {has} has it there, and {lacks} does not."
+
+
+def _by_message(differences: Sequence[Difference]) -> list[str]:
+    """The messages with the fields that differ: `ServerKeyExchange (point, signature)`."""
+    fields: dict[str, list[str]] = {}
+    for one in differences:
+        fields.setdefault(one.message, []).extend([one.field] if one.field != WHOLE_MESSAGE else [])
+    return [f"{message} ({', '.join(names)})" if names else message for message, names in fields.items()]
+
+
+def _named(difference: Difference) -> str:
+    whole = difference.field == WHOLE_MESSAGE
+    return difference.message if whole else f"{difference.message}, {difference.field}"
