@@ -25,10 +25,10 @@ def _pinned(files: GatewayFiles, proof: Proof) -> ClientAuth:
 
 _SCHEMES: Mapping[str, tuple[Callable[[GatewayFiles, Proof], ClientAuth], Proof]] = {
     "mtls": (_chain, Proof.REQUIRED),
-    "certificate-only": (_chain, Proof.NOT_ASKED_FOR),
+    "certificate-only": (_chain, Proof.NOT_CHECKED),
     "ignored-proof": (_chain, Proof.IGNORED),
     "pinned-mtls": (_pinned, Proof.REQUIRED),
-    "pinned-certificate-only": (_pinned, Proof.NOT_ASKED_FOR),
+    "pinned-certificate-only": (_pinned, Proof.NOT_CHECKED),
 }
 """How the certificate is checked, and how the proof. The gateway that is fooled and the one that is not differ in the
 second alone."""

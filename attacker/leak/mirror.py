@@ -119,7 +119,7 @@ def mirror_server(client: Client, identity: Bundle) -> Server:
         entropy=os.urandom,
         chain=identity.chain,
         key=identity.key,
-        client_auth=ClientAuth(lambda chain: None, Proof.NOT_ASKED_FOR),
+        client_auth=ClientAuth(lambda chain: None, Proof.NOT_CHECKED),
         versions=(client.version or TLS12,),
         suites=(suite,),
         groups=(group,) if group else keys.GROUPS,

@@ -49,11 +49,11 @@ class Scheme:
         return STOLEN_PASSWORD if self.takes_password else STOLEN_KEY
 
     @property
-    def proof(self) -> Literal["checked", "ignored", "not asked for"]:
+    def proof(self) -> Literal["checked", "ignored", "not checked"]:
         """What it does about the proof of possession."""
         if self.checks_proof:
             return "checked"
-        return "ignored" if Check.PROOF_PRESENT in self.checks else "not asked for"
+        return "ignored" if Check.PROOF_PRESENT in self.checks else "not checked"
 
 
 NOTHING_IN_TLS = "nothing in TLS"
@@ -82,7 +82,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         id="certificate-only",
-        asks_for="Certificate",
+        asks_for="Certificate + proof, which it does not look at",
         verifies="chain",
         checks=ALL_BUT_PROOF,
         stands_for="what the question proposes",
@@ -91,7 +91,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         id="pinned-certificate-only",
-        asks_for="Certificate",
+        asks_for="Certificate + proof, which it does not look at",
         verifies="that it is one of the server's own self-signed certificates",
         checks=ALL_BUT_PROOF,
         stands_for='"treat it like a password"',

@@ -28,7 +28,7 @@ class Proof(Enum):
 
     REQUIRED = "the client must send it and it must be right (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     IGNORED = "the client must send it; the server checks it and ignores the result"
-    NOT_ASKED_FOR = "the client may leave it out; the server doesn't look at it"
+    NOT_CHECKED = "the client may leave it out; the server doesn't look at it"
 
 
 class ProofSeen(StrEnum):
@@ -101,7 +101,7 @@ class Server(Connection):
         assert self.client_auth
         assert self.challenge
         self.proof = ProofSeen.UNCHECKED
-        if self.client_auth.proof is Proof.NOT_ASKED_FOR:
+        if self.client_auth.proof is Proof.NOT_CHECKED:
             return
         try:
             proof.check(proof.public_key(self.peer_chain[0]), self.challenge, answer)
@@ -114,7 +114,7 @@ class Server(Connection):
     @property
     def proof_may_be_missing(self) -> bool:
         """Whether a client may present a certificate without a proof."""
-        return self.client_auth is not None and self.client_auth.proof is Proof.NOT_ASKED_FOR
+        return self.client_auth is not None and self.client_auth.proof is Proof.NOT_CHECKED
 
     @property
     def authorities(self) -> tuple[bytes, ...] | None:

@@ -56,7 +56,7 @@ class ServerHandshake12:
         self._random = model.random if model else random[:24] + DOWNGRADED_TO_TLS12 if downgraded else random
         ticket_asked = ext.find(agreed.extensions, ext.SESSION_TICKET) is not None
         self._tickets = ticket_asked and (server.sessions is not None or model is not None)
-        facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_ASKED_FOR: server.proof_may_be_missing}
+        facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_CHECKED: server.proof_may_be_missing}
         session = self._offered_session(suites)
         if session:
             facts[Fact.RESUMED] = True

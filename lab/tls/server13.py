@@ -25,7 +25,7 @@ class ServerHandshake13:
         self._scheme = self._choose_scheme(hello)
         self.keys: Keys13 | None = None
         self._first_hello: ClientHello | None = None
-        facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_ASKED_FOR: server.proof_may_be_missing}
+        facts = {Fact.NO_REQUEST: server.authorities is None, Fact.PROOF_NOT_CHECKED: server.proof_may_be_missing}
         self._facts = [fact for fact, holds in facts.items() if holds]
         group, shares = self._choose_group(hello)
         if ext.find(hello.extensions, ext.EARLY_DATA) is not None:

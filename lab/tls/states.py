@@ -12,7 +12,7 @@ Theory of operation: a state says which messages may come next. Two rules move a
 
 The handshakes (`client12.py` and its siblings) ask `allow` before they look at a message and `after` once they have
 dealt with it; no other code says which message may come. One branch is the subject of the lab: a server set to
-`Proof.NOT_ASKED_FOR` doesn't insist on CertificateVerify. No RFC has that branch.
+`Proof.NOT_CHECKED` doesn't insist on CertificateVerify. No RFC has that branch.
 
 Not in the tables, as they change no state: alerts; application data, which is for established connections; a request
 to renegotiate in TLS 1.2, which is declined; a ChangeCipherSpec in TLS 1.3, which is ignored. `connection.py` deals
@@ -75,7 +75,7 @@ class Fact(StrEnum):
     RSA_TRANSPORT = "the cipher suite has no ephemeral key"
     NO_TICKET = "the server promised no ticket"
     NO_REQUEST = "the server sent no CertificateRequest"
-    PROOF_NOT_ASKED_FOR = "the policy is Proof.NOT_ASKED_FOR"
+    PROOF_NOT_CHECKED = "the policy is Proof.NOT_CHECKED"
 
 
 Kind: TypeAlias = type[Any]
@@ -174,7 +174,7 @@ SERVER12 = Machine(
     },
     {
         State.WAIT_CERT: {Fact.RESUMED: State.WAIT_CCS, Fact.NO_REQUEST: State.WAIT_CKE},
-        State.WAIT_CV: {Fact.NO_REQUEST: State.WAIT_CCS, Fact.PROOF_NOT_ASKED_FOR: State.MAYBE_CV},
+        State.WAIT_CV: {Fact.NO_REQUEST: State.WAIT_CCS, Fact.PROOF_NOT_CHECKED: State.MAYBE_CV},
     },
 )
 
@@ -240,7 +240,7 @@ SERVER13 = Machine(
     },
     {
         State.WAIT_CERT: {Fact.RETRY: State.START, Fact.NO_REQUEST: State.WAIT_FINISHED},
-        State.WAIT_CV: {Fact.PROOF_NOT_ASKED_FOR: State.MAYBE_CV},
+        State.WAIT_CV: {Fact.PROOF_NOT_CHECKED: State.MAYBE_CV},
     },
 )
 

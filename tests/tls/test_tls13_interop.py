@@ -382,7 +382,7 @@ def test_a_wrong_proof_is_refused_with_the_rfcs_alert_once_the_client_thinks_it_
 
 
 @each_wrong
-@pytest.mark.parametrize("policy", [Proof.IGNORED, Proof.NOT_ASKED_FOR], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", [Proof.IGNORED, Proof.NOT_CHECKED], ids=lambda policy: policy.name)
 def test_a_server_that_does_not_look_at_proofs_takes_any(
     bank: pki.Identity, alice: pki.Identity, liar: Callable[[Wrong], Client], policy: Proof, wrong: Wrong, alert: int
 ) -> None:

@@ -825,17 +825,17 @@ def test_a_client_without_a_certificate_is_a_handshake_failure(bank: pki.Identit
 
 
 @pytest.mark.parametrize("policy", list(Proof), ids=lambda policy: policy.name)
-def test_a_proof_may_be_missing_only_where_it_is_not_asked_for(against: Against, policy: Proof) -> None:
+def test_a_proof_may_be_missing_only_where_it_is_not_checked(against: Against, policy: Proof) -> None:
     script = against("server", policy=policy)
     script.play(*(step for step in script.steps if step != "proof"))
-    if policy is Proof.NOT_ASKED_FOR:
+    if policy is Proof.NOT_CHECKED:
         assert script.established
     else:
         assert script.refusal == "unexpected_message"
 
 
 def test_a_server_that_asks_for_no_proof_takes_any(against: Against) -> None:
-    script = against("server", policy=Proof.NOT_ASKED_FOR)
+    script = against("server", policy=Proof.NOT_CHECKED)
     script.play_before("proof")
     script.say(CertificateVerify(0xFFFF, b"?"))
     script.play(*script.steps[script.steps.index("proof") + 1 :])
@@ -843,7 +843,7 @@ def test_a_server_that_asks_for_no_proof_takes_any(against: Against) -> None:
 
 
 def test_even_without_a_proof_the_handshake_itself_is_checked(against12: Against) -> None:
-    script = against12("server", policy=Proof.NOT_ASKED_FOR)
+    script = against12("server", policy=Proof.NOT_CHECKED)
     script.play("hello", "certificate", "key_exchange", "change_cipher_spec")
     script.say(Finished(bytes(12)))
     assert script.refusal == "decrypt_error"

@@ -292,7 +292,7 @@ def test_our_server_refuses_a_wrong_proof_with_the_rfcs_alert(
 def test_a_server_that_asks_for_no_proof_takes_whatever_comes(
     identities: Identities, liar: Liar, wrong: WrongProof, key_type: KeyType, bank: pki.Identity
 ) -> None:
-    server = our_server(bank, Proof.NOT_ASKED_FOR)
+    server = our_server(bank, Proof.NOT_CHECKED)
     assert talk(liar(wrong, key_type, "p256"), server).established
     assert server.peer_chain == (identities("client", key_type).der,)
 
@@ -313,7 +313,7 @@ def test_a_server_that_asks_for_no_proof_takes_an_openssl_client_that_sends_one(
     authority: pki.Identity, alice: pki.Identity, bank: pki.Identity
 ) -> None:
     theirs = OpenSslEngine(openssl_context(False, authority, alice), server_side=False)
-    ours = our_server(bank, Proof.NOT_ASKED_FOR)
+    ours = our_server(bank, Proof.NOT_CHECKED)
     assert talk(theirs, ours).established
     assert scheme_of_the_proof(ours)
 

@@ -75,7 +75,7 @@ SAMPLES: dict[int, tuple[Message, ...]] = {
         KeyUpdate(False),
     ),
 }
-MAYBE = {"policy": Proof.NOT_ASKED_FOR}
+MAYBE = {"policy": Proof.NOT_CHECKED}
 WAYS: dict[str, dict[State, tuple[str, dict[str, Any]]]] = {
     CLIENT12.name: {
         State.WAIT_SH: ("hello", {}),
@@ -188,11 +188,11 @@ def test_an_engine_takes_what_its_table_allows_and_nothing_else(
         (CLIENT12, {}, (Fact.NO_TICKET,)),
         (SERVER12, {}, ()),
         (SERVER12, {"policy": None}, (Fact.NO_REQUEST,)),
-        (SERVER12, MAYBE, (Fact.PROOF_NOT_ASKED_FOR,)),
+        (SERVER12, MAYBE, (Fact.PROOF_NOT_CHECKED,)),
         (CLIENT13, {}, ()),
         (SERVER13, {}, ()),
         (SERVER13, {"policy": None}, (Fact.NO_REQUEST,)),
-        (SERVER13, MAYBE, (Fact.PROOF_NOT_ASKED_FOR,)),
+        (SERVER13, MAYBE, (Fact.PROOF_NOT_CHECKED,)),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -234,7 +234,7 @@ def test_a_machine_prints_as_a_table() -> None:
     lines = str(SERVER13).splitlines()
     assert lines[0] == "Server, TLS 1.3 (RFC 8446 appendix A.2)"
     assert lines[1].split() == ["START", "ClientHello", "WAIT_CERT"]
-    assert "  WAIT_CV       (the policy is Proof.NOT_ASKED_FOR)       MAYBE_CV" in lines
+    assert "  WAIT_CV       (the policy is Proof.NOT_CHECKED)       MAYBE_CV" in lines
 
 
 def test_rsa_key_transport_has_no_server_key_exchange() -> None:

@@ -62,7 +62,7 @@ PINNED = [one for one in IN_TLS if one.scheme.trusts == "pinned"]
 STRICT = [one for one in IN_TLS if one.scheme.checks_proof]
 """The gateways that let a client in only with its key."""
 BY_OPENSSL = [one for one in STRICT if one.implementation == OPENSSL]
-GULLIBLE = [one for one in IN_TLS if one.scheme.proof == "not asked for"]
+GULLIBLE = [one for one in IN_TLS if one.scheme.proof == "not checked"]
 
 
 def in_each_version(gateways: Sequence[Gateway]) -> pytest.MarkDecorator:
@@ -189,7 +189,7 @@ def proof_seen(one: Gateway) -> str:
         return "none received"
     if one.implementation == OPENSSL:
         return "received, checked by OpenSSL, which completed the handshake"
-    seen = ProofSeen.UNCHECKED if one.scheme.proof == "not asked for" else ProofSeen.VALID
+    seen = ProofSeen.UNCHECKED if one.scheme.proof == "not checked" else ProofSeen.VALID
     return seen.value
 
 

@@ -9,7 +9,7 @@ from lab.judging.queries import Numbered, RunQueries
 CHECKING = ("mtls", "pinned-mtls")
 """The schemes that check the proof, as the RFCs have it."""
 BLIND = ("certificate-only", "pinned-certificate-only")
-"""The schemes that ask for the certificate only."""
+"""The schemes that check the certificate only."""
 
 
 def in_the_clear(record: RunQueries, tls: str) -> list[Numbered[CertificateCaptured]]:
@@ -52,7 +52,7 @@ def count(tried: list[Tried]) -> str:
 
 
 def both(checking: list[Tried], blind: list[Tried]) -> str:
-    return f"where the proof is checked {count(checking)}, where only the certificate is asked for {count(blind)}"
+    return f"where the proof is checked {count(checking)}, where the certificate alone is checked {count(blind)}"
 
 
 def schemes(tried: list[Tried]) -> str:

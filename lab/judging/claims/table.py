@@ -38,7 +38,7 @@ CLAIMS: tuple[Claim, ...] = (
         (5,),
         "Eavesdropping on one connection is enough to have the certificate, self-signed or not; logs may have it too.",
         "What a listener reads in one login with each kind of certificate, and what an access log has, is tried where "
-        "only the certificate is asked for.",
+        "the certificate alone is checked.",
         wire.one_connection_is_enough,
         leaks=(WIRE,),
         schemes=(BLIND[:1], BLIND[1:]),
@@ -118,7 +118,7 @@ CLAIMS: tuple[Claim, ...] = (
         "database-is-a-liability",
         (15,),
         "Certificates used as passwords make the server's list of them a liability, like passwords in the clear.",
-        "The bank's register leaks; every customer in it is tried where only the certificate is asked for and where "
+        "The bank's register leaks; every customer in it is tried where the certificate alone is checked and where "
         "the proof is checked.",
         possession.database_is_a_liability,
         leaks=(DATABASE,),
@@ -199,7 +199,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tls13-needs-the-proof",
         (23,),
         "In TLS 1.3 the proof is needed: nothing in the key exchange keeps somebody from impersonating the client.",
-        "Every leak and every move in TLS 1.3, where the proof is checked and where only the certificate is asked for.",
+        "Every leak and every move in TLS 1.3, where the proof is checked and where the certificate alone is checked.",
         wire.tls13_needs_the_proof,
         schemes=(CHECKING, BLIND),
     ),
