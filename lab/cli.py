@@ -146,6 +146,7 @@ def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Itera
     yield Paragraph(f"{plan.key_type} keys, {summary}")
     yield from tables.tell_matrix(judgement)
     yield from tables.tell_problems(judgement)
+    yield from tables.tell_lessons(judgement)
     if TLS13 in plan.versions and WIRE.id in plan.leaks:
         yield Break()
         yield Paragraph(tables.NOTE_ON_TLS13)
