@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lab.address import host_port
 from lab.events.types import LoggedIn, LoginFailed
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
@@ -128,6 +129,7 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
     try:
         connection.connect()
         tls = (connection.sock.version() or "").removeprefix("TLSv")
+        local = host_port(connection.sock.getsockname())
         headers = {"Accept": "application/json", "Connection": "close", **credentials.headers}
         connection.request("GET", "/account", headers=headers)
         answer = connection.getresponse()
@@ -135,7 +137,7 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
         if answer.status != http.client.OK:
             return failed(f"HTTP {answer.status}: {_error_in(body)}")
         balance = int(json.loads(body)["balance"])
-        return LoggedIn(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance)
+        return LoggedIn(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance, local)
     except (OSError, http.client.HTTPException) as error:
         return failed(_describe(error))
     except (ValueError, KeyError, TypeError, RecursionError):

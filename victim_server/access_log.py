@@ -12,7 +12,6 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-FILE_NAME = "access.log"
 MAX_OCTETS = 1 << 26
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
 

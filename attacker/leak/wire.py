@@ -9,7 +9,7 @@ from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser
 from attacker.campaign import Campaign
 from attacker.collected import MAX_SIGHTINGS, Sighting
 from attacker.moves.make import Loot
-from attacker.position.tcp_relay import TcpRelay
+from attacker.position.tcp_relay import Passage, TcpRelay
 from lab.address import Address, find_address
 from lab.capture.handshake import Capture, Contact
 from lab.capture.packets import segment
@@ -18,7 +18,7 @@ from lab.capture.writer import ETHERNET, CaptureFile
 from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
 from lab.events.run import CAPTURE_FILE
-from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
+from lab.events.types import ConnectionRelayed, HandshakeSeen, PositionLeft, PositionTaken, Trouble
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello, parse
 from lab.tls.records import ContentType
@@ -175,8 +175,12 @@ def _described(records: tuple[tuple[int, int], ...]) -> Iterator[str]:
 async def relay(call: Call) -> None:
     """Relays on loopback, until told to stop."""
     relayed: dict[str, Address] = {}
+
+    def report(passage: Passage) -> None:
+        call.reporter.report(ConnectionRelayed(str(passage.client), str(passage.local), str(passage.server)))
+
     async with _wiretap(call, "a TCP relay on loopback", relayed.__getitem__) as wiretap:
-        position = TcpRelay(wiretap.see)
+        position = TcpRelay(wiretap.see, told=report)
         try:
             await position.start(call.forwards())
             relayed |= {str(forward.listen): forward.target for forward in position.forwards}
@@ -211,7 +215,7 @@ async def arp(call: Call) -> None:
 
 @asynccontextmanager
 async def _wiretap(call: Call, source: str, address_of: AddressOf) -> Any:
-    campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source)
+    campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source, awaited=call.arguments.servers)
     file = CaptureFile(call.folder / CAPTURE_FILE)
     wiretap = Wiretap(file, campaign, call.reporter, address_of)
     try:
@@ -229,11 +233,18 @@ def _as_seen(server: str) -> Address:
     return address
 
 
+def _add_servers(parser: Parser) -> None:
+    tell = "attack once this many servers have been seen, the one with the lowest port first (%(default)s)"
+    parser.add_argument("--servers", type=int, default=1, metavar="N", help=tell)
+
+
 def _add_relay_arguments(parser: Parser) -> None:
+    _add_servers(parser)
     parser.add_argument("--forward", action="append", required=True, metavar=FORWARD, help=LISTEN_INSTEAD)
 
 
 def _add_arp_arguments(parser: Parser) -> None:
+    _add_servers(parser)
     parser.add_argument("--client", required=True, metavar="HOST")
     parser.add_argument("--server", required=True, metavar="HOST")
 

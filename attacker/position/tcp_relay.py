@@ -21,6 +21,7 @@ from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
 
 Sink: TypeAlias = Callable[[int, bytes], object]
+Told: TypeAlias = Callable[["Passage"], object]
 
 READ_SIZE = 1 << 16
 CONNECT_SECONDS = 5.0
@@ -43,10 +44,11 @@ class Forward:
 
 @dataclass(frozen=True)
 class Passage:
-    """One connection through the relay: the client's address, and the relay's own towards the server."""
+    """One connection through the relay: the client's address, the relay's own towards the server, and the server's."""
 
     client: Address
     local: Address
+    server: Address
 
 
 class TcpRelay:
@@ -54,7 +56,8 @@ class TcpRelay:
 
     The sink gets a packet before the relay passes its bytes on. If the sink raises, the relay breaks the connection
     off, and so it does after `idle_seconds` without data. Clients beyond `clients_at_once` wait until others have left.
-    With `server_side` the packets are those between relay and server.
+    With `server_side` the packets are those between relay and server. `told` gets each connection that reached its
+    server, before any byte is passed on.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class TcpRelay:
         sink: Sink,
         *,
         server_side: bool = False,
+        told: Told = lambda passage: None,
         clients_at_once: int = CLIENTS_AT_ONCE,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._sink = sink
         self._server_side = server_side
+        self._told = told
         self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
         """The latest connections that reached their server."""
         self._idle_seconds = idle_seconds
@@ -155,7 +160,8 @@ class TcpRelay:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(server, target)
             local = Address(*server.getsockname()[:2])
-            self.passages.append(Passage(peer, local))
+            self.passages.append(Passage(peer, local, target))
+            self._told(self.passages[-1])
             if packets is None:
                 packets = SyntheticConnection(local, target, self._emit)
                 packets.open()

@@ -43,6 +43,7 @@ class RunStarted:
     key_type: str
     rounds: Count
     leaks: tuple[str, ...]
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ class MoneyMoved:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance."""
+    """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance.
+
+    `local` is her own address on that connection, empty in older runs.
+    """
 
     gateway: str
     url: str
@@ -146,6 +150,7 @@ class LoggedIn:
     sha256: Hex
     tls: str
     balance: int
+    local: HostPort | Empty = ""
 
 
 @dataclass(frozen=True)
@@ -347,6 +352,15 @@ class ProofRelayed:
     milliseconds: Milliseconds
 
 
+@dataclass(frozen=True)
+class ConnectionRelayed:
+    """The attacker's TCP relay connected a client to a server, which sees the relay's address `local` as its peer."""
+
+    client: HostPort
+    local: HostPort
+    server: HostPort
+
+
 # --- every part ---
 
 
@@ -392,6 +406,7 @@ Event: TypeAlias = (
     | WentOn
     | HandshakeDecrypted
     | ProofRelayed
+    | ConnectionRelayed
     | Trouble
     | PartStopped
     | UnknownEvent

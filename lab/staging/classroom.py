@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from attacker.attempts import Destination
 from attacker.scope import in_lab_container
-from lab.address import Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, AUTHORITY, CAREFUL_CLIENT, CARELESS_CLIENT, CONTROL, INTERCEPTOR, LAB
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION
 from lab.catalogue.plan import KeyType, short_story
 from lab.events.log import EventLog
@@ -34,7 +35,7 @@ from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
-from lab.tls.bundle import parse_bundle
+from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
 
@@ -61,27 +62,28 @@ def start_run(key_type: KeyType) -> None:
         for path in (path for folder in folders for path in folder.iterdir()):
             path.unlink()
     if not (PUBLIC / pki.CA_FILE).exists():
-        pki.issue(*folders[:3], key_type, shop=folders[3])
-    name = new_run_name()
+        pki.issue(*folders[:3], key_type, shop=folders[3], rsa_transport=True)
+    name, plan = new_run_name(), short_story(key_type)
     log = EventLog(DATA / name, AUTHORITY)
-    log.report(run_started("classroom", name, short_story(key_type)))
-    log.report(pki.issued_event(KEYS / "client"))
+    log.report(run_started("classroom", name, plan))
+    for kind in plan.kinds:
+        log.report(pki.issued_event(KEYS / "client", kind))
     log.close()
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
 
 
-async def run_control(gateways: Sequence[Address]) -> None:
+async def run_control(gateways: Sequence[Destination]) -> None:
     """Waits until the attacker has tried everything or the time is up; then tries the stolen key and searches."""
     _check_container()
-    name = await _attacked([port for _, port in gateways])
-    bundle_file = KEYS / "client" / pki.CLIENT_PEM
-    bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
+    name = await _attacked([one.address.port for one in gateways])
+    bundles = {kind: _bundle(kind, datetime.now(UTC)) for kind in short_story().kinds}
     log = EventLog(DATA / name, CONTROL)
-    for tried in await control.try_stolen_key(ControlTarget(gateway, TLS12, bundle) for gateway in gateways):
+    targets = (ControlTarget(one.address, TLS12, bundles[one.takes]) for one in gateways)
+    for tried in await control.try_stolen_key(targets):
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():
-        log.report(control.search_capture(capture, bundle))
+        log.report(control.search_capture(capture, *bundles.values()))
     log.report(PartStopped("done"))
     log.close()
 
@@ -193,10 +195,16 @@ def _run_name() -> str:
 
 
 def _still_good() -> bool:
-    """Whether alice's bundle exists and is valid for another day."""
-    path = KEYS / "client" / pki.CLIENT_PEM
+    """Whether alice's bundles exist and are valid for another day, and all that the server needs is there."""
     try:
-        parse_bundle(path.read_bytes(), None, str(path), datetime.now(UTC) + GOOD_FOR)
+        for kind in CertificateKind:
+            _bundle(kind, datetime.now(UTC) + GOOD_FOR)
     except (OSError, BundleError):
         return False
-    return True
+    return (KEYS / "server" / pki.SERVER_RSA_PEM).exists()
+
+
+def _bundle(kind: CertificateKind, when: datetime) -> Bundle:
+    """One of alice's bundles; BundleError if it is not valid then, OSError if it cannot be read."""
+    path = KEYS / "client" / f"{pki.BUNDLES[kind]}.pem"
+    return parse_bundle(path.read_bytes(), None, str(path), when)

@@ -15,7 +15,6 @@ from typing import TypeVar
 from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
-from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
@@ -29,7 +28,6 @@ from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
-from lab.tls.bundle import Bundle
 
 T = TypeVar("T")
 
@@ -65,16 +63,14 @@ async def run_embedded(
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
         )
-        log.report(pki.issued_event(folder))
-        if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
-            log.report(pki.issued_event(folder, pki.SELF_SIGNED))
-        if keep_bundle:
-            for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
+        for kind in plan.kinds:
+            log.report(pki.issued_event(folder, kind))
+            for file in folder.glob(f"{pki.BUNDLES[kind]}.*") if keep_bundle else ():
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
                 shutil.copy2(file, folders.part(VICTIM_CLIENT))  # with its mode: only its owner may read it
         more_ports = partial(held_ports, stack)
         gateways, count = plan.served(), port_count(plan)
-        ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
+        ports = sorted(more_ports(count)) if first_port is None else list(range(first_port, first_port + count))
         setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
         async with Supervisor() as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
@@ -113,7 +109,7 @@ class _Lab:
             await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE))
         else:
             await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
-        targets = {(gateway.id, str(version)) for gateway, version in plan.targets()}
+        targets = {(gateway.id, str(version)) for gateway in plan.served() for version in gateway.versions}
         await self._until(lambda: targets <= {(login.gateway, login.tls) for login in self.run.all(LoggedIn)})
         later = [leak for leak in plan.leaks if leak != WIRE.id]
         if later:
@@ -163,23 +159,15 @@ class _Lab:
 
     async def _control(self, log: EventLog) -> None:
         ports = {gateway: port for port, gateway in listening_gateways(self.run).items()}
-        issued = self.setting.issued
-        bundles = {
-            CertificateKind.FROM_CA: issued.client,
-            CertificateKind.SELF_SIGNED: issued.client_self_signed,
-        }
+        bundle = self.setting.issued.bundle
         targets = [
-            ControlTarget(Address(HOST, ports[gateway]), version, _bundle(bundles[gateway.scheme.trusts]))
+            ControlTarget(Address(HOST, ports[gateway]), version, bundle(gateway.scheme.trusts))
             for gateway, version in self.setting.plan.targets()
         ]
         for tried in await control.try_stolen_key(targets):
             log.report(tried)
         if self.run.folders.capture.exists():
-            log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
-
-
-def _bundle(identity: pki.Identity) -> Bundle:
-    return Bundle((identity.der,), identity.key)
+            log.report(control.search_capture(self.run.folders.capture, *map(bundle, self.setting.plan.kinds)))
 
 
 def port_count(plan: Plan) -> int:

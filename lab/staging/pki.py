@@ -7,7 +7,7 @@ all are valid from an hour ago for 30 days.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,8 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.catalogue.cast import CUSTOMER, MALLORY, OTHER_CUSTOMERS, SERVER_NAMES, SHOP_NAMES
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.plan import KeyType
 from lab.events.types import BundleIssued
+from lab.tls.bundle import Bundle
 from lab.tls.proof import PrivateKey
 from victim_server import register
 
@@ -39,6 +41,8 @@ SERVER_PEM = "server.pem"
 SERVER_RSA_PEM = "server-rsa.pem"
 REGISTER = "customers.sqlite"
 SELF_SIGNED = f"{CUSTOMER}-self-signed"
+BUNDLES: Mapping[CertificateKind, str] = {CertificateKind.FROM_CA: CUSTOMER, CertificateKind.SELF_SIGNED: SELF_SIGNED}
+"""The names of alice's bundles, without endings."""
 CLIENT_PEM = f"{CUSTOMER}.pem"
 CLIENT_P12 = f"{CUSTOMER}.p12"
 CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
@@ -180,6 +184,11 @@ class Issued:
     client_self_signed_p12: Path
     client_self_signed_p12_password: Path
 
+    def bundle(self, kind: CertificateKind) -> Bundle:
+        """The content of one of alice's bundles."""
+        identity = self.client if kind == CertificateKind.FROM_CA else self.client_self_signed
+        return Bundle((identity.der,), identity.key)
+
 
 def issue(
     public: Path,
@@ -249,8 +258,9 @@ def issue(
     return issued
 
 
-def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
-    """The public facts about a bundle in alice's folder, `alice` or SELF_SIGNED."""
+def issued_event(client: Path, kind: CertificateKind = CertificateKind.FROM_CA) -> BundleIssued:
+    """The public facts about one of alice's bundles, in her folder."""
+    bundle = BUNDLES[kind]
     pem, p12 = f"{bundle}.pem", f"{bundle}.p12"
     certificate = x509.load_pem_x509_certificate((client / pem).read_bytes())
     return BundleIssued(

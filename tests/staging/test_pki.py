@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from lab.catalogue import cast
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.staging import pki
 from lab.tls.bundle import parse_bundle
@@ -213,6 +214,6 @@ def test_what_is_told_about_a_bundle_is_what_is_in_it(tmp_path: Path, key_type: 
     assert event.issuer == "CN=certreplay lab authority"
     assert datetime.fromisoformat(event.not_after) == it.client.certificate.not_valid_after_utc
     assert event.files == ("alice.pem", "alice.p12")
-    other = pki.issued_event(tmp_path / "client", pki.SELF_SIGNED)
+    other = pki.issued_event(tmp_path / "client", CertificateKind.SELF_SIGNED)
     assert (other.sha256, other.issuer) == (it.client_self_signed.sha256, other.subject)
     assert other.files == ("alice-self-signed.pem", "alice-self-signed.p12")
