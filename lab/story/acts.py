@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
@@ -246,9 +245,9 @@ def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[B
         )
 
 
-def _gateway(gateway: Gateway, version: Version, with_proofs: bool) -> Tell:
+def _gateway(gateway: Gateway, version: Version, with_proof: bool) -> Tell:
     def tell(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
-        return _tell_gateway(judged, gateway, version, with_proofs) if _is_tried(judged, gateway, version) else None
+        return _tell_gateway(judged, gateway, version, with_proof) if _is_tried(judged, gateway, version) else None
 
     return tell
 
@@ -257,17 +256,18 @@ def _is_tried(judged: JudgedRun, gateway: Gateway, version: Version) -> bool:
     return gateway in judged.gateways.values() and not judged.missing_at(WIRE, gateway, version)
 
 
-def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_proofs: bool) -> Iterator[Block]:
-    """Each move; `with_proofs` shows also why alice's own proof, which was replayed, does not fit."""
+def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_proof: bool) -> Iterator[Block]:
+    """Each move; `with_proof` shows also why alice's own proof, which was replayed, does not fit."""
     scheme = gateway.scheme
     yield facts(
         ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
     )
     titles = {move.id: move.title for move in MOVES}
-    for verdict in judged.verdicts_at(WIRE, gateway, version):
+    verdicts = judged.verdicts_at(WIRE, gateway, version)
+    hers = next((one for one in verdicts if one.evidence.proof and one.evidence.proof.fits_captured), None)
+    for verdict in verdicts:
         title = (Span(f"{verdict.move}: ", strong=True), f"{titles[verdict.move]}.")
-        hers = verdict.evidence.proof and verdict.evidence.proof.fits_captured
-        compared = compare_proof(verdict) if with_proofs and hers else ()
+        compared = compare_proof(verdict) if with_proof and verdict is hers else ()
         yield Section(title, (facts(*_attempt(verdict)), *compared), "point")
 
 
@@ -304,18 +304,21 @@ def _tell_other_kind(judged: JudgedRun, kind: CertificateKind, targets: list[Tar
     verdicts = [verdict for target in targets for verdict in judged.verdicts_at(WIRE, *target)]
     self_signed = kind == CertificateKind.SELF_SIGNED
     bundle = next((one for one in judged.run.all(BundleIssued) if (one.issuer == one.subject) == self_signed), None)
-    issuer = "itself" if self_signed else bundle and bundle.issuer
-    hers = f"Alice has another bundle for these; its certificate was issued by {issuer}. " if bundle else ""
-    yield Paragraph(f"{hers}The same moves with that certificate:")
+    if bundle:
+        sort = "is self-signed" if self_signed else f"was issued by {bundle.issuer}"
+        yield Paragraph(f"Alice has another bundle, whose certificate {sort}. The same moves with that one:")
     yield verdict_table(verdicts)
-    like = {(_checks(one), one.tls, one.move): one for one in _of_main_kind(judged)}
-    pairs = [(one, like[key]) for one in verdicts if (key := (_checks(one), one.tls, one.move)) in like]
-    odd = [f"{one.move} at {one.gateway}, TLS {one.tls}" for one, other in pairs if one.outcome != other.outcome]
+    main = list(_of_main_kind(judged))
+    pairs = [(one, other) for one in verdicts for other in main if _alike(one, other)]
+    odd = dict.fromkeys(
+        f"{one.move} at {one.gateway}, TLS {one.tls}" for one, other in pairs if one.outcome != other.outcome
+    )
+    same = {(one.gateway, one.tls, one.move) for one, _ in pairs}
     if odd:
         yield Paragraph(Span(f"With {_KINDS[kind]} it is not the same: {', '.join(odd)}.", "finding"))
     elif pairs:
         gateways = listed(list(dict.fromkeys(other.gateway for _, other in pairs)))
-        yield Paragraph(f"With {_KINDS[kind]} it is the same: {len(pairs)} of {len(pairs)} outcomes as at {gateways}.")
+        yield Paragraph(f"With {_KINDS[kind]} it is the same: all {len(same)} outcomes are those of {gateways}.")
 
 
 def _of_main_kind(judged: JudgedRun) -> Iterator[Verdict]:
@@ -324,10 +327,11 @@ def _of_main_kind(judged: JudgedRun) -> Iterator[Verdict]:
             yield from judged.verdicts_at(WIRE, gateway, version)
 
 
-def _checks(verdict: Verdict) -> frozenset[Check]:
-    """What its scheme checks: schemes that check the same differ in the kind of certificate alone."""
-    scheme = find_scheme(verdict.scheme)
-    return scheme.checks if scheme else frozenset()
+def _alike(one: Verdict, other: Verdict) -> bool:
+    """Whether two verdicts are on the same move at schemes that differ in the kind of certificate alone."""
+    scheme, its = find_scheme(one.scheme), find_scheme(other.scheme)
+    same = scheme and its and (scheme.asks_for, scheme.checks) == (its.asks_for, its.checks)
+    return bool(same) and (one.tls, one.move) == (other.tls, other.move)
 
 
 def _leak(leak: Leak) -> Tell:

@@ -16,10 +16,10 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
 from attacker.errors import AttackerError
-from attacker.position.tcp_relay import Forward, TcpRelay
+from attacker.position.tcp_relay import Forward, Passage, TcpRelay
 from attacker.scope import OutOfScope
 from event_loops import in_event_loop
-from lab.address import Address
+from lab.address import Address, host_port
 from lab.capture.writer import CaptureFile
 from lab.staging import pki
 from programs import program
@@ -101,6 +101,33 @@ async def through_relay(
             yield reader, writer, relayed
         finally:
             writer.close()
+
+
+@in_event_loop
+async def test_it_says_which_connections_it_put_together() -> None:
+    """Before the server can have read anything."""
+    told: list[Passage] = []
+    peers: list[tuple[str, list[Passage]]] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        peers.append((host_port(writer.get_extra_info("peername")), list(told)))
+        writer.close()
+
+    async with server(note) as port:
+        running = TcpRelay(Record(), told=told.append)
+        await running.start([Forward(ANY_PORT, Address("127.0.0.1", port))])
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*running.forwards[0].listen)
+            writer.write(b"!")
+            assert await reader.read() == b""
+            local, passages = peers[-1]
+            client = host_port(writer.get_extra_info("sockname"))
+            assert [str(one.local) for one in passages if str(one.client) == client] == [local]
+            assert passages[-1].server == Address("127.0.0.1", port)
+            writer.close()
+        await running.close()
+    assert len({passage.local for passage in told}) == 3
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -20,8 +20,9 @@ from lab.events.types import CertificateCaptured, Event, HandshakeSeen, MoveTrie
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import proof_reason
-from lab.judging.verdicts import judge
+from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded
+from lab.story.acts import tell
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
 from lab.story.matrix import expected_document, tell_lessons, tell_matrix
 from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
@@ -259,6 +260,19 @@ def test_a_matrix_says_why_the_versions_differ(judged: tuple[Run, Judgement]) ->
     assert "replay-proof" not in told
     alone = replace(judgement, verdicts=tuple(v for v in judgement.verdicts if v.tls == "1.2"))
     assert "differ" not in lessons(alone)
+
+
+def test_the_story_of_a_matrix_says_that_the_kind_of_certificate_makes_no_difference(
+    judged: tuple[Run, Judgement],
+) -> None:
+    run, judgement = judged
+    told = " ".join(docs.text(tell(JudgedRun(run))).split())
+    pinned = [v for v in judgement.verdicts if v.gateway.startswith("pinned-")]
+    assert (
+        f"With self-signed certificates that the server pins it is the same: all {len(pinned)} outcomes are those of "
+        "certificate-only@instrument, mtls@openssl and mtls@instrument." in told
+    )
+    assert told.count("Why the proof does not fit:") == 1
 
 
 def test_every_move_has_one_maker() -> None:
