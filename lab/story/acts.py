@@ -51,7 +51,7 @@ from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
-from lab.story.words import listed
+from lab.story.words import counted, listed
 from lab.tls.dissect import certificate_fields, proof_fields
 from lab.tls.versions import Version
 
@@ -198,19 +198,24 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def _kept(run: Run, fingerprint: str) -> Iterator[str]:
-    """The file in the attacker's folder `stolen` with this certificate, and what it holds, by PEM labels (RFC 7468)."""
+    """The file in the attacker's folder `stolen` with this certificate, and what it holds, by PEM labels (RFC 7468).
+
+    Any file with a private key is told, too.
+    """
     for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
         content = path.read_bytes()
-        if fingerprint not in _fingerprints(content):
-            continue
-        certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), len(_PRIVATE_KEY.findall(content))
-        kept = f"{certificates} {'certificate' if certificates == 1 else 'certificates'}"
-        yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private {'keys' if keys > 1 else 'key'}"
+        certificates, keys = _CERTIFICATE.findall(content), len(_PRIVATE_KEY.findall(content))
+        if keys or fingerprint in map(_fingerprint, certificates):
+            kept = counted(len(certificates), "certificate")
+            yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private key{'s' if keys > 1 else ''}"
 
 
-def _fingerprints(content: bytes) -> set[str]:
-    """Of the certificates in a PEM file."""
-    return {sha256(base64.b64decode(body)).hexdigest() for body in _CERTIFICATE.findall(content)}
+def _fingerprint(body: bytes) -> str:
+    """Of a certificate in PEM, between its labels; empty if it is damaged."""
+    try:
+        return sha256(base64.b64decode(body)).hexdigest()
+    except ValueError:
+        return ""
 
 
 def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -282,6 +283,23 @@ def test_the_readmes_excerpt_is_what_the_demo_prints(finished: Demo) -> None:
     for piece in filter(None, map(masked, pieces)):
         _, found, rest = rest.partition(piece)
         assert found, f"not printed, or not in this place: {piece}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("alice.key", "-----BEGIN PRIVATE KEY-----", "alice.key: 0 certificates, 1 private key"),
+        ("alice-self-signed.pem", "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", ""),
+    ],
+)
+def test_a_key_among_the_stolen_files_would_be_told(
+    finished: Demo, tmp_path: Path, name: str, content: str, kept: str
+) -> None:
+    """And a file that does not hold the certificate is not told for it, damaged as it may be."""
+    run = shutil.copytree(finished.run.folders.path, tmp_path / finished.run.name)
+    (run / "attacker" / "stolen" / name).write_text(content)
+    told = act(docs.text(tell(JudgedRun(open_run(run)))), "On the wire")
+    assert re.findall(rf"stolen/({re.escape(name)}: .*)", told) == ([kept] if kept else [])
 
 
 def test_what_is_said_of_a_connection_is_of_that_connection(finished: Demo) -> None:
