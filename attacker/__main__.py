@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from attacker.attempts import AT_ONCE
 from attacker.call import Call, LeakCommand
 from attacker.errors import AttackerError
 from attacker.leak import files, interception, live_relay, rogue_server, wire
@@ -44,6 +45,7 @@ def parser() -> ArgumentParser:
         leak.add_argument("--move", action="append", choices=moves, metavar="MOVE", help=tell)
         leak.add_argument("--tls", action="append", choices=VERSION_NAMES, help="a version to try it in (1.2)")
         leak.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
+        leak.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
         leak.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
         leak.add_argument("--folder", type=Path, required=True, help="where everything goes")
         leak.add_argument("--tether", action="store_true", help="stop when standard input ends, too")

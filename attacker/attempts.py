@@ -1,4 +1,4 @@
-"""Attempts: all ordered moves at one server in one version, several at once."""
+"""Attempts: all ordered moves at one server in one version."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,19 +16,22 @@ from lab.tls.bundle import Bundle
 from lab.tls.versions import TLS12, Version
 
 TRANSFER = Transfer("mallory", 100)
-CONCURRENCY = 8
+AT_ONCE = 8
+"""How many attempts the attacker makes at once if not told."""
 
 
 @dataclass(frozen=True)
 class Orders:
     """What the attacker does at each server: which moves, in which versions, how many rounds.
 
+    `at_once` is how many attempts she makes at once, at all servers together.
     `own` are mallory's own bundles, as a customer of the bank.
     """
 
     moves: tuple[Move, ...] = MOVES
     versions: tuple[Version, ...] = (TLS12,)
     rounds: int = 1
+    at_once: int = AT_ONCE
     own: tuple[Bundle, ...] = ()
     transfer: Transfer | None = TRANSFER
 
@@ -59,13 +62,16 @@ class Destination:
 
 
 class AttemptRunner:
-    """Makes the ordered moves with the loot of one leak, and reports the outcome of each attempt."""
+    """Makes the ordered moves with the loot of one leak, and reports the outcome of each attempt.
+
+    The attempts begin in the order in which they were asked for.
+    """
 
     def __init__(self, reporter: Reporter, leak: str, orders: Orders) -> None:
         self._reporter = reporter
         self._leak = leak
         self._orders = orders
-        self._turns = asyncio.Semaphore(CONCURRENCY)
+        self._turns = asyncio.Semaphore(orders.at_once)
 
     async def everything(self, destination: Destination, version: Version, loot: Loot) -> None:
         """All moves that exist in the version, round by round."""

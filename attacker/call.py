@@ -49,6 +49,7 @@ class Call:
             moves=tuple(move for move in MOVES if not asked.move or move.id in asked.move),
             versions=versions_named(asked.tls or [str(TLS12)]),
             rounds=asked.rounds,
+            at_once=asked.at_once,
             own=tuple(map(read_bundle, asked.bundle)),
         )
 

@@ -30,8 +30,9 @@ class Campaign:
     certificates of all customers are used alike. At each destination the attacker prefers what was seen there, then
     what was seen in the same version.
 
-    Attempts begin with `start`, as soon as there is loot for them, or all together with `use`. Certificates are kept in
-    `folder`/stolen. `source` says how they came in, in more detail than the leak itself.
+    Attempts begin in the order of the servers' ports: all together with `use`, or with `start` as soon as there is loot
+    for them, but not before this number of servers, `awaited`, can be tried. Certificates are kept in `folder`/stolen.
+    `source` says how they came in, in more detail than the leak itself.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Campaign:
         *,
         victim: str | None = None,
         source: str = "",
+        awaited: int = 0,
     ) -> None:
         self._reporter = reporter
         self._orders = orders
         self._victim = victim
+        self._awaited = awaited
         self._collected = Collected(reporter, folder, leak.id, source or leak.how)
         self._runner = AttemptRunner(reporter, leak.id, orders)
         of_kind = {one.takes for one in destinations if one.takes in leak.certificates}
@@ -122,6 +125,9 @@ class Campaign:
 
     def start(self) -> None:
         """Begins in the background what can be tried and has not been."""
+        ready = (all(map(one.is_ready, self._orders.versions)) for one in self._destinations)
+        if sum(ready) < self._awaited:
+            return
         for work in self._due():
             task = asyncio.create_task(work)
             self._tasks.add(task)
@@ -134,7 +140,7 @@ class Campaign:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _due(self) -> Iterator[Coroutine[Any, Any, None]]:
-        for number, destination in enumerate(self._destinations):
+        for number, destination in sorted(enumerate(self._destinations), key=lambda one: one[1].address.port):
             for version in self._orders.versions:
                 if (number, version) in self._begun or not destination.is_ready(version):
                     continue

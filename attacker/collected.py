@@ -64,7 +64,7 @@ class Collected:
         if seen in self._seen or len(self._seen) >= MAX_SIGHTINGS:
             return
         self._seen.add(seen)
-        self._keep(common_name(certificate), parsed.public_bytes(Encoding.PEM))
+        self._keep(_file_name(certificate), parsed.public_bytes(Encoding.PEM))  # before anybody can look for it
         self._reporter.report(
             CertificateCaptured(
                 leak=self.leak,
@@ -87,14 +87,19 @@ class Collected:
         )
 
     def _keep(self, name: str, pem: bytes) -> None:
-        """Writes a certificate to a file named after its subject; further ones of that name get a number."""
-        name = (re.sub(r"[^A-Za-z0-9._-]", "_", name) or "certificate")[:MAX_NAME]
+        """Writes a certificate to a file of this name; further ones of that name get a number."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in _names(self._folder, name):
             if not path.exists():
                 path.write_bytes(pem)
             if path.read_bytes() == pem:
                 return
+
+
+def _file_name(certificate: bytes) -> str:
+    """The subject's common name, made fit for a file, and whether the certificate is self-signed."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", common_name(certificate)) or "certificate"
+    return name[:MAX_NAME] + ("-self-signed" if is_self_signed(certificate) else "")
 
 
 def _names(folder: Path, name: str) -> Iterator[Path]:

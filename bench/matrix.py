@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from attacker.attempts import CONCURRENCY
+from attacker.attempts import AT_ONCE
 from bench.report import Aim, ReportSection, ReportTable, machine
 from bench.timing import Timing
 from lab.catalogue.cast import ATTACKER
@@ -70,7 +70,7 @@ def run(quick: bool) -> ReportSection:
         Aim(f"{rounds} rounds, {AIM_A_SECOND} attempts a second", f"{long.rate:.0f}", long.rate >= AIM_A_SECOND),
         _sameness(single),
     )
-    conditions = f"Both versions, all schemes and moves, P-256 keys, {CONCURRENCY} attempts at once. {machine()}"
+    conditions = f"Both versions, all schemes and moves, P-256 keys, {AT_ONCE} attempts at once. {machine()}"
     return ReportSection(conditions, (ReportTable(heads, rows),), aims)
 
 

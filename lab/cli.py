@@ -75,7 +75,8 @@ def demo(
     if not as_json:
         print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
-            print(f"Alice's bundle is kept: certreplay bundle {run.folders.part(VICTIM_CLIENT) / pki.CLIENT_P12}")
+            kept = run.folders.part(VICTIM_CLIENT) / f"{pki.BUNDLES[plan.kinds[0]]}.p12"
+            print(f"Alice's bundle is kept: certreplay bundle {kept}")
     _end(judgement, as_json)
 
 
@@ -146,6 +147,7 @@ def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Itera
     yield Paragraph(f"{plan.key_type} keys, {summary}")
     yield from tables.tell_matrix(judgement)
     yield from tables.tell_problems(judgement)
+    yield from tables.tell_lessons(judgement)
     if TLS13 in plan.versions and WIRE.id in plan.leaks:
         yield Break()
         yield Paragraph(tables.NOTE_ON_TLS13)
@@ -189,7 +191,7 @@ def verdicts_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = F
 
     judgement = _judge(_find_run(run, runs)).judgement
     if not as_json:
-        terminal.show([verdict_table(judgement), *tell_problems(judgement)])
+        terminal.show([verdict_table(judgement.verdicts), *tell_problems(judgement)])
     _end(judgement, as_json)
 
 
@@ -447,15 +449,17 @@ def authority(
 
 @classroom_app.command(name="control")
 def control_command(
-    gateway: Annotated[list[str], typer.Option(help="HOST:PORT of a gateway; once for each.")],
+    gateway: Annotated[list[str], typer.Option(help="[self-signed=]HOST:PORT of a gateway; once for each.")],
 ) -> None:
     """Try the stolen bundle at every gateway, after the attacker."""
-    from lab.address import find_address
+    from attacker.call import parse_gateway
+    from lab.process import BadInput
     from lab.staging import classroom
 
-    targets = [address for address in map(find_address, gateway) if address]
-    if len(targets) != len(gateway):
-        bad_input(f"--gateway {' '.join(gateway)}: give HOST:PORT")
+    try:
+        targets = list(map(parse_gateway, gateway))
+    except BadInput as error:
+        bad_input(str(error))
     run_to_end(classroom.run_control(targets))
 
 

@@ -39,7 +39,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("attacker", "lab.process", "lab.ports", "lab.printable"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
-    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.process"),
+    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.process"),
     "victim_server": ("victim_server", "lab.tls", "lab.catalogue", "lab.events", "lab.address", "lab.process"),
 }
 """What of this project each package may import."""

@@ -46,7 +46,7 @@ def test_a_verdict_that_the_run_does_not_have(finished_run: Path) -> None:
     assert_bad_input(
         done,
         "move no-certificate, gateway mtls@openssl",
-        "moves omit-proof, replay-proof, foreign-key at certificate-only@instrument in 1.2",
+        "moves omit-proof, replay-proof, foreign-key at pinned-certificate-only@instrument in 1.2",
     )
 
 
@@ -97,9 +97,13 @@ def test_captured_certificates_are_listed_and_written(finished_run: Path, tmp_pa
     assert {one["subject"] for one in seen} == {"O=Bank of Example,CN=alice"}
     assert {one["proof"] for one in seen} == {True}
     assert {tuple(one["names"]) for one in seen} == {("alice@bank.example",)}
-    (pem,) = (tmp_path / "pem").iterdir()
-    fingerprint = output_of("openssl", "x509", "-in", pem, "-noout", "-fingerprint", "-sha256")
-    assert fingerprint.strip().partition("=")[2].replace(":", "").lower() == seen[0]["sha256"]
+    written = [
+        output_of("openssl", "x509", "-in", pem, "-noout", "-fingerprint", "-sha256")
+        for pem in (tmp_path / "pem").iterdir()
+    ]
+    fingerprints = [one.strip().partition("=")[2].replace(":", "").lower() for one in written]
+    assert sorted(fingerprints) == sorted({one["sha256"] for one in seen})
+    assert len(fingerprints) == 2, "alice's self-signed certificate, and the one from the authority"
 
 
 @pytest.mark.parametrize(("verb", "ids"), [("moves", "replay-proof"), ("schemes", "certificate-only")])

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.events.log import EventLog, Reporter
@@ -111,6 +111,7 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--ciphers", metavar="LIST", help="with --careless: the TLS 1.2 cipher suites to offer, in OpenSSL's notation"
     )
+    it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
     it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
     it.add_argument(
         "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
@@ -171,10 +172,12 @@ async def main() -> int:
     log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_FILE)
+    note = arguments.note
     habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls))
 
     async def log_in_everywhere() -> bool:
-        logins = (keep_logging_in(gateway, credentials[gateway.name], habit, log) for gateway in gateways)
+        noted = ((one, replace(one, name=f"{one.name}, {note}") if note else one) for one in gateways)
+        logins = (keep_logging_in(told, credentials[one.name], habit, log) for one, told in noted)
         return all(await asyncio.gather(*logins))
 
     all_in = await until_told(stopped, log_in_everywhere())

@@ -51,7 +51,7 @@ def parser() -> ArgumentParser:
         "--rsa-transport", type=Path, metavar="FILE", help="do RSA key transport too, with this second bundle, PEM"
     )
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
-    it.add_argument("--access-log", action="store_true", help="keep one, access.log, with the clients' certificates")
+    it.add_argument("--access-log", type=Path, metavar="FILE", help="keep one, with the clients' certificates")
     it.add_argument(
         "--opening-balance", type=int, default=OPENING_BALANCE, help="each customer's (default: %(default)s)"
     )
@@ -98,7 +98,7 @@ async def main() -> int:
         ca_file=arguments.ca,
         folder=arguments.folder,
         register_file=arguments.register,
-        access_log=arguments.access_log,
+        access_log_file=arguments.access_log,
         versions=versions_named(arguments.tls),
         opening_balance=arguments.opening_balance,
         rsa_transport_file=arguments.rsa_transport,

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from victim_server.authentication import Customer
 
-FILE_NAME = "access.log"
 MAX_OCTETS = 1 << 26
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
 

@@ -25,7 +25,8 @@ from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import VERSIONS, Version
-from victim_server import access_log, bank, register
+from victim_server import bank, register
+from victim_server.access_log import AccessLog
 from victim_server.authentication import GatewayFiles, authentication_for, served
 from victim_server.gateway import GatewayServer, Limits
 
@@ -39,8 +40,8 @@ class Settings:
     `ports` has the port of each gateway, 0 for any free one. `register_file` is the bank's
     register of the customers whose self-signed certificates it issued, which the pinned schemes need. `versions` are
     the versions of TLS that the gateways serve, each as far as it can; with `rsa_transport_file`, a bundle with an RSA
-    key, those that run OpenSSL do RSA key transport too. With `access_log` they keep one in `folder`,
-    the clients' certificates and all.
+    key, those that run OpenSSL do RSA key transport too. With `access_log_file` they keep an access log there, the
+    clients' certificates and all.
     """
 
     host: str
@@ -49,7 +50,7 @@ class Settings:
     ca_file: Path
     folder: Path
     register_file: Path | None = None
-    access_log: bool = False
+    access_log_file: Path | None = None
     versions: tuple[Version, ...] = VERSIONS
     opening_balance: int = OPENING_BALANCE
     rsa_transport_file: Path | None = None
@@ -99,7 +100,7 @@ async def running(
     """Bank and gateways, one a listener, as long as the block lasts."""
     key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     servers: list[GatewayServer] = []
-    requests_log = access_log.AccessLog(settings.folder / access_log.FILE_NAME) if settings.access_log else None
+    requests_log = AccessLog(settings.access_log_file) if settings.access_log_file else None
     try:
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:

@@ -107,7 +107,7 @@ class LiveRelay:
         """Listens, and describes where, a line for each forward. OutOfScope or AttackerError."""
         lines = []
         for forward in forwards:
-            listen, target = scope.check_loopback(*forward.listen), scope.check_target(*forward.target)
+            listen, target = scope.check_listen(*forward.listen), scope.check_target(*forward.target)
             listening = listen_at(listen)
             self._listeners.append(Listener(partial(self._serve, target), CLIENTS_AT_ONCE, MAX_CLIENT_BYTES))
             await self._listeners[-1].open(listening)

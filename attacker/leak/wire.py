@@ -211,7 +211,7 @@ async def arp(call: Call) -> None:
 
 @asynccontextmanager
 async def _wiretap(call: Call, source: str, address_of: AddressOf) -> Any:
-    campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source)
+    campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source, awaited=call.arguments.servers)
     file = CaptureFile(call.folder / CAPTURE_FILE)
     wiretap = Wiretap(file, campaign, call.reporter, address_of)
     try:
@@ -229,11 +229,18 @@ def _as_seen(server: str) -> Address:
     return address
 
 
+def _add_servers(parser: Parser) -> None:
+    tell = "attack once this many servers have been seen, the one with the lowest port first (%(default)s)"
+    parser.add_argument("--servers", type=int, default=1, metavar="N", help=tell)
+
+
 def _add_relay_arguments(parser: Parser) -> None:
+    _add_servers(parser)
     parser.add_argument("--forward", action="append", required=True, metavar=FORWARD, help=LISTEN_INSTEAD)
 
 
 def _add_arp_arguments(parser: Parser) -> None:
+    _add_servers(parser)
     parser.add_argument("--client", required=True, metavar="HOST")
     parser.add_argument("--server", required=True, metavar="HOST")
 

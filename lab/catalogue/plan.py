@@ -24,8 +24,9 @@ class PlanError(Exception):
 class Plan:
     """One run's plan. Alice logs in with every version; the moves are tried in these `versions`.
 
-    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`. A plan read from a
-    run may name gateways, moves and leaks that this version does not know; they are left out.
+    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`. With `one_by_one`
+    that happens in order, gateway by gateway, each attempt after the one before; otherwise several are made at once. A
+    plan read from a run may name gateways, moves and leaks that this version does not know; they are left out.
     """
 
     gateways: tuple[str, ...]
@@ -34,6 +35,7 @@ class Plan:
     key_type: KeyType = "p256"
     rounds: int = 1
     leaks: tuple[str, ...] = (WIRE.id,)
+    one_by_one: bool = False
 
     def targets(self) -> Iterator[tuple[Gateway, Version]]:
         """Each gateway with each version that is to be tried there."""
@@ -45,6 +47,11 @@ class Plan:
     def served(self) -> list[Gateway]:
         """The gateways that have something to be tried."""
         return list(dict.fromkeys(gateway for gateway, _ in self.targets()))
+
+    @property
+    def kinds(self) -> tuple[CertificateKind, ...]:
+        """The kinds of certificates that its gateways take; the first gateway's, the main one, comes first."""
+        return tuple(dict.fromkeys(gateway.scheme.trusts for gateway in self.served()))
 
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
@@ -60,10 +67,13 @@ class Plan:
 def short_story(key_type: KeyType = "p256") -> Plan:
     """What the question's answer needs, and no more.
 
-    Two gateways that differ in one argument, `Proof.REQUIRED`, and OpenSSL's as an independent witness.
+    The question's own case is a self-signed certificate that the server issued and pins. For it there are two gateways
+    that differ in one argument, `Proof.REQUIRED`, and OpenSSL's as an independent witness. Two more show whether it is
+    the same with certificates from an authority.
     """
-    gateways = ("certificate-only@instrument", "mtls@instrument", "mtls@openssl")
-    return Plan(gateways, ("omit-proof", "replay-proof", "foreign-key"), (TLS12,), key_type)
+    pinned = ("pinned-certificate-only@instrument", "pinned-mtls@instrument", "pinned-mtls@openssl")
+    gateways = (*pinned, "certificate-only@instrument", "mtls@openssl")
+    return Plan(gateways, ("omit-proof", "replay-proof", "foreign-key"), (TLS12,), key_type, one_by_one=True)
 
 
 def full_matrix(

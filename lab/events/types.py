@@ -47,6 +47,7 @@ class RunStarted:
     key_type: str
     rounds: Count
     leaks: tuple[str, ...]
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True)

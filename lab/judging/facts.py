@@ -42,20 +42,35 @@ def plan_of(run: Run) -> Plan:
         key_type=next((one for one in KEY_TYPES if one == started.key_type), "p256"),
         rounds=started.rounds,
         leaks=tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined),
+        one_by_one=started.one_by_one,
     )
 
 
 def run_started(mode: str, name: str, plan: Plan) -> RunStarted:
     """The event that states a plan; `plan_of` reads it back."""
     versions = tuple(map(str, plan.versions))
-    return RunStarted(mode, name, plan.gateways, plan.moves, versions, plan.key_type, plan.rounds, plan.leaks)
+    return RunStarted(
+        mode,
+        name,
+        plan.gateways,
+        plan.moves,
+        versions,
+        plan.key_type,
+        plan.rounds,
+        plan.leaks,
+        plan.one_by_one,
+    )
 
 
 def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
-    """The certificate that the attacker worked with: the first one; from the wire, the first with its proof."""
-    issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    found = (seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id))
-    return next((seen for seen in found if seen.sha256 in issued or not issued), None)
+    """The certificate that the attacker worked with: alice's main one, if it was seen, as it was first seen.
+
+    From the wire it came with its proof.
+    """
+    issued = [bundle.sha256 for bundle in run.all(BundleIssued)]
+    found = [seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id)]
+    ours = [seen for seen in found if seen.sha256 in issued]
+    return min(ours, key=lambda seen: issued.index(seen.sha256), default=None if issued else next(iter(found), None))
 
 
 def listening_gateways(run: Run) -> dict[int, Gateway]:

@@ -42,6 +42,12 @@ class GatewayReports:
                 self._named[event.gateway, event.connection].append(recorded)
                 self._by_address[event.gateway, event.peer].append(recorded)
 
+    def named(self, connection: str) -> tuple[Recorded, ...]:
+        """The reports on a connection by whatever gateway; none if it has no name."""
+        if not connection:
+            return ()
+        return tuple(one for (_, name), found in self._named.items() if name == connection for one in found)
+
     def since(self, began: datetime, on: GatewayConnection) -> tuple[Recorded, ...]:
         """The reports on a connection; if it has no name, the first that can be about one that began then."""
         if on.connection:

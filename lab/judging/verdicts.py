@@ -7,6 +7,7 @@ there are no verdicts, but errors.
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import TypeVar
 
 from lab.capture.key_forms import WORDS
 from lab.catalogue.cast import MALLORY
@@ -21,12 +22,14 @@ from lab.events.types import (
     CaptureSearched,
     CertificateCaptured,
     ClientRefused,
+    HandshakeSeen,
     LoggedIn,
     LoginFailed,
     MoveTried,
     Trouble,
 )
 from lab.judging.attempts import Attempts, Tried
+from lab.judging.connections import ClientConnection, connection_of
 from lab.judging.expectations import Expectation, expectation
 from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
 from lab.judging.gateway_reports import GatewayReports, sentence
@@ -49,6 +52,8 @@ from lab.judging.witnesses import contradictions
 from lab.tls.alerts import alert_name
 from lab.tls.versions import Version
 
+S = TypeVar("S", CertificateCaptured, HandshakeSeen)
+
 
 def judge(run: Run) -> Judgement | None:
     """The run's outcome; None while something that belongs to it is missing."""
@@ -70,6 +75,13 @@ class JudgedRun:
         self.attempts = Attempts(run, self.reports)
         self.ledger = Ledger(run)
         self._verdicts: dict[tuple[str, str, Version], tuple[Verdict, ...]] = {}
+
+    def seen(self, kind: type[S]) -> Iterator[tuple[S, ClientConnection]]:
+        """What the attacker saw on connections, each with its connection, in order."""
+        run = self.run
+        for recorded in run.events:
+            if isinstance(seen := recorded.event, kind):
+                yield seen, connection_of(seen, run, self.gateways, self.reports)
 
     @property
     def leaks(self) -> list[Leak]:

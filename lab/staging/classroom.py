@@ -11,13 +11,23 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from attacker.attempts import Destination
 from attacker.scope import in_lab_container
-from lab.address import Address
-from lab.capture.decrypt import decrypted_handshakes
-from lab.catalogue.cast import ATTACKER, AUTHORITY, CAREFUL_CLIENT, CARELESS_CLIENT, CONTROL, INTERCEPTOR, LAB
+from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
+from lab.catalogue.cast import (
+    ATTACKER,
+    AUTHORITY,
+    CAREFUL_CLIENT,
+    CARELESS_CLIENT,
+    CONTROL,
+    INTERCEPTOR,
+    LAB,
+    VICTIM_CLIENT,
+)
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION
 from lab.catalogue.plan import KeyType, short_story
-from lab.events.log import EventLog
+from lab.events.log import FILE_NAME, EventLog
 from lab.events.run import (
     CAPTURE_FILE,
     INTERCEPTION_FILE,
@@ -28,13 +38,13 @@ from lab.events.run import (
     make_run_folder,
     new_run_name,
 )
-from lab.events.types import PartStopped, PositionLeft
+from lab.events.types import CaptureSearched, PartStopped, PositionLeft
 from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
-from lab.tls.bundle import parse_bundle
+from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
 
@@ -61,27 +71,28 @@ def start_run(key_type: KeyType) -> None:
         for path in (path for folder in folders for path in folder.iterdir()):
             path.unlink()
     if not (PUBLIC / pki.CA_FILE).exists():
-        pki.issue(*folders[:3], key_type, shop=folders[3])
-    name = new_run_name()
+        pki.issue(*folders[:3], key_type, shop=folders[3], rsa_transport=True)
+    name, plan = new_run_name(), short_story(key_type)
     log = EventLog(DATA / name, AUTHORITY)
-    log.report(run_started("classroom", name, short_story(key_type)))
-    log.report(pki.issued_event(KEYS / "client"))
+    log.report(run_started("classroom", name, plan))
+    for kind in plan.kinds:
+        log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
     log.close()
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
 
 
-async def run_control(gateways: Sequence[Address]) -> None:
+async def run_control(gateways: Sequence[Destination]) -> None:
     """Waits until the attacker has tried everything or the time is up; then tries the stolen key and searches."""
     _check_container()
-    name = await _attacked([port for _, port in gateways])
-    bundle_file = KEYS / "client" / pki.CLIENT_PEM
-    bundle = parse_bundle(bundle_file.read_bytes(), None, str(bundle_file), datetime.now(UTC))
+    name = await _attacked([one.address.port for one in gateways])
+    bundles = {kind: _bundle(kind, datetime.now(UTC)) for kind in short_story().kinds}
     log = EventLog(DATA / name, CONTROL)
-    for tried in await control.try_stolen_key(ControlTarget(gateway, TLS12, bundle) for gateway in gateways):
+    targets = (ControlTarget(one.address, TLS12, bundles[one.takes]) for one in gateways)
+    for tried in await control.try_stolen_key(targets):
         log.report(tried)
     capture = PARTS / ATTACKER / name / CAPTURE_FILE
     if capture.exists():
-        log.report(control.search_capture(capture, bundle_file))
+        log.report(control.search_capture(capture, *map(_bundle_file, bundles)))
     log.report(PartStopped("done"))
     log.close()
 
@@ -113,7 +124,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     copies = Copies(PARTS, folders)
     run = Run(folders.path)
     judgement: Judgement | None = None
-    looked_inside = False
+    looked_inside = read_logins = False
     deadline = asyncio.get_running_loop().time() + RUN_SECONDS
     while not stop.is_set():
         copies.update()
@@ -122,6 +133,11 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
                 copies.update()  # its capture was complete before it reported that it left
                 _look_inside(folders, log)
                 looked_inside = True
+                run.update()
+            if not read_logins and run.first(CaptureSearched):  # alice has logged in everywhere by now
+                copies.update()
+                _read_logins(folders, log)
+                read_logins = True
                 run.update()
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
@@ -136,7 +152,8 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
         except TimeoutError:
             pass
     copies.update()
-    log.report(PartStopped("the verdicts are in" if judgement else "told to stop before the verdicts were in"))
+    over = "the verdicts are in" if judgement and judgement.verdicts else "there will be no verdicts"
+    log.report(PartStopped(over if judgement else "told to stop before the verdicts were in"))
     log.close()
     run.update()
     return judgement or JudgedRun(run).judgement
@@ -149,8 +166,17 @@ def _look_inside(folders: Folders, log: EventLog) -> None:
         log.report(handshake)
 
 
+def _read_logins(folders: Folders, log: EventLog) -> None:
+    """Reports alice's logins message by message, decrypted with her own keys."""
+    for login in decrypted_logins(folders.capture, folders.part(VICTIM_CLIENT) / KEY_LOG_FILE):
+        log.report(login)
+
+
 class Copies:
-    """Copies of the parts' files, kept up to date. The files only grow, so only new bytes are copied."""
+    """Copies of the parts' files, kept up to date. The files only grow, so only new bytes are copied.
+
+    A part's events come last: what they speak of is there by then.
+    """
 
     def __init__(self, parts: Path, folders: Folders) -> None:
         self._parts = parts
@@ -160,7 +186,8 @@ class Copies:
         """Copies the new bytes."""
         for part in sorted(self._parts.iterdir()):
             source = part / self._folders.path.name
-            for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            files = (path for path in source.rglob("*") if path.is_file())
+            for path in sorted(files, key=lambda path: (path.name == FILE_NAME, path)):
                 self._copy(path, self._folders.part(part.name) / path.relative_to(source))
 
     def _copy(self, source: Path, target: Path) -> None:
@@ -193,10 +220,20 @@ def _run_name() -> str:
 
 
 def _still_good() -> bool:
-    """Whether alice's bundle exists and is valid for another day."""
-    path = KEYS / "client" / pki.CLIENT_PEM
+    """Whether alice's bundles exist and are valid for another day, and all that the server needs is there."""
     try:
-        parse_bundle(path.read_bytes(), None, str(path), datetime.now(UTC) + GOOD_FOR)
+        for kind in CertificateKind:
+            _bundle(kind, datetime.now(UTC) + GOOD_FOR)
     except (OSError, BundleError):
         return False
-    return True
+    return (KEYS / "server" / pki.SERVER_RSA_PEM).exists()
+
+
+def _bundle_file(kind: CertificateKind) -> Path:
+    return KEYS / "client" / f"{pki.BUNDLES[kind]}.pem"
+
+
+def _bundle(kind: CertificateKind, when: datetime) -> Bundle:
+    """One of alice's bundles; BundleError if it is not valid then, OSError if it cannot be read."""
+    path = _bundle_file(kind)
+    return parse_bundle(path.read_bytes(), None, str(path), when)

@@ -15,7 +15,6 @@ from typing import TypeVar
 from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
-from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import ARCHIVE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
@@ -29,8 +28,6 @@ from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
-from lab.tls.bundle import Bundle
-from victim_server import access_log
 
 T = TypeVar("T")
 
@@ -68,16 +65,14 @@ async def run_embedded(
             archive=ARCHIVE.id in plan.leaks,
             passwords=any(gateway.scheme.takes_password for gateway in plan.served()),
         )
-        log.report(pki.issued_event(folder))
-        if any(gateway.scheme.trusts == CertificateKind.SELF_SIGNED for gateway, _ in plan.targets()):
-            log.report(pki.issued_event(folder, pki.SELF_SIGNED))
-        if keep_bundle:
-            for file in (issued.client_pem, issued.client_p12, issued.client_p12_password):
+        for kind in plan.kinds:
+            log.report(pki.issued_event(folder, pki.BUNDLES[kind]))
+            for file in folder.glob(f"{pki.BUNDLES[kind]}.*") if keep_bundle else ():
                 folders.part(VICTIM_CLIENT).mkdir(exist_ok=True)
                 shutil.copy2(file, folders.part(VICTIM_CLIENT))  # with its mode: only its owner may read it
         more_ports = partial(held_ports, stack)
         gateways, count = plan.served(), port_count(plan)
-        ports = more_ports(count) if first_port is None else list(range(first_port, first_port + count))
+        ports = sorted(more_ports(count)) if first_port is None else list(range(first_port, first_port + count))
         setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
         async with Supervisor() as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
@@ -116,7 +111,7 @@ class _Lab:
             await self._until(lambda: has_seen_tls13(self.run) and self._tried(WIRE))
         else:
             await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
-        targets = {(gateway.id, str(version)) for gateway, version in plan.targets()}
+        targets = {(gateway.id, str(version)) for gateway in plan.served() for version in gateway.versions}
         await self._until(lambda: targets <= {(login.gateway, login.tls) for login in self.run.all(LoggedIn)})
         later = [leak for leak in plan.leaks if leak != WIRE.id]
         if later:
@@ -172,17 +167,13 @@ class _Lab:
 
     async def _control(self, log: EventLog) -> None:
         ports = {gateway: port for port, gateway in listening_gateways(self.run).items()}
-        issued = self.setting.issued
-        bundles = {
-            CertificateKind.FROM_CA: issued.client,
-            CertificateKind.SELF_SIGNED: issued.client_self_signed,
-        }
-        password = issued.password.read_text().strip() if issued.password else ""
+        bundle = self.setting.issued.bundle
+        password = self.setting.issued.password.read_text().strip() if self.setting.issued.password else ""
         targets = [
             ControlTarget(
                 Address(HOST, ports[gateway]),
                 version,
-                _bundle(bundles[gateway.scheme.trusts]),
+                bundle(gateway.scheme.trusts),
                 password if gateway.scheme.takes_password else "",
             )
             for gateway, version in self.setting.plan.targets()
@@ -190,25 +181,18 @@ class _Lab:
         for tried in await control.try_stolen_key(targets):
             log.report(tried)
         if self.run.folders.capture.exists():
-            files = issued.client_pem, issued.client_self_signed_pem
+            files = [self.setting.issued.file(kind) for kind in self.setting.plan.kinds]
             log.report(control.search_capture(self.run.folders.capture, *files))
             key_log = self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
             for login in decrypted_logins(self.run.folders.capture, key_log):
                 log.report(login)
             log.report(control.search_for_hashes(self.run.folders.capture, self.run))
-        leaked = (self.run.folders.capture, self._access_log, issued.register, issued.archive)
+        issued = self.setting.issued
+        leaked = (self.run.folders.capture, stages.access_log(self.setting), issued.register, issued.archive)
         for file in leaked if password else ():
             if file and file.exists():
-                certificates = (bundle.chain[0] for bundle in map(_bundle, bundles.values()))
+                certificates = (bundle(kind).chain[0] for kind in self.setting.plan.kinds)
                 log.report(control.search_for_password(file, password, certificates))
-
-    @property
-    def _access_log(self) -> Path:
-        return self.setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
-
-
-def _bundle(identity: pki.Identity) -> Bundle:
-    return Bundle((identity.der,), identity.key)
 
 
 def port_count(plan: Plan) -> int:

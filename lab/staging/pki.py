@@ -8,7 +8,7 @@ all are valid from an hour ago for 30 days.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,8 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.catalogue.cast import CUSTOMER, MALLORY, OTHER_CUSTOMERS, SERVER_NAMES, SHOP_NAMES
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.plan import KeyType
 from lab.events.types import BundleIssued
+from lab.tls.bundle import Bundle
 from lab.tls.proof import PrivateKey
 from victim_server import register
 from victim_server.passwords import keep
@@ -43,6 +45,8 @@ SERVER_PEM = "server.pem"
 SERVER_RSA_PEM = "server-rsa.pem"
 REGISTER = "customers.sqlite"
 SELF_SIGNED = f"{CUSTOMER}-self-signed"
+BUNDLES: Mapping[CertificateKind, str] = {CertificateKind.FROM_CA: CUSTOMER, CertificateKind.SELF_SIGNED: SELF_SIGNED}
+"""The names of alice's bundles, without endings."""
 CLIENT_PEM = f"{CUSTOMER}.pem"
 CLIENT_P12 = f"{CUSTOMER}.p12"
 CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
@@ -218,6 +222,15 @@ class Issued:
     archive: Path | None
     password: Path | None
 
+    def file(self, kind: CertificateKind) -> Path:
+        """One of alice's bundles, in PEM."""
+        return self.client_pem if kind == CertificateKind.FROM_CA else self.client_self_signed_pem
+
+    def bundle(self, kind: CertificateKind) -> Bundle:
+        """The content of one of alice's bundles."""
+        identity = self.client if kind == CertificateKind.FROM_CA else self.client_self_signed
+        return Bundle((identity.der,), identity.key)
+
 
 def issue(
     public: Path,
@@ -323,7 +336,7 @@ def request_and_issue(authority: Identity, server: Path, client: Path, key_type:
 
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
-    """The public facts about a bundle in alice's folder: `alice`, SELF_SIGNED or BY_REQUEST."""
+    """The public facts about a bundle in alice's folder: one of BUNDLES, or BY_REQUEST."""
     files = tuple(name for name in (f"{bundle}.pem", f"{bundle}.p12") if (client / name).exists())
     certificate = x509.load_pem_x509_certificate((client / files[0]).read_bytes())
     return BundleIssued(

@@ -1,7 +1,8 @@
 """The stages of an embedded run: for each leak the parts that it needs, and their command lines."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from attacker.attempts import TRANSFER
 from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
@@ -17,7 +18,6 @@ from lab.staging import pki
 from lab.staging.pki import Issued
 from lab.staging.supervisor import Part
 from lab.tls.versions import TLS12, VERSIONS
-from victim_server import access_log
 
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
@@ -52,9 +52,10 @@ class Stage:
 
 
 def opening_balance(plan: Plan) -> int:
-    """Enough for every attempt and every relayed proof to move money."""
-    relayed = sum(1 for _ in plan.targets()) if LIVE_RELAY.id in plan.leaks else 0
-    return max(OPENING_BALANCE, TRANSFER.amount * (len(plan) + relayed))
+    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof."""
+    open_ = replace(plan, gateways=tuple(one.id for one in plan.served() if not one.scheme.checks_proof))
+    relayed = sum(1 for _ in open_.targets()) if LIVE_RELAY.id in plan.leaks else 0
+    return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed))
 
 
 def victim_server(setting: Setting) -> Part:
@@ -70,7 +71,7 @@ def victim_server(setting: Setting) -> Part:
         f"--opening-balance={opening_balance(setting.plan)}",
         f"--ca={issued.ca_pem}",
         *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
-        *(["--access-log"] if LOG.id in setting.plan.leaks else []),
+        *([f"--access-log={access_log(setting)}"] if LOG.id in setting.plan.leaks else []),
     )
 
 
@@ -80,21 +81,30 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
     return _part(
         setting,
         VICTIM_CLIENT,
-        *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
-        f"--bundle={issued.client_pem}",
-        *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
-        *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
+        *_logins(setting, ports),
         *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
     )
 
 
+def _logins(setting: Setting, ports: Mapping[Gateway, int]) -> list[str]:
+    """Where alice logs in, each with the bundle that is for it."""
+    issued = setting.issued
+    return [
+        *(f"--gateway={gateway.id}=https://localhost:{port}" for gateway, port in ports.items()),
+        f"--bundle={issued.client_pem}",
+        *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
+        *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
+    ]
+
+
 def wire(setting: Setting, ports: list[int]) -> Stage:
     """The attacker's relay accepts alice's connections, as if her network had routed them there."""
     relays = dict(zip(setting.gateways, ports, strict=True))
+    servers = [f"--servers={len(relays)}"] if setting.plan.one_by_one else []
     forwards = (f"--forward={HOST}:{relays[gateway]}={HOST}:{port}" for gateway, port in setting.gateways.items())
-    return Stage(_attacker(setting, "relay", *forwards), (victim_client(setting, relays),))
+    return Stage(_attacker(setting, "relay", *forwards, *servers), (victim_client(setting, relays),))
 
 
 def interception(setting: Setting) -> Stage:
@@ -130,17 +140,13 @@ def live_relay(setting: Setting) -> Stage:
 
 
 def _passing_client(setting: Setting, name: str, ports: Mapping[Gateway, int], *options: str) -> Part:
-    """Alice, who logs in once at each of mallory's ports. These logins have names that no gateway has."""
+    """Alice, who logs in once at each of mallory's ports. These logins are reported under names that no gateway has."""
     issued = setting.issued
-    logins = {f"{gateway.id}, by way of mallory": gateway for gateway in ports}
-    pinned = (login for login, gateway in logins.items() if _pins(gateway))
     return _part(
         setting,
         name,
-        *(f"--gateway={login}=https://localhost:{ports[gateway]}" for login, gateway in logins.items()),
-        f"--bundle={issued.client_pem}",
-        *(f"--bundle={login}={issued.client_self_signed_pem}" for login in pinned),
-        *(f"--password-login={login}={issued.password}" for login, one in logins.items() if one.scheme.takes_password),
+        *_logins(setting, ports),
+        "--note=by way of mallory",
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
         "--times=1",
@@ -185,8 +191,12 @@ def database(setting: Setting) -> Stage:
 
 def log(setting: Setting) -> Stage:
     """The gateways' access log leaks."""
-    file = setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
-    return Stage(_attacker(setting, LOG.id, *gateways(setting), f"--file={file}"))
+    return Stage(_attacker(setting, LOG.id, *gateways(setting), f"--file={access_log(setting)}"))
+
+
+def access_log(setting: Setting) -> Path:
+    """Where the gateways of a run keep their access log."""
+    return setting.folders.part(VICTIM_SERVER) / "access.log"
 
 
 def archive(setting: Setting) -> Stage:
@@ -250,6 +260,7 @@ def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
         *(f"--move={move}" for move in setting.plan.moves),
         *(f"--tls={version}" for version in setting.plan.versions),
         f"--rounds={setting.plan.rounds}",
+        *(["--at-once=1"] if setting.plan.one_by_one else []),
         *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
         may_end=() if command == "relay" else (0,),
     )

@@ -1,12 +1,15 @@
 """The story of a run: acts, each a view of the run's events and told once all of them are there."""
 
+import base64
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from hashlib import sha256
+from typing import TypeAlias, TypeVar
 
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY, STOLEN_PASSWORD
@@ -33,20 +36,22 @@ from lab.events.types import (
     CertificateCaptured,
     ClientAuthenticated,
     HandshakeSeen,
-    LoggedIn,
     MoneyMoved,
     PositionTaken,
     RunStarted,
     UnknownEvent,
 )
-from lab.judging.facts import captured, certificate_in_tls13, port_of
+from lab.judging.connections import ClientConnection
+from lab.judging.facts import certificate_in_tls13
+from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
+from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
-from lab.story.words import listed
+from lab.story.words import counted, listed
 from lab.tls.dissect import certificate_fields, proof_fields
 from lab.tls.versions import Version
 
@@ -55,6 +60,8 @@ QUESTION = (
     "(CertificateVerify). Key and certificate are handed out and stored together, so why isn't the certificate enough?"
 )
 
+S = TypeVar("S", CertificateCaptured, HandshakeSeen)
+Target: TypeAlias = tuple[Gateway, Version]
 Tell: TypeAlias = Callable[[JudgedRun, bool], Iterable[Block] | None]
 """What an act tells of a run, None while it cannot yet be told; the flag says whether the run is over."""
 
@@ -105,11 +112,18 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
     issued = judged.run.first(BundleIssued)
     if not issued:
         return None
+    self_signed = issued.issuer == issued.subject
+    how = (
+        "The bank made a key and a self-signed certificate for its customer. It handed both out in one file, and keeps "
+        "the certificate on its list: it pins it."
+        if self_signed
+        else "The bank issued a key and a certificate to its customer, both in one file."
+    )
     return [
-        Paragraph("The bank issued a key and a certificate to its customer, both in one file."),
+        Paragraph(how),
         facts(
             ("subject", issued.subject),
-            ("issuer", issued.issuer),
+            ("issuer", "itself: the certificate is self-signed" if self_signed else issued.issuer),
             ("key", issued.key_type),
             ("sha256", issued.sha256),
             ("bundle", f"{' and '.join(issued.files)}: key and certificate, stored and handed out together"),
@@ -133,38 +147,41 @@ def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
-    seen = _shown_capture(judged, over)
-    return _tell_wire(judged.run, seen) if seen and judged.run.first(BundleIssued) else None
+    issued = {bundle.sha256 for bundle in judged.run.all(BundleIssued)}
+    found = [
+        (seen, connection)
+        for seen, connection in judged.seen(CertificateCaptured)
+        if seen.leak == WIRE.id and seen.proof and seen.sha256 in issued and (over or connection.login)
+    ]
+    shown = _at_first_checking(judged, found, over)
+    return _tell_wire(judged.run, *shown) if shown else None
 
 
-def _shown_capture(judged: JudgedRun, over: bool) -> CertificateCaptured | None:
-    """A capture at the plan's first gateway that checks the proof, so that each run of a plan tells the same story.
+def _at_first_checking(
+    judged: JudgedRun, found: list[tuple[S, ClientConnection]], over: bool
+) -> tuple[S, ClientConnection] | None:
+    """What was seen at the plan's first gateway that checks the proof, so that a plan's runs all tell the same story.
 
-    Where there is none, not even in the end, the first of all.
+    Where nothing was, not even in the end, the first of all.
     """
-    run = judged.run
-    issued = {bundle.sha256 for bundle in run.all(BundleIssued)}
-    found = [one for one in run.all(CertificateCaptured) if one.leak == WIRE.id and one.proof and one.sha256 in issued]
-    at = {login.gateway: seen for seen in reversed(found) if (login := _login_at(run, seen.server))}
+    at = {one.gateway.id: (seen, one) for seen, one in reversed(found) if one.gateway}
     for gateway in filter(None, map(find_gateway, judged.plan.gateways)):
         if gateway.scheme.checks_proof:
             if gateway.id in at:
                 return at[gateway.id]
             if not over:
                 return None
-    first = captured(run)
-    return first if first and (over or _login_at(run, first.server)) else None
+    return next(iter(found), None)
 
 
-def _login_at(run: Run, server: str) -> LoggedIn | None:
-    """Alice's login at a server; it names the gateway."""
-    return next((login for login in run.all(LoggedIn) if port_of(login.url) == port_of(server)), None)
+def _login(seen: CertificateCaptured | HandshakeSeen, connection: ClientConnection) -> str:
+    who = "Alice logs in" if connection.login else "A client connects"
+    where = f" at `{connection.gateway.id}`" if connection.gateway else ""
+    return f"{who}{where}, TLS {seen.tls}: {seen.client} to {seen.server}."
 
 
-def _tell_wire(run: Run, seen: CertificateCaptured) -> Iterator[Block]:
-    login = _login_at(run, seen.server)
-    where = f" at `{login.gateway}`" if login else ""
-    yield Paragraph(f"Alice logs in{where}, TLS {seen.tls}: {seen.client} to {seen.server}.")
+def _tell_wire(run: Run, seen: CertificateCaptured, connection: ClientConnection) -> Iterator[Block]:
+    yield Paragraph(_login(seen, connection))
     yield Paragraph("Her Certificate message is plaintext:")
     certificate = certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message))
     yield octets("Certificate", "client", False, certificate)
@@ -172,61 +189,91 @@ def _tell_wire(run: Run, seen: CertificateCaptured) -> Iterator[Block]:
     yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
     yield facts(
         ("sha256", f"{seen.sha256}, as in alice's bundle"),
-        *(("mallory keeps", kept) for kept in _kept(run)),
+        *(("mallory keeps", kept) for kept in _kept(run, seen.sha256)),
     )
 
 
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
-def _kept(run: Run) -> Iterator[str]:
-    """What is in the attacker's folder `stolen`, counted by PEM labels (RFC 7468)."""
+def _kept(run: Run, fingerprint: str) -> Iterator[str]:
+    """The file in the attacker's folder `stolen` with this certificate, and what it holds, by PEM labels (RFC 7468).
+
+    Any file with a private key is told, too.
+    """
     for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
         content = path.read_bytes()
-        certificates, keys = content.count(b"-----BEGIN CERTIFICATE-----"), len(_PRIVATE_KEY.findall(content))
-        kept = f"{certificates} {'certificate' if certificates == 1 else 'certificates'}"
-        yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private {'keys' if keys > 1 else 'key'}"
+        certificates, keys = _CERTIFICATE.findall(content), len(_PRIVATE_KEY.findall(content))
+        if keys or fingerprint in map(_fingerprint, certificates):
+            kept = counted(len(certificates), "certificate")
+            yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private key{'s' if keys > 1 else ''}"
 
 
-def _tls13(judged: JudgedRun, over: bool) -> list[Block] | None:
-    run = judged.run
-    seen = next((one for one in run.all(HandshakeSeen) if one.tls == "1.3"), None)
-    login = next((one for one in run.all(ClientAuthenticated) if one.tls == "1.3"), None)
-    if not (seen and login):
-        return None
-    return [
-        Paragraph(f"The same client, TLS 1.3: {seen.client} to {seen.server}. The wire shows no more than this:"),
-        facts(
-            ("ClientHello", f"random {seen.client_random}"),
-            ("ServerHello", f"random {seen.server_random}"),
-            ("alice's records", ", ".join(seen.client_records)),
-            ("the server's", ", ".join(seen.server_records)),
-        ),
-        Paragraph("After the hellos every record is application_data. The Certificate and the proof are in there:"),
-        facts(
-            ("gateway log", f"authenticated the client as {login.subject}"),
-            ("sha256", login.sha256),
-        ),
+def _fingerprint(body: bytes) -> str:
+    """Of a certificate in PEM, between its labels; empty if it is damaged."""
+    try:
+        return sha256(base64.b64decode(body)).hexdigest()
+    except ValueError:
+        return ""
+
+
+def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    found = [
+        (seen, connection)
+        for seen, connection in judged.seen(HandshakeSeen)
+        if seen.tls == "1.3" and (over or (connection.report and connection.login))
     ]
+    shown = _at_first_checking(judged, found, over)
+    return _tell_tls13(*shown) if shown else None
 
 
-def _gateway(gateway: Gateway, version: Version) -> Tell:
+def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[Block]:
+    yield Paragraph(f"{_login(seen, connection)} The wire shows no more than this:")
+    yield facts(
+        ("ClientHello", f"random {seen.client_random}"),
+        ("ServerHello", f"random {seen.server_random}"),
+        ("the client's records", ", ".join(seen.client_records)),
+        ("the server's", ", ".join(seen.server_records)),
+    )
+    report = connection.report
+    if isinstance(report, ClientAuthenticated):
+        yield Paragraph(
+            "After the hellos every record is application_data. The Certificate and the proof are in there, as the "
+            "gateway reports of this very connection:"
+        )
+        by = "" if report.peer == seen.client else ", which is mallory's relay, on alice's behalf"
+        yield facts(
+            ("client", f"{report.peer}{by}"),
+            ("gateway log", sentence(report)),
+            ("sha256", report.sha256),
+        )
+
+
+def _gateway(gateway: Gateway, version: Version, with_proof: bool) -> Tell:
     def tell(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
-        there = gateway in judged.gateways.values() and not judged.missing_at(WIRE, gateway, version)
-        return _tell_gateway(judged, gateway, version) if there else None
+        return _tell_gateway(judged, gateway, version, with_proof) if _is_tried(judged, gateway, version) else None
 
     return tell
 
 
-def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version) -> Iterator[Block]:
+def _is_tried(judged: JudgedRun, gateway: Gateway, version: Version) -> bool:
+    return gateway in judged.gateways.values() and not judged.missing_at(WIRE, gateway, version)
+
+
+def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_proof: bool) -> Iterator[Block]:
+    """Each move; `with_proof` shows also why alice's own proof, which was replayed, does not fit."""
     scheme = gateway.scheme
     yield facts(
         ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
     )
     titles = {move.id: move.title for move in MOVES}
-    for verdict in judged.verdicts_at(WIRE, gateway, version):
+    verdicts = judged.verdicts_at(WIRE, gateway, version)
+    hers = next((one for one in verdicts if one.evidence.proof and one.evidence.proof.fits_captured), None)
+    for verdict in verdicts:
         title = (Span(f"{verdict.move}: ", strong=True), f"{titles[verdict.move]}.")
-        yield Section(title, (facts(*_attempt(verdict)),), "point")
+        compared = compare_proof(verdict) if with_proof and verdict is hers else ()
+        yield Section(title, (facts(*_attempt(verdict)), *compared), "point")
 
 
 def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
@@ -242,6 +289,56 @@ def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
     yield "outcome", outcome if verdict.as_expected else (outcome, finding)
     for note in filter(None, (verdict.evidence.note, unusual(verdict))):
         yield "note", note
+
+
+_KINDS = {
+    CertificateKind.FROM_CA: "certificates from an authority",
+    CertificateKind.SELF_SIGNED: "self-signed certificates that the server pins",
+}
+
+
+def _other_kind(kind: CertificateKind, targets: list[Target]) -> Tell:
+    """The gateways that take another kind of certificate than the plan's main one, in short."""
+
+    def tell(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+        tried = [target for target in targets if _is_tried(judged, *target)]
+        return _tell_other_kind(judged, kind, tried) if len(tried) == len(targets) or (over and tried) else None
+
+    return tell
+
+
+def _tell_other_kind(judged: JudgedRun, kind: CertificateKind, targets: list[Target]) -> Iterator[Block]:
+    verdicts = [verdict for target in targets for verdict in judged.verdicts_at(WIRE, *target)]
+    self_signed = kind == CertificateKind.SELF_SIGNED
+    bundle = next((one for one in judged.run.all(BundleIssued) if (one.issuer == one.subject) == self_signed), None)
+    if bundle:
+        sort = "is self-signed" if self_signed else f"was issued by {bundle.issuer}"
+        yield Paragraph(f"Alice has another bundle, whose certificate {sort}. The same moves with that one:")
+    yield verdict_table(verdicts)
+    main = list(_of_main_kind(judged))
+    pairs = [(one, other) for one in verdicts for other in main if _alike(one, other)]
+    odd = dict.fromkeys(
+        f"{one.move} at {one.gateway}, TLS {one.tls}" for one, other in pairs if one.outcome != other.outcome
+    )
+    same = {(one.gateway, one.tls, one.move) for one, _ in pairs}
+    if odd:
+        yield Paragraph(Span(f"With {_KINDS[kind]} it is not the same: {', '.join(odd)}.", "finding"))
+    elif pairs:
+        gateways = listed(list(dict.fromkeys(other.gateway for _, other in pairs)))
+        yield Paragraph(f"With {_KINDS[kind]} it is the same: all {len(same)} outcomes are those of {gateways}.")
+
+
+def _of_main_kind(judged: JudgedRun) -> Iterator[Verdict]:
+    for gateway, version in judged.plan.targets():
+        if gateway.scheme.trusts == judged.plan.kinds[0] and _is_tried(judged, gateway, version):
+            yield from judged.verdicts_at(WIRE, gateway, version)
+
+
+def _alike(one: Verdict, other: Verdict) -> bool:
+    """Whether two verdicts are on the same move at schemes that differ in the kind of certificate alone."""
+    scheme, its = find_scheme(one.scheme), find_scheme(other.scheme)
+    same = scheme and its and (scheme.asks_for, scheme.checks) == (its.asks_for, its.checks)
+    return bool(same) and (one.tls, one.move) == (other.tls, other.move)
 
 
 def _leak(leak: Leak) -> Tell:
@@ -326,7 +423,7 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
         yield Items(judgement.errors)
     if not judgement.verdicts:
         return
-    yield verdict_table(judgement)
+    yield verdict_table(judgement.verdicts)
     if any(verdict.outcome == NOT_APPLICABLE for verdict in judgement.verdicts):
         yield Paragraph(NOTE_ON_NOT_APPLICABLE)
     moved = [transfer for transfer in run.all(MoneyMoved) if transfer.customer == CUSTOMER]
@@ -343,13 +440,13 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Paragraph(Span(_answer(judgement), strong=True))
 
 
-def verdict_table(judgement: Judgement) -> Table:
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """A row for each move at each gateway, for each leak and version."""
-    leaks = len({verdict.leak for verdict in judgement.verdicts}) > 1
-    versions = len({verdict.tls for verdict in judgement.verdicts}) > 1
+    leaks = len({verdict.leak for verdict in verdicts}) > 1
+    versions = len({verdict.tls for verdict in verdicts}) > 1
     where = [heading for heading, several in (("leak", leaks), ("TLS", versions)) if several]
     rows: list[tuple[Inline, ...]] = []
-    for verdict in judgement.verdicts:
+    for verdict in verdicts:
         at = *([verdict.leak] if leaks else []), *([verdict.tls] if versions else [])
         outcome = marked(outcome_span(verdict.outcome, _briefly(verdict.outcome)), verdict.as_expected)
         rows.append((*at, verdict.gateway, verdict.move, _briefly(verdict.expected), outcome, _in_short(verdict)))
@@ -365,7 +462,11 @@ def _briefly(outcome: Outcome) -> str:
 def _in_short(verdict: Verdict) -> str:
     alert = verdict.evidence.alert
     short = alert and alert.sent_by == "server"
-    return f"alert {alert.name} ({alert.number})" if alert and short else came_back(verdict)
+    http = verdict.evidence.http
+    if alert and short:
+        return f"alert {alert.name} ({alert.number})"
+    balance = re.fullmatch(r'\{"customer":"(\w+)","balance":(-?\d+)\}', (http and http.body) or "")
+    return f"HTTP 200, {balance[1]} has {balance[2]}" if http and balance else came_back(verdict)
 
 
 def _answer(judgement: Judgement) -> str:
@@ -376,38 +477,50 @@ def _answer(judgement: Judgement) -> str:
         return f"Finding: differs from what the RFCs predict: {', '.join(odd)}."
     if judgement.contradictions:
         return "Finding: the attacker, the gateways and the bank's ledger do not agree, so this run decides nothing."
-    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY}
-    with_the_key = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move == STOLEN_KEY}
+    without = [v for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY]
+    opened = dict.fromkeys(v.gateway for v in without)
+    with_the_key = dict.fromkeys(v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v not in without)
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
     held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed = "crossed the wire" if on_the_wire else "got out"
-    said = f"the one that {crossed} opened {listed(sorted(opened)) or 'nothing here'}"
+    kinds = {found.scheme.trusts for found in map(find_gateway, opened) if found}
+    which = "those" if len(kinds) > 1 else "the one"
+    said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
     times = "once" if len(held) == 1 else f"{len(held)} times"
     key = f"never {crossed}"
     if with_the_key:
-        key = f"is what must not get out: where it did, it opened {listed(sorted(with_the_key))}"
+        key = f"is what must not get out: where it did, it opened {listed(list(with_the_key))}"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every "
-        f"handshake needs a new signature by it. That is why {listed(sorted({v.gateway for v in held}))} refused "
-        f"{times}{' without it' if with_the_key else ''}."
+        f"handshake needs a new signature by it. That is why {listed(list(dict.fromkeys(v.gateway for v in held)))} "
+        f"refused {times}{' without it' if with_the_key else ''}."
     )
 
 
 def acts(plan: Plan) -> tuple[Act, ...]:
-    """The acts of a run with this plan, numbered; the gateways that ask for less come first."""
+    """The acts of a run with this plan, numbered; the gateways that ask for less come first.
+
+    Those that take the main kind of certificate are told in full.
+    """
     told: list[tuple[str, Tell]] = [("Issued", _issued)]
     if WIRE.id in plan.leaks:
         targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
+        main, *others = ([one for one in targets if one[0].scheme.trusts == kind] for kind in plan.kinds)
+        checking = next((target for target in main if target[0].scheme.checks_proof), None)
+        told += [("In between", _position), ("On the wire", _wire)]
         told += [
-            ("In between", _position),
-            ("On the wire", _wire),
-            *((f"At the gateway `{one.id}`, TLS {version}", _gateway(one, version)) for one, version in targets),
-            ("Over TLS 1.3", _tls13),
+            (f"At the gateway `{one.id}`, TLS {version}", _gateway(one, version, (one, version) == checking))
+            for one, version in main
         ]
+        told += [
+            (f"With {_KINDS[kind]}", _other_kind(kind, of_kind))
+            for kind, of_kind in zip(plan.kinds[1:], others, strict=True)
+        ]
+        told += [("Over TLS 1.3", _tls13)]
     leaks = [leak for leak in map(find_leak, plan.leaks) if leak and leak != WIRE]
     told += [(leak.title, _leak(leak)) for leak in leaks]
     told += [("Controls", _controls), ("Verdicts", _verdicts)]

@@ -68,10 +68,21 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()
-        yield Heading(_on_the_proof(verdict.outcome, evidence.proof))
-        yield from _reason(evidence.proof)
-        if verdict.tls == "1.3" and evidence.proof.difference and evidence.proof.difference.message == "ClientHello":
-            yield Paragraph(NOT_HER_HELLO)
+        yield from compare_proof(verdict)
+
+
+def compare_proof(verdict: Verdict) -> Iterator[Block]:
+    """What alice's proof was made over beside what this server checks, and whether the proof that was sent fits.
+
+    Nothing if no proof decided the outcome.
+    """
+    reason = verdict.evidence.proof
+    if reason is None:
+        return
+    yield Heading(_on_the_proof(verdict.outcome, reason))
+    yield from _reason(reason)
+    if verdict.tls == "1.3" and reason.difference and reason.difference.message == "ClientHello":
+        yield Paragraph(NOT_HER_HELLO)
 
 
 def _on_the_proof(outcome: str, reason: ProofReason) -> str:

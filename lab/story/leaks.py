@@ -14,8 +14,10 @@ from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import Block, Inline, Paragraph, Section, Span, facts
 from lab.events.run import Run
 from lab.events.types import (
+    BundleIssued,
     CertificateCaptured,
     HandshakeDecrypted,
+    Intercepted,
     KeyFound,
     LoggedIn,
     MoveTried,
@@ -78,8 +80,10 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
 
 
 def _in_order(run: Run) -> Iterator[tuple[str, str]]:
-    """Each course of a handshake, once."""
-    ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in run.all(HandshakeDecrypted))
+    """Each course of a handshake with the interceptor, once. Its capture has others: from before it came, and after."""
+    answered = {one.client for one in run.all(Intercepted)}
+    decrypted = (one for one in run.all(HandshakeDecrypted) if one.client in answered)
+    ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in decrypted)
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
         yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", "; ".join(parts)
@@ -95,24 +99,30 @@ def _sender(message: tuple[str, str]) -> str:
 
 
 def _went_on(judged: JudgedRun) -> Iterator[tuple[str, str]]:
-    """The result at each gateway, as mitmproxy and the gateway report it."""
-    seen: set[str] = set()
+    """The first result at each gateway, as mitmproxy and the gateway report it, in the plan's order."""
+    found: dict[str, str] = {}
     for recorded in judged.run.events:
         one = recorded.event
         if not isinstance(one, WentOn):
             continue
         gateway = judged.gateways.get(port_of(one.server))
-        if gateway and gateway.id not in seen:
-            seen.add(gateway.id)
+        if gateway and gateway.id not in found:
             on = GatewayConnection(gateway.id, "", one.local, find_version(one.tls))
             report = next(map(report_in, judged.reports.nearest(recorded.time, on)), None)
-            yield gateway.id, f"{one.reason or 'connected'}; the gateway reports: {sentence(report) or 'nothing'}"
+            found[gateway.id] = f"{one.reason or 'connected'}; the gateway reports: {sentence(report) or 'nothing'}"
+    yield from ((gateway.id, found[gateway.id]) for gateway in judged.plan.served() if gateway.id in found)
 
 
 def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
-    """Where alice logged in at a server that kept her certificate."""
+    """Alice's logins over the connections on which a server kept her certificate.
+
+    Older runs do not name connections: there, all her logins at that server.
+    """
+    names = {one.server_random for one in seen if one.client}
     ports = {port_of(one.server) for one in seen if one.client}
-    logins = [login for login in run.all(LoggedIn) if port_of(login.url) in ports]
+    logins = [
+        one for one in run.all(LoggedIn) if (one.connection in names if one.connection else port_of(one.url) in ports)
+    ]
     for url in dict.fromkeys(login.url for login in logins):
         versions = sorted({login.tls for login in logins if login.url == url})
         yield "alice sees", f"{url}: its certificate is valid, and she is logged in (TLS {' and '.join(versions)})"
@@ -125,7 +135,8 @@ def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]
     no_key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
     with_key = {one.sha256 for one in run.all(KeyFound) if one.leak == seen[0].leak}
     versions: dict[tuple[str, str, bool, str], set[str]] = defaultdict(set)
-    for one in seen:
+    issued = [bundle.sha256 for bundle in run.all(BundleIssued)]
+    for one in sorted(seen, key=lambda one: issued.index(one.sha256) if one.sha256 in issued else len(issued)):
         key = "and its private key" if one.sha256 in with_key else no_key
         versions[one.subject, one.issuer, bool(one.proof), key].add(one.tls)
     without = "no proof (mitmproxy does not expose it)" if seen[0].leak == INTERCEPTION.id else "no proof"

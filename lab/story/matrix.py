@@ -6,13 +6,14 @@ from itertools import product
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, WITH_THE_KEY, Move
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.schemes import SCHEMES
-from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns
+from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
-from lab.tls.versions import VERSIONS, Version
+from lab.story.words import counted, listed
+from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (
     "In TLS 1.3 the wire shows no certificate: these attempts used the one that was captured when alice logged in over "
@@ -53,6 +54,61 @@ def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Ta
 
 def _cell(verdict: Verdict) -> Inline:
     return marked(_WORDS.get(verdict.outcome, outcome_span(verdict.outcome)), verdict.as_expected)
+
+
+def tell_lessons(judgement: Judgement) -> Iterator[Block]:
+    """What can be learned from a matrix: what opened which gateways, what it rests on, where the versions differ."""
+    if not judgement.verdicts:
+        return
+    yield Break()
+    yield Heading("What follows")
+    yield from map(Paragraph, (*_opened(judgement, True), *_opened(judgement, False), _rests_on(judgement)))
+    if differences := _differences(judgement):
+        yield Break()
+        yield Heading("Where TLS 1.2 and TLS 1.3 differ")
+        yield facts(*differences)
+
+
+def _opened(judgement: Judgement, checks_proof: bool) -> Iterator[str]:
+    """Which moves opened a gateway that checks the proof, or one that does not."""
+    checking = {gateway.id for gateway in GATEWAYS if gateway.scheme.checks_proof == checks_proof}
+    tried = [v for v in judgement.verdicts if v.gateway in checking and v.outcome in (ACCEPTED, REFUSED)]
+    if not tried:
+        return
+    moves = dict.fromkeys(v.move for v in tried)
+    opened = dict.fromkeys(v.move for v in tried if v.outcome == ACCEPTED)
+    what = "a gateway that checks the proof" if checks_proof else "a gateway that does not check the proof"
+    attempts, gateways = sum(v.evidence.attempts for v in tried), len({v.gateway for v in tried})
+    which = f": {listed(list(opened))}" if opened else ""
+    yield (
+        f"{len(opened) or 'None'} of {counted(len(moves), 'move')} opened {what}{which}. There were "
+        f"{counted(attempts, 'attempt')} at {counted(gateways, 'such gateway')}."
+    )
+
+
+def _rests_on(judgement: Judgement) -> str:
+    """The control with the real key."""
+    controls = [one for one in judgement.controls if one.control == STOLEN_KEY]
+    accepted = sum(one.outcome == ACCEPTED for one in controls)
+    return (
+        f"The same attack code with alice's key got in {accepted} of {len(controls)} times, once at each gateway in "
+        "each version. Without this control the refusals would mean nothing."
+    )
+
+
+def _differences(judgement: Judgement) -> list[tuple[str, Inline]]:
+    """For each move the gateways at which it does not go the same way in both versions, and why."""
+    cells = {(v.leak, v.move, v.gateway, v.tls): v for v in judgement.verdicts}
+    sends = {move.id: move.sends for move in MOVES}
+    found: dict[tuple[str, str], list[str]] = {}
+    for (leak, move, gateway, tls), old in cells.items():
+        new = cells.get((leak, move, gateway, str(TLS13)))
+        if tls != str(TLS12) or new is None or (old.outcome, old.expected) == (new.outcome, new.expected):
+            continue
+        clauses = (f"In TLS {one.tls} {one.outcome}: {one.evidence.clause.rstrip('.')}." for one in (old, new))
+        how = f"It sends {sends[move]}. {' '.join(clauses)}"
+        found.setdefault((move if leak == WIRE.id else f"{move} ({leak})", how), []).append(gateway)
+    return [(move, f"at {listed(gateways)}. {how}") for (move, how), gateways in found.items()]
 
 
 def tell_problems(judgement: Judgement) -> Iterator[Block]:

@@ -13,7 +13,11 @@ from lab.tls.alerts import alert_name
 
 def tell_relays(judged: JudgedRun) -> Iterator[Block]:
     """A line for each relayed proof, and all about a refused one, if possible with the same keys on both sides."""
-    found = judged.relayed_proofs
+    order = {gateway: number for number, gateway in enumerate(judged.plan.served())}
+    found = sorted(
+        judged.relayed_proofs,
+        key=lambda one: (order.get(one.gateway, len(order)), one.event.tls, one.event.key_exchange),
+    )
     rows = tuple(
         (
             one.gateway.id,

@@ -9,14 +9,17 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attacker.collected import Collected, Sighting
 from attacker.errors import AttackerError
 from attacker.leak.files import certificates_in, keys_in
 from lab.catalogue.plan import KEY_TYPES, KeyType
-from lab.events.types import CertificateCaptured, PartStopped, Trouble
+from lab.events.types import CertificateCaptured, Event, PartStopped, Trouble
 from lab.staging import pki
 from victim_server import register
 from victims import events_in, run_part
@@ -64,6 +67,30 @@ def test_what_only_looks_like_a_key_is_none(tmp_path: Path, inside: bytes) -> No
     leaked = tmp_path / "leaked"
     leaked.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + inside + b"\n-----END PRIVATE KEY-----\n")
     assert keys_in(leaked) == {}
+
+
+# --- what is kept ---
+
+
+def test_a_certificate_is_in_its_file_before_it_is_reported(tmp_path: Path) -> None:
+    """Under a name that tells its kind, in whatever order they come."""
+    from_ca = pki.new_client(pki.new_authority())
+    kept: list[list[str]] = []
+
+    class Reports:
+        def report(self, event: Event) -> None:
+            assert isinstance(event, CertificateCaptured)
+            files = {path.name: path.read_bytes() for path in (tmp_path / "stolen").iterdir()}
+            kept.append([name for name, content in files.items() if sha256_of(content) == event.sha256])
+
+    collected = Collected(Reports(), tmp_path, "log", "a test")
+    for der in (from_ca.der, ALICE.der, pki.new_self_signed_client("alice").der):
+        collected.add(der, Sighting("", "file", ""))
+    assert kept == [["alice.pem"], ["alice-self-signed.pem"], ["alice-self-signed-2.pem"]]
+
+
+def sha256_of(pem: bytes) -> str:
+    return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
 
 
 # --- what is found ---

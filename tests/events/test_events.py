@@ -111,6 +111,7 @@ def test_a_line_says_who_when_and_what() -> None:
         "key_type": "p256",
         "rounds": 1,
         "leaks": ["wire"],
+        "one_by_one": False,
     }
 
 

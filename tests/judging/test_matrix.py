@@ -20,10 +20,11 @@ from lab.events.types import CertificateCaptured, Event, HandshakeSeen, MoveTrie
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import proof_reason
-from lab.judging.verdicts import judge
+from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded
+from lab.story.acts import tell
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
-from lab.story.matrix import expected_document, tell_matrix
+from lab.story.matrix import expected_document, tell_lessons, tell_matrix
 from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
 from programs import certreplay
@@ -216,6 +217,63 @@ def test_what_is_expected_follows_from_the_schemes_own_fault() -> None:
     assert omit
     assert scheme
     assert expectation(scheme, TLS12, omit).reason == scheme.fault
+
+
+def lessons(judgement: Judgement) -> str:
+    return " ".join(docs.text(tell_lessons(judgement)).split())
+
+
+def test_a_matrix_ends_with_what_can_be_learned_from_it(judged: tuple[Run, Judgement]) -> None:
+    _, judgement = judged
+    told = lessons(judgement)
+    tried = sum(ROUNDS for v in judgement.verdicts if v.gateway in CHECKING and v.outcome != NOT_APPLICABLE)
+    assert f"None of 16 moves opened a gateway that checks the proof. There were {tried} attempts at 4 such" in told
+    opened = {v.move for v in judgement.verdicts if v.outcome == ACCEPTED}
+    assert f"{len(opened)} of 16 moves opened a gateway that does not check the proof: " in told
+    assert all(move in told for move in opened)
+    assert "alice's key got in 16 of 16 times" in told
+
+
+def test_what_is_learned_changes_with_the_verdicts(judged: tuple[Run, Judgement]) -> None:
+    _, judgement = judged
+    fell = [
+        replace(v, outcome=ACCEPTED) if (v.move, v.gateway) == ("zero-proof", "mtls@openssl") else v
+        for v in judgement.verdicts
+    ]
+    failed = [replace(one, outcome=REFUSED) if one.gateway == "mtls@openssl" else one for one in judgement.controls]
+    told = lessons(replace(judgement, verdicts=tuple(fell), controls=tuple(failed)))
+    assert "1 of 16 moves opened a gateway that checks the proof: zero-proof. " in told
+    assert "alice's key got in 14 of 16 times" in told
+
+
+def test_a_matrix_says_why_the_versions_differ(judged: tuple[Run, Judgement]) -> None:
+    _, judgement = judged
+    old, new = ({(v.move, v.gateway): v for v in judgement.verdicts if v.tls == version} for version in VERSION_NAMES)
+    differing = {cell for cell in old if old[cell].outcome != new[cell].outcome}
+    assert {move for move, _ in differing} == {"resume-session", "early-finished"}
+    told = lessons(judgement)
+    _, _, told = told.partition("Where TLS 1.2 and TLS 1.3 differ")
+    for move, gateway in differing:
+        assert move in told
+        assert gateway in told
+        assert old[move, gateway].evidence.clause in told
+        assert new[move, gateway].evidence.clause in told
+    assert "replay-proof" not in told
+    alone = replace(judgement, verdicts=tuple(v for v in judgement.verdicts if v.tls == "1.2"))
+    assert "differ" not in lessons(alone)
+
+
+def test_the_story_of_a_matrix_says_that_the_kind_of_certificate_makes_no_difference(
+    judged: tuple[Run, Judgement],
+) -> None:
+    run, judgement = judged
+    told = " ".join(docs.text(tell(JudgedRun(run))).split())
+    pinned = [v for v in judgement.verdicts if v.gateway.startswith("pinned-")]
+    assert (
+        f"With self-signed certificates that the server pins it is the same: all {len(pinned)} outcomes are those of "
+        "certificate-only@instrument, mtls@openssl and mtls@instrument." in told
+    )
+    assert told.count("Why the proof does not fit:") == 1
 
 
 def test_every_move_has_one_maker() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from doctoring import doctored_run
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
+from lab.catalogue.plan import short_story
 from lab.events.run import Run, open_run
 from lab.events.types import (
     CaptureSearched,
@@ -26,6 +27,7 @@ from lab.events.types import (
     MoneyMoved,
     MoveTried,
     PositionTaken,
+    RunStarted,
     TransferRefused,
     UnknownEvent,
 )
@@ -101,7 +103,7 @@ def test_without_the_stolen_key_getting_in_there_are_no_verdicts(doctored: Docto
     change = when(MoveTried, lambda event: dataclasses.replace(event, outcome=outcome), move="stolen-key")
     judgement = JudgedRun(doctored(change)).judgement
     assert judgement.verdicts == ()
-    assert sum("control stolen-key" in error for error in judgement.errors) == 3
+    assert sum("control stolen-key" in error for error in judgement.errors) == 5
 
 
 def test_an_attempt_that_was_neither_let_in_nor_refused_is_no_verdict(doctored: Doctor) -> None:
@@ -181,8 +183,14 @@ def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doc
 
 
 def test_nothing_is_demanded_of_a_leak_whose_certificates_no_gateway_of_the_run_accepts(doctored: Doctor) -> None:
-    """The database has self-signed certificates only; the short story's gateways want one from the CA."""
-    judgement = judge(doctored(when(PositionTaken, lambda event: LeakSought("database"))))
+    """The database has self-signed certificates only; the gateways of this run want one from the CA."""
+
+    def change(event: Event) -> Event:
+        if isinstance(event, RunStarted):
+            return dataclasses.replace(event, gateways=("certificate-only@instrument", "mtls@openssl"))
+        return LeakSought("database") if isinstance(event, PositionTaken) else event
+
+    judgement = judge(doctored(change))
     assert judgement
     assert judgement.errors == ()
     assert judgement.as_expected
@@ -201,7 +209,7 @@ def test_a_verdict_names_the_clause_and_the_alert_to_expect(doctored: Doctor) ->
     judgement = judge(doctored(lambda event: event))
     assert judgement
     refused = [verdict for verdict in judgement.verdicts if verdict.outcome == "refused"]
-    assert len(refused) == 6
+    assert len(refused) == 9
     for verdict in refused:
         assert verdict.evidence.clause.startswith("RFC 5246 section 7.4.8")
         assert verdict.evidence.alert in verdict.evidence.expected_alerts
@@ -215,7 +223,8 @@ def test_a_gateway_of_a_newer_version_is_named_and_the_others_are_judged(doctore
     run = doctored(rename)
     judgement = judge(run)
     assert judgement
-    assert {verdict.gateway for verdict in judgement.verdicts} == {"mtls@openssl", "mtls@instrument"}
+    known = set(short_story().gateways) - {"certificate-only@instrument"}
+    assert {verdict.gateway for verdict in judgement.verdicts} == known
     assert not judgement.as_expected
     assert any("password@nginx" in error for error in judgement.errors)
     assert "password@nginx" in told(run)

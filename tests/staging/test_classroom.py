@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,17 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.leaks import LEAKS
+from lab.catalogue.plan import short_story
 from programs import tshark, unavailable, wait_until
 
 ROOT = Path(__file__).parents[2]
 NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
-SERVED = {"mtls@openssl": "refused", "certificate-only@instrument": "accepted", "mtls@instrument": "refused"}
+SERVED = {one.id: "refused" if one.scheme.checks_proof else "accepted" for one in short_story().served()}
 """The gateways of a class, and what each does with an attempt."""
-MOVES = ("omit-proof", "replay-proof", "foreign-key")
+PINNED = tuple(one.id for one in short_story().served() if one.scheme.trusts == CertificateKind.SELF_SIGNED)
+MOVES = short_story().moves
 SECOND_SUBNET = f"10.213.{os.getpid() % 256}.0/24"
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
 
@@ -102,6 +107,12 @@ def outcomes(verdicts: dict[str, Any], leak: str) -> dict[tuple[str, str], str]:
     return {(v["gateway"], v["move"]): v["outcome"] for v in verdicts["verdicts"] if v["leak"] == leak}
 
 
+def balances(verdicts: dict[str, Any], leak: str) -> list[int]:
+    """What alice had when a leak's attempts got in, in the order of the verdicts."""
+    opened = [v for v in verdicts["verdicts"] if v["leak"] == leak and v["outcome"] == "accepted"]
+    return [json.loads(v["evidence"]["http"]["body"])["balance"] for v in opened]
+
+
 def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str) -> Iterator[Class]:
     it = Class(engine, f"certreplay-{name}-{os.getpid()}", runs, settings)
     try:
@@ -127,6 +138,21 @@ def test_the_verdicts_are_as_expected(classroom: Class) -> None:
     assert {c["outcome"] for c in verdicts["controls"]} == {"accepted"}
     assert len(verdicts["controls"]) == 2 * len(SERVED)
     assert "ARP" in verdicts["capture"]["source"]
+    assert balances(verdicts, "wire") == [5000, 4900, 4800, 4700, 4600, 4500]
+
+
+def test_what_is_said_of_the_tls_13_login_is_of_that_connection(classroom: Class) -> None:
+    """Nothing translates addresses here: alice, the attacker and the gateway know the connection by the same one."""
+    classroom.verdicts()
+    (run,) = classroom.runs.iterdir()
+    told = " ".join(classroom.container("lab").logs().decode().partition(". Over TLS 1.3")[2].split())
+    client = re.findall(r"Alice logs in at `pinned-mtls@instrument`, TLS 1.3: (\S+) to", told)
+    assert client
+    assert f"client {client[0]} gateway log authenticated the client as O=Bank of Example,CN=alice" in told
+    (login,) = [one for one in reported(run, "victim-client") if one.get("local") == client[0]]
+    (report,) = [one for one in reported(run, "victim-server") if one.get("peer") == client[0]]
+    assert (login["tls"], login["gateway"]) == (report["tls"], report["gateway"]) == ("1.3", "pinned-mtls@instrument")
+    assert report["sha256"] in told
 
 
 def test_both_victims_are_really_poisoned(classroom: Class) -> None:
@@ -195,7 +221,8 @@ def test_the_network_has_no_way_out(classroom: Class) -> None:
 def test_the_run_lies_on_the_host_and_belongs_to_whoever_owns_its_folder(classroom: Class) -> None:
     classroom.verdicts()
     (run,) = classroom.runs.iterdir()
-    for name in ("attacker/capture.pcapng", "attacker/stolen/alice.pem", "victim-client/keys.log", "verdicts.json"):
+    stolen = ("attacker/stolen/alice-self-signed.pem", "attacker/stolen/alice.pem")
+    for name in (*stolen, "attacker/capture.pcapng", "victim-client/keys.log", "verdicts.json"):
         assert (run / name).stat().st_uid == classroom.runs.stat().st_uid
 
 
@@ -235,7 +262,8 @@ def test_a_shop_tries_at_the_bank_what_alice_showed_it(second: Class) -> None:
     shown = outcomes(second.verdicts(), "rogue-server")
     assert {(gateway, outcome) for (gateway, _), outcome in shown.items()} == set(SERVED.items())
     (run,) = second.runs.iterdir()
-    assert (run / "rogue-server" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+    for name in ("alice.pem", "alice-self-signed.pem"):
+        assert (run / "rogue-server" / "stolen" / name).read_text().count("BEGIN") == 1
     shop = second.container("rogue-server").attrs
     assert shop["HostConfig"]["CapDrop"] == ["ALL"]
     assert not shop["HostConfig"]["CapAdd"]
@@ -249,8 +277,8 @@ INTERCEPTED = ("careful-client", "careless-client")
 
 @pytest.fixture(scope="module")
 def intercepted(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
-    """A class with all there is: the interceptor beside the attacker and the shop. It goes on after its verdicts."""
-    for it in in_class(engine, "inter", tmp_path_factory.mktemp("runs"), COMPOSE_PROFILES="interception,rogue"):
+    """A class with all there is, every leak beside the attacker. It goes on after its verdicts."""
+    for it in in_class(engine, "inter", tmp_path_factory.mktemp("runs"), COMPOSE_PROFILES="leaks"):
         up = it.compose("up", "--build", "--detach")
         assert up.returncode == 0, up.stderr
         it.verdicts()
@@ -295,7 +323,9 @@ def handshakes_seen(it: Class, client: str) -> dict[str, list[tuple[bool, bool]]
 def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercepted: Class) -> None:
     verdicts = intercepted.verdicts()
     assert verdicts["as_expected"] is True
-    assert {verdict["leak"] for verdict in verdicts["verdicts"]} == {"wire", "interception", "rogue-server"}
+    assert {verdict["leak"] for verdict in verdicts["verdicts"]} == {leak.id for leak in LEAKS}
+    assert balances(verdicts, "wire") == [5000, 4900, 4800, 4700, 4600, 4500]
+    assert {v["evidence"]["stolen"] for v in verdicts["verdicts"] if v["outcome"] == "accepted"} == {100}
     assert outcomes(verdicts, "interception") == {
         (gateway, move): "not applicable" if move == "replay-proof" else does
         for gateway, does in SERVED.items()
@@ -303,6 +333,75 @@ def test_an_interceptor_tries_at_the_bank_what_careless_alice_handed_it(intercep
     }
     (run,) = intercepted.runs.iterdir()
     assert (run / "interceptor" / "stolen" / "alice.pem").read_text().count("BEGIN") == 1
+
+
+def test_a_careless_clients_fresh_proofs_are_relayed_and_do_not_fit(intercepted: Class) -> None:
+    verdicts = intercepted.verdicts()
+    relayed = {(one["gateway"], one["key_exchange"]): one["outcome"] for one in verdicts["relays"]}
+    openssl = {(gateway, "RSA"): "refused" for gateway in SERVED if gateway.endswith("@openssl")}
+    assert relayed == {(gateway, "ECDHE"): does for gateway, does in SERVED.items()} | openssl
+    assert {one["same_keys"] for one in verdicts["relays"] if one["key_exchange"] == "RSA"} == {True}
+    shown = outcomes(verdicts, "live-relay")
+    assert {(gateway, outcome) for (gateway, _), outcome in shown.items()} == set(SERVED.items())
+    (run,) = intercepted.runs.iterdir()
+    logins = [one for one in reported(run, "relayed-client") if one["type"] in ("logged-in", "login-failed")]
+    assert {login["gateway"] for login in logins} == {f"{gateway}, relayed" for gateway in SERVED}
+
+
+def test_the_banks_backup_opens_what_asks_for_the_certificate_alone(intercepted: Class) -> None:
+    verdicts = intercepted.verdicts()
+    log = {
+        (gateway, move): "not applicable" if move == "replay-proof" else does
+        for gateway, does in SERVED.items()
+        for move in MOVES
+    }
+    assert outcomes(verdicts, "log") == log
+    for (gateway, move), outcome in outcomes(verdicts, "database").items():
+        assert outcome == (log[gateway, move] if gateway in PINNED else "not applicable")
+    (run,) = intercepted.runs.iterdir()
+    kept = {path.name for path in (run / "leaked-backup" / "stolen").iterdir()}
+    assert kept == {"alice.pem", *(f"{name}-self-signed.pem" for name in ("alice", "bob", "carol"))}
+
+
+def test_the_backup_has_the_register_and_the_log_and_no_key(intercepted: Class) -> None:
+    """And nobody but the bank can write it."""
+    (run,) = intercepted.runs.iterdir()
+    image = intercepted.container("leaked-backup").image
+    assert image
+    volume = {f"{intercepted.project}_bank-backup": {"bind": "/backup", "mode": "ro"}}
+    look = (
+        f"cd /backup; find . -type f | sort; grep -rEsl '{PEM_KEY}' . || echo no key; grep -c CERTIFICATE */access.log"
+    )
+    found = intercepted.engine.containers.run(
+        image, ["sh", "-c", look], volumes=volume, labels={"com.docker.compose.project": ""}, remove=True
+    )
+    *files, keys, lines = found.decode().split("\n")[:-1]
+    assert files == [f"./{run.name}/access.log", f"./{run.name}/customers.sqlite"]
+    assert keys == "no key"
+    assert int(lines) > 0
+    for service, container in intercepted.containers().items():
+        for mount in container.attrs["Mounts"]:
+            if mount["Destination"] == "/backup":
+                assert mount["RW"] == (service == "victim-server"), service
+
+
+@pytest.mark.parametrize(("service", "mounts"), [("live-relay", set()), ("leaked-backup", {"/backup"})])
+def test_the_leaks_that_need_no_capability_have_none_and_no_key(
+    intercepted: Class, service: str, mounts: set[str]
+) -> None:
+    attributes = intercepted.container(service).attrs
+    assert attributes["Config"]["User"] == "lab"
+    assert not attributes["HostConfig"]["CapAdd"]
+    assert {mount["Destination"] for mount in attributes["Mounts"]} == {"/data", "/public"} | mounts
+    assert attributes["State"]["ExitCode"] == 0
+
+
+def test_the_leaks_are_told(intercepted: Class) -> None:
+    told = intercepted.container("lab").logs().decode()
+    for leak in LEAKS[1:]:
+        assert f". {leak.title}\n" in told
+    assert re.search(r"a shop at \S+, which accepts any certificate and checks its proof\n", told)
+    assert "The accounts of bob and carol were opened too." in told
 
 
 def test_who_is_intercepted_is_no_control(intercepted: Class) -> None:
@@ -329,7 +428,7 @@ def test_careless_alice_hands_her_certificate_over_in_both_versions(intercepted:
 def test_mitmproxy_cannot_go_on_to_the_bank(intercepted: Class) -> None:
     (run,) = intercepted.runs.iterdir()
     went_on = [one for one in reported(run, "interceptor") if one["type"] == "went-on"]
-    assert {one["server"].rpartition(":")[2] for one in went_on} == {"8441", "8442", "8443"}
+    assert {one["server"].rpartition(":")[2] for one in went_on} == {f"844{number}" for number in range(1, 6)}
     assert all(one["reason"] for one in went_on)
     refused = {one["peer"] for one in reported(run, "victim-server") if one["type"] == "client-refused"}
     assert {one["local"] for one in went_on} <= refused

@@ -16,7 +16,6 @@ from lab.events.run import CAPTURE_FILE, Run, open_run
 from lab.events.types import CertificateCaptured, FileSearched
 from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
 from lab.staging import control, pki
-from lab.tls.bundle import Bundle
 from victim_server import register
 from victims import Victims, run_curl
 
@@ -46,7 +45,7 @@ def test_curl_is_given_the_key_and_does_not_pass_it_on(victims: Victims, tmp_pat
             assert answer.body["customer"] == "alice"
 
     asyncio.run(log_in())
-    searched = control.search_capture(file, Bundle((issued.client.der,), issued.client.key))
+    searched = control.search_capture(file, issued.client_pem)
     assert searched.certificate_at
     assert searched.key_at == ()
 
@@ -67,7 +66,7 @@ def test_a_key_that_curl_does_pass_on_is_found(issued: pki.Issued, tmp_path: Pat
             assert (await asyncio.to_thread(run_curl, f"http://localhost:{port}/", *data)).status == 200
 
     asyncio.run(upload())
-    searched = control.search_capture(file, Bundle((issued.client.der,), issued.client.key))
+    searched = control.search_capture(file, issued.client_pem)
     assert any("PKCS#8 in PEM" in place for place in searched.key_at)
 
 

@@ -4,21 +4,45 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doctoring import doctored_run
+from lab.catalogue.outcomes import ACCEPTED
 from lab.catalogue.plan import short_story
+from lab.document import Comparison, Section, plain
 from lab.events.run import Run, open_run
-from lab.events.types import CaptureSearched, LoggedIn, LoginDecrypted, MoneyMoved, MoveTried
+from lab.events.types import (
+    CaptureSearched,
+    ClientAuthenticated,
+    Event,
+    HandshakeSeen,
+    LoggedIn,
+    LoginDecrypted,
+    MoneyMoved,
+    MoveTried,
+)
+from lab.judging.facts import port_of
+from lab.judging.verdicts import JudgedRun
+from lab.story.acts import tell
+from lab.story.explain import compare_proof
+from lab.views import markdown as docs
 from programs import CERTREPLAY, PATIENCE_SECONDS, certreplay, certreplay_process, tshark, wait_until
+
+CHECKING = ("pinned-mtls@instrument", "pinned-mtls@openssl", "mtls@openssl")
+GATEWAYS = ("pinned-certificate-only@instrument", *CHECKING[:2], "certificate-only@instrument", CHECKING[2])
+"""The gateways of the demo, in the order in which they are tried."""
+REPETITIONS = 5
 
 
 @dataclass(frozen=True)
@@ -69,8 +93,9 @@ def test_it_ends_with_every_verdict_as_expected(finished: Demo) -> None:
     assert finished.verdicts["as_expected"] is True
 
 
-def test_the_captured_certificate_opens_the_certificate_only_gateway(finished: Demo) -> None:
-    opened = [v for v in finished.verdicts["verdicts"] if v["gateway"] == "certificate-only@instrument"]
+@pytest.mark.parametrize("gateway", ["pinned-certificate-only@instrument", "certificate-only@instrument"])
+def test_the_captured_certificate_opens_the_gateways_that_want_no_more(finished: Demo, gateway: str) -> None:
+    opened = [v for v in finished.verdicts["verdicts"] if v["gateway"] == gateway]
     assert {v["move"] for v in opened} == {"omit-proof", "replay-proof", "foreign-key"}
     for verdict in opened:
         assert verdict["outcome"] == "accepted"
@@ -79,6 +104,7 @@ def test_the_captured_certificate_opens_the_certificate_only_gateway(finished: D
         assert verdict["evidence"]["stolen"] == 100
 
 
+@pytest.mark.parametrize("gateway", CHECKING)
 @pytest.mark.parametrize(
     ("move", "alert"),
     [
@@ -88,9 +114,9 @@ def test_the_captured_certificate_opens_the_certificate_only_gateway(finished: D
     ],
 )
 def test_the_mutual_tls_gateway_refuses_with_the_alert_that_the_rfc_names(
-    finished: Demo, move: str, alert: dict[str, Any]
+    finished: Demo, move: str, alert: dict[str, Any], gateway: str
 ) -> None:
-    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["gateway"], v["move"]) == ("mtls@openssl", move)]
+    (verdict,) = [v for v in finished.verdicts["verdicts"] if (v["gateway"], v["move"]) == (gateway, move)]
     assert verdict["outcome"] == "refused"
     assert verdict["evidence"]["alert"] == alert
     assert verdict["evidence"]["http"] is None
@@ -101,19 +127,15 @@ def test_the_mutual_tls_gateway_refuses_with_the_alert_that_the_rfc_names(
 def test_both_controls_succeed_at_every_gateway(finished: Demo) -> None:
     controls = {(c["gateway"], c["control"]): c["outcome"] for c in finished.verdicts["controls"]}
     assert controls == dict.fromkeys(
-        [
-            (gateway, control)
-            for gateway in ("certificate-only@instrument", "mtls@instrument", "mtls@openssl")
-            for control in ("client", "stolen-key")
-        ],
+        [(gateway, control) for gateway in GATEWAYS for control in ("client", "stolen-key")],
         "accepted",
     )
 
 
 def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
     moved = list(finished.run.all(MoneyMoved))
-    assert [(transfer.customer, transfer.to, transfer.amount) for transfer in moved] == [("alice", "mallory", 100)] * 3
-    assert moved[-1].balance == 700
+    assert [(transfer.customer, transfer.to, transfer.amount) for transfer in moved] == [("alice", "mallory", 100)] * 6
+    assert [transfer.balance for transfer in moved] == [900, 800, 700, 600, 500, 400]
 
 
 def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
@@ -129,7 +151,7 @@ def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
 
 
 def test_tshark_sees_the_very_certificate_that_mallory_kept(finished: Demo) -> None:
-    stolen = (finished.run.folders.path / "attacker" / "stolen" / "alice.pem").read_text()
+    stolen = (finished.run.folders.path / "attacker" / "stolen" / "alice-self-signed.pem").read_text()
     seen = tshark(
         finished.run.folders.capture,
         *("-Y", "tls.handshake.type == 15", "-T", "fields", "-E", "occurrence=f", "-e", "tls.handshake.certificate"),
@@ -213,13 +235,163 @@ def test_no_private_key_stays_in_the_run(finished: Demo) -> None:
 
 def test_the_story_says_what_the_verdicts_say(finished: Demo) -> None:
     assert finished.verdicts["capture"]["sha256"] in finished.output
-    assert "300 gone" in finished.output
-    assert "Alice logs in at `mtls@instrument`, TLS 1.2: " in finished.output
+    assert "600 gone" in finished.output
+    assert "Alice logs in at `pinned-mtls@instrument`, TLS 1.2: " in finished.output
+    assert "Alice logs in at `pinned-mtls@instrument`, TLS 1.3: " in finished.output
     for gateway in short_story().gateways:
         assert f" ({gateway})\n" in finished.output
     assert "alert decrypt_error (51), sent by the server" in finished.output
     assert "\x1b" not in finished.output
     assert not any(line.endswith(" ") for line in finished.output.splitlines())
+
+
+def act(story: str, title: str) -> str:
+    """One act of a story."""
+    _, _, rest = story.partition(title)
+    assert rest, f"no act {title}"
+    return re.split(r"\n\d+\. ", rest)[0]
+
+
+def test_everything_happened_in_the_order_in_which_it_is_told(finished: Demo) -> None:
+    """The question's own case comes first, and each attempt begins when the one before has ended."""
+    tried = [one for one in finished.run.events if isinstance(one.event, MoveTried) and one.event.leak]
+    ports = {port_of(one.event.server): None for one in tried if isinstance(one.event, MoveTried)}
+    gateways = JudgedRun(finished.run).gateways
+    assert [gateways[port].id for port in ports] == list(GATEWAYS)
+    ended = None
+    for one in tried:
+        assert isinstance(one.event, MoveTried)
+        assert ended is None or one.time - timedelta(milliseconds=one.event.milliseconds) >= ended
+        ended = one.time
+    balances = re.findall(r'(?:"balance":|alice has )(\d+)', finished.output[: finished.output.index("Controls")])
+    assert balances == ["1000", "900", "800", "700", "600", "500"]
+
+
+def test_the_comparison_of_the_proof_stands_where_a_replayed_proof_is_refused(finished: Demo) -> None:
+    """The same one that `explain` shows, once, at the first gateway that checks the proof."""
+    judged = JudgedRun(finished.run)
+    (refused,) = [one for one in judged.judgement.verdicts if (one.gateway, one.move) == (CHECKING[0], "replay-proof")]
+    (told,) = [one for one in tell(judged) if isinstance(one, Section) and CHECKING[0] in plain(one.title)]
+    by_move = {plain(one.title).partition(":")[0]: one.blocks[1:] for one in told.blocks if isinstance(one, Section)}
+    compared = tuple(compare_proof(refused))
+    assert by_move == {"omit-proof": (), "replay-proof": compared, "foreign-key": ()}
+    (comparison,) = [block for block in compared if isinstance(block, Comparison)]
+    assert [row.differs for row in comparison.rows] == [True] * 3
+    assert finished.output.count("Why the proof does not fit:") == 1
+
+
+def test_with_certificates_from_an_authority_it_is_the_same(finished: Demo) -> None:
+    told = " ".join(act(finished.output, "With certificates from an authority").split())
+    assert "whose certificate was issued by CN=certreplay lab authority" in told
+    assert f"it is the same: all 6 outcomes are those of {', '.join(GATEWAYS[:2])} and {GATEWAYS[2]}." in told
+
+
+def test_it_would_be_told_if_it_were_not_the_same(finished: Demo) -> None:
+    ports = {gateway.id: port for port, gateway in JudgedRun(finished.run).gateways.items()}
+
+    def get_in(event: Event) -> Event:
+        if isinstance(event, MoveTried) and event.leak and port_of(event.server) == ports["mtls@openssl"]:
+            return replace(event, outcome=ACCEPTED, alert=None, alert_by=None, status=200)
+        return event
+
+    told = docs.text(tell(JudgedRun(doctored_run(finished.run.folders.path, get_in))))
+    assert "With certificates from an authority it is not the same: omit-proof at mtls@openssl, TLS 1.2" in told
+
+
+def masked(story: str) -> str:
+    """A story without what is random in it: times, ports, keys, and what depends on when alice's logins end."""
+    for pattern, put in (
+        (r"\S*\d{4}-\d\d-\d\dT[\d.-]+Z\S*", "RUN"),
+        (r"(?m)^ *([0-9a-f]{2}( [0-9a-f]{2})+)( .*)?$", r"OCTETS\3"),
+        (r"\b[0-9a-f]{16,}\b", "HEX"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"(application_data \d+[,\s]*)+", "RECORDS "),
+        (r"[\d,]+ (bytes?|connections|times)\b|(handshake|byte) \d+", r"\1\2"),
+    ):
+        story = re.sub(pattern, put, story)
+    return " ".join(story.split())
+
+
+def test_the_same_plan_tells_the_same_story(finished: Demo, tmp_path: Path) -> None:
+    told = [masked(demo(tmp_path / str(number)).output) for number in range(REPETITIONS)]
+    assert set(told) == {masked(finished.output)}
+
+
+def test_the_readmes_excerpt_is_what_the_demo_prints(finished: Demo) -> None:
+    """But for what is random, and for what it leaves out."""
+    _, _, excerpt = (Path(__file__).parents[2] / "README.md").read_text().partition("## What you will see")
+    lines = excerpt.partition("\n## ")[0].splitlines()
+    pieces = re.split(r"\.\.\.\n|\n\n", "\n".join(line for line in lines if line.startswith("    ") or not line))
+    rest = masked(finished.output)
+    assert len(pieces) > 10
+    for piece in filter(None, map(masked, pieces)):
+        _, found, rest = rest.partition(piece)
+        assert found, f"not printed, or not in this place: {piece}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("alice.key", "-----BEGIN PRIVATE KEY-----", "alice.key: 0 certificates, 1 private key"),
+        ("alice-self-signed.pem", "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", ""),
+    ],
+)
+def test_a_key_among_the_stolen_files_would_be_told(
+    finished: Demo, tmp_path: Path, name: str, content: str, kept: str
+) -> None:
+    """And a file that does not hold the certificate is not told for it, damaged as it may be."""
+    run = shutil.copytree(finished.run.folders.path, tmp_path / finished.run.name)
+    (run / "attacker" / "stolen" / name).write_text(content)
+    told = act(docs.text(tell(JudgedRun(open_run(run)))), "On the wire")
+    assert re.findall(rf"stolen/({re.escape(name)}: .*)", told) == ([kept] if kept else [])
+
+
+def test_what_is_said_of_a_connection_is_of_that_connection(finished: Demo) -> None:
+    """Alice's, the gateway's and the attacker's reports have one name for it."""
+    told = " ".join(act(finished.output, "Over TLS 1.3").split())
+    client, peer = re.findall(r"TLS 1.3: (\S+) to|client (127\S+),", told)
+    run = finished.run
+    (seen,) = [one for one in run.all(HandshakeSeen) if one.client == client[0]]
+    (login,) = [one for one in run.all(LoggedIn) if one.connection == seen.server_random]
+    assert (login.tls, login.gateway) == ("1.3", "pinned-mtls@instrument")
+    (report,) = [one for one in run.all(ClientAuthenticated) if one.peer == peer[1]]
+    assert (report.tls, report.gateway, report.sha256) == ("1.3", login.gateway, login.sha256)
+    assert report.connection == seen.server_random
+
+
+def test_another_connections_evidence_is_not_told(finished: Demo) -> None:
+    """Without the report on the connection that was seen, none is told, though there are others of that version."""
+    seen = next(
+        one
+        for one in finished.run.all(HandshakeSeen)
+        if one.tls == "1.3"
+        and any(
+            login.connection == one.server_random and login.gateway == CHECKING[0]
+            for login in finished.run.all(LoggedIn)
+        )
+    )
+
+    def forget(event: Event) -> Event | None:
+        return None if isinstance(event, ClientAuthenticated) and event.connection == seen.server_random else event
+
+    doctored = doctored_run(finished.run.folders.path, forget)
+    assert any(one.tls == "1.3" for one in doctored.all(ClientAuthenticated))
+    told = act(docs.text(tell(JudgedRun(doctored))), "Over TLS 1.3")
+    assert seen.client_random in told
+    assert "gateway log" not in told
+
+
+def test_an_older_run_which_lacks_these_names_can_still_be_told(finished: Demo) -> None:
+    """A login at the same server names the gateway; what cannot be known of the connection is not told."""
+
+    def as_it_was(event: Event) -> Event | None:
+        return replace(event, connection="") if isinstance(event, LoggedIn | ClientAuthenticated) else event
+
+    told = docs.text(tell(JudgedRun(doctored_run(finished.run.folders.path, as_it_was))))
+    assert "Alice logs in at `pinned-mtls@instrument`, TLS 1.2: " in act(told, "On the wire")
+    tls13 = act(told, "Over TLS 1.3")
+    assert "Alice logs in at `pinned-mtls@instrument`, TLS 1.3: " in tls13
+    assert "gateway log" not in tls13
 
 
 @pytest.mark.parametrize("key_type", ["rsa", "ed25519"])
@@ -239,7 +411,7 @@ def test_the_run_can_be_judged_and_told_again(finished: Demo) -> None:
 
 def test_every_certificate_was_seen_where_alice_logged_in(finished: Demo) -> None:
     assert {login.gateway for login in finished.run.all(LoggedIn)} == set(short_story().gateways)
-    assert len(list(finished.run.all(MoveTried))) == 12
+    assert len(list(finished.run.all(MoveTried))) == 4 * len(GATEWAYS)
 
 
 @pytest.fixture

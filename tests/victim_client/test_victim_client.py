@@ -164,6 +164,18 @@ def test_a_bundle_may_have_a_password(
     assert not list(temporary.iterdir())
 
 
+def test_a_noted_login_is_no_gateways_own(victims: Victims, tmp_path: Path) -> None:
+    """The bundle is still the one that is for the gateway."""
+    where = url_of(victims, "pinned-mtls@openssl")
+    bundle = f"pinned-mtls@openssl={victims.issued.client_self_signed_pem}"
+    done = run_part("victim_client", *options(victims.issued, tmp_path, where, bundle=bundle, note="relayed"))
+    assert (done.returncode, done.stderr) == (0, "")
+    logged_in, _ = events_in(tmp_path / "events.jsonl")
+    assert isinstance(logged_in, LoggedIn)
+    assert logged_in.gateway == "pinned-mtls@openssl, relayed"
+    assert logged_in.sha256 == victims.issued.client_self_signed.sha256
+
+
 def test_the_session_keys_are_logged_for_the_teacher(victims: Victims, tmp_path: Path) -> None:
     run_part("victim_client", *options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl")))
     hers, theirs = tmp_path / "run" / "keys.log", victims.folder / "keys.log"

@@ -19,11 +19,11 @@ from lab.staging import pki
 from made_up import certificate_of
 from programs import program, wait_until
 from tls_peers import read_until, takes_connections
-from victim_server import access_log
 from victim_server.access_log import AccessLog
 from victims import run_curl, start_part, wait_for_event
 
 ALICE = pki.new_self_signed_client()
+FILE_NAME = "access.log"
 PEER = "127.0.0.1:50000"
 
 NGINX = """
@@ -50,11 +50,11 @@ http {{
 
 
 def written(folder: Path, *certificates: bytes, request: str = "GET /account") -> list[str]:
-    log = AccessLog(folder / access_log.FILE_NAME)
+    log = AccessLog(folder / FILE_NAME)
     for certificate in certificates:
         log.write(PEER, request, 200, certificate)
     log.close()
-    return lines_of(folder / access_log.FILE_NAME)
+    return lines_of(folder / FILE_NAME)
 
 
 def lines_of(path: Path) -> list[str]:
@@ -86,7 +86,8 @@ def test_a_line_is_nginxs_own(issued: pki.Issued, tmp_path: Path) -> None:
         (theirs,) = read_until(tmp_path / "nginx" / "as_ours.log", "\n").splitlines()
     gateway = start_part(
         "victim_server",
-        *("--port=mtls@openssl=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}", "--access-log"),
+        *("--port=mtls@openssl=0", f"--bundle={issued.server_pem}", f"--ca={issued.ca_pem}"),
+        f"--access-log={tmp_path / FILE_NAME}",
         f"--folder={tmp_path / 'gateway'}",
     )
     try:
@@ -95,9 +96,9 @@ def test_a_line_is_nginxs_own(issued: pki.Issued, tmp_path: Path) -> None:
     finally:
         gateway.kill()
         gateway.communicate()
-    (ours,) = lines_of(tmp_path / "gateway" / access_log.FILE_NAME)
+    (ours,) = lines_of(tmp_path / FILE_NAME)
     assert comparable(ours) == comparable(theirs.replace(" HTTP/1.1", ""))
-    assert list(certificates_in(tmp_path / "gateway" / access_log.FILE_NAME)) == [issued.client.der]
+    assert list(certificates_in(tmp_path / FILE_NAME)) == [issued.client.der]
 
 
 def comparable(line: str) -> tuple[str, str]:
@@ -132,7 +133,7 @@ def test_no_name_breaks_a_line(tmp_path_factory: pytest.TempPathFactory, name: s
     assert line.count('"') == 4
     assert line.split('"')[1] == "GET /account"
     assert line.rpartition(" ")[2].startswith("-----BEGIN%20CERTIFICATE-----%0A")
-    assert list(certificates_in(folder / access_log.FILE_NAME)) == [certificate]
+    assert list(certificates_in(folder / FILE_NAME)) == [certificate]
 
 
 @given(st.text(max_size=60))
@@ -149,7 +150,7 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
         written(tmp_path, ALICE.der)
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / access_log.FILE_NAME).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -158,9 +159,9 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_it_stops_at_its_limit_with_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "MAX_OCTETS", 3000)
+    monkeypatch.setattr("victim_server.access_log.MAX_OCTETS", 3000)
     lines = written(tmp_path, *[ALICE.der] * 10)
-    path = tmp_path / access_log.FILE_NAME
+    path = tmp_path / FILE_NAME
     assert 0 < len(lines) < 10
     assert all(line.endswith("-----END%20CERTIFICATE-----%0A") for line in lines)
     assert path.stat().st_size <= 3000
@@ -168,6 +169,6 @@ def test_it_stops_at_its_limit_with_whole_lines(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
-    (tmp_path / access_log.FILE_NAME).mkdir()
+    (tmp_path / FILE_NAME).mkdir()
     with pytest.raises(OSError, match="Is a directory"):
-        AccessLog(tmp_path / access_log.FILE_NAME)
+        AccessLog(tmp_path / FILE_NAME)
