@@ -44,6 +44,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "lab/tls/listener.py": ("tests/tls/test_listener.py", "tests/tls/test_streams.py"),
     "lab/tls": (*_TLS, "tests/tls/test_tls_interop.py", "tests/tls/test_tls13_interop.py"),
     "lab/judging/claims": ("tests/judging/test_claims.py",),
+    "lab/judging/queries.py": ("tests/judging/test_claims.py",),
     "lab/judging/relays.py": ("tests/judging/test_claims.py", "tests/attacker/test_live_relay.py"),
     "lab/judging": (*_JUDGED, "tests/judging/test_damaged_runs.py"),
     "attacker/moves": ("tests/attacker/test_make.py", "tests/attacker/test_replay.py", "tests/judging/test_matrix.py"),

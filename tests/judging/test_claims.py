@@ -313,6 +313,28 @@ def test_a_claim_is_said_by_who_says_it_in_the_discussion() -> None:
     assert [name for name in by if by[name] == THE_LAB] == ["proof-can-be-passed-on"]
 
 
+def test_the_register_has_the_customers_that_it_leaked_and_no_others(full_run: Path) -> None:
+    """The other leaks yield one customer less here."""
+
+    def forget_bob(event: Event, ports: dict[int, str]) -> Event | None:
+        if isinstance(event, CertificateCaptured) and event.leak != "database" and "CN=bob" in event.subject:
+            return None
+        return event
+
+    customers = {one.subject for one in open_run(full_run).all(CertificateCaptured) if one.leak == "database"}
+    run = doctored(full_run, forget_bob)
+    settled = {claim.id: one for claim, one in settle(CLAIMS, RunQueries(JudgedRun(run)))}
+    assert f"of {len(customers)} customers in the leaked register" in settled["database-is-a-liability"].because
+
+
+def test_attempts_are_narrowed_down_by_all_that_is_asked_for(full_run: Path) -> None:
+    queries = RunQueries(JudgedRun(open_run(full_run)))
+    everywhere, here = queries.attempts(move="replay-proof"), queries.attempts(move="replay-proof", scheme="mtls")
+    assert {tried.event.move for tried in everywhere} == {"replay-proof"}
+    assert len({tried.gateway.scheme.id for tried in everywhere}) > 1
+    assert here == [tried for tried in everywhere if tried.gateway.scheme.id == "mtls"] != []
+
+
 def test_every_scheme_that_a_claim_is_about_is_there() -> None:
     assert {*BLIND, *CHECKING} <= {gateway.scheme.id for gateway in GATEWAYS}
 

@@ -24,11 +24,14 @@ from lab.events.types import (
     Event,
     LeakSought,
     LoggedIn,
+    LoginFailed,
     MoneyMoved,
     MoveTried,
+    PositionLeft,
     PositionTaken,
     RunStarted,
     TransferRefused,
+    Trouble,
     UnknownEvent,
 )
 from lab.judging.attempts import CLOCK_SLACK_MS
@@ -171,15 +174,29 @@ def test_a_report_may_seem_a_little_earlier_than_its_connection(doctored: Doctor
         assert judgement is None if early else judgement and judgement.verdicts == untouched.verdicts
 
 
-def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(doctored: Doctor) -> None:
-    run = doctored(when(PositionTaken, lambda event: LeakSought("interception")))
+@pytest.mark.parametrize(
+    ("leak", "why"), [("interception", "mitmdump broke"), ("rogue-server", "https://shop.example: the shop is closed")]
+)
+def test_a_leak_that_was_sought_and_came_to_nothing_is_an_error_and_says_why(
+    doctored: Doctor, leak: str, why: str
+) -> None:
+    """Two things went wrong in this run, and each leak has its own."""
+
+    def change(event: Event) -> Event:
+        match event:
+            case PositionTaken():
+                return LeakSought(leak)
+            case PositionLeft():
+                return Trouble("mitmdump broke")
+            case MoneyMoved():
+                return LoginFailed("", "https://shop.example", "1.2", "the shop is closed")
+        return event
+
+    run = doctored(change)
     assert judge(run) is None
     judgement = JudgedRun(run).judgement
     assert not judgement.as_expected
-    assert any(
-        error.startswith("no client certificate was obtained through the leak interception")
-        for error in judgement.errors
-    )
+    assert f"no client certificate was obtained through the leak {leak}: {why}" in judgement.errors
 
 
 def test_nothing_is_demanded_of_a_leak_whose_certificates_no_gateway_of_the_run_accepts(doctored: Doctor) -> None:
