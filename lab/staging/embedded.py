@@ -16,7 +16,7 @@ from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.leaks import ARCHIVE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
@@ -192,15 +192,16 @@ class _Lab:
         if self.run.folders.capture.exists():
             log.report(control.search_capture(self.run.folders.capture, *map(_bundle, bundles.values())))
             log.report(control.search_for_hashes(self.run.folders.capture, self.run))
-        leaked = (self.run.folders.capture, self._access_log, issued.register, issued.archive)
-        for file in leaked if password else ():
+        leaking = (
+            (WIRE, self.run.folders.capture),
+            (LOG, self.setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME),
+            (DATABASE, issued.register),
+            (ARCHIVE, issued.archive),
+        )
+        for leak, file in leaking if password else ():
             if file and file.exists():
                 certificates = (bundle.chain[0] for bundle in map(_bundle, bundles.values()))
-                log.report(control.search_for_password(file, password, certificates))
-
-    @property
-    def _access_log(self) -> Path:
-        return self.setting.folders.part(VICTIM_SERVER) / access_log.FILE_NAME
+                log.report(control.search_for_password(leak, file, password, certificates))
 
 
 def _bundle(identity: pki.Identity) -> Bundle:
