@@ -199,6 +199,14 @@ def alice_at(issued: pki.Issued, gateway_id: str) -> pki.Identity:
     return issued.client_self_signed if gateway(gateway_id).scheme.trusts == "pinned" else issued.client
 
 
+def known_as(issued: pki.Issued, gateway_id: str) -> tuple[str, str]:
+    """Her name and her certificate's fingerprint there, empty where she gives a password instead."""
+    if gateway_id == BY_PASSWORD:
+        return "CN=alice", ""
+    alice = alice_at(issued, gateway_id)
+    return alice.certificate.subject.rfc4514_string(), alice.sha256
+
+
 def bundle_at(issued: pki.Issued, gateway_id: str) -> Path:
     """The file that she was given it in."""
     return issued.client_self_signed_pem if gateway(gateway_id).scheme.trusts == "pinned" else issued.client_pem

@@ -19,11 +19,11 @@ from victims import (
     PATIENCE_SECONDS,
     WAYS_TO_STOP,
     Victims,
-    alice_at,
     assert_bad_input,
     assert_permission_denied,
     bundle_at,
     events_in,
+    known_as,
     run_part,
     start_part,
     stop,
@@ -68,11 +68,8 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
 
     *logins, last = events_in(folder / "events.jsonl")
     for gateway in GATEWAYS:
-        alice = alice_at(victims.issued, gateway.id)
         url = f"https://localhost:{victims.port(gateway.id)}"
-        subject, sha256 = alice.certificate.subject.rfc4514_string(), alice.sha256
-        if gateway.scheme.takes_password:
-            subject, sha256 = "CN=alice", ""
+        subject, sha256 = known_as(victims.issued, gateway.id)
         assert [login for login in logins if isinstance(login, LoggedIn) and login.gateway == gateway.id] == [
             LoggedIn(gateway.id, url, subject, sha256, version, 1000) for version in ("1.2", "1.3") * 2
         ]

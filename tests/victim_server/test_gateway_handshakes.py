@@ -46,6 +46,7 @@ from victims import (
     gateway_files,
     get_account,
     instrument_at,
+    known_as,
     read_all,
     running_victims,
     shake_hands,
@@ -158,11 +159,10 @@ def test_a_client_is_reported_once_a_connection(victims: Victims, gateway_id: st
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             assert json.loads(answer.read()) == ACCOUNT
-    alice = alice_at(victims.issued, gateway_id)
-    subject = alice.certificate.subject.rfc4514_string()
+    subject, sha256 = known_as(victims.issued, gateway_id)
     proof = gateway(gateway_id).scheme.proof
     assert victims.reports.all(ClientAuthenticated) == [
-        ClientAuthenticated(gateway_id, address, version, subject, alice.sha256, proof)
+        ClientAuthenticated(gateway_id, address, version, subject, sha256, proof)
     ]
 
 
