@@ -225,7 +225,9 @@ def basic(issued: pki.Issued) -> str:
 
 def own_headers(issued: pki.Issued, gateway_id: str) -> list[str]:
     """The headers that say who alice is, at a gateway that does not ask in TLS."""
-    return {FORWARDED: [client_cert(issued.client)], BY_PASSWORD: [basic(issued)]}.get(gateway_id, [])
+    if gateway_id == BY_PASSWORD:
+        return [basic(issued)]
+    return [client_cert(issued.client)] if gateway_id == FORWARDED else []
 
 
 def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) -> Path:
