@@ -64,6 +64,7 @@ class Campaign:
         self._begun: set[tuple[int, Version]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._passwords: dict[tuple[str, str], FoundPassword] = {}
+        self._password_sent_in: set[str] = set()
         self._password_found = asyncio.Event()
         self._complete, self._complete_in_every_version = asyncio.Event(), asyncio.Event()
 
@@ -108,10 +109,12 @@ class Campaign:
         if (found.name, found.password) not in self._passwords and len(self._passwords) < MAX_OTHERS:
             self._passwords[found.name, found.password] = found
             self._reporter.report(PasswordFound(self._collected.leak, found.name, found.seen_at, found.form))
-        self._password_found.set()
+        self._password_sent_in.add(found.tls)
+        if self._password_sent_in >= set(map(str, self._orders.versions)):
+            self._password_found.set()
 
     async def password_found(self) -> None:
-        """Waits for the first password; does not wait if no destination takes one."""
+        """Waits until a password was sent in every version; does not wait if no destination takes one."""
         if any(one.takes_password for one in self._destinations):
             await self._password_found.wait()
 

@@ -256,7 +256,7 @@ def take(told: dict[str, Any], campaign: Campaign, reporter: Reporter) -> None:
         return
     local, peer = str(Address(*told["local"])), str(Address(*told["peer"]))
     if what == "request":
-        if found := basic_password(told["authorization"], local):
+        if found := basic_password(told["authorization"], local, told["tls"]):
             campaign.take_password(found)
     elif what == "server":
         reporter.report(WentOn(peer, local, told["tls"], _plain(told["error"])))

@@ -139,7 +139,7 @@ class Shop:
                     request = await _request(stream)
                     if request and self._asks_for_certificate:
                         await _answer(stream, request, common_name(engine.peer_chain[0]))
-                    elif request and (found := password_in(request, server)):
+                    elif request and (found := password_in(request, server, version_name(engine.version or TLS12))):
                         await _answer(stream, request, found.name)
                         self._campaign.take_password(found)
                 finally:
@@ -193,11 +193,11 @@ def _any_customer(chain: tuple[bytes, ...]) -> None:
     """Accepts every chain: to the shop a certificate is only a customer's name."""
 
 
-def password_in(request: h11.Request, seen_at: str) -> FoundPassword | None:
+def password_in(request: h11.Request, seen_at: str, tls: str) -> FoundPassword | None:
     """Name and password in a request's Authorization header (RFC 7617); None if it has none."""
     for name, value in request.headers:
         if name == b"authorization":
-            return basic_password(value.decode("latin-1"), seen_at)
+            return basic_password(value.decode("latin-1"), seen_at, tls)
     return None
 
 

@@ -93,12 +93,14 @@ class CaptureSearched:
 
 @dataclass(frozen=True)
 class FileSearched:
-    """The lab searched a file of the run for `what`, bytes that should not be in there.
+    """The lab searched a file that leaks, or could have, for `what` (`lab.catalogue.searches`).
 
-    `sought` names each of them, and `found_at` the places where one was found, up to a limit. `control` are bytes that
-    have to be in the file, and `control_at` the places of these: a search that misses them proves nothing.
+    `leak` says which leak it is. `sought` names each of the byte sequences that should not be in the file, and
+    `found_at` the places where one was found, up to a limit. `control` are bytes that have to be in there, and
+    `control_at` the places of these: a search that misses them proves nothing.
     """
 
+    leak: str
     file: FileName
     what: str
     sought: tuple[str, ...]

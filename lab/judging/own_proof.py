@@ -6,11 +6,6 @@ from lab.tls import proof
 from lab.tls.errors import Abort
 from lab.tls.versions import find_version
 
-TRANSCRIPT_HASHES = "the hashes of the handshakes that alice's proofs sign"
-"""What a FileSearched event looks for in the capture."""
-PASSWORD = "alice's password"
-"""What it looks for in every file that leaks."""
-
 
 def own_proof(seen: CertificateCaptured) -> ProofReason | None:
     """A captured proof by the key in its own certificate, over its own transcript; None without all of these."""

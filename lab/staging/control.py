@@ -21,11 +21,12 @@ from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
-from lab.catalogue.leaks import WIRE
+from lab.catalogue.leaks import WIRE, Leak
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
+from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
 from lab.events.run import CAPTURE_FILE, Run
 from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, MoveTried
-from lab.judging.own_proof import PASSWORD, TRANSCRIPT_HASHES, own_proof
+from lab.judging.own_proof import own_proof
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.versions import Version
 
@@ -71,6 +72,7 @@ def search_for_hashes(capture: Path, run: Run) -> FileSearched:
             hashes[f"{own.hash} of what {recorded.number} signs"] = bytes.fromhex(own.captured_hash)
     places = _places(capture, proofs | hashes)
     return FileSearched(
+        leak=WIRE.id,
         file=capture.name,
         what=TRANSCRIPT_HASHES,
         sought=tuple(hashes),
@@ -80,9 +82,9 @@ def search_for_hashes(capture: Path, run: Run) -> FileSearched:
     )
 
 
-def search_for_password(file: Path, password: str, certificates: Iterable[bytes]) -> FileSearched:
-    """Searches a capture or any other file for alice's password in several forms, and for her certificates, which have
-    to be there. They are given in DER.
+def search_for_password(leak: Leak, file: Path, password: str, certificates: Iterable[bytes]) -> FileSearched:
+    """Searches the file of a leak for alice's password in several forms, and for her certificates, which have to be
+    there. They are given in DER.
 
     CaptureFileError or OSError if the file cannot be read.
     """
@@ -103,6 +105,7 @@ def search_for_password(file: Path, password: str, certificates: Iterable[bytes]
         }
     places = _places(file, sought | control)
     return FileSearched(
+        leak=leak.id,
         file=file.name,
         what=PASSWORD,
         sought=tuple(sought),

@@ -15,7 +15,7 @@ from typing import TypeVar
 from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
-from lab.catalogue.leaks import ARCHIVE, INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
@@ -188,11 +188,16 @@ class _Lab:
                 log.report(login)
             log.report(control.search_for_hashes(self.run.folders.capture, self.run))
         issued = self.setting.issued
-        leaked = (self.run.folders.capture, stages.access_log(self.setting), issued.register, issued.archive)
-        for file in leaked if password else ():
+        leaking = (
+            (WIRE, self.run.folders.capture),
+            (LOG, stages.access_log(self.setting)),
+            (DATABASE, issued.register),
+            (ARCHIVE, issued.archive),
+        )
+        for leak, file in leaking if password else ():
             if file and file.exists():
                 certificates = (bundle(kind).chain[0] for kind in self.setting.plan.kinds)
-                log.report(control.search_for_password(file, password, certificates))
+                log.report(control.search_for_password(leak, file, password, certificates))
 
 
 def port_count(plan: Plan) -> int:

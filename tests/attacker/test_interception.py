@@ -20,7 +20,7 @@ from attacker.leak import interception
 from lab.address import Address
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
 from lab.events.run import INTERCEPTION_FILE, Run
-from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PositionTaken, WentOn
+from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PasswordFound, PositionTaken, WentOn
 from lab.ports import held_ports
 from lab.staging import pki
 from programs import certreplay, mitmproxy, program, wait_until
@@ -279,9 +279,12 @@ def test_a_whole_run_goes_as_theory_has_it(tmp_path: Path) -> None:
     (folder,) = tmp_path.iterdir()
     run = Run(folder)
     run.update()
-    got = {(one.tls, bool(one.sha256)) for one in run.all(Intercepted) if one.tls}
-    assert got == {("1.2", True), ("1.3", True)}
-    assert not [one for one in run.all(Intercepted) if not one.sha256 and "unknown ca" not in one.reason]
+    got = {one.tls for one in run.all(Intercepted) if one.sha256}
+    assert got == {"1.2", "1.3"}
+    by_password = [one.tls for one in run.all(Intercepted) if not (one.sha256 or one.reason)]
+    assert sorted(by_password) == ["1.2", "1.3"]  # the careless client, where she has no certificate to send
+    assert [one.customer for one in run.all(PasswordFound)] == ["alice"]
+    assert not [one for one in run.all(Intercepted) if one.reason and "unknown ca" not in one.reason]
     assert {one.leak for one in run.all(MoveTried)} == {"interception", ""}
     assert (folder / "attacker" / "stolen" / "alice.pem").exists()
 

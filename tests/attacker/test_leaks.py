@@ -52,10 +52,12 @@ def opened(leak: str, version: str) -> dict[str, set[str]]:
         "ignored-proof@instrument": moves - {"omit-proof"},
     }
     issued["forwarded-header@openssl"] = {"omit-proof"}
+    issued["password@openssl"] = set()
     if leak == "requests":
         return issued
     if leak == "archive":  # with the key mallory is alice, wherever her certificate is accepted
-        return {gateway: without_key | {"stolen-key"} for gateway, without_key in (pinned | issued).items()}
+        with_key = {gateway: without | {"stolen-key"} for gateway, without in (pinned | issued).items()}
+        return with_key | {"password@openssl": set()}
     return pinned | issued
 
 
@@ -206,7 +208,10 @@ def test_no_log_is_kept_where_none_is_to_leak(shopped: Finished) -> None:
 def test_alice_verified_the_shop_and_was_served(shopped: Finished) -> None:
     logins = {(one.gateway, one.tls) for one in shopped.run.all(LoggedIn) if one.gateway in stages.SHOP_LOGINS}
     assert logins == {(login, version) for login in stages.SHOP_LOGINS for version in VERSIONS}
-    assert not [one for one in shopped.run.all(LoginFailed) if one.gateway in stages.SHOP_LOGINS]
+    by_password = [one.tls for one in shopped.run.all(LoggedIn) if one.gateway == stages.SHOP_PASSWORD]
+    assert sorted(by_password) == list(VERSIONS)
+    shop = (*stages.SHOP_LOGINS, stages.SHOP_PASSWORD)
+    assert not [one for one in shopped.run.all(LoginFailed) if one.gateway in shop]
 
 
 def test_the_shop_had_every_certificate_with_a_proof_of_each_version(shopped: Finished) -> None:

@@ -12,9 +12,9 @@ from attacker.passwords import basic_password
 from lab.catalogue.moves import STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import full_matrix
+from lab.catalogue.searches import PASSWORD
 from lab.events.run import Run, open_run
 from lab.events.types import FileSearched, LoggedIn, MoveTried, PasswordFound
-from lab.judging.own_proof import PASSWORD
 from lab.staging import embedded, pki
 from programs import certreplay, mitmproxy, output_of
 
@@ -126,11 +126,11 @@ def test_alice_logs_in_with_it_and_her_certificate_is_not_in_that(finished: Pass
 
 @pytest.mark.parametrize("value", ["", "Basic", "Basic !", "Basic YWxpY2U=", "Bearer YWxpY2U6eA==", "Basic /w=="])
 def test_what_is_no_name_and_password_is_left(value: str) -> None:
-    assert basic_password(value, "shop") is None
+    assert basic_password(value, "shop", "1.2") is None
 
 
 def test_a_password_may_have_colons_and_is_not_shown() -> None:
-    found = basic_password("basic " + base64.b64encode(b"alice:a:b").decode(), "shop")
+    found = basic_password("basic " + base64.b64encode(b"alice:a:b").decode(), "shop", "1.2")
     assert found
     assert (found.name, found.password) == ("alice", "a:b")
     assert "a:b" not in repr(found)

@@ -16,6 +16,7 @@ from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, REFUSED, Outcome
 from lab.catalogue.plan import everything
+from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
 from lab.events.run import Run, open_run
 from lab.events.types import (
     BundleIssued,
@@ -35,7 +36,7 @@ from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.claims.discussion import DISCUSSION, THE_LAB
 from lab.judging.claims.evidence import scheme_of
 from lab.judging.facts import port_of
-from lab.judging.own_proof import PASSWORD, TRANSCRIPT_HASHES, own_proof
+from lab.judging.own_proof import own_proof
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded
@@ -210,6 +211,7 @@ DOCTORED = (
     Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, found_at=("byte 1",)), Holding.HOLDS),
     Doctoring("client-sends-a-hash", _when(FileSearched, _for_hashes, control_at=()), Holding.NO_EVIDENCE),
     Doctoring("same-as-a-password", _when(FileSearched, _for_the_password, found_at=("byte 1",)), Holding.HOLDS),
+    Doctoring("same-as-a-password", _when(FileSearched, _for_the_password), Holding.NO_EVIDENCE),
     Doctoring("same-as-a-password", _when(MoveTried, lambda one: True), Holding.NO_EVIDENCE),
     Doctoring("needed-with-its-own-issuer", _attempts(BLIND[1:], REFUSED), Holding.FAILS),
     Doctoring("needed-with-its-own-issuer", _attempts(CHECKING[1:], ACCEPTED), Holding.FAILS),

@@ -12,9 +12,11 @@ import pytest
 from attacker.position.tcp_relay import Forward, TcpRelay
 from lab.address import Address
 from lab.capture.writer import CaptureFile
+from lab.catalogue.leaks import DATABASE
+from lab.catalogue.searches import TRANSCRIPT_HASHES
 from lab.events.run import CAPTURE_FILE, Run, open_run
 from lab.events.types import CertificateCaptured, FileSearched
-from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
+from lab.judging.own_proof import own_proof
 from lab.staging import control, pki
 from victim_server import register
 from victims import Victims, run_curl
@@ -98,11 +100,11 @@ def test_a_password_in_a_file_is_found(tmp_path: Path, issued: pki.Issued, form:
     assert issued.password
     password = issued.password.read_text().strip()
     certificates = (issued.client.der, issued.client_self_signed.der)
-    searched = control.search_for_password(issued.register, password, certificates)
+    searched = control.search_for_password(DATABASE, issued.register, password, certificates)
     assert searched.found_at == ()
     assert [place.partition(":")[0] for place in searched.control_at] == ["certificate 2 as PEM"]
     assert callable(form)
     careless = tmp_path / "careless.sqlite"
     entry = register.Customer("alice", issued.client_self_signed.der)
     register.create(careless, [entry, register.Customer(form(password), issued.client.der)])
-    assert len(control.search_for_password(careless, password, certificates).found_at) == 1
+    assert len(control.search_for_password(DATABASE, careless, password, certificates).found_at) == 1

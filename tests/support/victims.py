@@ -199,6 +199,14 @@ def alice_at(issued: pki.Issued, gateway_id: str) -> pki.Identity:
     return issued.client_self_signed if gateway(gateway_id).scheme.trusts == "pinned" else issued.client
 
 
+def known_as(issued: pki.Issued, gateway_id: str) -> tuple[str, str]:
+    """Her name and her certificate's fingerprint there, empty where she gives a password instead."""
+    if gateway_id == BY_PASSWORD:
+        return "CN=alice", ""
+    alice = alice_at(issued, gateway_id)
+    return alice.certificate.subject.rfc4514_string(), alice.sha256
+
+
 def bundle_at(issued: pki.Issued, gateway_id: str) -> Path:
     """The file that she was given it in."""
     return issued.client_self_signed_pem if gateway(gateway_id).scheme.trusts == "pinned" else issued.client_pem
@@ -217,7 +225,9 @@ def basic(issued: pki.Issued) -> str:
 
 def own_headers(issued: pki.Issued, gateway_id: str) -> list[str]:
     """The headers that say who alice is, at a gateway that does not ask in TLS."""
-    return {FORWARDED: [client_cert(issued.client)], BY_PASSWORD: [basic(issued)]}.get(gateway_id, [])
+    if gateway_id == BY_PASSWORD:
+        return [basic(issued)]
+    return [client_cert(issued.client)] if gateway_id == FORWARDED else []
 
 
 def write_bundle(identity: pki.Identity, path: Path, *more: x509.Certificate) -> Path:

@@ -48,6 +48,7 @@ from victims import (
     gateway_files,
     get_account,
     instrument_at,
+    known_as,
     read_all,
     running_victims,
     shake_hands,
@@ -174,11 +175,10 @@ def test_a_client_is_reported_once_a_connection(victims: Victims, gateway_id: st
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             assert json.loads(answer.read()) == ACCOUNT
-    alice = alice_at(victims.issued, gateway_id)
-    subject = alice.certificate.subject.rfc4514_string()
+    subject, sha256 = known_as(victims.issued, gateway_id)
     (event,) = victims.reports.all(ClientAuthenticated)
     assert event == ClientAuthenticated(
-        gateway_id, address, version, subject, alice.sha256, proof_seen(gateway(gateway_id)), event.connection
+        gateway_id, address, version, subject, sha256, proof_seen(gateway(gateway_id)), event.connection
     )
     assert len(event.connection) == 64
 

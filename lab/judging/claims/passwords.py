@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LOG, ROGUE_SERVER, WIRE
+from lab.catalogue.searches import PASSWORD
 from lab.events.types import FileSearched, PasswordFound
 from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import BLIND, accepted, at
-from lab.judging.own_proof import PASSWORD
 from lab.judging.queries import Numbered, RunQueries
-
-FILES = {WIRE.id: "capture.pcapng", LOG.id: "access.log", DATABASE.id: "customers.sqlite", ARCHIVE.id: "handed-out.pem"}
-"""What the lab searches for the password, by the leak that it is."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class LeakedBoth:
 
 def same_as_a_password(record: RunQueries) -> Settled | None:
     compared = [one for leak in LEAKS if (one := _compared(record, leak.id)).conclusive]
-    if not compared or not any(one.leak in FILES for one in compared):
+    if not any(one.searched for one in compared):
         return None
     worse = [one for one in compared if one.certificate_lost and not one.password_lost]
     better = [one for one in compared if one.password_lost and not one.certificate_lost]
@@ -69,10 +66,9 @@ def same_as_a_password(record: RunQueries) -> Settled | None:
 
 
 def _compared(record: RunQueries, leak: str) -> LeakedBoth:
-    file = FILES.get(leak)
     return LeakedBoth(
         leak,
-        record.all(FileSearched, lambda one: (one.what, one.file) == (PASSWORD, file)),
+        record.all(FileSearched, lambda one: (one.what, one.leak) == (PASSWORD, leak)),
         record.all(PasswordFound, lambda one: one.leak == leak),
         record.with_the_password(leak),
         at(record, BLIND, leak=leak, move="omit-proof"),

@@ -3,6 +3,7 @@
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.leaks import DATABASE, ROGUE_SERVER, WIRE
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.searches import TRANSCRIPT_HASHES
 from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, LoggedIn
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import (
@@ -18,7 +19,7 @@ from lab.judging.claims.evidence import (
     refused,
 )
 from lab.judging.facts import port_of
-from lab.judging.own_proof import TRANSCRIPT_HASHES, own_proof
+from lab.judging.own_proof import own_proof
 from lab.judging.queries import Numbered, RunQueries
 
 FIRST_HANDSHAKE_AND_HASH = (
