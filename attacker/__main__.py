@@ -47,6 +47,7 @@ def parser() -> ArgumentParser:
         leak.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
         leak.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
         leak.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
+        leak.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
         leak.add_argument("--folder", type=Path, required=True, help="where everything goes")
         leak.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     return it
@@ -66,9 +67,9 @@ async def main(call: Call, command: LeakCommand) -> int:
 
 
 @contextmanager
-def _events(folder: Path) -> Iterator[EventLog]:
+def _events(folder: Path, part: str) -> Iterator[EventLog]:
     """The event log. It also gets the error that ends the attacker, before standard error does."""
-    log = EventLog(folder, PART)
+    log = EventLog(folder, part)
     try:
         yield log
     except (AttackerError, CaptureFileError) as error:
@@ -94,7 +95,7 @@ def run() -> None:
 
     async def begin() -> int:
         stop = stop_signal(arguments.tether)
-        with _events(arguments.folder) as log:
+        with _events(arguments.folder, arguments.part) as log:
             return await main(Call(arguments, log, stop, watchdog), command)
 
     run_part(PART, begin)

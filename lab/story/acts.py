@@ -36,6 +36,7 @@ from lab.events.types import (
     CertificateCaptured,
     ClientAuthenticated,
     HandshakeSeen,
+    LoginDecrypted,
     MoneyMoved,
     PositionTaken,
     RunStarted,
@@ -114,10 +115,10 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
         return None
     self_signed = issued.issuer == issued.subject
     how = (
-        "The bank made a key and a self-signed certificate for its customer. It handed both out in one file, and keeps "
-        "the certificate on its list: it pins it."
+        "The bank made a key and a self-signed certificate for its customer. It handed both out in one file, a bundle, "
+        "and keeps the certificate on its list: it pins it."
         if self_signed
-        else "The bank issued a key and a certificate to its customer, both in one file."
+        else "The bank issued a key and a certificate to its customer, both in one file, a bundle."
     )
     return [
         Paragraph(how),
@@ -131,6 +132,21 @@ def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
     ]
 
 
+# The words, each where it comes first.
+GATEWAY = (
+    "A gateway is a server in front of the bank. It does the handshake, the messages at the start of a connection by "
+    "which both sides agree on keys and show who they are, and tells the bank who the client is. The bank has several, "
+    "which differ in what they check."
+)
+PROOF = (
+    "Then her proof of possession, the CertificateVerify message. It is a signature with her private key over the "
+    "transcript: all messages of this one handshake so far, with the random numbers of both sides:"
+)
+CONTROL = (
+    "A control is an attempt that must succeed: a refusal means something only if the right key is accepted in the "
+    "same way."
+)
+
 _BETWEEN = {
     "relay": "Mallory's relay takes alice's connections and passes every byte on, both ways, unchanged.",
     "arp": "Mallory claims each victim's IP address by ARP; her kernel forwards what the victims send.",
@@ -143,7 +159,11 @@ def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
     named = all(gateway in judged.gateways.values() for gateway, _ in judged.plan.targets())
     if position is None or not (over or named):
         return None
-    return [Paragraph(_BETWEEN[position.kind]), Items(tuple(with_gateways(judged, position.detail)))]
+    return [
+        Paragraph(GATEWAY),
+        Paragraph(_BETWEEN[position.kind]),
+        Items(tuple(with_gateways(judged, position.detail))),
+    ]
 
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
@@ -185,7 +205,7 @@ def _tell_wire(run: Run, seen: CertificateCaptured, connection: ClientConnection
     yield Paragraph("Her Certificate message is plaintext:")
     certificate = certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message))
     yield octets("Certificate", "client", False, certificate)
-    yield Paragraph("Then her proof, made with the private key over this one handshake:")
+    yield Paragraph(PROOF)
     yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
     yield facts(
         ("sha256", f"{seen.sha256}, as in alice's bundle"),
@@ -222,7 +242,7 @@ def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
     found = [
         (seen, connection)
         for seen, connection in judged.seen(HandshakeSeen)
-        if seen.tls == "1.3" and (over or (connection.report and connection.login))
+        if seen.tls == "1.3" and (over or (connection.report and connection.login and connection.read))
     ]
     shown = _at_first_checking(judged, found, over)
     return _tell_tls13(*shown) if shown else None
@@ -236,11 +256,14 @@ def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[B
         ("the client's records", ", ".join(seen.client_records)),
         ("the server's", ", ".join(seen.server_records)),
     )
+    if connection.read:
+        yield Paragraph("The lab reads the same records with alice's own session keys, which mallory does not have:")
+        yield _messages(connection.read)
     report = connection.report
     if isinstance(report, ClientAuthenticated):
         yield Paragraph(
-            "After the hellos every record is application_data. The Certificate and the proof are in there, as the "
-            "gateway reports of this very connection:"
+            "After the hellos every record is application_data, which is encrypted; only change_cipher_spec, a fixed "
+            "byte, is not. The Certificate and the proof are in there. The gateway reports of this very connection:"
         )
         by = "" if report.peer == seen.client else ", which is mallory's relay, on alice's behalf"
         yield facts(
@@ -248,6 +271,15 @@ def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[B
             ("gateway log", sentence(report)),
             ("sha256", report.sha256),
         )
+
+
+def _messages(login: LoginDecrypted) -> Table:
+    """The messages of a handshake, and how they crossed the wire."""
+    rows = tuple(
+        (sender, name, str(octets), "encrypted" if encrypted else "in plaintext")
+        for sender, name, octets, encrypted, _ in login.messages
+    )
+    return Table((Column("from"), Column("message", "name"), Column("bytes", "number"), Column("on the wire")), rows)
 
 
 def _gateway(gateway: Gateway, version: Version, with_proof: bool) -> Tell:
@@ -350,7 +382,7 @@ def _controls(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
-    yield Paragraph("A refusal means something only if the right key is accepted in the same way.")
+    yield Paragraph(CONTROL)
     who = {
         CLIENT: "alice herself",
         STOLEN_KEY: "attack code with alice's key",
