@@ -495,6 +495,8 @@ def _in_short(verdict: Verdict) -> str:
     alert = verdict.evidence.alert
     short = alert and alert.sent_by == "server"
     http = verdict.evidence.http
+    if verdict.outcome == NOT_APPLICABLE:
+        return verdict.evidence.clause if verdict.as_expected else verdict.evidence.reason
     if alert and short:
         return f"alert {alert.name} ({alert.number})"
     balance = re.fullmatch(r'\{"customer":"(\w+)","balance":(-?\d+)\}', (http and http.body) or "")

@@ -11,7 +11,6 @@ from lab.staging import pki
 from lab.tls import extensions as ext
 from lab.tls import keys, proof, records
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
-from lab.tls.client import Client
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
@@ -418,18 +417,6 @@ def test_a_proof_that_does_not_do_is_refused(against: Against, role: str, scheme
     script.play_before("proof")
     script.say(CertificateVerify(scheme, bytes(70)))
     assert script.refusal == alert
-
-
-def test_a_right_proof_in_a_scheme_that_the_client_did_not_offer_is_illegal(client: ScriptedServer13) -> None:
-    """RFC 8446 section 4.4.3: the server's scheme is one of those in the client's signature_algorithms."""
-    assert isinstance(client.engine, Client)
-    offer = client.engine._offer
-    right = client.make_proof
-    client.engine._offer = replace(offer, schemes=tuple(scheme for scheme in offer.schemes if scheme != 0x0403))
-    client.play_before("proof")
-    assert right().scheme == 0x0403
-    client.say(right())
-    assert client.refusal == "illegal_parameter"
 
 
 @both_roles

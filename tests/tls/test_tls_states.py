@@ -234,7 +234,7 @@ def test_a_machine_prints_as_a_table() -> None:
     lines = str(SERVER13).splitlines()
     assert lines[0] == "Server, TLS 1.3 (RFC 8446 appendix A.2)"
     assert lines[1].split() == ["START", "ClientHello", "WAIT_CERT"]
-    assert "  WAIT_CV       (the policy is Proof.NOT_CHECKED)       MAYBE_CV" in lines
+    assert "  WAIT_CV       (the policy is Proof.NOT_CHECKED)         MAYBE_CV" in lines
 
 
 def test_rsa_key_transport_has_no_server_key_exchange() -> None:
