@@ -119,19 +119,19 @@ def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
         return None
     got_in = [one for one in relayed if one.outcome == ACCEPTED]
     same_keys = sum(one.event.same_keys for one in relayed)
-    takes = {one.event.key_exchange: sorted(one.takes) for one in relayed if one.takes}
+    takes = {one.event.key_exchange: " and ".join(one.takes) for one in relayed if one.takes}
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
         "in where proofs are checked"
     )
     because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
     if takes:
-        needed = (f"with {exchange} {_all_of(keys)}" for exchange, keys in sorted(takes.items()))
-        because += f"; to make the two transcripts equal, mallory would need {'; '.join(needed)}"
+        needed = (f"with {exchange} {keys}" for exchange, keys in sorted(takes.items()))
+        because += f"; to pass on every message as it is and have the keys, mallory would need {', '.join(needed)}"
     if through := _through_mallory(record):
         because += (
-            f"; where mallory relayed every byte as it was, the proof fitted ({len(through)} logins where it is "
-            "checked), but then both ends have keys and she has none"
+            f"; where she relayed every byte as it was, without any such key, the proof fitted ({len(through)} logins "
+            "where it is checked), but both ends had keys and she had none"
         )
     evidence = numbers(got_in or relayed, through)
     if got_in:
@@ -193,7 +193,3 @@ def self_signed_is_useless(record: RunQueries) -> Settled | None:
         return Settled(Holding.HOLDS, f"{count(tried)} with a stolen self-signed certificate", numbers(got_in))
     because = f"the server knows the certificates that it issued: alice is let in, and {count(tried)} without her key"
     return Settled(Holding.FAILS, because, numbers(hers, refused(tried), controls))
-
-
-def _all_of(keys: list[str]) -> str:
-    return keys[0] if len(keys) == 1 else f"all of {', '.join(keys)}"
