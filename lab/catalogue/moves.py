@@ -30,7 +30,8 @@ class Move:
 
     `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it
     fails, in the order of the handshake; `impossible` says why the move does not exist in the other versions.
-    `in_header` is true if the move also makes sense at a server that takes certificates from a header.
+    `in_header` is what is sent instead to a server that asks for no certificate in TLS and takes one from a Client-Cert
+    header (RFC 9440), empty if the move makes no sense there.
     """
 
     id: str
@@ -38,7 +39,7 @@ class Move:
     sends: str
     fails: Mapping[Version, tuple[Failure, ...]]
     impossible: Mapping[Version, str] = field(default_factory=dict)
-    in_header: bool = False
+    in_header: str = ""
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
     shape: Shape = field(kw_only=True)
@@ -177,7 +178,7 @@ MOVES: tuple[Move, ...] = (
                 ),
             ),
         },
-        in_header=True,
+        in_header="no Client-Cert header: the baseline, an anonymous client",
         shape=Shape(((),)),
     ),
     Move(
@@ -185,7 +186,7 @@ MOVES: tuple[Move, ...] = (
         "Send the certificate, skip the proof",
         "Certificate and no CertificateVerify",
         _NO_PROOF,
-        in_header=True,
+        in_header="alice's certificate in the Client-Cert header",
         shape=Shape((_CUSTOMERS,)),
     ),
     Move(
@@ -249,7 +250,8 @@ MOVES: tuple[Move, ...] = (
         "a certificate signed by its own key, with alice's subject, issuer, serial number and key identifiers, and a "
         "valid proof by that key",
         _NOT_TRUSTED,
-        in_header=True,
+        in_header="such a certificate in the Client-Cert header: signed by its own key, with alice's subject, issuer, "
+        "serial number and key identifiers",
         shape=Shape(((Leaf.COPY,),), ProofShape.BY_FIRST),
     ),
     Move(
@@ -295,7 +297,7 @@ MOVES: tuple[Move, ...] = (
         "all bytes that alice sent on one connection, in order, no matter what the server answers",
         {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
         needs=frozenset({LootKind.RECORDING}),
-        in_header=True,
+        in_header="the same: all bytes that alice sent on one connection, in order, no matter what the server answers",
         shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED, recorded=True),
     ),
     Move(
@@ -314,7 +316,7 @@ MOVES: tuple[Move, ...] = (
         "Prove possession with the real key",
         "alice's certificate and a CertificateVerify over this very handshake, made with her key",
         {TLS12: (), TLS13: ()},
-        in_header=True,
+        in_header="alice's certificate in the Client-Cert header; her key is not used",
         needs=frozenset({LootKind.KEY}),
         shape=Shape((_CUSTOMERS,), ProofShape.BY_FIRST),
     ),

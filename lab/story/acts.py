@@ -47,7 +47,7 @@ from lab.judging.facts import certificate_in_tls13
 from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
-from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
@@ -310,9 +310,9 @@ def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_pr
 
 def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
     if verdict.outcome == NOT_APPLICABLE:
-        yield "not applicable", verdict.evidence.reason
+        yield "not applicable", verdict.evidence.clause if verdict.as_expected else verdict.evidence.reason
         return
-    yield "sent", ", ".join(map(str, verdict.evidence.by("client")))
+    yield "sent", sent(verdict)
     yield "came back", came_back(verdict)
     yield "gateway", verdict.evidence.reason
     transfer = f", and {verdict.evidence.transfer}" if verdict.evidence.transfer else ""

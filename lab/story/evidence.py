@@ -25,6 +25,13 @@ def came_back(verdict: Verdict) -> str:
     return "nothing"
 
 
+def sent(verdict: Verdict) -> str:
+    """What the attacker sent: the messages, and the certificate in the HTTP requests if there was one."""
+    header = len(verdict.evidence.header) // 2
+    messages = list(map(str, verdict.evidence.by("client")))
+    return ", ".join([*messages, *([f"and over HTTP Client-Cert ({header} bytes in DER)"] if header else [])])
+
+
 def due(verdict: Verdict) -> str:
     """What the RFCs predict, as far as the evidence tells it."""
     by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]

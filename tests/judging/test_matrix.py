@@ -11,7 +11,7 @@ from attacker.moves.make import MAKERS
 from doctoring import doctored_run
 from lab.catalogue.gateways import GATEWAYS
 from lab.catalogue.moves import MOVES, find_move
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED
 from lab.catalogue.plan import PlanError, full_matrix
 from lab.catalogue.schemes import SCHEMES, find_scheme
 from lab.document import Paragraph
@@ -24,6 +24,7 @@ from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import embedded
 from lab.story.acts import tell
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
+from lab.story.explain import explain
 from lab.story.matrix import expected_document, tell_lessons, tell_matrix
 from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
@@ -171,6 +172,67 @@ def test_a_proof_is_compared_only_where_it_decides(judged: tuple[Run, Judgement]
     assert refused == {*REPLAYED, *forged, "replay-flight"}
     unchecked = {v.scheme for v in judged[1].verdicts if v.outcome == ACCEPTED and v.evidence.proof}
     assert unchecked == {"certificate-only", "pinned-certificate-only", "ignored-proof"}
+
+
+def explained(verdict: Verdict) -> str:
+    return " ".join(docs.text(explain(verdict)).split())
+
+
+@pytest.mark.parametrize("version", VERSION_NAMES)
+def test_what_a_gateway_did_with_a_wrong_proof_is_what_it_reports(judged: tuple[Run, Judgement], version: str) -> None:
+    for gateway, did in (
+        ("ignored-proof@instrument", "checked it and ignored the result:"),
+        ("certificate-only@instrument", "did not look at it:"),
+    ):
+        for verdict in (one for one in judged[1].verdicts if (one.gateway, one.tls) == (gateway, version)):
+            if verdict.outcome == ACCEPTED and verdict.evidence.proof:
+                assert f"and the gateway {did}" in explained(verdict)
+
+
+def test_alices_hash_is_the_one_that_she_signed(judged: tuple[Run, Judgement]) -> None:
+    """The scheme that a move claims is not hers: she signed with SHA-256, and the capture has that very hash."""
+    relabelled = cell(judged, "relabelled-proof", "mtls@openssl", "1.2").evidence.proof
+    replayed = cell(judged, "replay-proof", "mtls@openssl", "1.2").evidence.proof
+    assert relabelled
+    assert replayed
+    assert (relabelled.signed_by, relabelled.hash) == ("sha256", "sha384")
+    assert relabelled.captured_hash == replayed.captured_hash
+    assert "it is the captured signature under another scheme." in explained(
+        cell(judged, "relabelled-proof", "mtls@openssl", "1.2")
+    )
+
+
+@pytest.mark.parametrize("gateway_id", CHECKING)
+def test_a_proof_that_was_refused_for_its_scheme_says_nothing_of_its_validity(
+    judged: tuple[Run, Judgement], gateway_id: str
+) -> None:
+    verdict = cell(judged, "relabelled-proof", gateway_id, "1.3")
+    assert verdict.evidence.alert
+    assert verdict.evidence.alert.name == "illegal_parameter"
+    assert verdict.evidence.proof is None
+
+
+@pytest.mark.parametrize("gateway_id", ["forwarded-header@openssl", "password@openssl"])
+def test_a_certificate_in_a_header_is_shown(judged: tuple[Run, Judgement], gateway_id: str) -> None:
+    captured = {one.sha256 for one in judged[0].all(CertificateCaptured)}
+    for version in VERSION_NAMES:
+        told = explained(cell(judged, "omit-proof", gateway_id, version))
+        assert "here alice's certificate in the Client-Cert header" in told
+        assert "no CertificateVerify" not in told
+        assert any(f"sha256 {one}" in told for one in captured)
+        assert "no such header was sent" in explained(cell(judged, "no-certificate", gateway_id, version))
+
+
+@pytest.mark.parametrize("gateway_id", ["forwarded-header@openssl", "password@openssl"])
+def test_a_connection_on_which_there_was_nothing_to_test_is_shown(
+    judged: tuple[Run, Judgement], gateway_id: str
+) -> None:
+    verdict = cell(judged, "early-finished", gateway_id, "1.2")
+    assert (verdict.outcome, verdict.as_expected) == (NOT_APPLICABLE, True)
+    told = explained(verdict)
+    assert "is no verdict:" in told
+    assert "unexpected_message" in told
+    assert NOT_ASKED in told
 
 
 def test_no_proof_fits_the_handshake_that_it_was_sent_in(judged: tuple[Run, Judgement]) -> None:
