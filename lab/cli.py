@@ -393,7 +393,7 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
         if version in move.impossible:
             yield f"not in {version}", move.impossible[version]
     if move.as_herself:
-        yield "refused", HERSELF
+        yield "not as alice", HERSELF
     if move.with_key:
         yield "accepted", CONTROL
 

@@ -61,10 +61,15 @@ HERSELF = (
     "key; so mallory is authenticated as mallory, and alice's account stays shut"
 )
 """What becomes of a move that an honest server accepts: it authenticates the attacker under her own name."""
+HERSELF_UNCHECKED = (
+    "RFC 5246 section 7.4.2, RFC 8446 section 4.4.2: the sender's own certificate comes first, and it alone decides "
+    "here; so mallory is authenticated as mallory, and alice's account stays shut"
+)
+"""The same where no valid proof is required."""
 
 WITH_THE_KEY = (
-    "RFC 5246 section 7.4.8, RFC 8446 section 4.4.3: the proof is valid, as the certificate's own key made it; who has "
-    "the key is alice"
+    "RFC 5246 section 7.4.8, RFC 8446 section 4.4.3: the proof is valid, as the certificate's own key made it; so the "
+    "sender is authenticated as alice"
 )
 """What becomes of a move that is made with the key."""
 
@@ -72,7 +77,10 @@ STOLEN_KEY = "stolen-key"
 """The move with the key. The lab's control is the same: nobody else has alice's key, unless a leak yields it."""
 STOLEN_PASSWORD = "stolen-password"
 """No move with a certificate: name and password, at a gateway that takes these. The lab's control there, too."""
-CONTROL = "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key unless it leaks"
+CONTROL = (
+    "wherever a server asks for a certificate in TLS, or the refusals mean nothing; the lab tries it, as the attacker "
+    "has no such key unless it leaks"
+)
 """Why the move with the key is there."""
 
 _DECRYPT, _ORDER, _ILLEGAL = (
@@ -84,10 +92,9 @@ _UNTRUSTED = (
     AlertDescription.UNKNOWN_CA,
     AlertDescription.BAD_CERTIFICATE,
     AlertDescription.CERTIFICATE_UNKNOWN,
-    AlertDescription.DECRYPT_ERROR,
 )
 """What RFC 5246 section 7.2.2 and RFC 8446 section 6.2 have for a certificate without a trusted issuer: an unknown CA,
-a signature that does not verify, another problem. decrypt_error is also for a signature that cannot be verified."""
+a signature that does not verify, another problem. decrypt_error is for the signatures of the handshake itself."""
 
 
 def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[Version, tuple[Failure, ...]]:

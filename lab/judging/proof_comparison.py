@@ -26,7 +26,9 @@ Handshake: TypeAlias = tuple[list[bytes], Version]
 WHOLE_MESSAGE = "the message itself"
 """The field of a difference that is not one of fields."""
 EXTENSION_NAMES = {
-    value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)
+    value: name.lower()
+    for name, value in vars(ext).items()
+    if name.isupper() and isinstance(value, int) and not name.startswith("_")
 }
 
 _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
