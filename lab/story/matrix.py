@@ -139,9 +139,14 @@ def tell_problems(judgement: Judgement) -> Iterator[Block]:
         yield Paragraph(Span(error, "warning"))
     for finding in (*judgement.contradictions, *findings(judgement)):
         yield Paragraph(Span(f"FINDING: {finding}", "finding"))
+    notes: dict[str, list[Verdict]] = {}
     for verdict in judgement.verdicts:
         if told := unusual(verdict):
-            yield Paragraph(f"Note: {verdict.move} at {_where(verdict)}: {told}.")
+            notes.setdefault(f"{verdict.move} at {verdict.gateway}: {told}", []).append(verdict)
+    for note, of in notes.items():
+        versions, leaks = (list(dict.fromkeys(names)) for names in ((v.tls for v in of), (v.leak for v in of)))
+        by = "" if leaks == [WIRE.id] else f", with the certificates from the leaks {listed(leaks)}"
+        yield Paragraph(f"Note: {note}. Seen in TLS {listed(versions)}{by}.")
 
 
 def findings(judgement: Judgement) -> list[str]:
