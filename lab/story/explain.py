@@ -63,7 +63,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         yield Paragraph("A connection showed that there is nothing to test here. What happened on it is no verdict:")
     yield facts(
         ("came back", came_back(verdict)),
-        ("gateway log", evidence.reason),
+        ("on it" if verdict.outcome == NOT_APPLICABLE else "gateway log", evidence.reason),
         *([("Client-Cert", _certificate(evidence.header))] if gateway and not gateway.scheme.asks_in_tls else []),
         *([("the bank", evidence.transfer)] if evidence.transfer else []),
         *([("note", unusual(verdict))] if unusual(verdict) else []),
