@@ -16,8 +16,8 @@ from lab.story.words import counted, listed
 from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (
-    "In TLS 1.3 the wire shows no certificate and no proof: these attempts used those that were captured when alice "
-    "logged in over TLS 1.2."
+    "In TLS 1.3 the wire shows no certificate and no proof. Alice's certificate and her proof in these attempts are "
+    "those that were captured when she logged in over TLS 1.2. Only replay-flight sends what was recorded over TLS 1.3."
 )
 
 _WORDS = {ACCEPTED: Span("ACCEPTED", "accepted", strong=True), NOT_APPLICABLE: Span("n/a", "aside")}

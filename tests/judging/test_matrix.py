@@ -1,7 +1,10 @@
 """The whole matrix, really run: every move at every gateway in both versions, each with its evidence."""
 
 import asyncio
+import contextlib
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +33,7 @@ from lab.story.matrix import expected_document, tell_lessons, tell_matrix
 from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
+from lab.views import terminal
 from programs import certreplay
 
 ROUNDS = 2
@@ -346,6 +350,28 @@ def test_a_matrix_ends_with_what_can_be_learned_from_it(judged: tuple[Run, Judge
     assert f"alice's key got in {2 * len(asking)} of {2 * len(asking)} times" in told
     assert "With alice's password it got in 2 of 2 times at password@openssl." in told
     assert "in the Client-Cert header it got in 2 of 2 times at forwarded-header@openssl; no key is used" in told
+
+
+def test_the_readmes_excerpt_of_the_matrix_is_what_is_printed(
+    judged: tuple[Run, Judgement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for how often each move was tried, and for what it leaves out."""
+    monkeypatch.setenv("COLUMNS", "110")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        terminal.show([*tell_matrix(judged[1]), *tell_lessons(judged[1])])
+    _, _, readme = (Path(__file__).parents[2] / "README.md").read_text().partition("## The whole matrix")
+    lines = [line for line in readme.partition("\nWhy a proof")[0].splitlines() if line.startswith("    ") or not line]
+
+    def words(text: str) -> str:
+        return " ".join(re.sub(r"\d+(?=\s+attempts)", "N", text).split())
+
+    pieces = list(filter(None, map(words, re.split(r"\.\.\.(?:\n|$)|\n\n", "\n".join(lines)))))
+    assert len(pieces) > 4
+    rest = words(printed.getvalue())
+    for piece in pieces:
+        _, found, rest = rest.partition(piece)
+        assert found, f"not printed, or not in this place: {piece}"
 
 
 def test_what_is_learned_changes_with_the_verdicts(judged: tuple[Run, Judgement]) -> None:
