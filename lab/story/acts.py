@@ -447,14 +447,14 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
 
 
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
-    """What a search cannot find: bytes that are not in the capture, or not in one piece."""
+    """What a search cannot find: bytes that are encrypted, not in the capture, or not in one piece."""
     counts = (
         (searched.gaps, "gaps"),
         (searched.cut, "packets cut short"),
         (searched.alone, "packets of no connection"),
     )
-    if places := ", ".join(f"{count:,} {what}" for count, what in counts if count):
-        yield "blind spots", f"matches split across {places}"
+    places = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    yield "blind spots", "what is in encrypted records" + (f"; matches split across {places}" if places else "")
 
 
 def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
