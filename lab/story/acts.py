@@ -390,7 +390,7 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     }
     rows = [
         (
-            who[one.control] if _uses_a_secret(one) else "attack code with alice's certificate in the header, no key",
+            who[one.control] if _uses_a_secret(one) else "attack code with her certificate in a header",
             f"{one.gateway}, TLS {one.tls}",
             one.outcome,
         )
