@@ -255,6 +255,10 @@ def explain_command(
         _print_json(dataclasses.asdict(found[0]))
         return
     terminal.show(explain(found[0]), all_bytes)
+    if doubts := [one for one in judgement.contradictions if f"({found[0].evidence.attempt})" in one]:
+        for doubt in doubts:
+            print(f"FINDING: {doubt}")
+        sys.exit(NOT_AS_EXPECTED)
 
 
 def _has(judgement: "Judgement", leak: str) -> str:

@@ -89,6 +89,9 @@ class CaptureSearched:
     keys: Count = 1
     key_in_bundle: tuple[str, ...] | None = None
     """None in runs of earlier versions, which had no such control."""
+    file_octets: Count = 0
+    file_sha256: Hex | Empty = ""
+    """The SHA-256 of the capture file's first `file_octets` bytes, which were all that there was to search."""
 
 
 @dataclass(frozen=True)

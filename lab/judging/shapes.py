@@ -25,6 +25,7 @@ from lab.judging.facts import common_name
 from lab.judging.proof_comparison import as_the_server_saw_them, certificates_in, challenge_of, fits, handshake_messages
 from lab.tls import extensions as ext
 from lab.tls import proof
+from lab.tls.alerts import FATAL
 from lab.tls.errors import TlsError
 from lab.tls.messages import Certificate, CertificateVerify, ClientHello
 from lab.tls.messages13 import parse
@@ -75,6 +76,33 @@ def departure(tried: Tried, known: Known) -> str:
     return ""
 
 
+def first_certificate(event: MoveTried) -> str:
+    """The fingerprint of the first certificate that an attempt presented in TLS, in hex; empty for none."""
+    version = find_version(event.tls) or TLS12
+    for sender, raw in handshake_messages(event):
+        if sender == "client" and raw[0] == Certificate.type:
+            chain = certificates_in(raw, version)
+            return sha256(chain[0]).hexdigest() if chain else ""
+    return ""
+
+
+def proof_fits(event: MoveTried) -> bool | None:
+    """Whether an attempt's proof is a signature over its handshake by the first certificate's key; None without one."""
+    version = find_version(event.tls) or TLS12
+    sent = as_the_server_saw_them(handshake_messages(event), version)
+    own = [at for at, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type]
+    if not own:
+        return None
+    before = [raw for _, raw in sent[: own[0]]]
+    shown = [raw for sender, raw in sent if sender == "client" and raw[0] == Certificate.type]
+    try:
+        answer = parse(sent[own[0]][1], version)
+        key = proof.public_key(certificates_in(shown[0], version)[0])
+        return isinstance(answer, CertificateVerify) and fits(key, challenge_of(before, version), answer)
+    except (TlsError, IndexError):
+        return False
+
+
 class _Attempted:
     """The client's side of an attempt."""
 
@@ -87,6 +115,7 @@ class _Attempted:
 
     def check(self, shape: Shape) -> None:
         """NotThisMove if the bytes are not of that shape; Abort or ValueError if they are unreadable."""
+        self._check_connection()
         if shape.recorded:
             self._check_recording(shape)
         elif self.asked_in_tls:
@@ -99,6 +128,23 @@ class _Attempted:
             (leaves,) = shape.certificates
             shown = [bytes.fromhex(self.event.header)] if self.event.header else []
             self._check_leaves("the Client-Cert header", shown, leaves[:1])
+
+    def _check_connection(self) -> None:
+        """Whether the bytes are those of the connection and of the end that the attempt reports."""
+        event = self.event
+        hellos = [
+            bytes.fromhex(raw) for sender, name, raw in event.steps if (sender, name) == ("server", "ServerHello")
+        ]
+        if (hellos[-1][6:38].hex() if hellos else "") != event.connection:
+            raise NotThisMove("its ServerHello is that of another connection")
+        alerts = [
+            bytes.fromhex(raw)
+            for sender, name, raw in event.steps
+            if sender == "server" and name.startswith("alert") and bytes.fromhex(raw)[:1] == bytes((FATAL,))
+        ]
+        reported = event.alert if event.alert_by == "server" else None
+        if [alert[1] for alert in alerts] != ([] if reported is None else [reported]):
+            raise NotThisMove(f"it reports the server's alert {reported}, and its bytes have another")
 
     def _check_order(self, due: tuple[str, ...]) -> None:
         names = [name for sender, name, _ in self.event.steps if sender == "client" and not name.startswith("alert")]

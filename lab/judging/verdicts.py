@@ -28,7 +28,7 @@ from lab.events.types import (
     MoveTried,
     Trouble,
 )
-from lab.judging.attempts import Attempts, Tried
+from lab.judging.attempts import NAMES_CONNECTIONS, Attempts, Tried
 from lab.judging.connections import ClientConnection, connection_of
 from lab.judging.expectations import Expectation, expectation
 from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
@@ -112,7 +112,11 @@ class JudgedRun:
     def departures(self) -> Mapping[str, str]:
         """The attempts that were not their move, by number, each with what is wrong; earlier runs do not show it."""
         there = known(self.run)
-        found = ((tried.number, departure(tried, there)) for tried in self.attempts.all if tried.recorded_in >= 3)
+        found = (
+            (tried.number, departure(tried, there))
+            for tried in self.attempts.all
+            if tried.recorded_in >= NAMES_CONNECTIONS
+        )
         return {number: why for number, why in found if why}
 
     @cached_property
@@ -131,7 +135,7 @@ class JudgedRun:
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
             errors=(*self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
-            contradictions=contradictions(self.run, self.attempts.all, self.relayed_proofs, self.ledger)
+            contradictions=contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
             if complete
             else (),
         )
