@@ -14,6 +14,7 @@ from lab.catalogue.gateways import find_gateway
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
+from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
     CertificateCaptured,
@@ -180,10 +181,15 @@ def _on_the_money(run: Run, events: Iterable[MoveTried | ProofRelayed], ledger: 
         yield from ledger.errors()
 
 
+def _of_this_version(run: Run) -> Iterator[Recorded]:
+    """The events that say enough to be held against each other."""
+    return (recorded for recorded in run.events if recorded.version >= NAMES_CONNECTIONS)
+
+
 def _gaps(run: Run) -> Iterator[str]:
-    """Whether each part's events are all there: they are numbered from 1."""
+    """Whether each part's events are all there: they are numbered from 1. Earlier, parts shared a name in a class."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    for recorded in run.events:
+    for recorded in _of_this_version(run):
         numbers[recorded.part].append(recorded.sequence)
     for part, found in sorted(numbers.items()):
         there = set(found)
@@ -197,7 +203,7 @@ def _gaps(run: Run) -> Iterator[str]:
 def _kept_files(run: Run) -> Iterator[str]:
     """Whether the certificates that the attackers keep in their files are those that they reported."""
     reported: dict[str, set[str]] = defaultdict(set)
-    for recorded in run.events:
+    for recorded in _of_this_version(run):
         if isinstance(recorded.event, CertificateCaptured):
             reported[recorded.part].add(recorded.event.sha256)
     for part, captured in sorted(reported.items()):

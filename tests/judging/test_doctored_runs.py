@@ -229,3 +229,9 @@ def test_a_capture_file_that_is_not_the_one_that_was_searched_is_found(finished_
 def test_nothing_is_found_where_nothing_was_changed(finished_run: Path) -> None:
     assert told(judged(open_run(finished_run))) == ""
     assert all((finished_run / part / FILE_NAME).exists() for part in ("attacker", "victim-server", "victim-client"))
+
+
+def test_in_earlier_runs_several_parts_could_have_one_name(finished_run: Path) -> None:
+    run = open_run(finished_run)
+    run.events = [dataclasses.replace(one, version=2, sequence=one.sequence // 2) for one in run.events]
+    assert told(judged(run)) == ""
