@@ -390,12 +390,10 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
     from lab.tls.versions import VERSIONS
 
     for version in VERSIONS:
-        for number, failure in enumerate(move.fails.get(version, ())):
+        for number, failure in enumerate(move.fails[version]):
             suffix = f" {number + 1}" if number else ""
             alerts = " or ".join(alert.label for alert in failure.alerts)
             yield f"refused in {version}{suffix}", f"{failure.clause}: {alerts}"
-        if version in move.impossible:
-            yield f"not in {version}", move.impossible[version]
     if move.as_herself:
         yield "refused", HERSELF
     if move.with_key:

@@ -28,16 +28,14 @@ class Failure:
 class Move:
     """One way of presenting a captured certificate.
 
-    `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it
-    fails, in the order of the handshake; `impossible` says why the move does not exist in the other versions.
-    `in_header` is true if the move also makes sense at a server that takes certificates from a header.
+    `title` and `sends` are for people. `fails` has, for each version, the checks that it fails, in the order of the
+    handshake. `in_header` is true if the move also makes sense at a server that takes certificates from a header.
     """
 
     id: str
     title: str
     sends: str
     fails: Mapping[Version, tuple[Failure, ...]]
-    impossible: Mapping[Version, str] = field(default_factory=dict)
     in_header: bool = False
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
@@ -301,13 +299,23 @@ MOVES: tuple[Move, ...] = (
     Move(
         "resume-session",
         "Resume alice's session",
-        "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
-        {TLS12: _WRONG_KEYS[TLS12]},
-        needs=frozenset({LootKind.SESSION}),
-        impossible={
-            TLS13: "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
+        "alice's session ID or ticket as the wire showed it, and a guess instead of what the session's secret makes: "
+        "Finished in 1.2, in 1.3 the binder, a MAC over the ClientHello",
+        {
+            TLS12: _WRONG_KEYS[TLS12],
+            TLS13: (
+                Failure(
+                    Check.KEYS,
+                    "RFC 8446 section 4.2.11: if the binder is not valid, the server must abort the handshake; section "
+                    "6.2 has illegal_parameter and decrypt_error for it",
+                    (_ILLEGAL, _DECRYPT),
+                ),
+            ),
         },
-        shape=Shape(messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished")}, session=True),
+        needs=frozenset({LootKind.SESSION}),
+        shape=Shape(
+            messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello",)}, session=True
+        ),
     ),
     Move(
         STOLEN_KEY,

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
-from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
+from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
 from lab.catalogue.moves import MOVES
 from lab.catalogue.schemes import SCHEMES
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
@@ -53,15 +53,19 @@ class Plan:
         """The kinds of certificates that its gateways take; the first gateway's, the main one, comes first."""
         return tuple(dict.fromkeys(gateway.scheme.trusts for gateway in self.served()))
 
+    @property
+    def needs(self) -> frozenset[LootKind]:
+        """What its moves are made of, besides certificates."""
+        return frozenset[LootKind]().union(*(move.needs for move in MOVES if move.id in self.moves))
+
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
         return sum(self.attempts(leak) for leak in filter(None, map(find_leak, self.leaks)))
 
     def attempts(self, leak: Leak) -> int:
         """How many reports of attempts there will be with what one leak yields."""
-        moves = [move for move in MOVES if move.id in self.moves]
-        versions = [version for gateway, version in self.targets() if gateway.scheme.trusts in leak.certificates]
-        return self.rounds * sum(version in move.fails for version in versions for move in moves)
+        moves = sum(move.id in self.moves for move in MOVES)
+        return self.rounds * moves * sum(gateway.scheme.trusts in leak.certificates for gateway, _ in self.targets())
 
 
 def short_story(key_type: KeyType = "p256") -> Plan:

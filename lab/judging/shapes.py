@@ -40,12 +40,14 @@ class NotThisMove(Exception):
 class Known:
     """What a run says of certificates, proofs and connections besides the attempts.
 
-    `issued` are the fingerprints of the customers' certificates, `seen` the client randoms of TLS 1.3 connections.
+    `issued` are the fingerprints of the customers' certificates. `seen` are the client randoms of TLS 1.3 connections,
+    and `tickets` the tickets that were offered in them, each with the server's address.
     """
 
     captured: tuple[CertificateCaptured, ...]
     issued: frozenset[str]
     seen: frozenset[str]
+    tickets: frozenset[tuple[str, str]]
 
     def of(self, event: MoveTried) -> tuple[CertificateCaptured, ...]:
         """The captures of the customer's certificates through the attempt's leak."""
@@ -57,7 +59,8 @@ def known(run: Run) -> Known:
     """The same for a run."""
     issued = frozenset(bundle.sha256 for bundle in run.all(BundleIssued))
     seen = frozenset(one.client_random for one in run.all(HandshakeSeen))
-    return Known(tuple(run.all(CertificateCaptured)), issued, seen)
+    tickets = frozenset((one.server, one.session) for one in run.all(HandshakeSeen) if one.session)
+    return Known(tuple(run.all(CertificateCaptured)), issued, seen, tickets)
 
 
 def departure(tried: Tried, known: Known) -> str:
@@ -65,8 +68,6 @@ def departure(tried: Tried, known: Known) -> str:
     move = find_move(tried.event.move)
     if move is None or tried.outcome not in (ACCEPTED, REFUSED):
         return ""
-    if tried.version not in move.fails:
-        return f"there is no such move in TLS {tried.version}"
     try:
         _Attempted(tried, known).check(move.shape)
     except NotThisMove as reason:
@@ -157,8 +158,15 @@ class _Attempted:
 
     def _check_session(self, shape: Shape) -> None:
         hello = self._hello()
-        sessions = {one.session for one in self.captures if one.session}
-        offered = {hello.session_id.hex(), (ext.find(hello.extensions, ext.SESSION_TICKET) or b"").hex()}
+        if self.version == TLS13:
+            psk = ext.read_pre_shared_key(hello.extensions)
+            if psk and not shape.session:
+                raise NotThisMove("it offered a session")
+            sessions = {ticket for server, ticket in self.known.tickets if server == self.event.seen_at}
+            offered = {psk.identity.hex()} if psk else set()
+        else:
+            sessions = {one.session for one in self.captures if one.session}
+            offered = {hello.session_id.hex(), (ext.find(hello.extensions, ext.SESSION_TICKET) or b"").hex()}
         if shape.session and not sessions & offered:
             raise NotThisMove("it offered no session that was captured")
 

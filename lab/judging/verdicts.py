@@ -50,7 +50,7 @@ from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, rela
 from lab.judging.shapes import departure, known
 from lab.judging.witnesses import contradictions
 from lab.tls.alerts import alert_name
-from lab.tls.versions import Version
+from lab.tls.versions import TLS13, Version
 
 S = TypeVar("S", CertificateCaptured, HandshakeSeen)
 
@@ -92,6 +92,11 @@ class JudgedRun:
     def moves(self) -> list[Move]:
         """The moves of the plan, in the table's order."""
         return [move for move in MOVES if move.id in self.plan.moves]
+
+    def _moves_in(self, version: Version) -> list[Move]:
+        """Those that this run tries in a version; in TLS 1.3 earlier runs had none that resumes a session."""
+        early = version == TLS13 and any(recorded.version < 3 for recorded in self.run.events[:1])
+        return [move for move in self.moves if not (early and LootKind.SESSION in move.needs)]
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -158,9 +163,7 @@ class JudgedRun:
             return []
         lacking: list[str] = []
         where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
-        for move in self.moves:
-            if version not in move.fails:
-                continue
+        for move in self._moves_in(version):
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if len(attempts) < self.plan.rounds:
                 times = f" {self.plan.rounds} times" if self.plan.rounds > 1 else ""
@@ -229,8 +232,8 @@ class JudgedRun:
                 yield Control(gateway.id, str(version), tried.event.move, tried.event.outcome)
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
-        for move in self.moves:
-            expected = expectation(gateway.scheme, version, move, leak)
+        for move in self._moves_in(version):
+            expected = expectation(gateway, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if any(tried.number in self.departures for tried in attempts):
                 continue  # that is an error, and no verdict
@@ -279,6 +282,7 @@ class JudgedRun:
                 dict.fromkeys(
                     (
                         *((made_of.number,) if made_of else ()),
+                        *self._ticket_seen(event),
                         tried.number,
                         *(report.number for report in tried.reports),
                         *(entry.number for entry in self.ledger.on(event.connection)),
@@ -298,6 +302,17 @@ class JudgedRun:
             return one.proof in proofs, one.sha256 in shown, one.proof is not None, one.tls == event.tls
 
         return max(self._captures.get((event.leak, event.seen_at), ()), key=likeness, default=None)
+
+    def _ticket_seen(self, event: MoveTried) -> Iterator[str]:
+        """The event in which the attacker saw the ticket that an attempt offered in TLS 1.3, by its number."""
+        sent = "".join(raw for sender, _, raw in event.steps if sender == "client")
+        return (number for server, ticket, number in self._tickets if server == event.seen_at and ticket in sent)
+
+    @cached_property
+    def _tickets(self) -> tuple[tuple[str, str, str], ...]:
+        """The tickets that were offered in TLS 1.3, with the server's address before and the event's number behind."""
+        seen = ((recorded.event, recorded.number) for recorded in self.run.events)
+        return tuple((e.server, e.session, no) for e, no in seen if isinstance(e, HandshakeSeen) and e.session)
 
     @cached_property
     def _captures(self) -> Mapping[tuple[str, str], list[Recorded]]:
