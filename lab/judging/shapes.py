@@ -160,8 +160,6 @@ class _Attempted:
         hello = self._hello()
         if self.version == TLS13:
             psk = ext.read_pre_shared_key(hello.extensions)
-            if psk and not shape.session:
-                raise NotThisMove("it offered a session")
             sessions = {ticket for server, ticket in self.known.tickets if server == self.event.seen_at}
             offered = {psk.identity.hex()} if psk else set()
         else:

@@ -15,7 +15,7 @@ from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import PlanError, full_matrix
 from lab.document import Paragraph
 from lab.events.run import Run, open_run
-from lab.events.types import CertificateCaptured, Event, HandshakeSeen, MoveTried
+from lab.events.types import CertificateCaptured, Event, HandshakeSeen, LoggedIn, MoveTried
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import proof_reason
@@ -24,7 +24,7 @@ from lab.staging import embedded
 from lab.story.acts import tell
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
 from lab.story.matrix import expected_document, tell_lessons, tell_matrix
-from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
+from lab.tls.versions import TLS12, TLS13, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
 from programs import certreplay
 
@@ -151,6 +151,37 @@ def test_tls13_attempts_use_what_tls12_showed(judged: tuple[Run, Judgement]) -> 
         types = [record.split()[0] for record in one.client_records]
         assert types[:1] == ["handshake"]
         assert set(types[1:]) <= {"change_cipher_spec", "application_data"}
+
+
+def test_a_ticket_of_alices_is_used_where_she_showed_it(judged: tuple[Run, Judgement]) -> None:
+    """She resumed her sessions herself; the verdict rests on the event in which mallory saw the ticket."""
+    run, judgement = judged
+    giving = {gateway.id for gateway in GATEWAYS if TLS13 in gateway.implementation.resumes}
+    assert {one.gateway for one in run.all(LoggedIn) if one.resumed} == giving
+    assert {one.tls for one in run.all(LoggedIn) if one.resumed} == {"1.3"}
+    shown = {one.number: one.event for one in run.events if isinstance(one.event, HandshakeSeen) and one.event.session}
+    assert len(shown) == len(giving)
+    tried = [v for v in judgement.verdicts if (v.move, v.tls, v.outcome) == ("resume-session", "1.3", REFUSED)]
+    assert {v.gateway for v in tried} == giving & set(CHECKING)
+    for verdict in tried:
+        (seen,) = [shown[number] for number in verdict.evidence.events if number in shown]
+        assert seen.session in verdict.evidence.messages[0].hex
+
+
+def test_an_earlier_run_resumed_no_session_of_tls_13(judged: tuple[Run, Judgement]) -> None:
+    run = Run(judged[0].folders.path)
+    run.events = [
+        replace(one, version=2)
+        for one in judged[0].events
+        if not (isinstance(tried := one.event, MoveTried) and (tried.move, tried.tls) == ("resume-session", "1.3"))
+    ]
+    earlier = JudgedRun(run)
+    assert earlier.missing == ()
+    cells = {(v.move, v.tls) for v in earlier.judgement.verdicts}
+    assert ("resume-session", "1.2") in cells
+    assert ("resume-session", "1.3") not in cells
+    assert all(v.as_expected for v in earlier.judgement.verdicts)
+    assert list(tell_matrix(earlier.judgement))
 
 
 def test_a_move_that_came_to_nothing_is_a_finding(judged: tuple[Run, Judgement]) -> None:
