@@ -14,7 +14,7 @@ from lab.catalogue.cast import MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, Move, find_move
+from lab.catalogue.moves import find_move, moves_for
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -88,11 +88,6 @@ class JudgedRun:
         """The leaks of the plan."""
         return [leak for leak in map(find_leak, self.plan.leaks) if leak]
 
-    @property
-    def moves(self) -> list[Move]:
-        """The moves of the plan, in the table's order."""
-        return [move for move in MOVES if move.id in self.plan.moves]
-
     @cached_property
     def missing(self) -> tuple[str, ...]:
         """What the run still lacks for its verdicts, a sentence each, with the last known reason."""
@@ -158,7 +153,7 @@ class JudgedRun:
             return []
         lacking: list[str] = []
         where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
-        for move in self.moves:
+        for move in moves_for(leak, self.plan.moves):
             if version not in move.fails:
                 continue
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
@@ -229,7 +224,7 @@ class JudgedRun:
                 yield Control(gateway.id, str(version), tried.event.move, tried.event.outcome)
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
-        for move in self.moves:
+        for move in moves_for(leak, self.plan.moves):
             expected = expectation(gateway.scheme, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if any(tried.number in self.departures for tried in attempts):
