@@ -154,7 +154,9 @@ def test_what_is_said_of_the_tls_13_login_is_of_that_connection(classroom: Class
     client = re.findall(r"Alice logs in at `pinned-mtls@instrument`, TLS 1.3: (\S+) to", told)
     assert client
     assert f"client {client[0]} gateway log authenticated the client as O=Bank of Example,CN=alice" in told
-    (login,) = [one for one in reported(run, "victim-client") if one.get("local") == client[0]]
+    of_attacker = reported(run, "attacker")
+    (seen,) = [one for one in of_attacker if one["type"] == "handshake-seen" and one["client"] == client[0]]
+    (login,) = [one for one in reported(run, "victim-client") if one.get("connection") == seen["server_random"]]
     (report,) = [one for one in reported(run, "victim-server") if one.get("peer") == client[0]]
     assert (login["tls"], login["gateway"]) == (report["tls"], report["gateway"]) == ("1.3", "pinned-mtls@instrument")
     assert report["sha256"] in told
