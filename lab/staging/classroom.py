@@ -160,7 +160,9 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
             judgement = JudgedRun(run).judgement
         watch(run, judgement)
         if judgement and not folders.verdicts.exists():
-            folders.verdicts.write_text(judgement.to_json())
+            unfinished = folders.verdicts.with_suffix(".part")
+            unfinished.write_text(judgement.to_json())
+            unfinished.replace(folders.verdicts)  # others wait for the file, and find it whole
         if judgement and once:
             break
         try:
