@@ -12,7 +12,7 @@ from attacker.moves.make import Loot
 from attacker.passwords import FoundPassword
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
-from lab.catalogue.moves import STOLEN_KEY, find_move
+from lab.catalogue.moves import STOLEN_KEY, find_move, moves_for
 from lab.events.log import Reporter
 from lab.events.types import PasswordFound, Trouble
 from lab.tls.bundle import Bundle
@@ -25,7 +25,8 @@ MAX_OTHERS = 1000
 class Campaign:
     """Takes in the loot of one leak and tries it: every ordered move at every destination.
 
-    With a `victim`, the moves use this customer's certificates. Those of others are tried too, once for each
+    Where the key leaks, the move with the key is tried as well, ordered or not. With a `victim`, the moves use this
+    customer's certificates. Those of others are tried too, once for each
     destination and version, with the move `omit-proof`, or with their keys if these leaked. Without a victim the
     certificates of all customers are used alike. At each destination the attacker prefers what was seen there, then
     what was seen in the same version.
@@ -47,6 +48,7 @@ class Campaign:
         source: str = "",
         awaited: int = 0,
     ) -> None:
+        orders = replace(orders, moves=moves_for(leak, {move.id for move in orders.moves}))
         self._reporter = reporter
         self._orders = orders
         self._victim = victim

@@ -449,6 +449,16 @@ def authority(
     classroom.start_run(key_type)
 
 
+@classroom_app.command()
+def request(
+    key_type: Annotated[KeyType, typer.Option(help="What kind of key alice makes.")] = "p256",
+) -> None:
+    """Make alice a key of her own, and a request for a certificate."""
+    from lab.staging import classroom
+
+    classroom.request_certificate(key_type)
+
+
 @classroom_app.command(name="control")
 def control_command(
     gateway: Annotated[list[str], typer.Option(help="[self-signed=]HOST:PORT of a gateway; once for each.")],

@@ -4,11 +4,11 @@ Each states, before anything is tried, which checks of a server it fails, the cl
 alerts that the RFC allows. What a scheme does with a move follows from that and from the scheme's own row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from lab.catalogue.checks import Check
-from lab.catalogue.leaks import LootKind
+from lab.catalogue.leaks import Leak, LootKind
 from lab.catalogue.shapes import Leaf, ProofShape, Shape
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import TLS12, TLS13, Version
@@ -327,6 +327,12 @@ MOVES: tuple[Move, ...] = (
         shape=Shape((_CUSTOMERS,), ProofShape.BY_FIRST),
     ),
 )
+
+
+def moves_for(leak: Leak, chosen: Container[str]) -> tuple[Move, ...]:
+    """What is tried with what a leak yields, in the table's order: the chosen moves, by id, and the move with the key
+    if the key leaks."""
+    return tuple(one for one in MOVES if one.id in chosen or (one.with_key and LootKind.KEY in leak.gives))
 
 
 def find_move(move_id: str) -> Move | None:

@@ -8,7 +8,7 @@ from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES
+from lab.catalogue.moves import MOVES, moves_for
 from lab.catalogue.schemes import SCHEMES
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
 
@@ -24,9 +24,10 @@ class PlanError(Exception):
 class Plan:
     """One run's plan. Alice logs in with every version; the moves are tried in these `versions`.
 
-    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`. With `one_by_one`
-    that happens in order, gateway by gateway, each attempt after the one before; otherwise several are made at once. A
-    plan read from a run may name gateways, moves and leaks that this version does not know; they are left out.
+    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`; a leak
+    of the key is tried with the key as well (`moves_for`). With `one_by_one` that happens in order, gateway by gateway,
+    each attempt after the one before; otherwise several are made at once. A plan read from a run may name gateways,
+    moves and leaks that this version does not know; they are left out.
     """
 
     gateways: tuple[str, ...]
@@ -64,7 +65,7 @@ class Plan:
 
     def attempts(self, leak: Leak) -> int:
         """How many reports of attempts there will be with what one leak yields."""
-        moves = sum(move.id in self.moves for move in MOVES)
+        moves = len(moves_for(leak, self.moves))
         return self.rounds * moves * sum(gateway.scheme.trusts in leak.certificates for gateway, _ in self.targets())
 
 

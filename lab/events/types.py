@@ -52,10 +52,10 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class BundleIssued:
-    """The lab made a private key and a certificate for a customer.
+    """The lab issued a certificate to a customer, for a private key that it made or that she made herself.
 
     `key_type` is the kind of key for people, `not_after` the end of the certificate's validity, and `files` are the
-    names of the files that hold both.
+    names of the files that hold both; there are none if only she has the key.
     """
 
     subject: str

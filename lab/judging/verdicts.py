@@ -14,7 +14,7 @@ from lab.catalogue.cast import MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, Move, find_move
+from lab.catalogue.moves import Move, find_move, moves_for
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -88,15 +88,10 @@ class JudgedRun:
         """The leaks of the plan."""
         return [leak for leak in map(find_leak, self.plan.leaks) if leak]
 
-    @property
-    def moves(self) -> list[Move]:
-        """The moves of the plan, in the table's order."""
-        return [move for move in MOVES if move.id in self.plan.moves]
-
-    def _moves_in(self, version: Version) -> list[Move]:
-        """Those that this run tries in a version; in TLS 1.3 earlier runs had none that resumes a session."""
+    def _moves_of(self, leak: Leak, version: Version) -> list[Move]:
+        """Those that this run tries with a leak's loot; in TLS 1.3 earlier runs had none that resumes a session."""
         early = version == TLS13 and any(recorded.version < 3 for recorded in self.run.events[:1])
-        return [move for move in self.moves if not (early and LootKind.SESSION in move.needs)]
+        return [move for move in moves_for(leak, self.plan.moves) if not (early and LootKind.SESSION in move.needs)]
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -163,7 +158,7 @@ class JudgedRun:
             return []
         lacking: list[str] = []
         where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
-        for move in self._moves_in(version):
+        for move in self._moves_of(leak, version):
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if len(attempts) < self.plan.rounds:
                 times = f" {self.plan.rounds} times" if self.plan.rounds > 1 else ""
@@ -232,7 +227,7 @@ class JudgedRun:
                 yield Control(gateway.id, str(version), tried.event.move, tried.event.outcome)
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
-        for move in self._moves_in(version):
+        for move in self._moves_of(leak, version):
             expected = expectation(gateway, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if any(tried.number in self.departures for tried in attempts):

@@ -52,10 +52,12 @@ class Stage:
 
 
 def opening_balance(plan: Plan) -> int:
-    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof."""
+    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof, and
+    for every attempt with a key that leaked at all of them."""
     open_ = replace(plan, gateways=tuple(one.id for one in plan.served() if not one.scheme.checks_proof))
     relayed = sum(1 for _ in open_.targets()) if LIVE_RELAY.id in plan.leaks else 0
-    return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed))
+    with_key = len(replace(plan, moves=()))
+    return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed + with_key))
 
 
 def victim_server(setting: Setting) -> Part:
