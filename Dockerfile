@@ -10,7 +10,8 @@ RUN python3 -m venv /opt/venv
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
-    && install -d -o lab -g lab /public /keys /keys/server /keys/client /keys/shop /backup /data \
+    && install -d -o lab -g lab /public /keys /keys/server /keys/client /keys/shop /keys/archive /keys/own \
+    && install -d -o lab -g lab /requests /backup /data \
     && install -d /runs /parts
 
 FROM base AS victim-client

@@ -1,8 +1,7 @@
 """Attempts: all ordered moves at one server in one version."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from attacker.collected import common_name
 from attacker.moves.make import MAKERS, Loot, stolen_password
@@ -10,10 +9,12 @@ from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
 from attacker.passwords import FoundPassword
 from lab.address import Address
 from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.leaks import LootKind
 from lab.catalogue.moves import MOVES, STOLEN_PASSWORD, Move
 from lab.events.log import Reporter
 from lab.tls.bundle import Bundle
-from lab.tls.versions import TLS12, Version
+from lab.tls.extensions import OfferedPsk
+from lab.tls.versions import TLS12, TLS13, Version
 
 TRANSFER = Transfer("mallory", 100)
 AT_ONCE = 8
@@ -35,30 +36,54 @@ class Orders:
     own: tuple[Bundle, ...] = ()
     transfer: Transfer | None = TRANSFER
 
+    def handshakes(self, version: Version) -> int:
+        """How many handshakes of this version to wait for at a server that the attacker knows from the wire.
+
+        TLS 1.3 encrypts the server's tickets, so only a client that comes again shows one (RFC 8446 section 4.2.11).
+        """
+        resumes = any(LootKind.SESSION in move.needs for move in self.moves)
+        return 2 if version == TLS13 and resumes else 1
+
+
+@dataclass
+class OnTheWire:
+    """What the wire showed of a server.
+
+    `recorded` is what a client sent to it on one whole connection, by version. `handshakes13` is how many handshakes of
+    TLS 1.3 were seen, and `ticket` the first ticket that a client offered in one.
+    """
+
+    recorded: dict[int, bytes] = field(default_factory=dict)
+    handshakes13: int = 0
+    ticket: OfferedPsk | None = None
+
 
 @dataclass
 class Destination:
     """A server to try: the address at which the attacker reaches it, and the server name for the handshake.
 
     `takes` is the kind of certificate that it takes, as the bank's website says or as the attacker saw there. On the
-    wire the attacker sees more of a server: `seen_as` is its address there, `recorded` what a client sent to it on one
-    whole connection, by version. `takes_password` tells whether it asks for a name and a password.
+    wire the attacker sees more of a server: `seen_as` is its address there, `on_wire` what was seen. `takes_password`
+    tells whether it asks for a name and a password.
     """
 
     address: Address
     name: str
     takes: CertificateKind = CertificateKind.FROM_CA
     seen_as: str = ""
-    recorded: Mapping[int, bytes] | None = None
+    on_wire: OnTheWire | None = None
     takes_password: bool = False
 
-    def is_ready(self, version: Version) -> bool:
+    def is_ready(self, version: Version, handshakes: int) -> bool:
         """Whether attempts in this version can begin.
 
-        A server that the attacker knows from the wire must have been seen there in that version, and in TLS 1.2, which
-        alone can show the certificate that the server wants.
+        A server that the attacker knows from the wire must have been seen there in that version, in TLS 1.3 with so
+        many `handshakes`, and in TLS 1.2, which alone can show the certificate that the server wants.
         """
-        return self.recorded is None or {TLS12, version} <= self.recorded.keys()
+        if self.on_wire is None:
+            return True
+        seen = {TLS12, version} <= self.on_wire.recorded.keys()
+        return seen and (version != TLS13 or self.on_wire.handshakes13 >= handshakes)
 
 
 class AttemptRunner:
@@ -74,14 +99,12 @@ class AttemptRunner:
         self._turns = asyncio.Semaphore(orders.at_once)
 
     async def everything(self, destination: Destination, version: Version, loot: Loot) -> None:
-        """All moves that exist in the version, round by round."""
+        """All moves, round by round."""
         for round_ in range(1, self._orders.rounds + 1):
             await asyncio.gather(*(self.one(destination, version, loot, move, round_) for move in self._orders.moves))
 
     async def one(self, destination: Destination, version: Version, loot: Loot, move: Move, round_: int = 1) -> None:
         """One move, once."""
-        if version not in move.fails:
-            return
         it = Attempt(
             move=move.id,
             version=version,

@@ -12,7 +12,7 @@ from attacker.moves.make import Loot
 from attacker.passwords import FoundPassword
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
-from lab.catalogue.moves import STOLEN_KEY, find_move
+from lab.catalogue.moves import STOLEN_KEY, find_move, moves_for
 from lab.events.log import Reporter
 from lab.events.types import PasswordFound, Trouble
 from lab.tls.bundle import Bundle
@@ -25,7 +25,8 @@ MAX_OTHERS = 1000
 class Campaign:
     """Takes in the loot of one leak and tries it: every ordered move at every destination.
 
-    With a `victim`, the moves use this customer's certificates. Those of others are tried too, once for each
+    Where the key leaks, the move with the key is tried as well, ordered or not. With a `victim`, the moves use this
+    customer's certificates. Those of others are tried too, once for each
     destination and version, with the move `omit-proof`, or with their keys if these leaked. Without a victim the
     certificates of all customers are used alike. At each destination the attacker prefers what was seen there, then
     what was seen in the same version.
@@ -47,6 +48,7 @@ class Campaign:
         source: str = "",
         awaited: int = 0,
     ) -> None:
+        orders = replace(orders, moves=moves_for(leak, {move.id for move in orders.moves}))
         self._reporter = reporter
         self._orders = orders
         self._victim = victim
@@ -128,7 +130,7 @@ class Campaign:
 
     def start(self) -> None:
         """Begins in the background what can be tried and has not been."""
-        ready = (all(map(one.is_ready, self._orders.versions)) for one in self._destinations)
+        ready = (all(self._is_ready(one, version) for version in self._orders.versions) for one in self._destinations)
         if sum(ready) < self._awaited:
             return
         for work in self._due():
@@ -145,13 +147,15 @@ class Campaign:
     def _due(self) -> Iterator[Coroutine[Any, Any, None]]:
         for number, destination in sorted(enumerate(self._destinations), key=lambda one: one[1].address.port):
             for version in self._orders.versions:
-                if (number, version) in self._begun or not destination.is_ready(version):
+                if (number, version) in self._begun or not self._is_ready(destination, version):
                     continue
                 if loot := self._best(destination, version):
                     self._begun.add((number, version))
-                    own = self._own_like(loot)
-                    loot = replace(loot, recorded=destination.recorded or {}, own=own)
+                    loot = _with_what_was_seen(replace(loot, own=self._own_like(loot)), destination)
                     yield self._runner.everything(destination, version, loot)
+
+    def _is_ready(self, destination: Destination, version: Version) -> bool:
+        return destination.is_ready(version, self._orders.handshakes(version))
 
     def _of_others(self) -> Iterator[Coroutine[Any, Any, None]]:
         omit_proof, stolen_key = find_move("omit-proof"), find_move(STOLEN_KEY)
@@ -177,6 +181,17 @@ class Campaign:
         """Of mallory's own bundles one of the same kind as the loot's certificate."""
         kind = kind_of(loot.chain[0])
         return next((bundle for bundle in self._orders.own if kind_of(bundle.chain[0]) == kind), None)
+
+
+def _with_what_was_seen(loot: Loot, destination: Destination) -> Loot:
+    """The loot, and what else the wire showed of the destination.
+
+    A ticket is of use only where a client's certificate was seen: the others are for sessions without one.
+    """
+    if destination.on_wire is None:
+        return loot
+    ticket = destination.on_wire.ticket if loot.seen_at == destination.seen_as else None
+    return replace(loot, recorded=destination.on_wire.recorded, ticket=ticket)
 
 
 def kind_of(certificate: bytes) -> CertificateKind:

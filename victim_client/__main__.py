@@ -5,17 +5,19 @@ import itertools
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
-from lab.tls.versions import VERSION_NAMES, Version, versions_named
+from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
 from victim_client.login import (
     Credentials,
     GatewayUrl,
     load_credentials,
     log_in,
+    log_in_twice,
     log_key_material,
     parse_gateway,
     password_credentials,
@@ -25,15 +27,18 @@ from victim_client.login import (
 PART = "victim-client"
 FIRST_RETRY_SECONDS = 0.02
 
+Outcomes: TypeAlias = tuple[LoggedIn | LoginFailed, ...]
+
 
 @dataclass(frozen=True)
 class Habit:
     """How often alice logs in: `times` at each gateway with each of the `versions` of TLS in turn, 0 for ever,
-    `every_seconds` apart."""
+    `every_seconds` apart. With `resume` she comes back at once after each login in TLS 1.3."""
 
     every_seconds: float
     times: int
     versions: tuple[Version, ...]
+    resume: bool = False
 
 
 async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: Habit, reporter: Reporter) -> bool:
@@ -43,9 +48,10 @@ async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: 
     """
     never_in, succeeded, pause_seconds = set(habit.versions), dict.fromkeys(habit.versions, False), FIRST_RETRY_SECONDS
     for tried, version in enumerate(itertools.cycle(habit.versions), start=1):
-        outcome = await _in_a_thread(gateway, credentials, version)
-        reporter.report(outcome)
-        succeeded[version] = isinstance(outcome, LoggedIn)
+        outcomes = await _in_a_thread(gateway, credentials, version, habit.resume and version == TLS13)
+        for outcome in outcomes:
+            reporter.report(outcome)
+        succeeded[version] = all(isinstance(outcome, LoggedIn) for outcome in outcomes)
         if succeeded[version] and version in never_in:
             never_in.remove(version)
             pause_seconds = FIRST_RETRY_SECONDS
@@ -56,24 +62,25 @@ async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: 
     return all(succeeded.values())
 
 
-async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: Version) -> LoggedIn | LoginFailed:
-    """`log_in` in a daemon thread, which doesn't keep the part from ending while a server is slow."""
+async def _in_a_thread(gateway: GatewayUrl, credentials: Credentials, version: Version, twice: bool) -> Outcomes:
+    """`log_in` or `log_in_twice` in a daemon thread, which doesn't keep the part from ending while a server is slow."""
     loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[LoggedIn | LoginFailed] = loop.create_future()
+    outcomes: asyncio.Future[Outcomes] = loop.create_future()
 
-    def hand_over(result: LoggedIn | LoginFailed) -> None:
-        if not outcome.done():
-            outcome.set_result(result)
+    def hand_over(result: Outcomes) -> None:
+        if not outcomes.done():
+            outcomes.set_result(result)
 
     def work() -> None:
-        result = log_in(gateway, credentials, version)
+        login = (gateway, credentials, version)
+        result = tuple(log_in_twice(*login)) if twice else (log_in(*login),)
         try:
             loop.call_soon_threadsafe(hand_over, result)
         except RuntimeError:
             pass  # the loop is closed: alice has stopped meanwhile
 
     threading.Thread(target=work, name=gateway.name, daemon=True).start()
-    return await outcome
+    return await outcomes
 
 
 def parser() -> ArgumentParser:
@@ -110,6 +117,11 @@ def parser() -> ArgumentParser:
     it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
     it.add_argument(
         "--ciphers", metavar="LIST", help="with --careless: the TLS 1.2 cipher suites to offer, in OpenSSL's notation"
+    )
+    it.add_argument(
+        "--resume",
+        action="store_true",
+        help="after each login in TLS 1.3 log in once more and resume the session, if the server gives a ticket",
     )
     it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
     it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
@@ -173,7 +185,7 @@ async def main() -> int:
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_FILE)
     note = arguments.note
-    habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls))
+    habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls), arguments.resume)
 
     async def log_in_everywhere() -> bool:
         noted = ((one, replace(one, name=f"{one.name}, {note}") if note else one) for one in gateways)

@@ -6,7 +6,7 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -131,15 +131,49 @@ def log_key_material(credentials: Credentials, key_log: Path) -> None:
 def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> LoggedIn | LoginFailed:
     """Logs in once, in a full handshake of this version, and says how it went; whatever the other side does, it raises
     nothing."""
+    return _log_in(gateway, credentials, _HttpsConnection(gateway, credentials.contexts[version]), version)
 
+
+def log_in_twice(gateway: GatewayUrl, credentials: Credentials, version: Version) -> Iterator[LoggedIn | LoginFailed]:
+    """The same, and then once more with the session that the server gave her, if it gave one."""
+    context = credentials.contexts[version]
+    first = _HttpsConnection(gateway, context)
+    yield _log_in(gateway, credentials, first, version)
+    yield _log_in(gateway, credentials, _HttpsConnection(gateway, context, first.session), version)
+
+
+class _HttpsConnection(http.client.HTTPSConnection):
+    """A connection that offers the session `resume`, if there is one."""
+
+    def __init__(self, gateway: GatewayUrl, context: ssl.SSLContext, resume: ssl.SSLSession | None = None) -> None:
+        super().__init__(gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=context)
+        self._tls, self._resume = context, resume
+        self.session: ssl.SSLSession | None = None
+        """The session that the server gave a ticket for."""
+        self.resumed = False
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host, session=self._resume)
+        self.resumed = bool(self.sock.session_reused)
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """The answer; a ticket of TLS 1.3 has come before it (RFC 8446 section 4.6.1)."""
+        tls = self.sock
+        answer = super().getresponse()
+        if isinstance(tls, ssl.SSLSocket) and tls.session and tls.session.has_ticket:
+            self.session = tls.session
+        return answer
+
+
+def _log_in(
+    gateway: GatewayUrl, credentials: Credentials, connection: _HttpsConnection, version: Version
+) -> LoggedIn | LoginFailed:
     name = ""
 
     def failed(reason: str) -> LoginFailed:
         return LoginFailed(gateway.name, gateway.url, str(version), reason, name)
 
-    connection = http.client.HTTPSConnection(
-        gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=credentials.contexts[version]
-    )
     try:
         connection.connect()
         name = _name_of(connection.sock)
@@ -154,6 +188,7 @@ def log_in(gateway: GatewayUrl, credentials: Credentials, version: Version) -> L
         return LoggedIn(
             *(gateway.name, gateway.url, credentials.subject, credentials.sha256, tls, balance),
             connection=name,
+            resumed=connection.resumed,
         )
     except (OSError, http.client.HTTPException) as error:
         return failed(_describe(error))

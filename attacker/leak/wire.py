@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-from attacker.attempts import Destination
+from attacker.attempts import Destination, OnTheWire
 from attacker.call import FORWARD, LISTEN_INSTEAD, Call, LeakCommand, Parser
 from attacker.campaign import Campaign
 from attacker.collected import MAX_SIGHTINGS, Sighting
@@ -23,7 +23,7 @@ from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello, parse
 from lab.tls.records import ContentType
 from lab.tls.sessions import Session
-from lab.tls.versions import TLS12, version_name
+from lab.tls.versions import TLS12, TLS13, version_name
 
 MAX_SERVERS = 10_000
 
@@ -47,10 +47,9 @@ class Wiretap:
         self._address_of = address_of
         self._tracker = Tracker()
         self._writing = True
-        self._servers: dict[str, dict[int, bytes]] = {}
-        """What a client sent on one whole connection to each server, by version."""
+        self._servers: dict[str, OnTheWire] = {}
         self._proven: set[str] = set()
-        self._contacts: set[tuple[str, str]] = set()
+        self._contacts: set[tuple[str, str, bool]] = set()
 
     def see(self, time_ns: int, packet: bytes) -> None:
         """One packet, with the time it was seen in ns since 1970."""
@@ -73,7 +72,7 @@ class Wiretap:
             self._campaign.collect(capture.chain[0], sighting)
         elif self._campaign.take(loot_of(capture), sighting):
             self._proven.add(capture.server)
-            self._recorded_at(capture.server, capture.server_name)[TLS12] = capture.client_bytes
+            self._seen_at(capture.server, capture.server_name).recorded[TLS12] = capture.client_bytes
             self._campaign.start()
 
     def meet(self, contact: Contact) -> None:
@@ -82,24 +81,26 @@ class Wiretap:
             return
         self._report(contact, version_name(contact.version))
         if any(kind in _BEYOND_PLAINTEXT for kind, _ in contact.client_records):
-            recorded = self._recorded_at(contact.server, contact.server_name)
-            recorded.setdefault(contact.version, contact.client_bytes)
+            seen = self._seen_at(contact.server, contact.server_name)
+            seen.handshakes13 += contact.version == TLS13
+            seen.ticket = seen.ticket or contact.offered
+            seen.recorded.setdefault(contact.version, contact.client_bytes)
             self._campaign.start()
 
-    def _recorded_at(self, server: str, server_name: str | None) -> dict[int, bytes]:
+    def _seen_at(self, server: str, server_name: str | None) -> OnTheWire:
         if server not in self._servers:
-            recorded: dict[int, bytes] = {}
-            self._servers[server] = recorded
+            seen = self._servers[server] = OnTheWire()
             address = self._address_of(server)
             name = server_name or server.rpartition(":")[0]
-            self._campaign.add(Destination(address, name, seen_as=server, recorded=recorded))
+            self._campaign.add(Destination(address, name, seen_as=server, on_wire=seen))
         return self._servers[server]
 
     def _report(self, contact: Contact, tls: str) -> None:
         """Reports the first handshake of this kind with a server."""
-        if (contact.server, tls) in self._contacts or len(self._contacts) >= MAX_SIGHTINGS:
+        kind = contact.server, tls, contact.offered is not None
+        if kind in self._contacts or len(self._contacts) >= MAX_SIGHTINGS:
             return
-        self._contacts.add((contact.server, tls))
+        self._contacts.add(kind)
         self._reporter.report(
             HandshakeSeen(
                 client=contact.client,
@@ -111,6 +112,7 @@ class Wiretap:
                 client_records=tuple(_described(contact.client_records)),
                 server_records=tuple(_described(contact.server_records)),
                 asked=contact.asked,
+                session=contact.offered.identity.hex() if contact.offered else "",
             )
         )
 

@@ -4,6 +4,7 @@ A script says everything about one attempt and does nothing by itself; `attacker
 """
 
 import base64
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.catalogue.moves import STOLEN_KEY
+from lab.catalogue.outcomes import NO_TICKET
+from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.flight import (
@@ -45,7 +48,8 @@ class Loot:
     """What a leak gave: the certificates, the proof that their owner once made, and more.
 
     `proof` is None if no CertificateVerify was seen; `hello` is the ClientHello before it. `session` is what the wire
-    shows of a TLS 1.2 session, None if the server kept none. `recorded` is all that the client sent on one whole
+    shows of a TLS 1.2 session, None if the server kept none. `ticket` is what a client offered to resume a TLS 1.3
+    session with, None if none was seen. `recorded` is all that the client sent on one whole
     connection, by version. `own` is mallory's own bundle, as a customer of the bank. `seen_at` is where the certificate
     was seen: the server's address on the wire, or a file. `key` is the certificate's private key, None unless it leaked
     too.
@@ -55,6 +59,7 @@ class Loot:
     proof: CertificateVerify | None
     hello: ClientHello | None = None
     session: Session | None = None
+    ticket: ext.OfferedPsk | None = None
     recorded: Mapping[int, bytes] = field(default_factory=dict)
     own: Bundle | None = None
     seen_at: str = ""
@@ -65,7 +70,7 @@ class Loot:
 class Script:
     """What one attempt does.
 
-    It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session
+    It sends `flight`, after the captured ClientHello `hello` if there is one. Or it offers to resume the session of
     `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
     TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there. `signed_by` is
     the public key (SubjectPublicKeyInfo in DER) of the attacker's own key that makes the proof, if one does.
@@ -74,7 +79,7 @@ class Script:
 
     flight: Flight | None = None
     hello: ClientHello | None = None
-    resume: Session | None = None
+    resume: Session | ext.OfferedPsk | None = None
     recorded: bytes = b""
     header: bytes | None = None
     signed_by: bytes = b""
@@ -177,6 +182,11 @@ def replay_flight(loot: Loot, version: Version) -> Script:
 
 
 def resume_session(loot: Loot, version: Version) -> Script:
+    if version == TLS13:
+        if loot.ticket is None:
+            raise NotApplicable(NO_TICKET)
+        guess = replace(loot.ticket, binder=os.urandom(len(loot.ticket.binder)))
+        return Script(honest_flight(version, (), None), resume=guess)
     if loot.session is None:
         raise NotApplicable("the wire showed no session that the server gave the client")
     return Script(honest_flight(version, (), None), resume=loot.session)

@@ -71,8 +71,9 @@ class Contact:
     """A handshake from which no client certificate can be read, as in TLS 1.3, where they are encrypted.
 
     `client_bytes` is what was kept of the client's bytes; each record is given by content type and length. `asked` says
-    whether a CertificateRequest was readable, `resumed` whether the server visibly resumed an earlier session. The
-    other fields are as in a Capture.
+    whether a CertificateRequest was readable, `resumed` whether the server visibly resumed an earlier session of TLS
+    1.2. `offered` is the key with which the client would resume a TLS 1.3 session, None where it names none. The other
+    fields are as in a Capture.
     """
 
     client: str
@@ -87,6 +88,7 @@ class Contact:
     asked: bool
     resumed: bool
     time_ns: int
+    offered: ext.OfferedPsk | None
 
 
 class Handshake:
@@ -174,6 +176,7 @@ class Handshake:
             asked=server.sent(CertificateRequest),
             resumed=self.resumed,
             time_ns=self._time_ns,
+            offered=_offered_psk(client_hello[0]),
         )
 
     def parties(self) -> tuple[PlaintextSide, PlaintextSide] | None:
@@ -262,6 +265,13 @@ def _notes(client: PlaintextSide, server: PlaintextSide, version: int, proof: bo
         yield OLD_PROOF if version < TLS12 else GARBLED_PROOF
     else:
         yield NO_PROOF if client.changed_cipher else NO_PROOF_YET
+
+
+def _offered_psk(hello: ClientHello) -> ext.OfferedPsk | None:
+    try:
+        return ext.read_pre_shared_key(hello.extensions)
+    except Abort:
+        return None
 
 
 def _server_name(hello: ClientHello) -> str | None:

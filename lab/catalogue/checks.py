@@ -16,4 +16,7 @@ class Check(Enum):
     PROOF_PRESENT = "a CertificateVerify follows the certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     PROOF_VALID = "its signature fits handshake and certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     PASSWORD = "the client knows the password (RFC 7617, RFC 9110 section 11.6.2)"
-    KEYS = "records and Finished fit the keys (RFC 5246 sections 6.2.3 and 7.4.9, RFC 8446 sections 5.2 and 4.4.4)"
+    KEYS = (
+        "records, Finished and binders fit the keys (RFC 5246 sections 6.2.3 and 7.4.9, RFC 8446 sections 5.2, 4.4.4 "
+        "and 4.2.11)"
+    )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lab.tls.versions import VERSIONS, Version
+from lab.tls.versions import TLS12, VERSIONS, Version
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Implementation:
     versions: tuple[Version, ...] = VERSIONS
     rsa_key_transport: bool = False
     """Whether it can be told to do RSA key transport (RFC 5246 section 7.4.7.1)."""
+    resumes: tuple[Version, ...] = VERSIONS
+    """The versions in which it gives its clients sessions to resume."""
 
 
 RSA_TRANSPORT = "kRSA+AESGCM"
@@ -30,5 +32,6 @@ INSTRUMENT = Implementation(
     "instrument",
     "this lab's own handshake code (`lab.tls`), whose check of the proof can be turned off",
     ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
+    resumes=(TLS12,),
 )
 IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)

@@ -4,11 +4,11 @@ Each states, before anything is tried, which checks of a server it fails, the cl
 alerts that the RFC allows. What a scheme does with a move follows from that and from the scheme's own row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from lab.catalogue.checks import Check
-from lab.catalogue.leaks import LootKind
+from lab.catalogue.leaks import Leak, LootKind
 from lab.catalogue.shapes import Leaf, ProofShape, Shape
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import TLS12, TLS13, Version
@@ -28,17 +28,15 @@ class Failure:
 class Move:
     """One way of presenting a captured certificate.
 
-    `title` and `sends` are for people. `fails` has, for each version in which the move exists, the checks that it
-    fails, in the order of the handshake; `impossible` says why the move does not exist in the other versions.
-    `in_header` is what is sent instead to a server that asks for no certificate in TLS and takes one from a Client-Cert
-    header (RFC 9440), empty if the move makes no sense there.
+    `title` and `sends` are for people. `fails` has, for each version, the checks that it fails, in the order of the
+    handshake. `in_header` is what is sent instead to a server that asks for no certificate in TLS and takes one from a
+    Client-Cert header (RFC 9440), empty if the move makes no sense there.
     """
 
     id: str
     title: str
     sends: str
     fails: Mapping[Version, tuple[Failure, ...]]
-    impossible: Mapping[Version, str] = field(default_factory=dict)
     in_header: str = ""
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
@@ -310,13 +308,23 @@ MOVES: tuple[Move, ...] = (
     Move(
         "resume-session",
         "Resume alice's session",
-        "alice's session ID or ticket as the wire showed it; its master secret has to be guessed",
-        {TLS12: _WRONG_KEYS[TLS12]},
-        needs=frozenset({LootKind.SESSION}),
-        impossible={
-            TLS13: "TLS 1.3 encrypts NewSessionTicket; a ticket shows only when a client uses it, and alice never does",
+        "alice's session ID or ticket as the wire showed it, and a guess instead of what the session's secret makes: "
+        "Finished in 1.2, in 1.3 the binder, a MAC over the ClientHello",
+        {
+            TLS12: _WRONG_KEYS[TLS12],
+            TLS13: (
+                Failure(
+                    Check.KEYS,
+                    "RFC 8446 section 4.2.11: if the binder is not valid, the server must abort the handshake; section "
+                    "6.2 has illegal_parameter and decrypt_error for it",
+                    (_ILLEGAL, _DECRYPT),
+                ),
+            ),
         },
-        shape=Shape(messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished")}, session=True),
+        needs=frozenset({LootKind.SESSION}),
+        shape=Shape(
+            messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello",)}, session=True
+        ),
     ),
     Move(
         STOLEN_KEY,
@@ -328,6 +336,12 @@ MOVES: tuple[Move, ...] = (
         shape=Shape((_CUSTOMERS,), ProofShape.BY_FIRST),
     ),
 )
+
+
+def moves_for(leak: Leak, chosen: Container[str]) -> tuple[Move, ...]:
+    """What is tried with what a leak yields, in the table's order: the chosen moves, by id, and the move with the key
+    if the key leaks."""
+    return tuple(one for one in MOVES if one.id in chosen or (one.with_key and LootKind.KEY in leak.gives))
 
 
 def find_move(move_id: str) -> Move | None:

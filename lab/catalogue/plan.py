@@ -7,8 +7,8 @@ from typing import Literal, get_args
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
-from lab.catalogue.leaks import LEAKS, WIRE, Leak, find_leak
-from lab.catalogue.moves import MOVES
+from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
+from lab.catalogue.moves import MOVES, moves_for
 from lab.catalogue.schemes import SCHEMES
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
 
@@ -24,9 +24,10 @@ class PlanError(Exception):
 class Plan:
     """One run's plan. Alice logs in with every version; the moves are tried in these `versions`.
 
-    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`. With `one_by_one`
-    that happens in order, gateway by gateway, each attempt after the one before; otherwise several are made at once. A
-    plan read from a run may name gateways, moves and leaks that this version does not know; they are left out.
+    Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`; a leak
+    of the key is tried with the key as well (`moves_for`). With `one_by_one` that happens in order, gateway by gateway,
+    each attempt after the one before; otherwise several are made at once. A plan read from a run may name gateways,
+    moves and leaks that this version does not know; they are left out.
     """
 
     gateways: tuple[str, ...]
@@ -53,15 +54,19 @@ class Plan:
         """The kinds of certificates that its gateways take; the first gateway's, the main one, comes first."""
         return tuple(dict.fromkeys(gateway.scheme.trusts for gateway in self.served()))
 
+    @property
+    def needs(self) -> frozenset[LootKind]:
+        """What its moves are made of, besides certificates."""
+        return frozenset[LootKind]().union(*(move.needs for move in MOVES if move.id in self.moves))
+
     def __len__(self) -> int:
         """How many reports of attempts there will be."""
         return sum(self.attempts(leak) for leak in filter(None, map(find_leak, self.leaks)))
 
     def attempts(self, leak: Leak) -> int:
         """How many reports of attempts there will be with what one leak yields."""
-        moves = [move for move in MOVES if move.id in self.moves]
-        versions = [version for gateway, version in self.targets() if gateway.scheme.trusts in leak.certificates]
-        return self.rounds * sum(version in move.fails for version in versions for move in moves)
+        moves = len(moves_for(leak, self.moves))
+        return self.rounds * moves * sum(gateway.scheme.trusts in leak.certificates for gateway, _ in self.targets())
 
 
 def short_story(key_type: KeyType = "p256") -> Plan:

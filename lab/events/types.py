@@ -52,10 +52,10 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class BundleIssued:
-    """The lab made a private key and a certificate for a customer.
+    """The lab issued a certificate to a customer, for a private key that it made or that she made herself.
 
     `key_type` is the kind of key for people, `not_after` the end of the certificate's validity, and `files` are the
-    names of the files that hold both.
+    names of the files that hold both; there are none if only she has the key.
     """
 
     subject: str
@@ -89,6 +89,9 @@ class CaptureSearched:
     keys: Count = 1
     key_in_bundle: tuple[str, ...] | None = None
     """None in runs of earlier versions, which had no such control."""
+    file_octets: Count = 0
+    file_sha256: Hex | Empty = ""
+    """The SHA-256 of the capture file's first `file_octets` bytes, which were all that there was to search."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,8 @@ class TransferRefused:
 class LoggedIn:
     """The customer logged in at `url`, with the certificate `sha256`, and the bank told her the balance.
 
-    `sha256` is empty for a login with a password.
+    `sha256` is empty for a login with a password. `resumed` says that she resumed the session of an earlier login: then
+    she showed that certificate, and her proof, in that one (RFC 8446 section 2.2).
     """
 
     gateway: str
@@ -202,6 +206,7 @@ class LoggedIn:
     tls: str
     balance: int
     connection: Hex | Empty = ""
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,8 @@ class HandshakeSeen:
 
     `server_name` is the name that the client asked for, and `client_random` and `server_random` are those of the
     hellos; each is empty where it was not seen. `client_records` and `server_records` are the records as the wire shows
-    them, type and length: `handshake 512`. `asked` says whether a CertificateRequest was read.
+    them, type and length: `handshake 512`. `asked` says whether a CertificateRequest was read. `session` is the ticket
+    that the client offered to resume a TLS 1.3 session with, empty where it offered none.
     """
 
     client: HostPort
@@ -292,6 +298,7 @@ class HandshakeSeen:
     client_records: tuple[str, ...]
     server_records: tuple[str, ...]
     asked: bool
+    session: Hex | Empty = ""
 
 
 @dataclass(frozen=True)

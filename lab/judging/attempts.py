@@ -14,6 +14,8 @@ from lab.judging.facts import listening_gateways, port_of
 from lab.judging.gateway_reports import GatewayConnection, GatewayReport, GatewayReports, decided, report_in
 from lab.tls.versions import Version, find_version
 
+NAMES_CONNECTIONS = 3
+"""The version of events from which on they name connections and keep the bytes of every attempt."""
 CLOCK_SLACK_MS = 5.0
 """How far apart the times of two parts' reports about the same moment may be."""
 

@@ -1,12 +1,12 @@
-"""What the RFCs predict for a move at a scheme, from their two tables alone, before anything is tried."""
+"""What the RFCs predict for a move at a gateway, from the catalogue's tables alone, before anything is tried."""
 
 from dataclasses import dataclass
 
 from lab.catalogue.checks import Check
-from lab.catalogue.leaks import WIRE, Leak
+from lab.catalogue.gateways import Gateway
+from lab.catalogue.leaks import WIRE, Leak, LootKind
 from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
-from lab.catalogue.schemes import Scheme
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
 
@@ -35,16 +35,20 @@ class Expectation:
     check: Check | None = None
 
 
-def expectation(scheme: Scheme, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:
-    """What is expected of a scheme in a version when it is presented with a move made of what a leak yields."""
+def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:
+    """What is expected of a gateway in a version when it is presented with a move made of what a leak yields.
+
+    All of it comes from the gateway's scheme, but whether there are sessions to resume.
+    """
+    scheme = gateway.scheme
     if scheme.trusts not in leak.certificates:
         return Expectation(NOT_APPLICABLE, "no certificate that this server accepts leaks this way")
-    if version not in move.fails:
-        return Expectation(NOT_APPLICABLE, move.impossible[version])
     if not scheme.asks_in_tls and not move.in_header:
         return Expectation(NOT_APPLICABLE, NOT_ASKED)
     if lacking := move.needs - leak.gives:
         return Expectation(NOT_APPLICABLE, f"this leak yields no {min(kind.value for kind in lacking)}")
+    if LootKind.SESSION in move.needs and version not in gateway.implementation.resumes:
+        return Expectation(NOT_APPLICABLE, f"this server gives no sessions to resume in TLS {version}")
     if move.as_herself:
         return Expectation(REFUSED, HERSELF if scheme.checks_proof else HERSELF_UNCHECKED, statuses=(200,))
     for failure in move.fails[version]:

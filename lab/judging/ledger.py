@@ -61,7 +61,12 @@ class Ledger:
                 if event.to in balances:
                     balances[event.to] += event.amount
                 told[event.customer].add(event.balance)
-        for login in self._run.all(LoggedIn):
-            name = common_name(login.subject)
-            if find_gateway(login.gateway) and name in told and login.balance not in told[name]:
-                yield f"the bank told {name} a balance of {login.balance}, which her account never had"
+        odd = dict.fromkeys(
+            (name, login.balance)
+            for login in self._run.all(LoggedIn)
+            if find_gateway(login.gateway)
+            and (name := common_name(login.subject)) in told
+            and login.balance not in told[name]
+        )
+        for name, balance in odd:
+            yield f"the bank told {name} a balance of {balance}, which her account never had"

@@ -25,6 +25,7 @@ from lab.judging.facts import common_name
 from lab.judging.proof_comparison import as_the_server_saw_them, certificates_in, challenge_of, fits, handshake_messages
 from lab.tls import extensions as ext
 from lab.tls import proof
+from lab.tls.alerts import FATAL
 from lab.tls.errors import TlsError
 from lab.tls.messages import Certificate, CertificateVerify, ClientHello
 from lab.tls.messages13 import parse
@@ -39,12 +40,14 @@ class NotThisMove(Exception):
 class Known:
     """What a run says of certificates, proofs and connections besides the attempts.
 
-    `issued` are the fingerprints of the customers' certificates, `seen` the client randoms of TLS 1.3 connections.
+    `issued` are the fingerprints of the customers' certificates. `seen` are the client randoms of TLS 1.3 connections,
+    and `tickets` the tickets that were offered in them, each with the server's address.
     """
 
     captured: tuple[CertificateCaptured, ...]
     issued: frozenset[str]
     seen: frozenset[str]
+    tickets: frozenset[tuple[str, str]]
 
     def of(self, event: MoveTried) -> tuple[CertificateCaptured, ...]:
         """The captures of the customer's certificates through the attempt's leak."""
@@ -56,7 +59,8 @@ def known(run: Run) -> Known:
     """The same for a run."""
     issued = frozenset(bundle.sha256 for bundle in run.all(BundleIssued))
     seen = frozenset(one.client_random for one in run.all(HandshakeSeen))
-    return Known(tuple(run.all(CertificateCaptured)), issued, seen)
+    tickets = frozenset((one.server, one.session) for one in run.all(HandshakeSeen) if one.session)
+    return Known(tuple(run.all(CertificateCaptured)), issued, seen, tickets)
 
 
 def departure(tried: Tried, known: Known) -> str:
@@ -64,8 +68,6 @@ def departure(tried: Tried, known: Known) -> str:
     move = find_move(tried.event.move)
     if move is None or tried.outcome not in (ACCEPTED, REFUSED):
         return ""
-    if tried.version not in move.fails:
-        return f"there is no such move in TLS {tried.version}"
     try:
         _Attempted(tried, known).check(move.shape)
     except NotThisMove as reason:
@@ -73,6 +75,33 @@ def departure(tried: Tried, known: Known) -> str:
     except (TlsError, ValueError) as error:
         return f"its messages are not readable: {error}"
     return ""
+
+
+def first_certificate(event: MoveTried) -> str:
+    """The fingerprint of the first certificate that an attempt presented in TLS, in hex; empty for none."""
+    version = find_version(event.tls) or TLS12
+    for sender, raw in handshake_messages(event):
+        if sender == "client" and raw[0] == Certificate.type:
+            chain = certificates_in(raw, version)
+            return sha256(chain[0]).hexdigest() if chain else ""
+    return ""
+
+
+def proof_fits(event: MoveTried) -> bool | None:
+    """Whether an attempt's proof is a signature over its handshake by the first certificate's key; None without one."""
+    version = find_version(event.tls) or TLS12
+    sent = as_the_server_saw_them(handshake_messages(event), version)
+    own = [at for at, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type]
+    if not own:
+        return None
+    before = [raw for _, raw in sent[: own[0]]]
+    shown = [raw for sender, raw in sent if sender == "client" and raw[0] == Certificate.type]
+    try:
+        answer = parse(sent[own[0]][1], version)
+        key = proof.public_key(certificates_in(shown[0], version)[0])
+        return isinstance(answer, CertificateVerify) and fits(key, challenge_of(before, version), answer)
+    except (TlsError, IndexError):
+        return False
 
 
 class _Attempted:
@@ -87,6 +116,7 @@ class _Attempted:
 
     def check(self, shape: Shape) -> None:
         """NotThisMove if the bytes are not of that shape; Abort or ValueError if they are unreadable."""
+        self._check_connection()
         if shape.recorded:
             self._check_recording(shape)
         elif self.asked_in_tls:
@@ -100,6 +130,23 @@ class _Attempted:
             shown = [bytes.fromhex(self.event.header)] if self.event.header else []
             self._check_leaves("the Client-Cert header", shown, leaves[:1])
 
+    def _check_connection(self) -> None:
+        """Whether the bytes are those of the connection and of the end that the attempt reports."""
+        event = self.event
+        hellos = [
+            bytes.fromhex(raw) for sender, name, raw in event.steps if (sender, name) == ("server", "ServerHello")
+        ]
+        if (hellos[-1][6:38].hex() if hellos else "") != event.connection:
+            raise NotThisMove("its ServerHello is that of another connection")
+        alerts = [
+            bytes.fromhex(raw)
+            for sender, name, raw in event.steps
+            if sender == "server" and name.startswith("alert") and bytes.fromhex(raw)[:1] == bytes((FATAL,))
+        ]
+        reported = event.alert if event.alert_by == "server" else None
+        if [alert[1] for alert in alerts] != ([] if reported is None else [reported]):
+            raise NotThisMove(f"it reports the server's alert {reported}, and its bytes have another")
+
     def _check_order(self, due: tuple[str, ...]) -> None:
         names = [name for sender, name, _ in self.event.steps if sender == "client" and not name.startswith("alert")]
         last = max((at for at, name in enumerate(names) if name == ClientHello.name), default=0)
@@ -111,8 +158,13 @@ class _Attempted:
 
     def _check_session(self, shape: Shape) -> None:
         hello = self._hello()
-        sessions = {one.session for one in self.captures if one.session}
-        offered = {hello.session_id.hex(), (ext.find(hello.extensions, ext.SESSION_TICKET) or b"").hex()}
+        if self.version == TLS13:
+            psk = ext.read_pre_shared_key(hello.extensions)
+            sessions = {ticket for server, ticket in self.known.tickets if server == self.event.seen_at}
+            offered = {psk.identity.hex()} if psk else set()
+        else:
+            sessions = {one.session for one in self.captures if one.session}
+            offered = {hello.session_id.hex(), (ext.find(hello.extensions, ext.SESSION_TICKET) or b"").hex()}
         if shape.session and not sessions & offered:
             raise NotThisMove("it offered no session that was captured")
 

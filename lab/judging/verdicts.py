@@ -14,7 +14,7 @@ from lab.catalogue.cast import MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, Move, find_move
+from lab.catalogue.moves import Move, find_move, moves_for
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -29,7 +29,7 @@ from lab.events.types import (
     MoveTried,
     Trouble,
 )
-from lab.judging.attempts import Attempts, Tried
+from lab.judging.attempts import NAMES_CONNECTIONS, Attempts, Tried
 from lab.judging.connections import ClientConnection, connection_of
 from lab.judging.expectations import Expectation, expectation
 from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
@@ -51,7 +51,7 @@ from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, rela
 from lab.judging.shapes import departure, known
 from lab.judging.witnesses import contradictions
 from lab.tls.alerts import AlertDescription, alert_name
-from lab.tls.versions import Version
+from lab.tls.versions import TLS13, Version
 
 S = TypeVar("S", CertificateCaptured, HandshakeSeen)
 
@@ -89,10 +89,10 @@ class JudgedRun:
         """The leaks of the plan."""
         return [leak for leak in map(find_leak, self.plan.leaks) if leak]
 
-    @property
-    def moves(self) -> list[Move]:
-        """The moves of the plan, in the table's order."""
-        return [move for move in MOVES if move.id in self.plan.moves]
+    def _moves_of(self, leak: Leak, version: Version) -> list[Move]:
+        """Those that this run tries with a leak's loot; in TLS 1.3 earlier runs had none that resumes a session."""
+        early = version == TLS13 and any(recorded.version < 3 for recorded in self.run.events[:1])
+        return [move for move in moves_for(leak, self.plan.moves) if not (early and LootKind.SESSION in move.needs)]
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -113,7 +113,11 @@ class JudgedRun:
     def departures(self) -> Mapping[str, str]:
         """The attempts that were not their move, by number, each with what is wrong; earlier runs do not show it."""
         there = known(self.run)
-        found = ((tried.number, departure(tried, there)) for tried in self.attempts.all if tried.recorded_in >= 3)
+        found = (
+            (tried.number, departure(tried, there))
+            for tried in self.attempts.all
+            if tried.recorded_in >= NAMES_CONNECTIONS
+        )
         return {number: why for number, why in found if why}
 
     @cached_property
@@ -132,7 +136,7 @@ class JudgedRun:
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
             errors=(*self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
-            contradictions=contradictions(self.run, self.attempts.all, self.relayed_proofs, self.ledger)
+            contradictions=contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
             if complete
             else (),
         )
@@ -155,9 +159,7 @@ class JudgedRun:
             return []
         lacking: list[str] = []
         where = f"{gateway.id}, TLS {version}" + (f", leak {leak.id}" if leak != WIRE else "")
-        for move in self.moves:
-            if version not in move.fails:
-                continue
+        for move in self._moves_of(leak, version):
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if len(attempts) < self.plan.rounds:
                 times = f" {self.plan.rounds} times" if self.plan.rounds > 1 else ""
@@ -226,8 +228,8 @@ class JudgedRun:
                 yield Control(gateway.id, str(version), tried.event.move, tried.event.outcome)
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
-        for move in self.moves:
-            expected = expectation(gateway.scheme, version, move, leak)
+        for move in self._moves_of(leak, version):
+            expected = expectation(gateway, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
             if any(tried.number in self.departures for tried in attempts):
                 continue  # that is an error, and no verdict
@@ -278,6 +280,7 @@ class JudgedRun:
                 dict.fromkeys(
                     (
                         *((made_of.number,) if made_of else ()),
+                        *self._ticket_seen(event),
                         tried.number,
                         *(report.number for report in tried.reports),
                         *(entry.number for entry in self.ledger.on(event.connection)),
@@ -297,6 +300,17 @@ class JudgedRun:
             return one.proof in proofs, one.sha256 in shown, one.proof is not None, one.tls == event.tls
 
         return max(self._captures.get((event.leak, event.seen_at), ()), key=likeness, default=None)
+
+    def _ticket_seen(self, event: MoveTried) -> Iterator[str]:
+        """The event in which the attacker saw the ticket that an attempt offered in TLS 1.3, by its number."""
+        sent = "".join(raw for sender, _, raw in event.steps if sender == "client")
+        return (number for server, ticket, number in self._tickets if server == event.seen_at and ticket in sent)
+
+    @cached_property
+    def _tickets(self) -> tuple[tuple[str, str, str], ...]:
+        """The tickets that were offered in TLS 1.3, with the server's address before and the event's number behind."""
+        seen = ((recorded.event, recorded.number) for recorded in self.run.events)
+        return tuple((e.server, e.session, no) for e, no in seen if isinstance(e, HandshakeSeen) and e.session)
 
     @cached_property
     def _captures(self) -> Mapping[tuple[str, str], list[Recorded]]:

@@ -1,5 +1,6 @@
 """Three witnesses of each attempt: the attacker, the gateway's report, and the bank's ledger. They have to agree."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,21 +9,29 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.cast import CUSTOMER, MALLORY
+from lab.catalogue.gateways import find_gateway
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
+from lab.catalogue.plan import Plan
+from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
     CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
+    LoggedIn,
     MoneyMoved,
     MoveTried,
     ProofRelayed,
 )
-from lab.judging.attempts import Tried
+from lab.judging.attempts import NAMES_CONNECTIONS, Tried
+from lab.judging.captures import odd_captures, odd_file
 from lab.judging.facts import common_name
 from lab.judging.gateway_reports import sentence
 from lab.judging.ledger import Ledger
 from lab.judging.relays import RelayedProof
+from lab.judging.shapes import first_certificate, proof_fits
 
 MAX_STOLEN = 1 << 24
 """The most bytes of a file in `stolen` that are read."""
@@ -31,20 +40,25 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?"
 
 
 def contradictions(
-    run: Run, attempts: Iterable[Tried], relayed: Iterable[RelayedProof], ledger: Ledger
+    run: Run, plan: Plan, attempts: Iterable[Tried], relayed: Iterable[RelayedProof], ledger: Ledger
 ) -> tuple[str, ...]:
-    """Where the witnesses of a finished run disagree, a sentence each."""
+    """Where the witnesses of a finished run disagree, a sentence each. An attempt is named by its event's number."""
     told: list[str] = []
     events: list[MoveTried | ProofRelayed] = []
     for tried in attempts:
         where = f"{tried.event.move} at {tried.gateway.id}, TLS {tried.version} ({tried.number})"
         told += [f"{where}: {why}" for why in _disagreement(tried, ledger)]
+        if tried.recorded_in >= NAMES_CONNECTIONS:
+            told += [f"{where}: {why}" for why in (*_about_the_handshake(tried), *_not_planned(tried, plan))]
         events.append(tried.event)
     for one in relayed:
         where = f"the proof relayed to {one.gateway.id}, TLS {one.event.tls} ({one.number})"
         told += [f"{where}: {why}" for why in _disagreement(one, ledger)]
         events.append(one.event)
     told += _on_the_money(run, events, ledger)
+    told += _logins(run)
+    told += odd_captures(run)
+    told += odd_file(run)
     told += _gaps(run)
     told += _kept_files(run)
     return tuple(told)
@@ -55,20 +69,103 @@ def _disagreement(one: Tried | RelayedProof, ledger: Ledger) -> Iterator[str]:
     event, report, outcome = one.event, one.report, one.outcome
     if len(one.reports) > 1:
         yield f"the gateway log has {len(one.reports)} reports on this one connection"
+    if (shown := _shown_outcome(event)) not in (event.outcome, None) and event.outcome != NOT_APPLICABLE:
+        yield f"the attacker says {event.outcome}, and what came back says {shown}"
     as_customer = isinstance(report, ClientAuthenticated) and common_name(report.subject) == event.customer
     alert = event.alert if event.alert_by == "server" else None
     if report and outcome in (ACCEPTED, REFUSED) and as_customer != (outcome == ACCEPTED):
         yield f"the attacker was {outcome}, and the gateway log says: {sentence(report)}"
     elif isinstance(report, ClientRefused) and None not in (alert, report.alert) and alert != report.alert:
         yield f"the attacker received alert {alert}, and the gateway sent {report.alert}"
+    if report and report.connection and (report.peer, report.tls or event.tls) != (event.local, event.tls):
+        theirs = f"the gateway log has TLS {report.tls} with {report.peer}"
+        yield f"{theirs}, and the attacker TLS {event.tls} from {event.local}"
     if ledger.kept:
-        moved = ledger.moved_on(event.connection)
-        if moved != event.stolen:
-            yield f"the attacker moved {event.stolen}, and the bank's ledger has {moved} for this connection"
-        status = event.transfer_status if isinstance(event, MoveTried) else None
-        refused = ledger.refused_on(event.connection)
-        if status is not None and refused != (() if status == 200 else (status,)):
-            yield f"the bank answered the transfer with HTTP {status}, and its ledger has {refused or 'no refusal'}"
+        yield from _about_the_money(event, ledger)
+
+
+def _shown_outcome(event: MoveTried | ProofRelayed) -> Outcome | None:
+    """The outcome that alert and HTTP answer show; None if they show none."""
+    if event.status is None:
+        return REFUSED if event.alert is not None and event.alert_by == "server" else None
+    if event.status == 200:
+        return ACCEPTED if _account(event)[0] == event.customer else REFUSED
+    return REFUSED if event.status in (401, 403) else None
+
+
+def _account(event: MoveTried | ProofRelayed) -> tuple[str, int | None]:
+    """Whose account the bank opened, and the balance that it told; empty and None where it told none."""
+    try:
+        fields = json.loads(event.body or "")
+    except (ValueError, RecursionError):
+        return "", None
+    if not isinstance(fields, dict):
+        return "", None
+    balance = fields.get("balance")
+    return str(fields.get("customer", "")), balance if type(balance) is int else None
+
+
+def _about_the_money(event: MoveTried | ProofRelayed, ledger: Ledger) -> Iterator[str]:
+    moved = ledger.moved_on(event.connection)
+    if moved != event.stolen:
+        yield f"the attacker moved {event.stolen}, and the bank's ledger has {moved} for this connection"
+    status = event.transfer_status if isinstance(event, MoveTried) else None
+    refused = ledger.refused_on(event.connection)
+    if status is not None and refused != (() if status == 200 else (status,)):
+        yield f"the bank answered the transfer with HTTP {status}, and its ledger has {refused or 'no refusal'}"
+    _, balance = _account(event)
+    for recorded in ledger.on(event.connection):
+        entry = recorded.event
+        if not isinstance(entry, MoneyMoved):
+            continue
+        if (entry.customer, entry.to) != (event.customer, MALLORY):
+            yield f"the bank's ledger has a transfer from {entry.customer} to {entry.to} for it ({recorded.number})"
+        if balance is not None and balance < entry.balance + entry.amount:
+            had = entry.balance + entry.amount
+            yield f"the bank told a balance of {balance}, and its ledger had {had} ({recorded.number})"
+
+
+def _about_the_handshake(tried: Tried) -> Iterator[str]:
+    """Whether the gateway saw the certificate and the proof that were sent."""
+    report, event = tried.report, tried.event
+    if not isinstance(report, ClientAuthenticated):
+        return
+    shown, fits = first_certificate(event), proof_fits(event)
+    if tried.gateway.scheme.asks_in_tls and shown and report.sha256 != shown:
+        yield f"the gateway log has the certificate {report.sha256}, and {shown} was sent"
+    if event.header and report.sha256 != sha256(bytes.fromhex(event.header)).hexdigest():
+        yield f"the gateway log has the certificate {report.sha256}, and another was in the header"
+    said = (
+        ("received" if fits is not None else "none received") if tried.gateway.scheme.asks_in_tls else "none received"
+    )
+    valid = report.proof.endswith(", valid") if "instrument, " in report.proof else fits
+    if not report.proof.startswith(said) or valid not in (fits, None):
+        proof = "no proof" if fits is None else f"a proof that {'fits' if fits else 'does not fit'}"
+        yield f"the gateway log says of the proof: {report.proof}; but {proof} was sent"
+
+
+def _not_planned(tried: Tried, plan: Plan) -> Iterator[str]:
+    """Whether the run set out to try it."""
+    event = tried.event
+    if not event.leak:
+        return  # a control
+    planned = (tried.gateway, tried.version) in plan.targets() and event.leak in plan.leaks
+    moves = plan.moves if event.customer == CUSTOMER else (*plan.moves, "omit-proof")
+    by_secret = (STOLEN_KEY, STOLEN_PASSWORD)  # where the leak yields one
+    if not planned or event.move not in (*moves, *by_secret) or event.round > plan.rounds:
+        yield "the run did not set out to try this"
+
+
+def _logins(run: Run) -> Iterator[str]:
+    """Whether alice and the gateways tell the same of her logins."""
+    reports = {one.connection: one for one in run.all(ClientAuthenticated) if one.connection}
+    for recorded in run.events:
+        login = recorded.event
+        if isinstance(login, LoggedIn) and (report := reports.get(login.connection)) and find_gateway(login.gateway):
+            hers, theirs = ((one.subject, one.sha256, one.tls) for one in (login, report))
+            if hers != theirs:
+                where = f"a login at {report.gateway} ({recorded.number})"
+                yield f"{where}: the customer and the gateway tell of different certificates, names or versions"
 
 
 def _on_the_money(run: Run, events: Iterable[MoveTried | ProofRelayed], ledger: Ledger) -> Iterator[str]:
@@ -84,10 +181,15 @@ def _on_the_money(run: Run, events: Iterable[MoveTried | ProofRelayed], ledger: 
         yield from ledger.errors()
 
 
+def _of_this_version(run: Run) -> Iterator[Recorded]:
+    """The events that say enough to be held against each other."""
+    return (recorded for recorded in run.events if recorded.version >= NAMES_CONNECTIONS)
+
+
 def _gaps(run: Run) -> Iterator[str]:
-    """Whether each part's events are all there: they are numbered from 1."""
+    """Whether each part's events are all there: they are numbered from 1. Earlier, parts shared a name in a class."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    for recorded in run.events:
+    for recorded in _of_this_version(run):
         numbers[recorded.part].append(recorded.sequence)
     for part, found in sorted(numbers.items()):
         there = set(found)
@@ -101,15 +203,18 @@ def _gaps(run: Run) -> Iterator[str]:
 def _kept_files(run: Run) -> Iterator[str]:
     """Whether the certificates that the attackers keep in their files are those that they reported."""
     reported: dict[str, set[str]] = defaultdict(set)
-    for recorded in run.events:
+    for recorded in _of_this_version(run):
         if isinstance(recorded.event, CertificateCaptured):
             reported[recorded.part].add(recorded.event.sha256)
     for part, captured in sorted(reported.items()):
         kept: set[str] = set()
-        for path in sorted((run.folders.part(part) / "stolen").glob("*.pem")):
+        for path in sorted((run.folders.part(part) / "stolen").glob("*")):
             name = path.relative_to(run.folders.path)
             try:
-                found = set(_fingerprints(path.read_bytes()[:MAX_STOLEN]))
+                content = path.read_bytes()[:MAX_STOLEN]
+                if b"PRIVATE KEY-----" in content:
+                    yield f"{name}: holds a private key"
+                found = set(_fingerprints(content))
             except (OSError, ValueError):
                 yield f"{name}: holds no readable certificate"
                 continue

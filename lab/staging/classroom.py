@@ -1,7 +1,8 @@
 """The classroom lab: what the lab does in the containers of `docker compose up`.
 
-Three services: `authority` issues the bundles and names the run, `control` gets alice's key and runs what needs it,
-`follow` watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a
+Four services: `authority` issues the bundles and names the run, `request` makes a key of alice's own and asks for a
+certificate for it, `control` gets alice's key and runs what needs it, `follow` watches all parts, keeps the run on the
+host and judges it. Each part writes to a volume of its own, in a
 folder named after the run; `follow` copies these together into one run directory.
 """
 
@@ -53,6 +54,8 @@ KEYS = Path("/keys")
 DATA = Path("/data")
 PARTS = Path("/parts")
 RUNS = Path("/runs")
+OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
+REQUESTS = Path("/requests") / pki.REQUESTS
 
 RUN_NAME_FILE = "run"
 RUN_SECONDS = 120.0
@@ -66,19 +69,32 @@ FollowWatcher = Callable[[Run, Judgement | None], None]
 def start_run(key_type: KeyType) -> None:
     """Names the run and issues everything, unless an earlier run's bundles are still valid."""
     _check_container()
-    folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop")
+    folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop", KEYS / "archive")
     if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
         for path in (path for folder in folders for path in folder.iterdir()):
             path.unlink()
     if not (PUBLIC / pki.CA_FILE).exists():
-        pki.issue(*folders[:3], key_type, shop=folders[3], rsa_transport=True)
+        issued = pki.issue(*folders[:3], key_type, shop=folders[3], archive=folders[4], rsa_transport=True)
+        if REQUESTS.exists():
+            pki.answer(issued.authority, REQUESTS)
     name, plan = new_run_name(), short_story(key_type)
     log = EventLog(DATA / name, AUTHORITY)
     log.report(run_started("classroom", name, plan))
     for kind in plan.kinds:
         log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
+    if REQUESTS.exists():
+        log.report(pki.answered_event(REQUESTS))
     log.close()
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
+
+
+def request_certificate(key_type: KeyType) -> None:
+    """Makes alice a key that nobody else gets, and a request for the authority, unless she has both."""
+    _check_container()
+    if not (OWN_KEY.exists() and REQUESTS.exists()):
+        for file in (OWN_KEY, REQUESTS):
+            file.unlink(missing_ok=True)
+        pki.request(OWN_KEY, REQUESTS, key_type)
 
 
 async def run_control(gateways: Sequence[Destination]) -> None:
@@ -144,7 +160,9 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
             judgement = JudgedRun(run).judgement
         watch(run, judgement)
         if judgement and not folders.verdicts.exists():
-            folders.verdicts.write_text(judgement.to_json())
+            unfinished = folders.verdicts.with_suffix(".part")
+            unfinished.write_text(judgement.to_json())
+            unfinished.replace(folders.verdicts)  # others wait for the file, and find it whole
         if judgement and once:
             break
         try:
@@ -220,13 +238,15 @@ def _run_name() -> str:
 
 
 def _still_good() -> bool:
-    """Whether alice's bundles exist and are valid for another day, and all that the server needs is there."""
+    """Whether alice's bundles exist and are valid for another day, all that the server needs is there, and what the
+    bank keeps of its customers: copies of their bundles, and an answer to each request."""
     try:
         for kind in CertificateKind:
             _bundle(kind, datetime.now(UTC) + GOOD_FOR)
     except (OSError, BundleError):
         return False
-    return (KEYS / "server" / pki.SERVER_RSA_PEM).exists()
+    needed = (KEYS / "server" / pki.SERVER_RSA_PEM, KEYS / "archive" / pki.ARCHIVE)
+    return all(file.exists() for file in needed) and (not REQUESTS.exists() or pki.is_answered(REQUESTS))
 
 
 def _bundle_file(kind: CertificateKind) -> Path:

@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
@@ -135,6 +136,7 @@ def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:
     forms: dict[str, bytes] = {}
     for number, one in enumerate(read, start=1):
         forms |= {f"key {number}, {name}": form for name, form in key_forms(one.key).items()}
+    octets = capture.read_bytes()
     found = find_in_capture(capture, {CERTIFICATE: read[0].chain[0], **forms})
     places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
     kept = b"\n".join(content + b"\n".join(_decoded(content)) for content in contents)
@@ -149,6 +151,8 @@ def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:
         key_at=tuple(f"{needle}: {place}" for needle, place in places if needle != CERTIFICATE),
         keys=len(read),
         key_in_bundle=tuple(name for name, form in forms.items() if form in kept),
+        file_octets=len(octets),
+        file_sha256=sha256(octets).hexdigest(),
     )
 
 

@@ -62,7 +62,7 @@ async def run_embedded(
             attacker=keys / ATTACKER,
             shop=keys / ATTACKER if ROGUE_SERVER.id in plan.leaks else None,
             rsa_transport=LIVE_RELAY.id in plan.leaks,
-            archive=ARCHIVE.id in plan.leaks,
+            archive=keys / VICTIM_SERVER if ARCHIVE.id in plan.leaks else None,
             passwords=any(gateway.scheme.takes_password for gateway in plan.served()),
         )
         for kind in plan.kinds:

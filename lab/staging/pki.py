@@ -60,6 +60,7 @@ ARCHIVE = "handed-out.pem"
 PASSWORD = f"{CUSTOMER}.password"
 BY_REQUEST = f"{CUSTOMER}-by-request"
 REQUESTS = "requests.pem"
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 class PkiError(Exception):
@@ -87,7 +88,7 @@ class Identity:
 
     def bundle_pem(self) -> bytes:
         """Key and certificate in one PEM file."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + self.certificate_pem()
+        return _key_pem(self.key) + self.certificate_pem()
 
     def bundle_p12(self, password: str) -> bytes:
         """The same as PKCS#12 (RFC 7292) under a password."""
@@ -241,17 +242,17 @@ def issue(
     attacker: Path | None = None,
     shop: Path | None = None,
     rsa_transport: bool = False,
-    archive: bool = False,
+    archive: Path | None = None,
     passwords: bool = False,
 ) -> Issued:
     """Issues everything into these folders; makes the folders that are missing.
 
     Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
-    `rsa_transport` the server also has a bundle with an RSA key; with `archive` it keeps a copy of each bundle that it
-    hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well, of 96 random
-    bits, and it keeps these hashed. Only their owner can read files with a private key or
-    a password; one password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or
-    cannot be written. The authority's key is not kept.
+    `rsa_transport` the server also has a bundle with an RSA key; in a folder `archive` the issuer keeps a copy of each
+    bundle that it hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well,
+    of 96 random bits, and it keeps these hashed. Only their owner can read files with a private key or a password; one
+    password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or cannot be
+    written. The authority's key is not kept.
     """
     authority = new_authority()
     more_server_keys = rsa_transport and key_type != "rsa"
@@ -272,7 +273,7 @@ def issue(
         client_self_signed_pem=client / CLIENT_SELF_SIGNED_PEM,
         client_self_signed_p12=client / CLIENT_SELF_SIGNED_P12,
         client_self_signed_p12_password=client / CLIENT_SELF_SIGNED_P12_PASSWORD,
-        archive=server / ARCHIVE if archive else None,
+        archive=archive / ARCHIVE if archive else None,
         password=client / PASSWORD if passwords else None,
     )
     customers = {name: new_self_signed_client(name, key_type) for name in OTHER_CUSTOMERS}
@@ -321,24 +322,57 @@ class Requested:
     requests: Path
 
 
+def request(key_pem: Path, requests: Path, key_type: KeyType = "p256") -> PrivateKey:
+    """Alice makes a key, which stays in a file of her own, and writes the bank a request. PkiError as in `issue`."""
+    key = new_key(key_type)
+    _write(key_pem, _key_pem(key), 0o600)
+    _write(requests, new_request(key), 0o600)
+    return key
+
+
+def answer(authority: Identity, requests: Path) -> x509.Certificate:
+    """The bank issues a certificate on the request in this file, and keeps it there after the request.
+
+    A certificate that it issued earlier makes room. PkiError as in `issue_on_request`, or if the file cannot be
+    written.
+    """
+    with _writing(requests):
+        asked = requests.read_bytes().partition(_CERTIFICATE)[0]
+        certificate = issue_on_request(authority, asked)
+        requests.write_bytes(asked + certificate.public_bytes(Encoding.PEM))
+    return certificate
+
+
+def is_answered(requests: Path) -> bool:
+    """Whether the bank has issued a certificate on the request in this file; OSError if it cannot be read."""
+    return _CERTIFICATE in requests.read_bytes()
+
+
 def request_and_issue(authority: Identity, server: Path, client: Path, key_type: KeyType = "p256") -> Requested:
     """Alice makes a key in her folder and sends the bank a request; the bank keeps that and the certificate in its own.
 
     PkiError as in `issue`.
     """
-    key = new_key(key_type)
-    request = new_request(key)
-    identity = Identity(issue_on_request(authority, request), key)
-    made = Requested(identity, client / f"{BY_REQUEST}.pem", server / REQUESTS)
-    _write(made.client_pem, identity.bundle_pem(), 0o600)
-    _write(made.requests, request + identity.certificate_pem(), 0o600)
-    return made
+    client_pem, requests = client / f"{BY_REQUEST}.pem", server / REQUESTS
+    key = request(client_pem, requests, key_type)
+    identity = Identity(answer(authority, requests), key)
+    client_pem.write_bytes(identity.bundle_pem())
+    return Requested(identity, client_pem, requests)
 
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
     """The public facts about a bundle in alice's folder: one of BUNDLES, or BY_REQUEST."""
     files = tuple(name for name in (f"{bundle}.pem", f"{bundle}.p12") if (client / name).exists())
-    certificate = x509.load_pem_x509_certificate((client / files[0]).read_bytes())
+    return _event(client / files[0], files)
+
+
+def answered_event(requests: Path) -> BundleIssued:
+    """The same about the certificate in the bank's file. The bank knows no file that holds the key."""
+    return _event(requests, ())
+
+
+def _event(pem: Path, files: tuple[str, ...]) -> BundleIssued:
+    certificate = x509.load_pem_x509_certificate(pem.read_bytes())
     return BundleIssued(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
@@ -347,6 +381,10 @@ def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
         not_after=certificate.not_valid_after_utc.isoformat(),
         files=files,
     )
+
+
+def _key_pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _key_words(key: object) -> str:

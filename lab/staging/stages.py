@@ -9,7 +9,7 @@ from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BA
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
-from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER, LootKind
 from lab.catalogue.plan import Plan
 from lab.events.run import Folders
 from lab.events.types import BundleIssued
@@ -17,7 +17,7 @@ from lab.ports import HOST
 from lab.staging import pki
 from lab.staging.pki import Issued
 from lab.staging.supervisor import Part
-from lab.tls.versions import TLS12, VERSIONS
+from lab.tls.versions import TLS12, TLS13, VERSIONS
 
 LOGIN_EVERY_SECONDS = 0.25
 SHOP_LOGINS = ("shop", "shop, self-signed")
@@ -52,10 +52,12 @@ class Stage:
 
 
 def opening_balance(plan: Plan) -> int:
-    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof."""
+    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof, and
+    for every attempt with a key that leaked at all of them."""
     open_ = replace(plan, gateways=tuple(one.id for one in plan.served() if not one.scheme.checks_proof))
     relayed = sum(1 for _ in open_.targets()) if LIVE_RELAY.id in plan.leaks else 0
-    return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed))
+    with_key = len(replace(plan, moves=()))
+    return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed + with_key))
 
 
 def victim_server(setting: Setting) -> Part:
@@ -75,7 +77,7 @@ def victim_server(setting: Setting) -> Part:
     )
 
 
-def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
+def victim_client(setting: Setting, ports: Mapping[Gateway, int], *options: str) -> Part:
     """Alice, who keeps logging in at these ports; each leads to a gateway."""
     issued = setting.issued
     return _part(
@@ -85,6 +87,7 @@ def victim_client(setting: Setting, ports: Mapping[Gateway, int]) -> Part:
         *(f"--forward-certificate={one.id}" for one in ports if not one.scheme.asks_in_tls),
         f"--ca={issued.ca_pem}",
         f"--every={LOGIN_EVERY_SECONDS}",
+        *options,
     )
 
 
@@ -100,11 +103,16 @@ def _logins(setting: Setting, ports: Mapping[Gateway, int]) -> list[str]:
 
 
 def wire(setting: Setting, ports: list[int]) -> Stage:
-    """The attacker's relay accepts alice's connections, as if her network had routed them there."""
+    """The attacker's relay accepts alice's connections, as if her network had routed them there.
+
+    Alice resumes her sessions of TLS 1.3 if the attacker is to try that: only so does she show a ticket.
+    """
     relays = dict(zip(setting.gateways, ports, strict=True))
     servers = [f"--servers={len(relays)}"] if setting.plan.one_by_one else []
     forwards = (f"--forward={HOST}:{relays[gateway]}={HOST}:{port}" for gateway, port in setting.gateways.items())
-    return Stage(_attacker(setting, "relay", *forwards, *servers), (victim_client(setting, relays),))
+    tried = LootKind.SESSION in setting.plan.needs and TLS13 in setting.plan.versions
+    alice = victim_client(setting, relays, *(["--resume"] if tried else []))
+    return Stage(_attacker(setting, "relay", *forwards, *servers), (alice,))
 
 
 def interception(setting: Setting) -> Stage:

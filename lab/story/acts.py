@@ -242,7 +242,9 @@ def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
     found = [
         (seen, connection)
         for seen, connection in judged.seen(HandshakeSeen)
-        if seen.tls == "1.3" and (over or (connection.report and connection.login and connection.read))
+        if seen.tls == "1.3"
+        and not seen.session
+        and (over or (connection.report and connection.login and connection.read))
     ]
     shown = _at_first_checking(judged, found, over)
     return _tell_tls13(*shown) if shown else None
@@ -367,10 +369,13 @@ def _of_main_kind(judged: JudgedRun) -> Iterator[Verdict]:
 
 
 def _alike(one: Verdict, other: Verdict) -> bool:
-    """Whether two verdicts are on the same move at schemes that differ in the kind of certificate alone."""
+    """Whether two verdicts are on the same move at schemes that differ in the kind of certificate alone.
+
+    Implementations differ in whether there is a session to resume, and so does what is expected of them then.
+    """
     scheme, its = find_scheme(one.scheme), find_scheme(other.scheme)
     same = scheme and its and (scheme.asks_for, scheme.checks) == (its.asks_for, its.checks)
-    return bool(same) and (one.tls, one.move) == (other.tls, other.move)
+    return bool(same) and (one.tls, one.move, one.expected) == (other.tls, other.move, other.expected)
 
 
 def _leak(leak: Leak) -> Tell:

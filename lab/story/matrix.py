@@ -6,8 +6,8 @@ from itertools import product
 from lab.catalogue.gateways import GATEWAYS, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
-from lab.catalogue.schemes import SCHEMES
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
+from lab.catalogue.schemes import SCHEMES, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Control, Judgement, Verdict
@@ -17,7 +17,8 @@ from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (
     "In TLS 1.3 the wire shows no certificate and no proof. Alice's certificate and her proof in these attempts are "
-    "those that were captured when she logged in over TLS 1.2. Only replay-flight sends what was recorded over TLS 1.3."
+    "those that were captured when she logged in over TLS 1.2. Only replay-flight and resume-session send what was seen "
+    "over TLS 1.3."
 )
 
 _WORDS = {ACCEPTED: Span("ACCEPTED", "accepted", strong=True), NOT_APPLICABLE: Span("n/a", "aside")}
@@ -177,7 +178,10 @@ def expected_document() -> Iterator[Block]:
         "What a run found is in its verdicts.json, and `certreplay matrix` prints it."
     )
     yield Section("Schemes", (_schemes(),))
-    what = "A gateway is a scheme served by an implementation. What is expected of it comes from its scheme alone."
+    what = (
+        "A gateway is a scheme served by an implementation. What is expected of it comes from its scheme, and of the "
+        "implementation only whether it gives its clients sessions to resume."
+    )
     yield Section("Gateways", (Paragraph(what), _gateways()))
     control = (
         f"`{STOLEN_KEY}` is the control: the proof made with the real key, which must get in at every gateway that "
@@ -196,8 +200,11 @@ def _schemes() -> Table:
 
 
 def _gateways() -> Table:
-    names = (Column("gateway", "name"), Column("scheme", "name"), Column("implementation"))
-    return Table(names, tuple((one.id, one.scheme.id, one.implementation.title) for one in GATEWAYS))
+    names = (Column("gateway", "name"), Column("scheme", "name"), *columns("implementation", "sessions to resume"))
+    rows = ((one.id, one.scheme.id, one.implementation) for one in GATEWAYS)
+    return Table(
+        names, tuple((*ids, it.title, listed([f"TLS {version}" for version in it.resumes])) for *ids, it in rows)
+    )
 
 
 def _moves() -> Table:
@@ -207,8 +214,6 @@ def _moves() -> Table:
 
 
 def _refusal(move: Move, version: Version) -> str:
-    if version in move.impossible:
-        return f"n/a: {move.impossible[version]}"
     if move.as_herself:
         return HERSELF
     if move.with_key:
@@ -221,8 +226,19 @@ def _refusal(move: Move, version: Version) -> str:
 
 def _expected(version: Version) -> Table:
     heads = (Column("move", "name"), *(Column(scheme.id, "outcome") for scheme in SCHEMES))
-    rows: list[tuple[Inline, ...]] = []
-    for move in MOVES:
-        outcomes = [expectation(scheme, version, move).outcome for scheme in SCHEMES]
-        rows.append((move.id, *(_EXPECTED.get(outcome, outcome) for outcome in outcomes)))
-    return Table(heads, tuple(rows))
+    return Table(
+        heads, tuple((move.id, *(_expected_of(scheme, version, move) for scheme in SCHEMES)) for move in MOVES)
+    )
+
+
+def _expected_of(scheme: Scheme, version: Version, move: Move) -> Inline:
+    """One outcome if it is that of all gateways of a scheme, or else each with its implementations."""
+    of: dict[Outcome, list[str]] = {}
+    for gateway in GATEWAYS:
+        if gateway.scheme == scheme:
+            of.setdefault(expectation(gateway, version, move).outcome, []).append(gateway.implementation.id)
+    if len(of) == 1:
+        (outcome,) = of
+        return _EXPECTED.get(outcome, outcome)
+    words = {outcome: "n/a" if outcome == NOT_APPLICABLE else outcome for outcome in of}
+    return "; ".join(f"{words[outcome]} at {listed(where)}" for outcome, where in of.items())

@@ -50,9 +50,10 @@ class Client(Connection):
     challenge; an empty chain or no `prove` leaves that message out. A `flight` replaces this order, for one version.
 
     `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. It
-    always checks the server's proof. `resume` is a TLS 1.2 session to resume; `tickets` asks for a session ticket. The
-    client sends key shares for the groups in `shares`, or for the first of `groups`. `hello` is a captured ClientHello
-    to send instead of the client's own, with key shares of the client's own in TLS 1.3 (`lab.tls.copied`).
+    always checks the server's proof. `resume` is a TLS 1.2 session to resume, or a TLS 1.3 ticket to offer, with its
+    binder as it is; `tickets` asks for a session ticket. The client sends key shares for the groups in `shares`, or for
+    the first of `groups`. `hello` is a captured ClientHello to send instead of the client's own, with key shares of the
+    client's own in TLS 1.3 (`lab.tls.copied`).
 
     A `patient` client doesn't speak when its turn comes. It waits for its flight (`go_on`), which may depend on what
     another connection brings.
@@ -74,7 +75,7 @@ class Client(Connection):
         suites: tuple[keys.CipherSuite, ...] = keys.DEFAULT_SUITES,
         groups: tuple[int, ...] = keys.GROUPS,
         shares: tuple[int, ...] | None = None,
-        resume: Session | None = None,
+        resume: Session | ext.OfferedPsk | None = None,
         tickets: bool = False,
         hello: ClientHello | None = None,
         patient: bool = False,
@@ -95,7 +96,8 @@ class Client(Connection):
         self._flight = flight
         self._patient = patient
         self._chain, self._prove = chain, prove
-        offered_suites = tuple(suite for suite in suites if suite.version in versions)
+        self._psk = resume if isinstance(resume, ext.OfferedPsk) else None
+        offered_suites = tuple(suite for suite in suites if suite.version in versions and self._fits_psk(suite))
         schemes = proof.SCHEME_IDS
         if hello:
             offered_suites = tuple(suite for suite in offered_suites if suite.id in hello.cipher_suites)
@@ -112,7 +114,7 @@ class Client(Connection):
             schemes=schemes,
             shares=new_shares,
             check_chain=check_chain,
-            resume=resume,
+            resume=resume if isinstance(resume, Session) else None,
         )
         self.random = self._offer.random
         host = server_name if server_name and not _is_address(server_name) else None
@@ -172,9 +174,15 @@ class Client(Connection):
         if self._may13:
             offered.append(ext.versions(offer.versions))
             offered.append(ext.key_shares((share.group, share.public) for share in offer.shares))
-            if tickets:
+            if tickets or self._psk:
                 offered.append(ext.psk_modes())
+            if self._psk:
+                offered.append(ext.pre_shared_key(self._psk))
         return offered
+
+    def _fits_psk(self, suite: keys.CipherSuite) -> bool:
+        """Whether the suite's hash is that of the key that is offered, if one is (RFC 8446 section 4.2.11)."""
+        return not self._psk or suite.hash.digest_size == len(self._psk.binder)
 
     def _advance(self, message: Message | ChangeCipherSpec) -> None:
         try:
@@ -201,6 +209,10 @@ class Client(Connection):
             return
         self.version = version
         self.ignores_change_cipher_spec = version == TLS13
+        if version == TLS13 and self._psk and ext.find(hello.extensions, ext.PRE_SHARED_KEY) is not None:
+            raise Abort(
+                AlertDescription.INTERNAL_ERROR, "the server accepts the binder of a key that is not known here"
+            )
         if version == TLS12 and self._may_be_downgraded(hello):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "downgrade sentinel in ServerHello.random")
         suite = self._chosen_suite(hello, version, _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12)
@@ -275,7 +287,7 @@ class Client(Connection):
         if cookie is not None:
             if not 2 < len(cookie) <= MAX_COOKIE:
                 raise Abort(AlertDescription.DECODE_ERROR, f"a cookie of {len(cookie) - 2} bytes")
-            extensions.append(ext.Extension(ext.COOKIE, cookie))
+            extensions.insert(len(extensions) - bool(self._psk), ext.Extension(ext.COOKIE, cookie))
         self.transcript.hash_first(suite.hash)
         self.send_change_cipher_spec()  # RFC 8446 appendix D.4
         self._hello = replace(self._hello, extensions=tuple(extensions))

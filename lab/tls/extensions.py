@@ -257,3 +257,35 @@ def read_retry_group(extensions: Extensions | None) -> int | None:
     group = reader.number(2, "selected_group")
     reader.end()
     return group
+
+
+@dataclass(frozen=True)
+class OfferedPsk:
+    """One pre-shared key that a TLS 1.3 client offers (RFC 8446 section 4.2.11), in plaintext.
+
+    `identity` is the ticket of an earlier session. `obfuscated_age` is the ticket's age in ms, plus a number that the
+    server told the client in secret. `binder` is a MAC over the ClientHello with the key, as long as the key's hash.
+    """
+
+    identity: bytes
+    obfuscated_age: int
+    binder: bytes
+
+
+def pre_shared_key(psk: OfferedPsk) -> Extension:
+    """A ClientHello's pre_shared_key with one key; it has to be the last extension."""
+    identities = wire.vector(psk.identity, 2) + wire.number(psk.obfuscated_age, 4)
+    return Extension(PRE_SHARED_KEY, wire.vector(identities, 2) + wire.vectors((psk.binder,), 2, 1))
+
+
+def read_pre_shared_key(extensions: Extensions | None) -> OfferedPsk | None:
+    """The first key in a ClientHello's pre_shared_key; None if there is no such extension."""
+    data = find(extensions, PRE_SHARED_KEY)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "pre_shared_key")
+    identities = wire.Reader(reader.vector(2, "identities"), "pre_shared_key, identities")
+    binders = wire.Reader(reader.vector(2, "binders"), "pre_shared_key, binders")
+    reader.end()
+    identity, age = identities.vector(2, "identity", least=1), identities.number(4, "obfuscated_ticket_age")
+    return OfferedPsk(identity, age, binders.vector(1, "binder", least=32))

@@ -191,6 +191,24 @@ def test_with_the_register_everyone_in_it_falls_at_once(tmp_path: Path) -> None:
     assert f" before, {alices} gone." in story
 
 
+def test_a_key_that_leaked_is_tried_even_if_nobody_chose_that_move(tmp_path: Path) -> None:
+    """And the bank has money for all of it."""
+    chosen = ("--leak", "log", "--leak", "archive", "--move", "omit-proof", "--gateway", "mtls@openssl", "--tls", "1.2")
+    done = certreplay("matrix", *chosen, "--repeat", "15", "--runs", tmp_path, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    (verdicts,) = json.loads(done.stdout)
+    outcomes = {(one["leak"], one["move"]): one["outcome"] for one in verdicts["verdicts"]}
+    without = {(leak, "omit-proof"): "refused" for leak in ("log", "archive")}
+    assert outcomes == without | {("archive", "stolen-key"): "accepted"}
+    (folder,) = tmp_path.iterdir()
+    run = open_run(folder)
+    with_key = [one for one in run.all(MoveTried) if (one.leak, one.move) == ("archive", "stolen-key")]
+    assert [one.stolen for one in with_key] == [100] * 15
+    run.events = [recorded for recorded in run.events if recorded.event not in with_key]
+    (lacking,) = JudgedRun(run).missing
+    assert lacking == "stolen-key at mtls@openssl, TLS 1.2, leak archive: not tried 15 times"
+
+
 def test_mallory_reads_the_log_that_the_gateways_wrote(tmp_path: Path) -> None:
     finished = matrix(tmp_path, "log")
     lines = (finished.run.folders.part("victim-server") / "access.log").read_text().splitlines()

@@ -16,17 +16,30 @@ from attacker.moves.replay import Attempt, attempt
 from bank_servers import BANK_SERVERS
 from lab.address import Address
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import INCONCLUSIVE, REFUSED
+from lab.catalogue.outcomes import INCONCLUSIVE, NOT_APPLICABLE, NOT_RESUMED, REFUSED
 from lab.events.types import MoveTried
 from lab.staging import pki
 from lab.tls import extensions as ext
 from lab.tls.alerts import AlertDescription
 from lab.tls.bundle import Bundle
 from lab.tls.copied import within_reach
-from lab.tls.messages import parse
+from lab.tls.extensions import OfferedPsk
+from lab.tls.messages import ClientHello, parse
+from lab.tls.records import RECORD_HEADER_LENGTH
 from lab.tls.streams import TlsStream
 from lab.tls.versions import TLS12, TLS13, Version
-from tls_peers import NAME, PATIENCE_SECONDS, Files, our_server, s_server, serving, write_files
+from tls_peers import (
+    NAME,
+    PATIENCE_SECONDS,
+    Files,
+    OpenSslEngine,
+    openssl_context,
+    our_server,
+    page,
+    s_server,
+    serving,
+    write_files,
+)
 
 MOVES = ("replay-proof", "relabelled-proof", "flipped-proof")
 
@@ -137,6 +150,45 @@ def test_a_server_that_refuses_the_hello_itself_has_not_refused_the_proof(
         it = tried(port, "replay-proof", TLS12, loot)
     assert (it.outcome, it.alert, it.alert_by) == (INCONCLUSIVE, AlertDescription.HANDSHAKE_FAILURE, "server")
     assert it.error == "the server sent alert handshake_failure (40)"
+
+
+def ticket_shown_at(port: int, authority: pki.Identity, alice: pki.Identity) -> tuple[OfferedPsk | None, bool]:
+    """The ticket that alice offers when she comes again, None if she got none, and whether it resumes her session."""
+    context = openssl_context(False, authority, alice, versions=(TLS13,))
+    first = OpenSslEngine(context, server_side=False)
+    asyncio.run(page(port, first))
+    again = OpenSslEngine(context, False, first.tls.session)
+    asyncio.run(page(port, again))
+    hello = parse(again.sent[0][RECORD_HEADER_LENGTH:])
+    assert isinstance(hello, ClientHello)
+    return ext.read_pre_shared_key(hello.extensions), bool(again.tls.session_reused)
+
+
+@pytest.mark.parametrize("server", [one for one in BANK_SERVERS if one != "erlang"])  # which gives none unless told
+def test_a_ticket_that_alice_showed_is_no_good_to_somebody_else(
+    tmp_path: Path, files: Files, authority: pki.Identity, alice: pki.Identity, server: str
+) -> None:
+    """Where it has just resumed her session, the server aborts (RFC 8446 section 4.2.11)."""
+    with serving(tmp_path / "output", *BANK_SERVERS[server](files, tmp_path, ["1.3"])) as port:
+        ticket, resumed = ticket_shown_at(port, authority, alice)
+        it = tried(port, "resume-session", TLS13, Loot((alice.der,), None, ticket=ticket))
+    assert resumed
+    assert (it.outcome, it.alert_by, it.status) == (REFUSED, "server", None), it
+    assert it.alert in (AlertDescription.ILLEGAL_PARAMETER, AlertDescription.DECRYPT_ERROR)
+    assert [name for sender, name, _ in it.steps if sender == "client"] == ["ClientHello"]
+
+
+def test_a_ticket_that_a_server_does_not_know_tries_nothing(
+    tmp_path: Path, files: Files, authority: pki.Identity, alice: pki.Identity
+) -> None:
+    """It goes on with a full handshake, in which it asks for a certificate."""
+    command = BANK_SERVERS["openssl"](files, tmp_path, ["1.3"])
+    with serving(tmp_path / "output", *command) as port:
+        ticket, _ = ticket_shown_at(port, authority, alice)
+    with serving(tmp_path / "output", *command) as port:  # with new keys for its tickets
+        it = tried(port, "resume-session", TLS13, Loot((alice.der,), None, ticket=ticket))
+    assert (it.outcome, it.error) == (NOT_APPLICABLE, NOT_RESUMED)
+    assert ("server", "CertificateRequest") in [step[:2] for step in it.steps]
 
 
 @pytest.mark.parametrize("move", ["omit-proof", "early-proof", "early-finished"])

@@ -17,15 +17,25 @@ from attacker.errors import AttackerError
 from attacker.position.sniffer import Sniffer
 from lab.capture import packets
 from lab.capture import reader as capture_module
-from lab.capture.handshake import BEGAN_EARLIER, GARBLED_PROOF, NO_PROOF, NO_PROOF_YET, NO_SERVER, OLD_PROOF, Capture
+from lab.capture.handshake import (
+    BEGAN_EARLIER,
+    GARBLED_PROOF,
+    NO_PROOF,
+    NO_PROOF_YET,
+    NO_SERVER,
+    OLD_PROOF,
+    Capture,
+    Contact,
+)
 from lab.capture.packets import ACK, FIN, RST, SYN, Segment
 from lab.capture.reader import Reading, Tracker, read_file, scan_file
 from lab.catalogue import plan
 from lab.staging import pki
 from lab.tls import proof
-from lab.tls.extensions import SERVER_NAME, Extension
+from lab.tls.extensions import PRE_SHARED_KEY, SERVER_NAME, Extension
 from lab.tls.messages import CertificateVerify, ClientHello, parse, serialize
 from lab.tls.records import ContentType, MessageJoiner, RecordReader, write_record
+from lab.tls.versions import TLS13
 from programs import tshark
 from wirecraft import ETHERNET, LINKS, MSS, RAW_IP, Flight, Link, alice_to_bank
 
@@ -457,6 +467,30 @@ def with_extensions(alice: Login, *extensions: Extension) -> list[Flight]:
         return [serialize(replace(hello, extensions=extensions))]
 
     return [change(alice.flights[0], edit), *alice.flights[1:]]
+
+
+def test_a_ticket_of_tls13_shows_when_a_client_comes_again(authority: pki.Identity, path: Path) -> None:
+    who = wirecraft.parties(authority, version=ssl.TLSVersion.TLSv1_3)
+    flights, session = wirecraft.handshake(who)
+    again, _ = wirecraft.handshake(who, session=session)
+    later = alice_to_bank(again, client=("10.9.0.3", 5))
+    wirecraft.write(path, [*alice_to_bank(flights), *later])
+    first, second = read_file(path).contacts
+    assert first.offered is None
+    assert second.offered
+    fields = ("identity.identity", "identity.obfuscated_ticket_age", "binders_len")
+    names = [f"tls.handshake.extensions.psk.{field}" for field in fields]
+    told = tshark(path, f"-Y{names[0]}", "-Tfields", *(f"-e{name}" for name in names))
+    offered = second.offered
+    assert told == [f"{offered.identity.hex()}\t{offered.obfuscated_age}\t{len(offered.binder) + 1}"]
+
+
+def test_a_garbled_ticket_hurts_nothing_else(authority: pki.Identity) -> None:
+    flights = list(login(authority, ssl.TLSVersion.TLSv1_3).flights)
+    garbled = with_extensions(Login(flights, b""), Extension(PRE_SHARED_KEY, b"\0"))
+    tracker = Tracker()
+    found = [one for segment in alice_to_bank(garbled) for one in tracker.feed(7, segment)]
+    assert [(one.version, one.offered) for one in found if isinstance(one, Contact)] == [(TLS13, None)]
 
 
 def test_the_reason_for_tls13(authority: pki.Identity, path: Path) -> None:

@@ -12,15 +12,14 @@ import pytest
 
 from attacker.moves.make import MAKERS
 from doctoring import doctored_run
-from lab.catalogue.gateways import GATEWAYS
+from lab.catalogue.gateways import GATEWAYS, find_gateway
 from lab.catalogue.leaks import ARCHIVE
 from lab.catalogue.moves import MOVES, WITH_THE_KEY, find_move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED
 from lab.catalogue.plan import PlanError, full_matrix
-from lab.catalogue.schemes import SCHEMES, find_scheme
 from lab.document import Paragraph
 from lab.events.run import Run, open_run
-from lab.events.types import CertificateCaptured, Event, HandshakeSeen, MoveTried
+from lab.events.types import CertificateCaptured, Event, HandshakeSeen, LoggedIn, MoveTried
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.proof_comparison import message_fields, proof_reason
@@ -31,7 +30,7 @@ from lab.story.evidence import NOTE_ON_NOT_APPLICABLE
 from lab.story.explain import explain
 from lab.story.matrix import expected_document, tell_lessons, tell_matrix
 from lab.tls.messages13 import parse
-from lab.tls.versions import TLS12, VERSION_NAMES, VERSIONS
+from lab.tls.versions import TLS12, TLS13, VERSION_NAMES, VERSIONS
 from lab.views import markdown as docs
 from lab.views import terminal
 from programs import certreplay
@@ -73,7 +72,8 @@ def test_nothing_gets_in_where_the_proof_is_checked(
     outcomes = {v.move: v.outcome for v in judged[1].verdicts if (v.gateway, v.tls) == (gateway_id, version)}
     assert ACCEPTED not in outcomes.values()
     assert outcomes.pop("stolen-key") == NOT_APPLICABLE  # the wire yields no key
-    assert outcomes.pop("resume-session") == (REFUSED if version == "1.2" else NOT_APPLICABLE)
+    resumed = version == "1.2" or gateway_id.endswith("@openssl")  # the instrument gives no tickets in TLS 1.3
+    assert outcomes.pop("resume-session") == (REFUSED if resumed else NOT_APPLICABLE)
     assert set(outcomes.values()) == {REFUSED}
 
 
@@ -153,11 +153,42 @@ def test_tls13_attempts_use_what_tls12_showed(judged: tuple[Run, Judgement]) -> 
     run, _ = judged
     assert {one.tls for one in run.all(CertificateCaptured)} == {"1.2"}
     hidden = [one for one in run.all(HandshakeSeen) if one.tls == "1.3"]
-    assert len(hidden) == len(GATEWAYS)
+    assert len([one for one in hidden if not one.session]) == len(GATEWAYS)
     for one in hidden:
         types = [record.split()[0] for record in one.client_records]
         assert types[:1] == ["handshake"]
         assert set(types[1:]) <= {"change_cipher_spec", "application_data"}
+
+
+def test_a_ticket_of_alices_is_used_where_she_showed_it(judged: tuple[Run, Judgement]) -> None:
+    """She resumed her sessions herself; the verdict rests on the event in which mallory saw the ticket."""
+    run, judgement = judged
+    giving = {gateway.id for gateway in GATEWAYS if TLS13 in gateway.implementation.resumes}
+    assert {one.gateway for one in run.all(LoggedIn) if one.resumed} == giving
+    assert {one.tls for one in run.all(LoggedIn) if one.resumed} == {"1.3"}
+    shown = {one.number: one.event for one in run.events if isinstance(one.event, HandshakeSeen) and one.event.session}
+    assert len(shown) == len(giving)
+    tried = [v for v in judgement.verdicts if (v.move, v.tls, v.outcome) == ("resume-session", "1.3", REFUSED)]
+    assert {v.gateway for v in tried} == giving & set(CHECKING)
+    for verdict in tried:
+        (seen,) = [shown[number] for number in verdict.evidence.events if number in shown]
+        assert seen.session in verdict.evidence.messages[0].hex
+
+
+def test_an_earlier_run_resumed_no_session_of_tls_13(judged: tuple[Run, Judgement]) -> None:
+    run = Run(judged[0].folders.path)
+    run.events = [
+        replace(one, version=2)
+        for one in judged[0].events
+        if not (isinstance(tried := one.event, MoveTried) and (tried.move, tried.tls) == ("resume-session", "1.3"))
+    ]
+    earlier = JudgedRun(run)
+    assert earlier.missing == ()
+    cells = {(v.move, v.tls) for v in earlier.judgement.verdicts}
+    assert ("resume-session", "1.2") in cells
+    assert ("resume-session", "1.3") not in cells
+    assert all(v.as_expected for v in earlier.judgement.verdicts)
+    assert list(tell_matrix(earlier.judgement))
 
 
 def test_a_move_that_came_to_nothing_is_a_finding(judged: tuple[Run, Judgement]) -> None:
@@ -282,28 +313,27 @@ def test_a_plan_that_cannot_be_carried_out_is_refused() -> None:
 def test_no_scheme_is_expected_to_take_a_look_alike() -> None:
     look_alike = find_move("look-alike")
     assert look_alike
-    for scheme in SCHEMES:
+    for gateway in GATEWAYS:
         for version in VERSIONS:
-            assert expectation(scheme, version, look_alike).outcome == REFUSED
+            assert expectation(gateway, version, look_alike).outcome == REFUSED
 
 
 def test_what_is_expected_follows_from_the_schemes_own_fault() -> None:
-    omit, scheme = find_move("omit-proof"), find_scheme("certificate-only")
+    omit, gateway = find_move("omit-proof"), find_gateway("certificate-only@instrument")
     assert omit
-    assert scheme
-    assert expectation(scheme, TLS12, omit).reason == scheme.fault
+    assert gateway
+    assert expectation(gateway, TLS12, omit).reason == gateway.scheme.fault
 
 
 def test_a_key_is_the_reason_only_where_a_proof_is_sent() -> None:
     with_key = find_move("stolen-key")
     assert with_key
-    for scheme in SCHEMES:
-        if not scheme.takes_password:
-            expected = expectation(scheme, TLS12, with_key, ARCHIVE)
+    for gateway in GATEWAYS:
+        if not gateway.scheme.takes_password:
+            expected = expectation(gateway, TLS12, with_key, ARCHIVE)
             assert expected.outcome == ACCEPTED
-            assert (expected.reason == WITH_THE_KEY) == (
-                "proof" in scheme.asks_for and "not look" not in scheme.asks_for
-            )
+            looks_at_it = "proof" in gateway.scheme.asks_for and "not look" not in gateway.scheme.asks_for
+            assert (expected.reason == WITH_THE_KEY) == looks_at_it
 
 
 def test_a_look_alike_is_refused_by_an_alert_for_certificates(judged: tuple[Run, Judgement]) -> None:

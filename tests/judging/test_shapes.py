@@ -17,11 +17,15 @@ from lab.judging.attempts import Tried
 from lab.judging.shapes import Known, departure, known
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
+from lab.tls import extensions as ext
 from lab.tls.messages import Certificate, CertificateVerify, ClientHello, Message, serialize
 from lab.tls.messages13 import Certificate13, CertificateEntry, parse
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, VERSIONS
 
 GATEWAYS = ("mtls@instrument", "pinned-mtls@openssl", "certificate-only@instrument", "forwarded-header@openssl")
+
+IN_12_ALONE = (("mtls@instrument", TLS12), ("certificate-only@instrument", TLS12))
+"""Where sessions are resumed in TLS 1.2 and not in TLS 1.3."""
 
 Change: TypeAlias = Callable[[Message], Message | None]
 
@@ -102,6 +106,16 @@ def other_random(message: Message) -> Message:
 def other_session(message: Message) -> Message:
     assert isinstance(message, ClientHello)
     return dataclasses.replace(message, session_id=os.urandom(32), extensions=())
+
+
+def other_ticket(message: Message) -> Message:
+    """Another ticket in TLS 1.3, none in TLS 1.2."""
+    assert isinstance(message, ClientHello)
+    psk = ext.read_pre_shared_key(message.extensions)
+    if psk is None:
+        return other_session(message)
+    other = ext.pre_shared_key(dataclasses.replace(psk, identity=os.urandom(len(psk.identity))))
+    return dataclasses.replace(message, extensions=(*(message.extensions or ())[:-1], other))
 
 
 def with_chain(change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> Change:
@@ -193,6 +207,7 @@ HOLLOW: tuple[tuple[str, type[Message], Change, str], ...] = (
     ),
     ("replay-flight", ClientHello, other_random, "it does not begin with a ClientHello of the customer"),
     ("resume-session", ClientHello, other_session, "it offered no session that was captured"),
+    ("resume-session", ClientHello, other_ticket, "it offered no session that was captured"),
 )
 
 
@@ -204,6 +219,11 @@ def test_a_hollow_attempt_is_found(
     assert here
     for tried in here:
         assert departure(changed(tried, kind, change), there).startswith(why), tried.version
+
+
+def test_a_session_is_resumed_in_both_versions(attempts: list[Tried]) -> None:
+    resumed = {(one.gateway.id, one.version) for one in attempts if one.event.move == "resume-session"}
+    assert resumed == {*(("pinned-mtls@openssl", version) for version in VERSIONS), *IN_12_ALONE}
 
 
 def test_a_header_of_somebody_else_is_found(attempts: list[Tried], there: Known) -> None:

@@ -81,7 +81,9 @@ def test_an_accepted_forgery_at_mtls_is_a_finding(doctored: Doctor) -> None:
     def forge(event: MoveTried) -> MoveTried:
         if not event.alert:
             return event
-        return dataclasses.replace(event, outcome=ACCEPTED, alert=None, alert_by=None, status=200, body="{}")
+        body = '{"customer":"alice","balance":1000}'
+        came = {"outcome": ACCEPTED, "alert": None, "alert_by": None, "status": 200, "body": body}
+        return dataclasses.replace(event, steps=event.steps[:-1], **came)  # type: ignore[arg-type]
 
     run = doctored(when(MoveTried, forge, move="foreign-key"))
     judgement = judge(run)
@@ -221,7 +223,7 @@ def test_nothing_is_demanded_of_a_leak_whose_certificates_no_gateway_of_the_run_
     judgement = judge(doctored(change))
     assert judgement
     assert judgement.errors == ()
-    assert judgement.as_expected
+    assert all(one.as_expected for one in judgement.verdicts)
     assert {one.outcome for one in judgement.verdicts if one.leak == "database"} == {NOT_APPLICABLE}
 
 
@@ -412,7 +414,10 @@ def test_a_file_in_stolen_that_is_not_what_was_captured_is_found(finished_run: P
 
 def test_a_refusal_that_the_rfcs_have_otherwise_is_safe_and_noted(doctored: Doctor) -> None:
     def otherwise(event: Event) -> Event:
-        if isinstance(event, MoveTried | ClientRefused) and event.alert == 51:
+        if isinstance(event, MoveTried) and event.alert == 51:
+            steps = (*event.steps[:-1], ("server", "alert handshake_failure", "0228"))
+            return dataclasses.replace(event, alert=40, steps=steps)
+        if isinstance(event, ClientRefused) and event.alert == 51:
             return dataclasses.replace(event, alert=40)
         return event
 

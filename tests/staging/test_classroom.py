@@ -18,6 +18,10 @@ from docker.models.containers import Container
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import LEAKS
 from lab.catalogue.plan import short_story
+from lab.events.run import open_run
+from lab.judging.claims import CLAIMS, Holding, settle
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
 from programs import tshark, unavailable, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +30,7 @@ SERVED = {one.id: "refused" if one.scheme.checks_proof else "accepted" for one i
 """The gateways of a class, and what each does with an attempt."""
 PINNED = tuple(one.id for one in short_story().served() if one.scheme.trusts == CertificateKind.SELF_SIGNED)
 MOVES = short_story().moves
+MALLORYS = ("attacker", "rogue-server", "interceptor", "live-relay", "leaked-backup", "leaked-archive")
 SECOND_SUBNET = f"10.213.{os.getpid() % 256}.0/24"
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
 
@@ -149,7 +154,9 @@ def test_what_is_said_of_the_tls_13_login_is_of_that_connection(classroom: Class
     client = re.findall(r"Alice logs in at `pinned-mtls@instrument`, TLS 1.3: (\S+) to", told)
     assert client
     assert f"client {client[0]} gateway log authenticated the client as O=Bank of Example,CN=alice" in told
-    (login,) = [one for one in reported(run, "victim-client") if one.get("local") == client[0]]
+    of_attacker = reported(run, "attacker")
+    (seen,) = [one for one in of_attacker if one["type"] == "handshake-seen" and one["client"] == client[0]]
+    (login,) = [one for one in reported(run, "victim-client") if one.get("connection") == seen["server_random"]]
     (report,) = [one for one in reported(run, "victim-server") if one.get("peer") == client[0]]
     assert (login["tls"], login["gateway"]) == (report["tls"], report["gateway"]) == ("1.3", "pinned-mtls@instrument")
     assert report["sha256"] in told
@@ -360,7 +367,84 @@ def test_the_banks_backup_opens_what_asks_for_the_certificate_alone(intercepted:
         assert outcome == (log[gateway, move] if gateway in PINNED else "not applicable")
     (run,) = intercepted.runs.iterdir()
     kept = {path.name for path in (run / "leaked-backup" / "stolen").iterdir()}
-    assert kept == {"alice.pem", *(f"{name}-self-signed.pem" for name in ("alice", "bob", "carol"))}
+    customers = (f"{name}-self-signed.pem" for name in ("alice", "bob", "carol"))
+    assert kept == {"alice.pem", "alice-2.pem", *customers}  # the second is from the certificate request
+
+
+def test_with_the_issuers_copies_mallory_is_alice_and_with_its_requests_she_is_not(intercepted: Class) -> None:
+    verdicts = intercepted.verdicts()
+    without = {
+        (gateway, move): "not applicable" if move == "replay-proof" else does
+        for gateway, does in SERVED.items()
+        for move in MOVES
+    }
+    with_key = {(gateway, "stolen-key"): "accepted" for gateway in SERVED}
+    assert outcomes(verdicts, "archive") == without | with_key
+    assert outcomes(verdicts, "requests") == {
+        (gateway, move): "not applicable" if gateway in PINNED else does for (gateway, move), does in without.items()
+    }
+    assert {verdict["leak"] for verdict in verdicts["verdicts"] if verdict["move"] == "stolen-key"} == {"archive"}
+    (run,) = intercepted.runs.iterdir()
+    found = {part: [one for one in reported(run, part) if one["type"] == "key-found"] for part in MALLORYS}
+    assert {one["sha256"] for one in found.pop("leaked-archive")} >= issued_to_alice(run)
+    assert not any(found.values())
+    settled = {claim.id: one.holding for claim, one in settle(CLAIMS, RunQueries(JudgedRun(open_run(run))))}
+    assert settled["issuer-has-the-key"] == Holding.CONDITIONAL
+    for path in run.rglob("*"):
+        assert not path.is_file() or not re.search(PEM_KEY.encode(), path.read_bytes(), re.MULTILINE), path
+
+
+def issued_to_alice(run: Path) -> set[str]:
+    """The certificates in her bundles."""
+    issued = [one for one in reported(run, "authority") if one["type"] == "bundle-issued"]
+    return {one["sha256"] for one in issued if one["files"]}
+
+
+def test_alice_is_let_in_with_the_key_that_she_made(intercepted: Class) -> None:
+    intercepted.verdicts()
+    (run,) = intercepted.runs.iterdir()
+    (asked,) = [one for one in reported(run, "authority") if one["type"] == "bundle-issued" and not one["files"]]
+    logins = [one for one in reported(run, "own-key-client") if one["type"] in ("logged-in", "login-failed")]
+    assert {(one["type"], one["gateway"], one["tls"], one["sha256"]) for one in logins} == {
+        ("logged-in", f"{gateway}, by request", tls, asked["sha256"])
+        for gateway in SERVED.keys() - set(PINNED)
+        for tls in ("1.2", "1.3")
+    }
+    (stolen,) = [one for one in reported(run, "leaked-backup") if one.get("leak") == "requests" and one.get("sha256")]
+    assert stolen["sha256"] == asked["sha256"]
+    assert intercepted.container("own-key-client").attrs["State"]["ExitCode"] == 0
+
+
+READERS = {
+    "issuer-archive": {"authority": True, "leaked-archive": False},
+    "own-key": {"requesting-client": True, "own-key-client": False},
+    "requests": {"requesting-client": True, "authority": True, "own-key-client": False, "leaked-backup": False},
+}
+"""Who mounts what the issuer keeps, and what alice has for herself; true for those who can write it."""
+KEYS_KEPT = {"issuer-archive": 4, "own-key": 1, "requests": 0}
+"""How many private keys are in there; the archive has those of alice's two bundles, and bob's and carol's."""
+
+
+@pytest.mark.parametrize("volume", READERS)
+def test_a_volume_with_keys_is_mounted_where_it_is_needed_only(intercepted: Class, volume: str) -> None:
+    name = f"{intercepted.project}_{volume}"
+    mounted = {
+        service: mount["RW"]
+        for service, container in intercepted.containers().items()
+        for mount in container.attrs["Mounts"]
+        if mount.get("Name") == name
+    }
+    assert mounted == READERS[volume]
+    image = intercepted.container("leaked-archive").image
+    assert image
+    found = intercepted.engine.containers.run(
+        image,
+        ["sh", "-c", f"cat /kept/* | grep -cE '{PEM_KEY}' || true"],
+        volumes={name: {"bind": "/kept", "mode": "ro"}},
+        labels={"com.docker.compose.project": ""},
+        remove=True,
+    )
+    assert int(found) == KEYS_KEPT[volume]
 
 
 def test_the_backup_has_the_register_and_the_log_and_no_key(intercepted: Class) -> None:
@@ -385,8 +469,11 @@ def test_the_backup_has_the_register_and_the_log_and_no_key(intercepted: Class) 
                 assert mount["RW"] == (service == "victim-server"), service
 
 
-@pytest.mark.parametrize(("service", "mounts"), [("live-relay", set()), ("leaked-backup", {"/backup"})])
-def test_the_leaks_that_need_no_capability_have_none_and_no_key(
+@pytest.mark.parametrize(
+    ("service", "mounts"),
+    [("live-relay", set()), ("leaked-backup", {"/backup", "/requests"}), ("leaked-archive", {"/keys/archive"})],
+)
+def test_the_leaks_that_need_no_capability_have_none_and_read_their_file_alone(
     intercepted: Class, service: str, mounts: set[str]
 ) -> None:
     attributes = intercepted.container(service).attrs

@@ -292,7 +292,9 @@ def test_it_would_be_told_if_it_were_not_the_same(finished: Demo) -> None:
 
     def get_in(event: Event) -> Event:
         if isinstance(event, MoveTried) and event.leak and port_of(event.server) == ports["mtls@openssl"]:
-            return replace(event, outcome=ACCEPTED, alert=None, alert_by=None, status=200)
+            body = '{"customer":"alice","balance":1000}'
+            came = {"outcome": ACCEPTED, "alert": None, "alert_by": None, "status": 200, "body": body}
+            return replace(event, steps=event.steps[:-1], **came)  # type: ignore[arg-type]
         return event
 
     told = docs.text(tell(JudgedRun(doctored_run(finished.run.folders.path, get_in))))
@@ -345,7 +347,7 @@ def test_a_key_among_the_stolen_files_would_be_told(
     run = shutil.copytree(finished.run.folders.path, tmp_path / finished.run.name)
     (run / "attacker" / "stolen" / name).write_text(content)
     told = act(docs.text(tell(JudgedRun(open_run(run)))), "On the wire")
-    assert re.findall(rf"stolen/({re.escape(name)}: .*)", told) == ([kept] if kept else [])
+    assert re.findall(rf"stolen/({re.escape(name)}: \d.*)", told) == ([kept] if kept else [])
 
 
 def test_what_is_said_of_a_connection_is_of_that_connection(finished: Demo) -> None:

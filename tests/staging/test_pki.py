@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.capture.key_forms import key_forms
@@ -155,6 +156,22 @@ def test_on_request_the_bank_signs_a_key_that_it_never_has(
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_request_is_answered_anew_by_a_new_authority(issued: pki.Issued, tmp_path: Path) -> None:
+    """The lab issues everything anew where something is missing or has expired; alice keeps her key."""
+    key, requests = tmp_path / "key.pem", tmp_path / "requests.pem"
+    pki.request(key, requests)
+    assert not pki.is_answered(requests)
+    pki.answer(pki.new_authority("an earlier one"), requests)
+    assert pki.is_answered(requests)
+    certificate = pki.answer(issued.authority, requests)
+    assert requests.read_bytes().count(b"-----BEGIN ") == 2
+    assert openssl("verify", "-CAfile", issued.ca_pem, requests).endswith(": OK\n")
+    bundle = parse_bundle(key.read_bytes() + requests.read_bytes(), None, "both", datetime.now(UTC))
+    assert bundle.chain == (certificate.public_bytes(Encoding.DER),)
+    event = pki.answered_event(requests)
+    assert (event.sha256, event.files) == (certificate.fingerprint(hashes.SHA256()).hex(), ())
+
+
 def test_a_request_that_openssl_makes_is_signed_under_the_name_that_the_bank_knows(
     issued: pki.Issued, tmp_path: Path
 ) -> None:
@@ -190,7 +207,7 @@ def test_what_is_no_request_is_refused(issued: pki.Issued, request_pem: bytes) -
 def test_the_issuer_keeps_the_bundles_only_if_it_is_told_to(issued: pki.Issued, tmp_path: Path) -> None:
     assert issued.archive is None
     folders = (tmp_path / "a" / "public", tmp_path / "a" / "server", tmp_path / "a" / "client")
-    it = pki.issue(*folders, archive=True, attacker=tmp_path / "a" / "attacker")
+    it = pki.issue(*folders, archive=tmp_path / "a" / "archive", attacker=tmp_path / "a" / "attacker")
     assert it.archive
     kept = it.archive.read_bytes()
     assert it.client.bundle_pem() in kept
@@ -199,6 +216,7 @@ def test_the_issuer_keeps_the_bundles_only_if_it_is_told_to(issued: pki.Issued, 
     assert it.mallory.identity.certificate_pem() not in kept
     assert kept.count(b"-----BEGIN PRIVATE KEY-----") == 4
     assert stat.S_IMODE(it.archive.stat().st_mode) == 0o600
+    assert it.archive.parent != it.register.parent  # the bank's gateways need no copies
 
 
 def test_openssl_opens_the_pkcs12_bundle_with_its_password(issued_with: pki.Issued) -> None:

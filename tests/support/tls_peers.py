@@ -137,12 +137,14 @@ def pieces(data: bytes, size: int | None) -> list[bytes]:
 
 
 class OpenSslEngine:
-    """OpenSSL, through Python's ssl, as an engine without a socket."""
+    """OpenSSL, through Python's ssl, as an engine without a socket. A client may offer a `session`."""
 
-    def __init__(self, context: ssl.SSLContext, server_side: bool) -> None:
+    def __init__(self, context: ssl.SSLContext, server_side: bool, session: ssl.SSLSession | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = None if server_side else NAME
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=name)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, name, session)
+        self.sent: list[bytes] = []
+        """What was given out, in the pieces that were asked for."""
         self._established = False
         self._over = False
         self._early: list[EngineEvent] = [] if server_side else self._step()
@@ -175,7 +177,8 @@ class OpenSslEngine:
         return events
 
     def data_to_send(self) -> bytes:
-        return self._outgoing.read()
+        self.sent.append(self._outgoing.read())
+        return self.sent[-1]
 
     def send(self, data: bytes) -> None:
         self.tls.write(data)
@@ -333,7 +336,7 @@ def read_until(path: Path, text: str) -> str:
     return printed
 
 
-async def call(port: int, client: Client, line: bytes) -> bytes:
+async def call(port: int, client: Engine, line: bytes) -> bytes:
     """Connects, sends one line and gives the line that comes back; ConnectionFailed where it doesn't get that far."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -349,7 +352,7 @@ async def call(port: int, client: Client, line: bytes) -> bytes:
             await stream.close()
 
 
-async def page(port: int, client: Client) -> str:
+async def page(port: int, client: Engine) -> str:
     """Asks an HTTP server for its page and reads until the server says that it is done."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from lab.catalogue.gateways import GATEWAYS
+from lab.catalogue.gateways import GATEWAYS, find_gateway
 from lab.events.types import ClientAuthenticated, GatewayListening, LoggedIn, LoginFailed, PartStopped
 from lab.staging import pki
+from lab.tls.versions import TLS13
 from victims import (
     BY_PASSWORD,
     FORWARDED,
@@ -104,6 +105,40 @@ def test_versions_are_tried_in_the_order_given(victims: Victims, tmp_path: Path)
     assert run_part("victim_client", *command, "--tls", "1.2").returncode == 0
     logins = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoggedIn)]
     assert [login.tls for login in logins] == ["1.3", "1.2"]
+
+
+@pytest.mark.parametrize("gateway_id", GATEWAY_IDS)
+def test_alice_comes_again_and_resumes_the_session_if_the_server_gives_a_ticket(
+    victims: Victims, tmp_path: Path, gateway_id: str
+) -> None:
+    """In TLS 1.3 only; the gateway takes her for who she was in the full handshake."""
+    how = {
+        FORWARDED: ("--forward-certificate", gateway_id),
+        BY_PASSWORD: ("--password-login", f"{gateway_id}={victims.issued.password}"),
+    }.get(gateway_id, ())
+    bundle = str(bundle_at(victims.issued, gateway_id))
+    command = options(victims.issued, tmp_path / "run", url_of(victims, gateway_id), bundle=bundle)
+    assert run_part("victim_client", *command, "--tls", "1.3", "--resume", *how).returncode == 0
+    logins = [event for event in events_in(tmp_path / "run" / "events.jsonl") if isinstance(event, LoggedIn)]
+    gateway = find_gateway(gateway_id)
+    assert gateway
+    resumes = TLS13 in gateway.implementation.resumes
+    assert [(login.tls, login.resumed) for login in logins] == [("1.2", False), ("1.3", False), ("1.3", resumes)]
+    assert len({login.connection for login in logins}) == 3
+    reports = victims.reports.all(ClientAuthenticated)
+    assert [report.connection for report in reports] == [login.connection for login in logins]
+    assert len({(report.subject, report.sha256) for report in reports}) == 1
+    if gateway.scheme.asks_in_tls:
+        assert (reports[2].proof == "none received") == resumes
+
+
+def test_alice_logs_in_again_though_the_first_login_failed(victims: Victims, tmp_path: Path) -> None:
+    """So that each login in TLS 1.3 is two connections, whatever became of the first."""
+    command = options(victims.issued, tmp_path / "run", url_of(victims, "mtls@openssl"), tls="1.3")
+    forwarded = ("--forward-certificate", "mtls@openssl")
+    assert run_part("victim_client", *command, "--resume", *forwarded).returncode == 1
+    *failures, _ = events_in(tmp_path / "run" / "events.jsonl")
+    assert [type(one) for one in failures] == [LoginFailed, LoginFailed]
 
 
 def test_a_certificate_that_goes_in_the_header_does_not_go_in_the_handshake(victims: Victims, tmp_path: Path) -> None:

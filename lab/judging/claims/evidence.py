@@ -21,10 +21,15 @@ def in_the_clear(record: RunQueries, tls: str) -> list[Numbered[CertificateCaptu
 
 
 def logins(record: RunQueries, *, tls: str = "", scheme: str = "") -> list[Numbered[LoggedIn]]:
-    """Alice's own logins with a certificate; she verifies the server each time."""
+    """Alice's own logins with a certificate in the handshake or a header; she verifies the server each time."""
     return record.all(
         LoggedIn,
-        lambda login: tls in ("", login.tls) and scheme in ("", scheme_of(login.gateway)) and bool(login.sha256),
+        lambda login: (
+            tls in ("", login.tls)
+            and scheme in ("", scheme_of(login.gateway))
+            and bool(login.sha256)
+            and not login.resumed
+        ),
         part=VICTIM_CLIENT,
     )
 

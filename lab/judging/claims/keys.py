@@ -8,6 +8,7 @@ from lab.events.types import (
     CertificateCaptured,
     GatewayListening,
     KeyFound,
+    LoggedIn,
     LoginDecrypted,
     LoginFailed,
 )
@@ -86,7 +87,7 @@ def issuer_has_the_key(record: RunQueries) -> Settled | None:
     made, asked = at_checking(record, ARCHIVE.id), at_checking(record, REQUESTS.id)
     found = record.all(KeyFound)
     keys = {leak: [one for one in found if one.event.leak == leak] for leak in (ARCHIVE.id, REQUESTS.id)}
-    own = [one for one in logins(record) if one.event.gateway.endswith(BY_REQUEST)]
+    own = record.all(LoggedIn, lambda one: one.gateway.endswith(BY_REQUEST))
     blind = accepted(at(record, BLIND, leak=REQUESTS.id))
     if not (made and asked and own and blind):
         return None

@@ -124,7 +124,7 @@ def not_encrypted_because_of_rsa(record: RunQueries) -> Settled | None:
 
 def tls13_encrypts(record: RunQueries) -> Settled | None:
     hers = logins(record, tls="1.3")
-    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3")
+    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3" and not seen.session)
     searched = record.all(CaptureSearched, found_something)
     if not (hers and handshakes and searched):
         return None
