@@ -17,8 +17,8 @@ from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (
     "In TLS 1.3 the wire shows no certificate and no proof. Alice's certificate and her proof in these attempts are "
-    "those that were captured when she logged in over TLS 1.2. Only replay-flight and resume-session send what was seen "
-    "over TLS 1.3."
+    "those that were captured when she logged in over TLS 1.2. Only replay-flight and resume-session send what was "
+    "seen over TLS 1.3."
 )
 
 _WORDS = {ACCEPTED: Span("ACCEPTED", "accepted", strong=True), NOT_APPLICABLE: Span("n/a", "aside")}
