@@ -395,7 +395,7 @@ def _refusals(move: "Move") -> Iterator[tuple[str, str]]:
             alerts = " or ".join(alert.label for alert in failure.alerts)
             yield f"refused in {version}{suffix}", f"{failure.clause}: {alerts}"
     if move.as_herself:
-        yield "refused", HERSELF
+        yield "not as alice", HERSELF
     if move.with_key:
         yield "accepted", CONTROL
 

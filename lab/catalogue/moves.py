@@ -29,14 +29,15 @@ class Move:
     """One way of presenting a captured certificate.
 
     `title` and `sends` are for people. `fails` has, for each version, the checks that it fails, in the order of the
-    handshake. `in_header` is true if the move also makes sense at a server that takes certificates from a header.
+    handshake. `in_header` is what is sent instead to a server that asks for no certificate in TLS and takes one from a
+    Client-Cert header (RFC 9440), empty if the move makes no sense there.
     """
 
     id: str
     title: str
     sends: str
     fails: Mapping[Version, tuple[Failure, ...]]
-    in_header: bool = False
+    in_header: str = ""
     needs: frozenset[LootKind] = frozenset()
     """What it is made of, besides the certificate."""
     shape: Shape = field(kw_only=True)
@@ -58,10 +59,15 @@ HERSELF = (
     "key; so mallory is authenticated as mallory, and alice's account stays shut"
 )
 """What becomes of a move that an honest server accepts: it authenticates the attacker under her own name."""
+HERSELF_UNCHECKED = (
+    "RFC 5246 section 7.4.2, RFC 8446 section 4.4.2: the sender's own certificate comes first, and it alone decides "
+    "here; so mallory is authenticated as mallory, and alice's account stays shut"
+)
+"""The same where no valid proof is required."""
 
 WITH_THE_KEY = (
-    "RFC 5246 section 7.4.8, RFC 8446 section 4.4.3: the proof is valid, as the certificate's own key made it; who has "
-    "the key is alice"
+    "RFC 5246 section 7.4.8, RFC 8446 section 4.4.3: the proof is valid, as the certificate's own key made it; so the "
+    "sender is authenticated as alice"
 )
 """What becomes of a move that is made with the key."""
 
@@ -69,7 +75,10 @@ STOLEN_KEY = "stolen-key"
 """The move with the key. The lab's control is the same: nobody else has alice's key, unless a leak yields it."""
 STOLEN_PASSWORD = "stolen-password"
 """No move with a certificate: name and password, at a gateway that takes these. The lab's control there, too."""
-CONTROL = "everywhere, or the refusals mean nothing; the lab tries it, as the attacker has no such key unless it leaks"
+CONTROL = (
+    "wherever a server asks for a certificate in TLS, or the refusals mean nothing; the lab tries it, as the attacker "
+    "has no such key unless it leaks"
+)
 """Why the move with the key is there."""
 
 _DECRYPT, _ORDER, _ILLEGAL = (
@@ -81,10 +90,9 @@ _UNTRUSTED = (
     AlertDescription.UNKNOWN_CA,
     AlertDescription.BAD_CERTIFICATE,
     AlertDescription.CERTIFICATE_UNKNOWN,
-    AlertDescription.DECRYPT_ERROR,
 )
 """What RFC 5246 section 7.2.2 and RFC 8446 section 6.2 have for a certificate without a trusted issuer: an unknown CA,
-a signature that does not verify, another problem. decrypt_error is also for a signature that cannot be verified."""
+a signature that does not verify, another problem. decrypt_error is for the signatures of the handshake itself."""
 
 
 def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription) -> dict[Version, tuple[Failure, ...]]:
@@ -175,7 +183,7 @@ MOVES: tuple[Move, ...] = (
                 ),
             ),
         },
-        in_header=True,
+        in_header="no Client-Cert header: the baseline, an anonymous client",
         shape=Shape(((),)),
     ),
     Move(
@@ -183,7 +191,7 @@ MOVES: tuple[Move, ...] = (
         "Send the certificate, skip the proof",
         "Certificate and no CertificateVerify",
         _NO_PROOF,
-        in_header=True,
+        in_header="alice's certificate in the Client-Cert header",
         shape=Shape((_CUSTOMERS,)),
     ),
     Move(
@@ -247,7 +255,8 @@ MOVES: tuple[Move, ...] = (
         "a certificate signed by its own key, with alice's subject, issuer, serial number and key identifiers, and a "
         "valid proof by that key",
         _NOT_TRUSTED,
-        in_header=True,
+        in_header="such a certificate in the Client-Cert header: signed by its own key, with alice's subject, issuer, "
+        "serial number and key identifiers",
         shape=Shape(((Leaf.COPY,),), ProofShape.BY_FIRST),
     ),
     Move(
@@ -293,7 +302,7 @@ MOVES: tuple[Move, ...] = (
         "all bytes that alice sent on one connection, in order, no matter what the server answers",
         {TLS12: _NO_VALID_PROOF[TLS12] + _WRONG_KEYS[TLS12], TLS13: _WRONG_KEYS[TLS13]},
         needs=frozenset({LootKind.RECORDING}),
-        in_header=True,
+        in_header="the same: all bytes that alice sent on one connection, in order, no matter what the server answers",
         shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED, recorded=True),
     ),
     Move(
@@ -322,7 +331,7 @@ MOVES: tuple[Move, ...] = (
         "Prove possession with the real key",
         "alice's certificate and a CertificateVerify over this very handshake, made with her key",
         {TLS12: (), TLS13: ()},
-        in_header=True,
+        in_header="alice's certificate in the Client-Cert header; her key is not used",
         needs=frozenset({LootKind.KEY}),
         shape=Shape((_CUSTOMERS,), ProofShape.BY_FIRST),
     ),

@@ -16,6 +16,6 @@ class Outcome(StrEnum):
 ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
 NOT_APPLICABLE, INCONCLUSIVE = Outcome.NOT_APPLICABLE, Outcome.INCONCLUSIVE
 
-NOT_ASKED = "the server does not ask for a certificate in TLS, so there is no proof to leave out or to forge"
+NOT_ASKED = "the server does not ask for a certificate in TLS, so no handshake with it shows who the client is"
 NOT_RESUMED = "the server did not resume the session that was offered"
 NO_TICKET = "the wire showed no ticket of a session that began with a client's certificate at this server"

@@ -95,7 +95,7 @@ SCHEMES: tuple[Scheme, ...] = (
         verifies="that it is one of the server's own self-signed certificates",
         checks=ALL_BUT_PROOF,
         stands_for='"treat it like a password"',
-        fault="It treats a certificate, which its owner sends in plaintext, as a password that only she knows.",
+        fault="It treats a certificate, which others can see, as a password that only its owner knows.",
         trusts=CertificateKind.SELF_SIGNED,
     ),
     Scheme(

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak, LootKind
-from lab.catalogue.moves import HERSELF, WITH_THE_KEY, Move
+from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
 
-NO_PASSWORD = "a certificate is no password, and this server asks for one"
+NO_PASSWORD = "this server wants a name and a password (RFC 7617, RFC 9110 section 11.6.2), and the attempt sent none"
+IN_HEADER = {
+    Check.CERTIFICATE_PRESENT: "this server wants a certificate in the Client-Cert header (RFC 9440 section 2.2), and "
+    "the attempt sent none",
+    Check.CHAIN: "no issuer that this server trusts signed the certificate in the Client-Cert header (RFC 5280 section "
+    "6); equal names count for nothing",
+}
+"""What refuses a move at a server that takes the certificate from a header."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,14 @@ def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIR
     if LootKind.SESSION in move.needs and version not in gateway.implementation.resumes:
         return Expectation(NOT_APPLICABLE, f"this server gives no sessions to resume in TLS {version}")
     if move.as_herself:
-        return Expectation(REFUSED, HERSELF, statuses=(200,))
+        return Expectation(REFUSED, HERSELF if scheme.checks_proof else HERSELF_UNCHECKED, statuses=(200,))
     for failure in move.fails[version]:
         if failure.check in scheme.checks:
-            if not scheme.asks_in_tls and failure.check in (Check.CERTIFICATE_PRESENT, Check.CHAIN):
-                return Expectation(
-                    REFUSED, f"{failure.check.value}, here in the header", statuses=(401, 403), check=failure.check
-                )
+            if not scheme.asks_in_tls and failure.check in IN_HEADER:
+                return Expectation(REFUSED, IN_HEADER[failure.check], statuses=(401, 403), check=failure.check)
             return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
     if scheme.takes_password:
-        return Expectation(REFUSED, f"{NO_PASSWORD}: {Check.PASSWORD.value}", statuses=(401,), check=Check.PASSWORD)
-    return Expectation(ACCEPTED, WITH_THE_KEY if move.with_key else scheme.fault)
+        return Expectation(REFUSED, NO_PASSWORD, statuses=(401,), check=Check.PASSWORD)
+    return Expectation(
+        ACCEPTED, WITH_THE_KEY if move.with_key and Check.PROOF_PRESENT in scheme.checks else scheme.fault
+    )

@@ -74,7 +74,9 @@ class Evidence:
     `reason` is the gateway's own; `ms` is the time from connecting to the outcome. `alert_seen_by` is `attacker`, or
     `gateway` for an alert that was encrypted with keys that the attacker does not have and that the gateway's report
     names. `clause` is what requires the refusal, or what lets the move in. `proof` is there if a proof was sent and
-    decided the outcome: it was refused, or the gateway did not look at it. The move was tried `attempts` times;
+    decided the outcome: it was refused as not valid, or the gateway let the client in whether it is or not.
+    `proof_seen` is what a gateway that let the client in reports of it. `header` is the certificate in the requests'
+    Client-Cert header, in DER and hex, empty if there was none. The move was tried `attempts` times;
     `deviations` counts those whose outcome was not the expected one, and the evidence is that of the first such
     attempt. `unusual` counts refusals by another alert or answer than the RFCs have: the server is safe, and does not
     conform. `transfer` says what became of the order to move money, empty if there was none. `note` says what an
@@ -95,6 +97,8 @@ class Evidence:
     expected_alerts: tuple[SentAlert, ...]
     expected_statuses: tuple[int, ...]
     proof: ProofReason | None
+    proof_seen: str
+    header: str
     attempts: int
     deviations: int
     unusual: int

@@ -26,7 +26,9 @@ Handshake: TypeAlias = tuple[list[bytes], Version]
 WHOLE_MESSAGE = "the message itself"
 """The field of a difference that is not one of fields."""
 EXTENSION_NAMES = {
-    value: name.lower() for name, value in vars(ext).items() if name.isupper() and isinstance(value, int)
+    value: name.lower()
+    for name, value in vars(ext).items()
+    if name.isupper() and isinstance(value, int) and not name.startswith("_")
 }
 
 _NO_MESSAGES = ("ChangeCipherSpec", "alert", "protected")
@@ -47,13 +49,15 @@ class Difference:
 class ProofReason:
     """A proof that was sent in an attempt, compared with both transcripts by the key in the certificate sent with it.
 
-    `captured_hash` is of what alice's proof was made over and `server_hash` of what the server checks against, both in
-    hex under `hash`; `fits_captured` and `fits_server` say which of them the signature was made over. `differences` are
-    all the fields in which the transcripts differ, in order.
+    `captured_hash` is of what alice's proof was made over, by the hash `signed_by` that she signed; `server_hash` is of
+    what the server checks against, by the `hash` of the proof that was sent. Both are in hex. `fits_captured` and
+    `fits_server` say which of them the signature was made over. `differences` are all the fields in which the
+    transcripts differ, in order.
     """
 
     scheme: str
     signature: str
+    signed_by: str
     hash: str
     captured_hash: str
     server_hash: str
@@ -88,31 +92,46 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
         return None
     try:
         key = proof.public_key(chain_in(shown[-1], version)[0])
-        return held_against(key, sent[at][1], (made_over, seen_in), ([raw for _, raw in sent[:at]], version))
+        hers = bytes.fromhex(captured.proof or "")
+        return held_against(key, sent[at][1], (made_over, seen_in), ([raw for _, raw in sent[:at]], version), hers)
     except Abort:
         return None
 
 
-def held_against(key: PublicKey, verify: bytes, signed: Handshake, checked: Handshake) -> ProofReason:
+def held_against(
+    key: PublicKey, verify: bytes, signed: Handshake, checked: Handshake, hers: bytes = b""
+) -> ProofReason:
     """Compares a CertificateVerify that was sent in the second of two handshakes with both.
 
-    Abort if a message is unreadable.
+    `hers` is the CertificateVerify that was sent in the first, if it was another one. Abort if a message is unreadable.
     """
-    answer = parse(verify, checked[1])
-    if not isinstance(answer, CertificateVerify):
-        raise DecodeError(f"{answer.name} in the place of a CertificateVerify")
+    answer = _proof_in(verify, checked[1])
+    first = _proof_in(hers, signed[1]) if hers else answer
     then, now = challenge_of(*signed), challenge_of(*checked)
-    hash_ = next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
+    signed_by, hash_ = _hash_of(first), _hash_of(answer)
     return ProofReason(
         scheme=proof.scheme_name(answer.scheme),
         signature=answer.signature.hex(),
+        signed_by=signed_by.name,
         hash=hash_.name,
-        captured_hash=keys.digest(then.content, hash_).hex(),
+        captured_hash=keys.digest(then.content, signed_by).hex(),
         server_hash=keys.digest(now.content, hash_).hex(),
         differences=tuple(_differences(_parsed(*signed), _parsed(*checked))),
         fits_captured=fits(key, then, answer),
         fits_server=fits(key, now, answer),
     )
+
+
+def _proof_in(raw: bytes, version: Version) -> CertificateVerify:
+    answer = parse(raw, version)
+    if not isinstance(answer, CertificateVerify):
+        raise DecodeError(f"{answer.name} in the place of a CertificateVerify")
+    return answer
+
+
+def _hash_of(answer: CertificateVerify) -> hashes.HashAlgorithm:
+    """The hash that its scheme signs; SHA-256 to show for those that hash in their own way."""
+    return next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
 
 
 def as_the_server_saw_them(messages: Messages, version: Version) -> Messages:

@@ -21,8 +21,8 @@ from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12, Version, find_version
 
 SERVERS_KEY = "the server's private key"
-CLIENTS_SHARE = "the private half of the client's key share"
-SERVERS_SHARE = "the private half of the server's key share"
+EITHER_SHARE = "the private half of either side's key share"
+"""With one of the two and the other side's public half anybody computes the connection's keys."""
 
 _SHARE, _EXTENDED = EXTENSION_NAMES[ext.KEY_SHARE], EXTENSION_NAMES[ext.EXTENDED_MASTER_SECRET]
 _GROUPS, _COMPRESS = EXTENSION_NAMES[ext.SUPPORTED_GROUPS], EXTENSION_NAMES[ext.COMPRESS_CERTIFICATE]
@@ -32,7 +32,8 @@ _GROUPS, _COMPRESS = EXTENSION_NAMES[ext.SUPPORTED_GROUPS], EXTENSION_NAMES[ext.
 class Why:
     """Why a field differs in the two handshakes.
 
-    `takes` names the private key that would make them equal, None if the attacker could have copied the field.
+    `takes` names the private key with which the attacker could leave the field as it was and have the connection's keys
+    all the same, None if she could have copied it.
     """
 
     takes: str | None
@@ -41,34 +42,46 @@ class Why:
 
 _FORCED: dict[tuple[str, str], dict[str, Why]] = {
     ("Certificate", ""): {
-        "1.2 ECDHE": Why(SERVERS_KEY, "with the real certificate mallory would need its key to sign ServerKeyExchange"),
+        "1.2 ECDHE": Why(EITHER_SHARE, "the key in it must sign mallory's own ServerKeyExchange, so it is her own"),
         "1.2 RSA": Why(SERVERS_KEY, "mallory cannot decrypt what is encrypted to the real certificate's key"),
-        "1.3 ECDHE": Why(SERVERS_KEY, "with the real certificate mallory would need its key to sign CertificateVerify"),
+        "1.3 ECDHE": Why(EITHER_SHARE, "the key in it must sign mallory's own handshake, so it is her own"),
     },
     ("ServerKeyExchange", "point"): {
-        "": Why(SERVERS_SHARE, "the client's keys come from this point, so mallory must have its private half"),
+        "": Why(
+            EITHER_SHARE,
+            "the client's keys come from this point and the client's own; mallory must know the private half of one",
+        ),
     },
     ("ServerKeyExchange", ""): {
-        "": Why(SERVERS_KEY, "it is signed by the certificate's key, over both randoms and the point"),
+        "": Why(EITHER_SHARE, "it is signed by the certificate's key, over both randoms and the point"),
     },
     ("ClientKeyExchange", ""): {
-        "1.2 ECDHE": Why(CLIENTS_SHARE, "the server's keys come from it, so mallory must have its private half"),
+        "1.2 ECDHE": Why(
+            EITHER_SHARE,
+            "the server's keys come from this point and the server's own; mallory must know the private half of one",
+        ),
         "1.2 RSA": Why(
             SERVERS_KEY,
             "it is the premaster secret, encrypted to the certificate's key: here mallory's, there the server's",
         ),
     },
     ("ClientHello", _SHARE): {
-        "": Why(CLIENTS_SHARE, "the server's keys come from this share, so mallory must have its private half"),
+        "": Why(
+            EITHER_SHARE,
+            "the server's keys come from this share and the server's own; mallory must know the private half of one",
+        ),
     },
     ("ServerHello", _SHARE): {
-        "": Why(SERVERS_SHARE, "the client's keys come from this share, so mallory must have its private half"),
+        "": Why(
+            EITHER_SHARE,
+            "the client's keys come from this share and the client's own; mallory must know the private half of one",
+        ),
     },
     ("CertificateVerify", ""): {
-        "": Why(SERVERS_KEY, "the server's own proof, made with the certificate's key over this very transcript"),
+        "": Why(EITHER_SHARE, "the server's own proof, made with the certificate's key over this very transcript"),
     },
     ("Finished", ""): {
-        "": Why(SERVERS_SHARE, "it is computed from the connection's keys and all earlier messages"),
+        "": Why(EITHER_SHARE, "it is computed from the connection's keys and all earlier messages"),
     },
 }
 """By message and field (empty: any field), then by version and key exchange (empty: any)."""
@@ -151,7 +164,7 @@ class RelayedProof:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """The private keys that would make the two transcripts equal."""
+        """The private keys with one of which the two transcripts could be equal and the attacker have the keys."""
         return tuple(dict.fromkeys(one.why.takes for one in self.mismatches if one.why.takes))
 
 
@@ -159,8 +172,8 @@ class RelayedProof:
 class RelayVerdict:
     """What a gateway did with a relayed proof, beside what is expected; all of the evidence is in `RelayedProof`.
 
-    `differing` names the fields in which the two transcripts differ, `takes` the private keys that would make them
-    equal.
+    `differing` names the fields in which the two transcripts differ, `takes` the private keys with one of which they
+    could be equal and the attacker have the keys.
     """
 
     attempt: str

@@ -21,6 +21,7 @@ from lab.events.run import Run
 from lab.events.types import (
     CaptureSearched,
     CertificateCaptured,
+    ClientAuthenticated,
     ClientRefused,
     HandshakeSeen,
     LoggedIn,
@@ -49,7 +50,7 @@ from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
 from lab.judging.witnesses import contradictions
-from lab.tls.alerts import alert_name
+from lab.tls.alerts import AlertDescription, alert_name
 from lab.tls.versions import TLS13, Version
 
 S = TypeVar("S", CertificateCaptured, HandshakeSeen)
@@ -267,7 +268,9 @@ class JudgedRun:
             clause=expected.reason,
             expected_alerts=tuple(SentAlert(due.label, due, "server") for due in expected.alerts),
             expected_statuses=expected.statuses,
-            proof=proof_reason(capture, event) if capture and _rests_on_the_proof(tried, expected) else None,
+            proof=proof_reason(capture, event) if capture and _rests_on_the_proof(tried, expected, alert) else None,
+            proof_seen=tried.report.proof if isinstance(tried.report, ClientAuthenticated) else "",
+            header=event.header,
             attempts=attempts,
             deviations=deviations,
             unusual=unusual,
@@ -319,10 +322,13 @@ class JudgedRun:
         return found
 
 
-def _rests_on_the_proof(tried: Tried, expected: Expectation) -> bool:
-    """Whether the proof explains the outcome: a server refused it, or let the client in without looking at it."""
-    unchecked = tried.outcome == ACCEPTED and not tried.gateway.scheme.checks_proof
-    return unchecked or (tried.outcome == REFUSED and expected.check is Check.PROOF_VALID)
+def _rests_on_the_proof(tried: Tried, expected: Expectation, alert: SentAlert | None) -> bool:
+    """Whether the proof's validity explains the outcome: a server refused it as not valid, and not for its scheme
+    (illegal_parameter), or let the client in whether it is valid or not."""
+    if tried.outcome == ACCEPTED:
+        return not tried.gateway.scheme.checks_proof
+    invalid = alert is not None and alert.number == AlertDescription.DECRYPT_ERROR
+    return tried.outcome == REFUSED and expected.check is Check.PROOF_VALID and invalid
 
 
 def _undecided(tried: Tried) -> str:
@@ -388,7 +394,7 @@ def _made_in_another_version(capture: CertificateCaptured | None, event: MoveTri
 def _nothing(expected: Expectation) -> Evidence:
     """The evidence of what cannot be tried."""
     return Evidence(
-        "", None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, 0, 0, 0, "", "", ()
+        "", None, None, None, expected.reason, 0.0, 0, (), expected.reason, (), (), None, "", "", 0, 0, 0, "", "", ()
     )
 
 

@@ -45,9 +45,9 @@ from lab.events.types import (
 from lab.judging.connections import ClientConnection
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.gateway_reports import sentence
-from lab.judging.judgement import CLIENT, Judgement, Verdict
+from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
-from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
@@ -143,8 +143,8 @@ PROOF = (
     "transcript: all messages of this one handshake so far, with the random numbers of both sides:"
 )
 CONTROL = (
-    "A control is an attempt that must succeed: a refusal means something only if the right key is accepted in the "
-    "same way."
+    "A control is an attempt that must succeed: a refusal means something only if what alice keeps secret, her key or "
+    "her password, is accepted in the same way."
 )
 
 _BETWEEN = {
@@ -251,7 +251,7 @@ def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
 
 
 def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[Block]:
-    yield Paragraph(f"{_login(seen, connection)} The wire shows no more than this:")
+    yield Paragraph(f"{_login(seen, connection)} The wire shows no certificate and no proof. Among what it shows:")
     yield facts(
         ("ClientHello", f"random {seen.client_random}"),
         ("ServerHello", f"random {seen.server_random}"),
@@ -312,9 +312,9 @@ def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_pr
 
 def _attempt(verdict: Verdict) -> Iterator[tuple[str, Inline]]:
     if verdict.outcome == NOT_APPLICABLE:
-        yield "not applicable", verdict.evidence.reason
+        yield "not applicable", verdict.evidence.clause if verdict.as_expected else verdict.evidence.reason
         return
-    yield "sent", ", ".join(map(str, verdict.evidence.by("client")))
+    yield "sent", sent(verdict)
     yield "came back", came_back(verdict)
     yield "gateway", verdict.evidence.reason
     transfer = f", and {verdict.evidence.transfer}" if verdict.evidence.transfer else ""
@@ -393,7 +393,14 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
         STOLEN_KEY: "attack code with alice's key",
         STOLEN_PASSWORD: "attack code with alice's password",
     }
-    rows = [(who[one.control], f"{one.gateway}, TLS {one.tls}", one.outcome) for one in judgement.controls]
+    rows = [
+        (
+            who[one.control] if _uses_a_secret(one) else "attack code with her certificate in a header",
+            f"{one.gateway}, TLS {one.tls}",
+            one.outcome,
+        )
+        for one in judgement.controls
+    ]
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
@@ -407,6 +414,12 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
             *_in_her_bundle(searched),
             *_unsearched(searched),
         )
+
+
+def _uses_a_secret(control: Control) -> bool:
+    """All but the control with the key do, and that one wherever the server asks for a certificate in TLS."""
+    gateway = find_gateway(control.gateway)
+    return control.control != STOLEN_KEY or gateway is None or gateway.scheme.asks_in_tls
 
 
 def _keys_sought(searched: CaptureSearched) -> str:
@@ -439,14 +452,14 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
 
 
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
-    """What a search cannot find: bytes that are not in the capture, or not in one piece."""
+    """What a search cannot find: bytes that are encrypted, not in the capture, or not in one piece."""
     counts = (
         (searched.gaps, "gaps"),
         (searched.cut, "packets cut short"),
         (searched.alone, "packets of no connection"),
     )
-    if places := ", ".join(f"{count:,} {what}" for count, what in counts if count):
-        yield "blind spots", f"matches split across {places}"
+    places = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    yield "blind spots", "what is in encrypted records" + (f"; matches split across {places}" if places else "")
 
 
 def _verdicts(judged: JudgedRun, over: bool) -> Iterator[Block] | None:

@@ -1,5 +1,7 @@
 """The evidence of a verdict in words, the same in every view of it."""
 
+from http import HTTPStatus
+
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.document import Meaning, Span
 from lab.judging.judgement import Verdict
@@ -25,18 +27,37 @@ def came_back(verdict: Verdict) -> str:
     return "nothing"
 
 
+def sent(verdict: Verdict) -> str:
+    """What the attacker sent: the messages, and the certificate in the HTTP requests if there was one."""
+    header = len(verdict.evidence.header) // 2
+    messages = list(map(str, verdict.evidence.by("client")))
+    return ", ".join([*messages, *([f"and over HTTP Client-Cert ({header} bytes in DER)"] if header else [])])
+
+
 def due(verdict: Verdict) -> str:
     """What the RFCs predict, as far as the evidence tells it."""
+    by = _conforming(verdict)
+    if verdict.expected == REFUSED and by == AS_MALLORY:
+        return f"not authenticated as alice: {by}"
+    return f"{verdict.expected}, by {by}" if by else verdict.expected
+
+
+AS_MALLORY = "let in as mallory (HTTP 200)"
+"""How a server that conforms answers a move with the attacker's own certificate and a valid proof."""
+
+
+def _conforming(verdict: Verdict) -> str:
+    """The answers that the RFCs have for a refusal."""
     by = [f"alert {due.name} ({due.number})" for due in verdict.evidence.expected_alerts]
-    by += [f"HTTP {status}" for status in verdict.evidence.expected_statuses]
-    return f"{verdict.expected}, by {' or '.join(by)}" if by else verdict.expected
+    by += [AS_MALLORY if status == HTTPStatus.OK else f"HTTP {status}" for status in verdict.evidence.expected_statuses]
+    return " or ".join(by)
 
 
 def unusual(verdict: Verdict) -> str:
     """What is to be said of a refusal that the RFCs do not have in this form; empty if there is nothing."""
     if verdict.conforms or not verdict.as_expected:
         return ""
-    return f"safe, but not as the RFCs have it: {came_back(verdict)}, and not {due(verdict).partition(', by ')[2]}"
+    return f"safe, but not as the RFCs have it: {came_back(verdict)}, and not {_conforming(verdict)}"
 
 
 def outcome_span(outcome: Outcome, words: str = "", strong: bool = False) -> Span:

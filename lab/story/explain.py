@@ -1,10 +1,14 @@
 """One verdict with all of its evidence, for a sceptical reader."""
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
-from lab.catalogue.gateways import find_gateway
-from lab.catalogue.moves import find_move
+from cryptography import x509
+
+from lab.catalogue.gateways import Gateway, find_gateway
+from lab.catalogue.moves import Move, find_move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
+from lab.catalogue.shapes import ProofShape
 from lab.document import (
     Block,
     Break,
@@ -21,6 +25,7 @@ from lab.story.evidence import came_back, due, unusual
 from lab.story.octets import exchange
 from lab.story.relays import fits
 from lab.story.words import listed
+from lab.tls.server import ProofSeen
 
 NOT_HER_HELLO = (
     "Alice's own ClientHello would not help: mallory lacks the secret of its key share, and in TLS 1.3 all later keys "
@@ -34,7 +39,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     move, gateway, evidence = find_move(verdict.move), find_gateway(verdict.gateway), verdict.evidence
     yield Heading(f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}: {verdict.outcome}")
     yield facts(
-        *([("the move", f"{move.title}: {move.sends}")] if move else []),
+        *([("the move", _the_move(move, gateway))] if move else []),
         *(
             [
                 ("the scheme", f"asks for {gateway.scheme.asks_for}; checks {gateway.scheme.verifies}"),
@@ -53,10 +58,13 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         ),
     )
     if verdict.outcome == NOT_APPLICABLE:
-        return
+        if not evidence.messages:
+            return
+        yield Paragraph("A connection showed that there is nothing to test here. What happened on it is no verdict:")
     yield facts(
         ("came back", came_back(verdict)),
-        ("gateway log", evidence.reason),
+        ("on it" if verdict.outcome == NOT_APPLICABLE else "gateway log", evidence.reason),
+        *([("Client-Cert", _certificate(evidence.header))] if gateway and not gateway.scheme.asks_in_tls else []),
         *([("the bank", evidence.transfer)] if evidence.transfer else []),
         *([("note", unusual(verdict))] if unusual(verdict) else []),
         ("took", f"{evidence.ms} ms"),
@@ -76,25 +84,52 @@ def compare_proof(verdict: Verdict) -> Iterator[Block]:
 
     Nothing if no proof decided the outcome.
     """
-    reason = verdict.evidence.proof
+    reason, move = verdict.evidence.proof, find_move(verdict.move)
     if reason is None:
         return
-    yield Heading(_on_the_proof(verdict.outcome, reason))
-    yield from _reason(reason)
+    yield Heading(_on_the_proof(verdict, reason))
+    yield from _reason(reason, move.shape.proof if move else None)
     if verdict.tls == "1.3" and reason.difference and reason.difference.message == "ClientHello":
         yield Paragraph(NOT_HER_HELLO)
 
 
-def _on_the_proof(outcome: str, reason: ProofReason) -> str:
+def _the_move(move: Move, gateway: Gateway | None) -> str:
+    """What is sent, as it is at this gateway."""
+    if gateway and not gateway.scheme.asks_in_tls and move.in_header:
+        return f"{move.title}; here {move.in_header}"
+    return f"{move.title}: {move.sends}"
+
+
+def _certificate(header: str) -> str:
+    """The certificate in the requests' header (RFC 9440 section 2.2), in hex."""
+    if not header:
+        return "no such header was sent"
+    der = bytes.fromhex(header)
+    try:
+        whose = f"the certificate of {x509.load_der_x509_certificate(der).subject.rfc4514_string()}"
+    except ValueError:
+        whose = "no readable certificate"
+    return f"{whose}, in each HTTP request; {len(der)} bytes in DER, sha256 {sha256(der).hexdigest()}"
+
+
+def _on_the_proof(verdict: Verdict, reason: ProofReason) -> str:
     if reason.fits_server:
         return "The proof fits this handshake:"
-    if outcome == ACCEPTED:
-        return "The proof does not fit here either, and the gateway did not look at it:"
+    if verdict.outcome == ACCEPTED:
+        did = _WITH_A_WRONG_PROOF.get(verdict.evidence.proof_seen, "let the client in all the same")
+        return f"The proof does not fit here either, and the gateway {did}:"
     return "Why the proof does not fit:"
 
 
-def _reason(reason: ProofReason) -> Iterator[Block]:
-    rows = [Compared(reason.hash, reason.captured_hash, reason.server_hash)]
+_WITH_A_WRONG_PROOF: dict[str, str] = {
+    ProofSeen.UNCHECKED: "did not look at it",
+    ProofSeen.INVALID: "checked it and ignored the result",
+}
+
+
+def _reason(reason: ProofReason, shape: ProofShape | None) -> Iterator[Block]:
+    both = reason.hash if reason.hash == reason.signed_by else f"{reason.signed_by} (left), {reason.hash} (right)"
+    rows = [Compared(both, reason.captured_hash, reason.server_hash)]
     difference = reason.difference
     if difference:
         rows.append(Compared(_named(difference), difference.captured or NO_MESSAGE, difference.server or NO_MESSAGE))
@@ -106,8 +141,8 @@ def _reason(reason: ProofReason) -> Iterator[Block]:
         if others := _by_message(reason.differences[1:]):
             yield Paragraph(f"They also differ in {listed(others)}.")
     if not reason.fits_captured and not reason.fits_server:
-        made = "mallory changed it, made it with another key, or made it up"
-        yield Paragraph(f"This signature fits neither handshake: {made}.")
+        is_ = f": it is {shape.value}" if shape else ""
+        yield Paragraph(f"With this key the signature fits neither handshake{is_}.")
     key = "the public key in the certificate that was presented with it"
     yield Paragraph(f"The signature ({reason.scheme}) was checked with {key}.")
 

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from lab.catalogue.gateways import GATEWAYS
+from lab.catalogue.gateways import GATEWAYS, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, WITH_THE_KEY, Move
+from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.schemes import SCHEMES, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
-from lab.judging.judgement import Judgement, Verdict
+from lab.judging.judgement import Control, Judgement, Verdict
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
 from lab.story.words import counted, listed
 from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (
-    "In TLS 1.3 the wire shows no certificate: these attempts used the one that was captured when alice logged in over "
-    "TLS 1.2."
+    "In TLS 1.3 the wire shows no certificate and no proof. Alice's certificate and her proof in these attempts are "
+    "those that were captured when she logged in over TLS 1.2. Only replay-flight sends what was recorded over TLS 1.3."
 )
 
 NO_VERDICT = Span("error", "warning")
@@ -65,11 +65,11 @@ def tell_lessons(judgement: Judgement) -> Iterator[Block]:
         return
     yield Break()
     yield Heading("What follows")
-    yield from map(Paragraph, (*_opened(judgement, True), *_opened(judgement, False), _rests_on(judgement)))
+    yield from map(Paragraph, (*_opened(judgement, True), *_opened(judgement, False), *_rests_on(judgement)))
     if differences := _differences(judgement):
         yield Break()
         yield Heading("Where TLS 1.2 and TLS 1.3 differ")
-        yield facts(*differences)
+        yield from differences
 
 
 def _opened(judgement: Judgement, checks_proof: bool) -> Iterator[str]:
@@ -89,29 +89,51 @@ def _opened(judgement: Judgement, checks_proof: bool) -> Iterator[str]:
     )
 
 
-def _rests_on(judgement: Judgement) -> str:
-    """The control with the real key."""
-    controls = [one for one in judgement.controls if one.control == STOLEN_KEY]
-    accepted = sum(one.outcome == ACCEPTED for one in controls)
-    return (
-        f"The same attack code with alice's key got in {accepted} of {len(controls)} times, once at each gateway in "
-        "each version. Without this control the refusals would mean nothing."
+def _rests_on(judgement: Judgement) -> Iterator[str]:
+    """The controls with what alice keeps secret, and with her certificate where no secret is asked for."""
+    tried = [(one, found) for one in judgement.controls if (found := find_gateway(one.gateway))]
+    key, header, password = (
+        [one for one, gateway in tried if one.control == control and gateway.scheme.asks_in_tls == in_tls]
+        for control, in_tls in ((STOLEN_KEY, True), (STOLEN_KEY, False), (STOLEN_PASSWORD, False))
     )
+    if key:
+        yield (
+            f"The same attack code with alice's key got in {_times(key)}, once in each version at each gateway that "
+            "asks for a certificate in TLS. Without this control the refusals would mean nothing."
+        )
+    if password:
+        yield f"With alice's password it got in {_times(password)} at {_at(password)}."
+    if header:
+        yield (
+            f"With her certificate in the Client-Cert header it got in {_times(header)} at {_at(header)}; no key is "
+            "used there."
+        )
 
 
-def _differences(judgement: Judgement) -> list[tuple[str, Inline]]:
+def _times(controls: list[Control]) -> str:
+    return f"{sum(one.outcome == ACCEPTED for one in controls)} of {counted(len(controls), 'time')}"
+
+
+def _at(controls: list[Control]) -> str:
+    return listed(list(dict.fromkeys(one.gateway for one in controls)))
+
+
+def _differences(judgement: Judgement) -> list[Section]:
     """For each move the gateways at which it does not go the same way in both versions, and why."""
     cells = {(v.leak, v.move, v.gateway, v.tls): v for v in judgement.verdicts}
     sends = {move.id: move.sends for move in MOVES}
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, tuple[tuple[str, Inline], ...]], list[str]] = {}
     for (leak, move, gateway, tls), old in cells.items():
         new = cells.get((leak, move, gateway, str(TLS13)))
         if tls != str(TLS12) or new is None or (old.outcome, old.expected) == (new.outcome, new.expected):
             continue
-        clauses = (f"In TLS {one.tls} {one.outcome}: {one.evidence.clause.rstrip('.')}." for one in (old, new))
-        how = f"It sends {sends[move]}. {' '.join(clauses)}"
-        found.setdefault((move if leak == WIRE.id else f"{move} ({leak})", how), []).append(gateway)
-    return [(move, f"at {listed(gateways)}. {how}") for (move, how), gateways in found.items()]
+        why = tuple((f"TLS {one.tls}", f"{one.outcome}: {one.evidence.clause}") for one in (old, new))
+        title = move if leak == WIRE.id else f"{move} ({leak})"
+        found.setdefault((title, sends[move], why), []).append(gateway)
+    return [
+        Section(title, (facts(("at", ", ".join(gateways)), ("sends", what), *why),), "point")
+        for (title, what, why), gateways in found.items()
+    ]
 
 
 def tell_problems(judgement: Judgement) -> Iterator[Block]:
@@ -120,9 +142,14 @@ def tell_problems(judgement: Judgement) -> Iterator[Block]:
         yield Paragraph(Span(error, "warning"))
     for finding in (*judgement.contradictions, *findings(judgement)):
         yield Paragraph(Span(f"FINDING: {finding}", "finding"))
+    notes: dict[str, list[Verdict]] = {}
     for verdict in judgement.verdicts:
         if told := unusual(verdict):
-            yield Paragraph(f"Note: {verdict.move} at {_where(verdict)}: {told}.")
+            notes.setdefault(f"{verdict.move} at {verdict.gateway}: {told}", []).append(verdict)
+    for note, of in notes.items():
+        versions, leaks = (list(dict.fromkeys(names)) for names in ((v.tls for v in of), (v.leak for v in of)))
+        by = "" if leaks == [WIRE.id] else f", with the certificates from the leaks {listed(leaks)}"
+        yield Paragraph(f"Note: {note}. Seen in TLS {listed(versions)}{by}.")
 
 
 def findings(judgement: Judgement) -> list[str]:
@@ -159,8 +186,9 @@ def expected_document() -> Iterator[Block]:
     )
     yield Section("Gateways", (Paragraph(what), _gateways()))
     control = (
-        f"`{STOLEN_KEY}` is the control: the proof made with the real key, which must get in everywhere. It is a move "
-        "too where a leak yields the key; the tables are for a leak that does not."
+        f"`{STOLEN_KEY}` is the control: the proof made with the real key, which must get in at every gateway that "
+        f"asks for a certificate in TLS. Where a password is asked for instead, the control is `{STOLEN_PASSWORD}`. "
+        f"`{STOLEN_KEY}` is a move too where a leak yields the key; the tables are for a leak that does not."
     )
     yield Section("Moves", (_moves(), Paragraph(control)))
     for version in VERSIONS:

@@ -1,4 +1,4 @@
-"""Relayed proofs: where the two handshakes were the same, where they could not be, and what would make them equal."""
+"""Relayed proofs: where the two handshakes were the same, where they could not be, and the key that it would take."""
 
 from collections.abc import Iterator
 
@@ -65,7 +65,7 @@ def tell_relay(relay: RelayedProof) -> Iterator[Block]:
         ),
     )
     for one in relay.mismatches:
-        takes = f" It takes {one.why.takes} to make them equal." if one.why.takes else ""
+        takes = f" With {one.why.takes} she could pass it on as it is and have the keys." if one.why.takes else ""
         yield Paragraph(f"{one.message}, {one.field}: {one.why.reason}.{takes}")
 
 

@@ -41,7 +41,7 @@ from lab.events.types import (
     ProofRelayed,
     Trouble,
 )
-from lab.judging.relays import SERVERS_KEY, RelayedProof
+from lab.judging.relays import EITHER_SHARE, SERVERS_KEY, RelayedProof
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
 from lab.story.relays import tell_relay
@@ -238,7 +238,7 @@ def test_nothing_differs_but_what_takes_a_key(bank: Victims, tmp_path: Path, kin
     assert {(one.message, one.field) for one in relay.mismatches} == DIFFERING[kind]
     chosen = {one.field for one in relay.mismatches if not one.why.takes}
     assert chosen <= {"extended_master_secret"}
-    assert SERVERS_KEY in relay.takes
+    assert relay.takes == ((SERVERS_KEY,) if "RSA" in kind else (EITHER_SHARE,))
     assert {"CertificateRequest", "the client's Certificate"} <= set(relay.alike)
     assert "the server's Certificate" not in relay.alike
     for one in relay.mismatches:
@@ -269,6 +269,7 @@ def test_the_reasons_can_be_told(bank: Victims, tmp_path: Path) -> None:
     assert "the same on both connections" in told
     assert "after " in told
     assert SERVERS_KEY in told
+    assert EITHER_SHARE in told
     assert "bad signature" in told
 
 

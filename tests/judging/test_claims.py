@@ -48,7 +48,7 @@ EXPECTED = {
     "same-as-a-password": Holding.FAILS,
     "client-sends-a-hash": Holding.FAILS,
     "needed-with-its-own-issuer": Holding.HOLDS,
-    "one-connection-is-enough": Holding.HOLDS,
+    "one-connection-is-enough": Holding.CONDITIONAL,
     "key-can-be-passed-on-too": Holding.HOLDS,
     "shown-to-nobody-else": Holding.FAILS,
     "key-never-goes-to-the-server": Holding.HOLDS,
@@ -298,6 +298,33 @@ def test_a_certificate_in_sight_in_tls13_settles_that_claim_otherwise(full_run: 
         return event
 
     assert verdicts(doctored(full_run, move_into_13))["tls13-encrypts"] == Holding.FAILS
+
+
+SAID = {
+    "proof-can-be-passed-on": (
+        "with ECDHE the private half of either side's key share, with RSA the server's private key",
+        "without any such key, the proof fitted",
+    ),
+    "one-connection-is-enough": ("over TLS 1.3 were heard as well, and showed none",),
+    "key-never-goes-to-the-server": ("2 keys in 8 forms each", "It cannot see into encrypted records"),
+}
+"""What these claims must say beside their verdict, or they say too much."""
+
+
+def test_a_claim_says_how_far_it_reaches(full_run: Path) -> None:
+    settled = {claim.id: settled for claim, settled in settle(CLAIMS, RunQueries(JudgedRun(open_run(full_run))))}
+    for claim, words in SAID.items():
+        assert all(one in settled[claim].because for one in words), settled[claim].because
+    assert settled["one-connection-is-enough"].condition.startswith("TLS 1.2, in a connection's first handshake")
+    assert settled["every-server-could-impersonate"].condition == "the server does not check the proof of possession"
+
+
+def test_gateways_that_differ_in_one_thing_have_one_implementation(full_run: Path) -> None:
+    """As many attempts where the proof is checked as where it is not."""
+    settled = {claim.id: settled for claim, settled in settle(CLAIMS, RunQueries(JudgedRun(open_run(full_run))))}
+    counts = re.findall(r"of (\d+) attempts", settled["needed-with-its-own-issuer"].because)
+    assert len(counts) == 2
+    assert len(set(counts)) == 1
 
 
 def test_every_point_of_the_discussion_is_settled_or_says_why_not() -> None:

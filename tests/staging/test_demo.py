@@ -224,6 +224,7 @@ def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: De
     assert searched.keys == 2
     found = set(searched.key_in_bundle or ())
     assert found > {f"{key}, {form}" for key in ("key 1", "key 2") for form in ("PKCS#8 in DER", "PKCS#8 in PEM")}
+    assert re.search(r"blind spots +what is in encrypted records", finished.output)
 
 
 def test_no_private_key_stays_in_the_run(finished: Demo) -> None:

@@ -9,6 +9,7 @@ from lab.events.types import (
     GatewayListening,
     KeyFound,
     LoggedIn,
+    LoginDecrypted,
     LoginFailed,
 )
 from lab.judging.attempts import Tried
@@ -49,8 +50,8 @@ def key_can_be_passed_on_too(record: RunQueries) -> Settled | None:
     if not tried:
         return None
     because = (
-        f"with alice's key {count(tried)} where the proof is checked: whoever is handed the key is alice; "
-        "a client has to keep the key to itself, and need not keep the certificate"
+        f"with alice's key {count(tried)} where the proof is checked: anybody with the key gets in as alice, so a "
+        "client must keep its key secret; its certificate need not be secret there"
     )
     holding = Holding.HOLDS if len(accepted(tried)) == len(tried) else Holding.FAILS
     return Settled(holding, because, numbers(accepted(tried), refused(tried)))
@@ -63,12 +64,22 @@ def key_never_goes_to_the_server(record: RunQueries) -> Settled | None:
     in_sight = [one for one in searched if one.event.key_at]
     if in_sight:
         return Settled(Holding.FAILS, f"the key was on the wire: {in_sight[0].event.key_at[0]}", numbers(in_sight))
-    forms = len(searched[0].event.key_forms)
+    search = searched[0].event
+    keys = search.keys or 1
+    read = record.all(LoginDecrypted, lambda login: login.tls == "1.3")
     because = (
-        f"alice's TLS library was given the key, and in {searched[0].event.connections} connections none of {forms} "
-        "forms of it is found, while her certificate is"
+        f"alice's TLS library was given the key; the search of {search.connections} connections for "
+        f"{'her key' if keys == 1 else f'her {keys} keys'} in {len(search.key_forms) // keys} forms"
+        f"{'' if keys == 1 else ' each'} finds none, while it finds her certificate. It cannot see into encrypted "
+        "records"
     )
-    return Settled(Holding.HOLDS, because, numbers(searched, hers))
+    if read:
+        names = dict.fromkeys(name for one in read for sender, name, *_ in one.event.messages if sender == "client")
+        because += (
+            f"; in the {len(read)} handshakes over TLS 1.3 that the lab decrypted, the client's messages were "
+            f"{', '.join(names)}"
+        )
+    return Settled(Holding.HOLDS, because, numbers(searched, hers, read))
 
 
 def issuer_has_the_key(record: RunQueries) -> Settled | None:

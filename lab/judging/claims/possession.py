@@ -23,8 +23,8 @@ from lab.judging.own_proof import own_proof
 from lab.judging.queries import Numbered, RunQueries
 
 FIRST_HANDSHAKE_AND_HASH = (
-    "in a connection's first handshake, with a hash that nobody finds collisions for; in a renegotiated one mallory "
-    "could, unless both sides have the extended master secret (RFC 7627), or the server renegotiates nothing, as here"
+    "in a connection's first handshake, with a collision-resistant hash; in a renegotiated one mallory could, unless "
+    "both sides have the extended master secret (RFC 7627), or the server renegotiates nothing, as here"
 )
 
 
@@ -61,7 +61,7 @@ def only_the_issuer_is_fooled(record: RunQueries) -> Settled | None:
         "a certificate from an authority, shown to a shop, opened the bank; so did one of the bank's own, "
         f"at the gateway that accepts no other ({count(pinned)} there)"
     )
-    condition = "works only at its issuer, the very server it must not fool"
+    condition = "no other server accepts the certificate, as it is self-signed and only its issuer pins it"
     return Settled(Holding.CONDITIONAL, because, numbers(fooled, issuer), condition)
 
 
@@ -74,7 +74,7 @@ def every_server_could_impersonate(record: RunQueries) -> Settled | None:
     if accepted(blind) and accepted(checking):
         return Settled(Holding.HOLDS, because, evidence)
     if accepted(blind):
-        return Settled(Holding.CONDITIONAL, because, evidence, "the server asks for no proof of possession")
+        return Settled(Holding.CONDITIONAL, because, evidence, "the server does not check the proof of possession")
     return Settled(Holding.FAILS, because, evidence)
 
 
@@ -90,7 +90,7 @@ def privacy_but_not_identity(record: RunQueries) -> Settled | None:
     if accepted(checking):
         return Settled(Holding.FAILS, because, evidence)
     if accepted(blind):
-        return Settled(Holding.CONDITIONAL, because, evidence, "every server that knows it checks the proof")
+        return Settled(Holding.CONDITIONAL, because, evidence, "every server that accepts it checks the proof")
     return Settled(Holding.HOLDS, because, evidence)
 
 
@@ -103,7 +103,7 @@ def database_is_a_liability(record: RunQueries) -> Settled | None:
     fallen = {one.event.customer for one in accepted(blind)}
     because = (
         f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where only the certificate "
-        f"is asked for; with the same register {count(checking)} where the proof is checked"
+        f"is checked; with the same register {count(checking)} where the proof is checked"
     )
     evidence = numbers(accepted(blind), refused(checking), accepted(checking), each=4)
     return Settled(Holding.HOLDS if fallen and not accepted(checking) else Holding.FAILS, because, evidence)
@@ -119,19 +119,19 @@ def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
         return None
     got_in = [one for one in relayed if one.outcome == ACCEPTED]
     same_keys = sum(one.event.same_keys for one in relayed)
-    takes = {one.event.key_exchange: sorted(one.takes) for one in relayed if one.takes}
+    takes = {one.event.key_exchange: " and ".join(one.takes) for one in relayed if one.takes}
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
         "in where proofs are checked"
     )
     because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
     if takes:
-        needed = (f"with {exchange} {_all_of(keys)}" for exchange, keys in sorted(takes.items()))
-        because += f"; to make the two transcripts equal, mallory would need {'; '.join(needed)}"
+        needed = (f"with {exchange} {keys}" for exchange, keys in sorted(takes.items()))
+        because += f"; to pass on every message as it is and have the keys, mallory would need {', '.join(needed)}"
     if through := _through_mallory(record):
         because += (
-            f"; where mallory relayed every byte as it was, the proof fitted ({len(through)} logins where it is "
-            "checked), but then both ends have keys and she has none"
+            f"; where she relayed every byte as it was, without any such key, the proof fitted ({len(through)} logins "
+            "where it is checked), but both ends had keys and she had none"
         )
     evidence = numbers(got_in or relayed, through)
     if got_in:
@@ -174,11 +174,14 @@ def client_sends_a_hash(record: RunQueries) -> Settled | None:
 
 
 def needed_with_its_own_issuer(record: RunQueries) -> Settled | None:
-    blind, checking = at(record, BLIND[1:]), at(record, CHECKING[1:])
-    controls = record.controls(CHECKING[1])
+    """Only gateways of the same implementations are compared, so that they differ in nothing else."""
+    blind = at(record, BLIND[1:])
+    same = {one.gateway.implementation for one in blind}
+    checking = [one for one in at(record, CHECKING[1:]) if one.gateway.implementation in same]
+    controls = [one for one in record.controls(CHECKING[1]) if one.gateway.implementation in same]
     if not (blind and checking and controls):
         return None
-    because = f"among the self-signed certificates that the server itself issued, {both(checking, blind)}"
+    because = f"with the self-signed certificates that the server itself issued, {both(checking, blind)}"
     evidence = numbers(accepted(blind), refused(checking), accepted(checking), controls)
     holds = accepted(blind) and not accepted(checking)
     return Settled(Holding.HOLDS if holds else Holding.FAILS, because, evidence)
@@ -193,7 +196,3 @@ def self_signed_is_useless(record: RunQueries) -> Settled | None:
         return Settled(Holding.HOLDS, f"{count(tried)} with a stolen self-signed certificate", numbers(got_in))
     because = f"the server knows the certificates that it issued: alice is let in, and {count(tried)} without her key"
     return Settled(Holding.FAILS, because, numbers(hers, refused(tried), controls))
-
-
-def _all_of(keys: list[str]) -> str:
-    return keys[0] if len(keys) == 1 else f"all of {', '.join(keys)}"

@@ -1,6 +1,6 @@
 """The claims, in the order of the discussion, each with the query on a run that settles it."""
 
-from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, REQUESTS, ROGUE_SERVER, WIRE
+from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LIVE_RELAY, REQUESTS, ROGUE_SERVER, WIRE
 from lab.judging.claims import keys, passwords, possession, wire
 from lab.judging.claims.claim import Claim
 from lab.judging.claims.evidence import BLIND, CHECKING
@@ -28,8 +28,8 @@ CLAIMS: tuple[Claim, ...] = (
         "needed-with-its-own-issuer",
         (10, 3),
         "The check is needed where the server itself issued the self-signed certificate, too.",
-        "The bank knows the self-signed certificates that it issued. Every leak and every move at the gateways that "
-        "differ in one thing: whether they check the proof.",
+        "The bank knows the self-signed certificates that it issued. Every leak and every move at gateways of the same "
+        "implementation that differ in one thing: whether they check the proof.",
         possession.needed_with_its_own_issuer,
         schemes=(CHECKING[1:], BLIND[1:]),
     ),
@@ -73,8 +73,9 @@ CLAIMS: tuple[Claim, ...] = (
         "same-as-a-password",
         (11,),
         "A certificate used alone has the same security properties as a password.",
-        "Alice has a password as well, which the bank keeps hashed by scrypt. Both go through every leak: what is "
-        "found, and what does it open?",
+        "Alice has a password as well, which the bank keeps hashed by scrypt. Both go through "
+        f"{len(passwords.WHERE)} of the {len(LEAKS)} leaks. The live relay and the archive of requests are left out: "
+        "no password ever gets there. None gets into the archive of bundles either: the bank hands none out.",
         passwords.same_as_a_password,
         leaks=passwords.WHERE,
         schemes=(BLIND, ("password",)),
@@ -101,8 +102,8 @@ CLAIMS: tuple[Claim, ...] = (
         "key-never-goes-to-the-server",
         (13,),
         "The key never goes to the server; the client's TLS library is given it and does not pass it on.",
-        "All that crossed the wire is searched for alice's key in every form, and for her certificate, which must be "
-        "there.",
+        "All that crossed the wire is searched for alice's key in its usual forms, and for her certificate, which must "
+        "be there. Her own session keys show which messages she sent in the handshakes of TLS 1.3.",
         keys.key_never_goes_to_the_server,
         leaks=(WIRE,),
     ),
@@ -128,8 +129,8 @@ CLAIMS: tuple[Claim, ...] = (
         "privacy-but-not-identity",
         (16,),
         "A leaked certificate costs its owner privacy, but not her identity.",
-        "Every leak and every move without the key, where the proof is checked and where only the certificate is asked "
-        "for.",
+        "Every leak and every move without the key, where the proof is checked and where only the certificate is "
+        "checked.",
         possession.privacy_but_not_identity,
         schemes=(CHECKING, BLIND),
     ),

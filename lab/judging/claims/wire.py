@@ -36,6 +36,9 @@ FIRST_HANDSHAKE = (
 )
 
 
+IN_TLS12 = "TLS 1.2, in a connection's first handshake; TLS 1.3 and a renegotiation encrypt the certificate"
+
+
 def certificate_in_the_clear(record: RunQueries) -> Settled | None:
     hers = logins(record, tls="1.2")
     if not (hers and listened(record)):
@@ -65,9 +68,22 @@ def one_connection_is_enough(record: RunQueries) -> Settled | None:
         f"self-signed certificates; an access log had {len(logged)} certificates, and {len(used_log)} attempts got in "
         "with those"
     )
+    hidden, in_sight = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3"), _readable_in_tls13(record)
+    if hidden and not in_sight:
+        because += f"; {len(hidden)} of her handshakes over TLS 1.3 were heard as well, and showed none"
     holds = len(kinds) == len(used) and all(used) and used_log
-    evidence = numbers(read, *used, logged, used_log, each=2) or numbers(logins(record, tls="1.2"))
-    return Settled(Holding.HOLDS if holds else Holding.FAILS, because, evidence)
+    evidence = numbers(read, *used, logged, used_log, hidden, each=2) or numbers(logins(record, tls="1.2"))
+    if not holds:
+        return Settled(Holding.FAILS, because, evidence)
+    if in_sight:
+        return Settled(Holding.HOLDS, because, evidence)
+    return Settled(Holding.CONDITIONAL, because, evidence, IN_TLS12)
+
+
+def _readable_in_tls13(record: RunQueries) -> tuple[str, ...]:
+    """The events that show alice's certificate in plaintext in TLS 1.3."""
+    searched = record.all(CaptureSearched, lambda one: bool(certificate_in_tls13(record.run, one)))
+    return numbers(in_the_clear(record, "1.3"), searched)
 
 
 def server_tls_protects(record: RunQueries) -> Settled | None:
@@ -112,10 +128,8 @@ def tls13_encrypts(record: RunQueries) -> Settled | None:
     searched = record.all(CaptureSearched, found_something)
     if not (hers and handshakes and searched):
         return None
-    in_sight = [one for one in searched if certificate_in_tls13(record.run, one.event)]
-    read = in_the_clear(record, "1.3")
-    if read or in_sight:
-        return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", numbers(read, in_sight))
+    if in_sight := _readable_in_tls13(record):
+        return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", in_sight)
     because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
     return Settled(Holding.HOLDS, because, numbers(handshakes, hers, searched))
 
