@@ -21,6 +21,9 @@ NOTE_ON_TLS13 = (
     "seen over TLS 1.3."
 )
 
+NO_VERDICT = Span("error", "warning")
+"""Where an attempt was not its move; the errors say why."""
+
 _WORDS = {ACCEPTED: Span("ACCEPTED", "accepted", strong=True), NOT_APPLICABLE: Span("n/a", "aside")}
 _EXPECTED = {ACCEPTED: Span(ACCEPTED, strong=True), NOT_APPLICABLE: Span("n/a")}
 
@@ -47,9 +50,9 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
 def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Table:
     rows: list[tuple[Inline, ...]] = []
     for move in MOVES:
-        row = [_cell(cells[move.id, gateway]) for gateway in gateways if (move.id, gateway) in cells]
-        if row:
-            rows.append((move.id, *row))
+        row = [cells.get((move.id, gateway)) for gateway in gateways]
+        if any(row):
+            rows.append((move.id, *(_cell(verdict) if verdict else NO_VERDICT for verdict in row)))
     return Table((Column("move", "name"), *(Column(gateway, "outcome") for gateway in gateways)), tuple(rows))
 
 

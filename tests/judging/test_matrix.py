@@ -329,7 +329,8 @@ def test_a_key_is_the_reason_only_where_a_proof_is_sent() -> None:
     with_key = find_move("stolen-key")
     assert with_key
     for gateway in GATEWAYS:
-        if not gateway.scheme.takes_password:
+        scheme = gateway.scheme
+        if not scheme.takes_password:
             expected = expectation(gateway, TLS12, with_key, ARCHIVE)
             assert expected.outcome == ACCEPTED
             looks_at_it = "proof" in gateway.scheme.asks_for and "not look" not in gateway.scheme.asks_for

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,10 +18,12 @@ from lab.judging.attempts import Tried
 from lab.judging.shapes import Known, departure, known
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
+from lab.story.matrix import tell_matrix
 from lab.tls import extensions as ext
 from lab.tls.messages import Certificate, CertificateVerify, ClientHello, Message, serialize
 from lab.tls.messages13 import Certificate13, CertificateEntry, parse
 from lab.tls.versions import TLS12, VERSIONS
+from lab.views.markdown import text
 
 GATEWAYS = ("mtls@instrument", "pinned-mtls@openssl", "certificate-only@instrument", "forwarded-header@openssl")
 
@@ -265,6 +268,7 @@ def test_an_attempt_that_was_not_its_move_is_an_error_and_no_verdict(run: Run, a
     cells = {(one.move, one.gateway, one.tls) for one in judgement.verdicts}
     assert ("foreign-key", hollow.gateway.id, str(hollow.version)) not in cells
     assert len(cells) == len(JudgedRun(run).judgement.verdicts) - 1
+    assert "error" in re.findall(r"(?m)^.*foreign-key.*$", text(tell_matrix(judgement)))[0]
 
 
 def test_a_run_of_an_earlier_version_did_not_record_what_this_takes(run: Run, attempts: list[Tried]) -> None:
