@@ -333,8 +333,9 @@ def test_a_key_is_the_reason_only_where_a_proof_is_sent() -> None:
         if not scheme.takes_password:
             expected = expectation(gateway, TLS12, with_key, ARCHIVE)
             assert expected.outcome == ACCEPTED
-            looks_at_it = "proof" in gateway.scheme.asks_for and "not look" not in gateway.scheme.asks_for
-            assert (expected.reason == WITH_THE_KEY) == looks_at_it
+            assert (expected.reason == WITH_THE_KEY) == (
+                "proof" in scheme.asks_for and "not look" not in scheme.asks_for
+            )
 
 
 def test_a_look_alike_is_refused_by_an_alert_for_certificates(judged: tuple[Run, Judgement]) -> None:
