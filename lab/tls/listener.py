@@ -29,6 +29,11 @@ class RationedReader(asyncio.StreamReader):
         self._turns = turns
         self._limit = limit
         self._left: int | None = limit
+        self._dropping = False
+
+    def drop(self) -> None:
+        """From now on what the client sends is dropped and not kept; reads wait for its end."""
+        self._left, self._dropping = None, True
 
     def lift_limit(self) -> None:
         """The handshake is over: gives out everything from now on."""
@@ -36,7 +41,8 @@ class RationedReader(asyncio.StreamReader):
 
     def feed_data(self, data: Any) -> None:
         self.received += len(data)
-        super().feed_data(data)
+        if not self._dropping:
+            super().feed_data(data)
 
     async def read(self, n: int = -1) -> bytes:
         if self._left is None:
@@ -101,14 +107,13 @@ class Listener:
             writer.transport.abort()
 
 
-async def say_goodbye(
-    engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
-) -> None:
+async def say_goodbye(engine: Engine, reader: RationedReader, writer: asyncio.StreamWriter, seconds: float) -> None:
     """Closes a connection so that the client can read the last message; TimeoutError after `seconds`.
 
     Closing a socket with unread data resets the connection, and the reset may overtake the alert or the answer. So what
     the client still sends is read and dropped for a while (RFC 9112 section 9.6).
     """
+    reader.drop()
     async with asyncio.timeout(seconds):
         engine.close()
         writer.write(engine.data_to_send())

@@ -146,7 +146,7 @@ class TlsStream:
     async def _flush(self) -> None:
         if outgoing := self.engine.data_to_send():
             self._writer.write(outgoing)
-            if self._writer.is_closing():
+            if self._writer.is_closing() and self._failure is None:  # else nobody reads it any more
                 self._unread += self._left_in_socket()
             await self._writer.drain()
 

@@ -114,7 +114,7 @@ def test_a_certificate_is_refused_where_a_password_is_asked_for(finished: Passwo
     )
     assert told.returncode == 0, told.stderr
     assert "HTTP 401" in told.stdout
-    assert "this server asks for one" in " ".join(told.stdout.split())
+    assert "this server wants a name and a password" in " ".join(told.stdout.split())
 
 
 def test_alice_logs_in_with_it_and_her_certificate_is_not_in_that(finished: PasswordRun) -> None:
