@@ -162,7 +162,7 @@ def covering(path: str) -> tuple[str, ...]:
 
 
 def chosen(root: Path, path: str, limit: int | None, seed: int) -> list[Mutant]:
-    """The mutants of a module or of a package's modules, or so many of them by chance."""
+    """The mutants of a module or of a package's modules; with a limit, a random choice of that size."""
     files = sorted((root / path).rglob("*.py")) if (root / path).is_dir() else [root / path]
     found = [one for file in files for one in mutants(file.relative_to(root).as_posix(), file.read_text())]
     if limit is None or limit >= len(found):
@@ -255,7 +255,7 @@ def main() -> NoReturn:
     it = argparse.ArgumentParser(prog="python -m bench.mutants", description=__doc__)
     it.add_argument("path", nargs="*", help=f"modules or packages ({' '.join(PATHS)})")
     it.add_argument("--jobs", type=int, default=1, help="how many are tried at once (%(default)s)")
-    it.add_argument("--limit", type=int, help="so many of each path, chosen by chance; all if not given")
+    it.add_argument("--limit", type=int, help="at most this many of each path, chosen at random (all)")
     it.add_argument("--seed", type=int, default=1, help="another one chooses others (%(default)s)")
     arguments = it.parse_args()
     survivors: list[Mutant] = []

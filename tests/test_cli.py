@@ -199,7 +199,7 @@ def events_in(runs: Path) -> int:
 
 @pytest.mark.parametrize(("delay_ms", "events"), [(0, 0), (60, 0), (150, 0), (0, 1), (0, 10), (0, 100)])
 def test_ctrl_c_at_any_moment_ends_a_run_in_one_line(delay_ms: int, events: int, tmp_path: Path) -> None:
-    """While it starts, and once it has so many events; it is a matrix, which has many more."""
+    """While it starts, and once the run has this number of events. A matrix has many more."""
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
         [CERTREPLAY, "matrix", "--runs", tmp_path / "runs"],

@@ -31,7 +31,7 @@ def keep(password: str) -> KeptPassword:
 
 
 class PasswordCheck:
-    """Callable: whether this is the customer's password. It takes as long for a name that nobody has."""
+    """Callable: whether this is the customer's password. An unknown name takes as much time as a known one."""
 
     def __init__(self, kept: Mapping[str, KeptPassword]) -> None:
         self._kept = kept

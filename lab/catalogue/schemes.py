@@ -82,7 +82,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         id="certificate-only",
-        asks_for="Certificate + proof, which it does not look at",
+        asks_for="Certificate + proof; it does not look at the proof",
         verifies="chain",
         checks=ALL_BUT_PROOF,
         stands_for="what the question proposes",
@@ -91,7 +91,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         id="pinned-certificate-only",
-        asks_for="Certificate + proof, which it does not look at",
+        asks_for="Certificate + proof; it does not look at the proof",
         verifies="that it is one of the server's own self-signed certificates",
         checks=ALL_BUT_PROOF,
         stands_for='"treat it like a password"',

@@ -91,7 +91,7 @@ class JudgedRun:
 
     def _moves_of(self, leak: Leak, version: Version) -> list[Move]:
         """Those that this run tries with a leak's loot; in TLS 1.3 earlier runs had none that resumes a session."""
-        early = version == TLS13 and any(recorded.version < 3 for recorded in self.run.events[:1])
+        early = version == TLS13 and any(one.version < NAMES_CONNECTIONS for one in self.run.events[:1])
         return [move for move in moves_for(leak, self.plan.moves) if not (early and LootKind.SESSION in move.needs)]
 
     @cached_property

@@ -1,17 +1,14 @@
 """Three witnesses of each attempt: the attacker, the gateway's report, and the bank's ledger. They have to agree."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from lab.catalogue.cast import CUSTOMER, MALLORY
 from lab.catalogue.gateways import find_gateway
-from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
+from lab.catalogue.leaks import find_leak
+from lab.catalogue.moves import STOLEN_PASSWORD, moves_for
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.events.log import Recorded
@@ -32,11 +29,7 @@ from lab.judging.gateway_reports import sentence
 from lab.judging.ledger import Ledger
 from lab.judging.relays import RelayedProof
 from lab.judging.shapes import first_certificate, proof_fits
-
-MAX_STOLEN = 1 << 24
-"""The most bytes of a file in `stolen` that are read."""
-
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+from lab.judging.stolen import stolen_files
 
 
 def contradictions(
@@ -149,10 +142,14 @@ def _not_planned(tried: Tried, plan: Plan) -> Iterator[str]:
     event = tried.event
     if not event.leak:
         return  # a control
-    planned = (tried.gateway, tried.version) in plan.targets() and event.leak in plan.leaks
-    moves = plan.moves if event.customer == CUSTOMER else (*plan.moves, "omit-proof")
-    by_secret = (STOLEN_KEY, STOLEN_PASSWORD)  # where the leak yields one
-    if not planned or event.move not in (*moves, *by_secret) or event.round > plan.rounds:
+    leak = find_leak(event.leak)
+    planned = {move.id for move in moves_for(leak, plan.moves)} if leak and event.leak in plan.leaks else set()
+    if planned and event.customer != CUSTOMER:
+        planned.add("omit-proof")
+    if planned and tried.gateway.scheme.takes_password:
+        planned.add(STOLEN_PASSWORD)
+    there = (tried.gateway, tried.version) in plan.targets()
+    if not there or event.move not in planned or event.round > plan.rounds:
         yield "the run did not set out to try this"
 
 
@@ -208,27 +205,14 @@ def _kept_files(run: Run) -> Iterator[str]:
             reported[recorded.part].add(recorded.event.sha256)
     for part, captured in sorted(reported.items()):
         kept: set[str] = set()
-        for path in sorted((run.folders.part(part) / "stolen").glob("*")):
-            name = path.relative_to(run.folders.path)
-            try:
-                content = path.read_bytes()[:MAX_STOLEN]
-                if b"PRIVATE KEY-----" in content:
-                    yield f"{name}: holds a private key"
-                found = set(_fingerprints(content))
-            except (OSError, ValueError):
-                yield f"{name}: holds no readable certificate"
-                continue
+        for file in stolen_files(run, part):
+            if file.keys:
+                yield f"{file.name}: holds a private key"
+            found = set(filter(None, file.fingerprints))
+            if not found:
+                yield f"{file.name}: holds no readable certificate"
+            elif strange := found - captured:
+                yield f"{file.name}: holds a certificate that {part} did not report: {min(strange)}"
             kept |= found
-            if strange := found - captured:
-                yield f"{name}: holds a certificate that {part} did not report: {min(strange)}"
         if lost := captured - kept:
             yield f"{part} reported a certificate that is in none of its files in stolen: {min(lost)}"
-
-
-def _fingerprints(pem: bytes) -> Iterator[str]:
-    """The fingerprints of the certificates in a file; ValueError if there is none, or an unreadable one."""
-    blocks = _PEM.findall(pem)
-    if not blocks:
-        raise ValueError("no certificate")
-    for block in blocks:
-        yield sha256(x509.load_pem_x509_certificate(block).public_bytes(Encoding.DER)).hexdigest()

@@ -71,16 +71,7 @@ def search_for_hashes(capture: Path, run: Run) -> FileSearched:
         if isinstance(seen, CertificateCaptured) and seen.leak == WIRE.id and seen.proof and (own := own_proof(seen)):
             proofs[f"the proof {recorded.number}"] = bytes.fromhex(seen.proof)
             hashes[f"{own.hash} of what {recorded.number} signs"] = bytes.fromhex(own.captured_hash)
-    places = _places(capture, proofs | hashes)
-    return FileSearched(
-        leak=WIRE.id,
-        file=capture.name,
-        what=TRANSCRIPT_HASHES,
-        sought=tuple(hashes),
-        found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in hashes),
-        control="the proofs themselves",
-        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in proofs),
-    )
+    return _searched(WIRE, capture, TRANSCRIPT_HASHES, hashes, "the proofs themselves", proofs)
 
 
 def search_for_password(leak: Leak, file: Path, password: str, certificates: Iterable[bytes]) -> FileSearched:
@@ -104,15 +95,22 @@ def search_for_password(leak: Leak, file: Path, password: str, certificates: Ite
             f"certificate {number} as PEM": pem,
             f"certificate {number} as percent-encoded PEM": quote(pem, safe="").encode(),
         }
-    places = _places(file, sought | control)
+    return _searched(leak, file, PASSWORD, sought, "alice's certificates", control)
+
+
+def _searched(
+    leak: Leak, file: Path, what: str, sought: Mapping[str, bytes], control: str, present: Mapping[str, bytes]
+) -> FileSearched:
+    """Searches a file for what should not be there, and for what is `present` as the control."""
+    places = _places(file, {**sought, **present})
     return FileSearched(
         leak=leak.id,
         file=file.name,
-        what=PASSWORD,
+        what=what,
         sought=tuple(sought),
         found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in sought),
-        control="alice's certificates",
-        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in control),
+        control=control,
+        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in present),
     )
 
 

@@ -1,10 +1,8 @@
 """The story of a run: acts, each a view of the run's events and told once all of them are there."""
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TypeAlias, TypeVar
 
 from lab.capture.search import MAX_HITS
@@ -46,6 +44,7 @@ from lab.judging.connections import ClientConnection
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
+from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
@@ -213,29 +212,12 @@ def _tell_wire(run: Run, seen: CertificateCaptured, connection: ClientConnection
     )
 
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
-_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-
-
 def _kept(run: Run, fingerprint: str) -> Iterator[str]:
-    """The file in the attacker's folder `stolen` with this certificate, and what it holds, by PEM labels (RFC 7468).
-
-    Any file with a private key is told, too.
-    """
-    for path in sorted((run.folders.part(ATTACKER) / "stolen").glob("*")):
-        content = path.read_bytes()
-        certificates, keys = _CERTIFICATE.findall(content), len(_PRIVATE_KEY.findall(content))
-        if keys or fingerprint in map(_fingerprint, certificates):
-            kept = counted(len(certificates), "certificate")
-            yield f"{path.relative_to(run.folders.path)}: {kept}, {keys or 'no'} private key{'s' if keys > 1 else ''}"
-
-
-def _fingerprint(body: bytes) -> str:
-    """Of a certificate in PEM, between its labels; empty if it is damaged."""
-    try:
-        return sha256(base64.b64decode(body)).hexdigest()
-    except ValueError:
-        return ""
+    """The attacker's file with this certificate, and what it holds. Any file with a private key is told, too."""
+    for file in stolen_files(run, ATTACKER):
+        if file.keys or fingerprint in file.fingerprints:
+            kept = counted(len(file.fingerprints), "certificate")
+            yield f"{file.name}: {kept}, {file.keys or 'no'} private key{'s' if file.keys > 1 else ''}"
 
 
 def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:

@@ -28,6 +28,7 @@ from lab.events.types import (
 from lab.judging.attempts import Tried
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
+from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
 from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
@@ -131,8 +132,7 @@ def _logins(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, st
 def _had(run: Run, seen: list[CertificateCaptured]) -> Iterator[tuple[str, str]]:
     """Each certificate once, and what came with it. Other keys than those reported would be in the attacker's
     folders."""
-    stolen = (path.read_bytes() for path in run.folders.path.glob("*/stolen/*"))
-    no_key = "A PRIVATE KEY" if any(b"PRIVATE KEY-----" in content for content in stolen) else "no key"
+    no_key = "A PRIVATE KEY" if any(file.keys for file in stolen_files(run)) else "no key"
     with_key = {one.sha256 for one in run.all(KeyFound) if one.leak == seen[0].leak}
     versions: dict[tuple[str, str, bool, str], set[str]] = defaultdict(set)
     issued = [bundle.sha256 for bundle in run.all(BundleIssued)]

@@ -128,8 +128,8 @@ BREAKS = (closes, resets, says_goodbye, talks_nonsense, sends_a_garbled_record, 
 def test_a_server_that_breaks_off_anywhere_makes_an_attempt_inconclusive_and_not_lost(
     alice: pki.Identity, bank: pki.Identity, version: Version, flights: int, break_off: Break
 ) -> None:
-    """After so many of its flights: none, that with its Certificate, in TLS 1.2 also that with its Finished. With the
-    last, it has the request."""
+    """The server breaks off after this number of its flights. The first has its Certificate; in TLS 1.2 a second has
+    its Finished. After the last flight it reads the request first."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         engine = our_server(bank, versions=(version,))

@@ -188,7 +188,8 @@ class OpenSslEngine:
             self.tls.unwrap()
 
     def give_up(self, reason: str) -> list[EngineEvent]:
-        raise NotImplementedError(reason)
+        self._over = True
+        return [Failed(None, None, reason)]
 
     @property
     def peer_chain(self) -> tuple[bytes, ...]:

@@ -1,0 +1,47 @@
+"""The files in which the attackers of a run keep what they took."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from lab.events.run import Run
+
+MAX_OCTETS = 1 << 24
+"""The most bytes of a file that are read."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+@dataclass(frozen=True)
+class StolenFile:
+    """What a file holds, by its PEM labels (RFC 7468).
+
+    `name` begins in the run's directory. `fingerprints` has one in hex for each certificate, empty for a damaged one;
+    `keys` counts the private keys.
+    """
+
+    name: str
+    fingerprints: tuple[str, ...]
+    keys: int
+
+
+def stolen_files(run: Run, part: str = "*") -> Iterator[StolenFile]:
+    """The files of one part, or of all; what cannot be read holds nothing."""
+    for path in sorted(run.folders.path.glob(f"{part}/stolen/*")):
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_OCTETS)
+        except OSError:
+            content = b""
+        fingerprints = tuple(map(_fingerprint, _CERTIFICATE.findall(content)))
+        yield StolenFile(str(path.relative_to(run.folders.path)), fingerprints, len(_PRIVATE_KEY.findall(content)))
+
+
+def _fingerprint(body: bytes) -> str:
+    try:
+        return sha256(base64.b64decode(body)).hexdigest()
+    except ValueError:
+        return ""
