@@ -105,6 +105,8 @@ class Listener:
             await self._serve(reader, writer)
         finally:
             writer.transport.abort()
+            if error := reader.exception():  # it has been raised, and its traceback holds all of the connection
+                error.__traceback__ = None
 
 
 async def say_goodbye(engine: Engine, reader: RationedReader, writer: asyncio.StreamWriter, seconds: float) -> None:
