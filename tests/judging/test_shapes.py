@@ -268,7 +268,8 @@ def test_an_attempt_that_was_not_its_move_is_an_error_and_no_verdict(run: Run, a
     cells = {(one.move, one.gateway, one.tls) for one in judgement.verdicts}
     assert ("foreign-key", hollow.gateway.id, str(hollow.version)) not in cells
     assert len(cells) == len(JudgedRun(run).judgement.verdicts) - 1
-    assert "error" in re.findall(r"(?m)^.*foreign-key.*$", text(tell_matrix(judgement)))[0]
+    rows = re.findall(r"(?m)^.*foreign-key.*$", text(tell_matrix(judgement)))
+    assert any("error" in row for row in rows)  # in the table of that gateway and version
 
 
 def test_a_run_of_an_earlier_version_did_not_record_what_this_takes(run: Run, attempts: list[Tried]) -> None:
