@@ -18,9 +18,9 @@ from lab.catalogue.cast import VICTIM_CLIENT
 from lab.document import Block, Break, Column, Inline, Paragraph, Section, Span, Table, facts
 from lab.events.run import Folders
 from lab.inspect.certificates import UNREADABLE, alternative_names
-from lab.inspect.der import layout
 from lab.inspect.times import period
 from lab.tls.bundle import Bundle, parse_bundle
+from lab.tls.der import layout
 from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
 

@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from lab.capture.handshake import Capture
 from lab.document import Block, Section, facts
 from lab.events.run import RunError
-from lab.inspect.der import elements, layout
 from lab.inspect.times import period
+from lab.tls.der import elements, layout
 from lab.tls.versions import version_name
 
 T = TypeVar("T")

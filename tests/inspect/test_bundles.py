@@ -23,9 +23,9 @@ from lab.capture.key_forms import key_forms
 from lab.capture.writer import CaptureFile
 from lab.catalogue import plan
 from lab.inspect import bundles
-from lab.inspect.der import layout
 from lab.staging import pki
 from lab.tls.bundle import Bundle
+from lab.tls.der import layout
 from lab.views import terminal
 from made_up import KEY, certificate_of
 from programs import certreplay, output_of, tshark
