@@ -39,7 +39,7 @@ _TLS = tuple(f"tests/tls/test_{name}.py" for name in (*_ENGINE.split()[1:], "tls
 _JUDGED = ("tests/judging/test_gateway_reports.py", "tests/judging/test_verdicts.py", "tests/judging/test_matrix.py")
 COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "lab/tls/bundle.py": ("tests/tls/test_bundle.py",),
-    "lab/tls/dissect.py": ("tests/story/test_octets.py", "tests/judging/test_verdicts.py"),
+    "lab/tls/dissect.py": ("tests/story/test_octets.py", "tests/tls/test_dissect.py"),
     "lab/tls/streams.py": ("tests/tls/test_streams.py", "tests/attacker/test_replay.py"),
     "lab/tls/listener.py": ("tests/tls/test_listener.py", "tests/tls/test_streams.py"),
     "lab/tls": (*_TLS, "tests/tls/test_tls_interop.py", "tests/tls/test_tls13_interop.py"),

@@ -203,7 +203,7 @@ def explain_command(
     scheme: Annotated[str | None, typer.Option(help="Or a scheme: the first gateway of it in the run.")] = None,
     tls: Annotated[str, typer.Option(help="The version, 1.2 or 1.3.")] = "1.2",
     leak: Annotated[str, typer.Option(help="How the certificate got out.")] = WIRE.id,
-    all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Show long messages whole.")] = False,
+    all_bytes: Annotated[bool, typer.Option("--all-bytes", help="Say of every byte what it means.")] = False,
     as_recipe: Annotated[
         bool,
         typer.Option(

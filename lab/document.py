@@ -81,11 +81,15 @@ class Table:
 
 @dataclass(frozen=True)
 class ByteField:
-    """Consecutive bytes of a message, where they begin in it, and one phrase about them, empty where none is known."""
+    """Consecutive bytes of a message, where they begin in it, and one phrase about them, empty where none is known.
+
+    `name` is the RFC's for these bytes, where it has one.
+    """
 
     at: int
     octets: bytes
     meaning: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ MAX_MESSAGES = 256
 """No more messages of a connection are told."""
 MAX_MS = 86_400_000.0
 CCS, PROTECTED = "ChangeCipherSpec", "protected record"
+MAX_KEPT = 1 << 18
+"""No more bytes of a connection's messages are kept."""
 _SECRETS: Mapping[str, Party] = {
     "CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client",
     "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server",
@@ -41,6 +43,37 @@ Secrets = dict[bytes, TrafficSecrets]
 """By client random, the handshake traffic secrets."""
 KeyLogs = Mapping[str, Path]
 """Key log files by the part that wrote them."""
+
+
+@dataclass(frozen=True)
+class ReadMessage:
+    """A handshake message, alert or ChangeCipherSpec of a capture, or a record that no key opens: who sent it, its
+    name, its bytes without any record header, whether it was encrypted, and when, in ms since the first packet."""
+
+    sender: Party
+    name: str
+    raw: bytes
+    encrypted: bool
+    ms: float
+
+
+@dataclass(frozen=True)
+class ReadHandshake:
+    """A connection's handshake. `connection` is the server's random in hex, as in events; `version` is the number."""
+
+    client: str
+    server: str
+    version: int
+    connection: str
+    messages: tuple[ReadMessage, ...]
+
+
+def read_handshakes(capture: Path, key_log: Path) -> list[ReadHandshake]:
+    """Every handshake in a capture file with the bytes of its messages, those of TLS 1.3 with the keys of `key_log`.
+
+    CaptureFileError if it cannot be read.
+    """
+    return [one.as_read() for one in _connections(capture, read_key_log(key_log), keep=True)]
 
 
 def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecrypted]:
@@ -56,8 +89,8 @@ def decrypted_logins(capture: Path, key_log: Path) -> list[LoginDecrypted]:
     return [connection.as_login() for connection in _connections(capture, read_key_log(key_log))]
 
 
-def _connections(capture: Path, secrets: "Secrets") -> "list[_Connection]":
-    """The connections in which a handshake message was read."""
+def _connections(capture: Path, secrets: "Secrets", keep: bool = False) -> "list[_Connection]":
+    """The connections in which a handshake message was read; with `keep` the messages' bytes are kept."""
     connections: dict[frozenset[Endpoint], _Connection] = {}
     done: list[_Connection] = []
     for packet in read_packets(capture):
@@ -68,7 +101,7 @@ def _connections(capture: Path, secrets: "Secrets") -> "list[_Connection]":
         if seen.flags & SYN and not seen.flags & ACK and ends in connections:
             done.append(connections.pop(ends))  # the ports are used again
         if ends not in connections and len(connections) + len(done) < MAX_CONNECTIONS:
-            connections[ends] = _Connection(seen.source, seen.destination, packet.time_ns, secrets)
+            connections[ends] = _Connection(seen.source, seen.destination, packet.time_ns, secrets, keep)
         if ends in connections:
             sender: Party = "client" if seen.source == connections[ends].client else "server"
             sequence = (seen.sequence + bool(seen.flags & SYN)) % SEQUENCE_NUMBERS
@@ -103,10 +136,12 @@ class _DecryptedSide:
 class _Connection:
     """One connection."""
 
-    def __init__(self, client: Endpoint, server: Endpoint, began_ns: int, secrets: Secrets) -> None:
+    def __init__(self, client: Endpoint, server: Endpoint, began_ns: int, secrets: Secrets, keep: bool) -> None:
         self.client, self.server = client, server
         self._began_ns = self._now_ns = began_ns
-        self._seen: list[tuple[str, str, int, bool, float]] = []
+        self._seen: list[tuple[Party, str, int, bool, float]] = []
+        self._may_keep = MAX_KEPT if keep else 0
+        self._kept: list[ReadMessage] = []
         self._server_random = b""
         self._secrets = secrets
         self._sides: Mapping[Party, _DecryptedSide] = {"client": _DecryptedSide(), "server": _DecryptedSide()}
@@ -145,36 +180,46 @@ class _Connection:
             str(self.client), str(self.server), version_name(self._version), connection, tuple(self._seen)
         )
 
-    def _note(self, sender: Party, name: str, octets: int, encrypted: bool) -> None:
-        if len(self._seen) < MAX_MESSAGES:
-            milliseconds = min(max(self._now_ns - self._began_ns, 0) / 1e6, MAX_MS)
-            self._seen.append((sender, name, octets, encrypted, round(milliseconds, 3)))
+    def as_read(self) -> ReadHandshake:
+        """The messages with their bytes."""
+        return ReadHandshake(
+            str(self.client), str(self.server), self._version, self._server_random.hex(), tuple(self._kept)
+        )
+
+    def _note(self, sender: Party, name: str, raw: bytes, encrypted: bool) -> None:
+        if len(self._seen) >= MAX_MESSAGES:
+            return
+        milliseconds = round(min(max(self._now_ns - self._began_ns, 0) / 1e6, MAX_MS), 3)
+        self._seen.append((sender, name, len(raw), encrypted, milliseconds))
+        if len(raw) <= self._may_keep:
+            self._may_keep -= len(raw)
+            self._kept.append(ReadMessage(sender, name, raw, encrypted, milliseconds))
 
     def _on_record(self, sender: Party, side: _DecryptedSide, record: Record) -> None:
         kind, fragment = record.type, record.fragment
         if kind == ContentType.CHANGE_CIPHER_SPEC:
             side.changed_cipher = self._version == TLS12
-            self._note(sender, CCS, len(fragment), False)
+            self._note(sender, CCS, fragment, False)
             return
         if side.changed_cipher:
             side.opaque = True  # the Finished; what follows is no handshake
-            self._note(sender, PROTECTED, len(fragment), True)
+            self._note(sender, PROTECTED, fragment, True)
             return
         encrypted = kind == ContentType.APPLICATION_DATA
         if side.protection and encrypted:
             kind, fragment = side.protection.open(kind, fragment)
         elif encrypted:
             side.opaque = True
-            self._note(sender, PROTECTED, len(fragment), True)
+            self._note(sender, PROTECTED, fragment, True)
         if kind == ContentType.HANDSHAKE:
             for raw in side.joiner.feed(fragment):
                 self._on_message(sender, side, raw, encrypted)
         elif kind == ContentType.ALERT:
-            self._note(sender, f"alert {parse_alert(fragment).name}", len(fragment), encrypted)
+            self._note(sender, f"alert {parse_alert(fragment).name}", fragment, encrypted)
 
     def _on_message(self, sender: Party, side: _DecryptedSide, raw: bytes, encrypted: bool) -> None:
         message = parse(raw, self._version)
-        self._note(sender, _told(message), len(raw), encrypted)
+        self._note(sender, _told(message), raw, encrypted)
         if isinstance(message, ServerHello):
             self._server_random = message.random
         match message:

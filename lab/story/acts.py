@@ -52,8 +52,8 @@ from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
 from lab.story.words import counted, listed
-from lab.tls.dissect import certificate_fields, proof_fields
-from lab.tls.versions import Version
+from lab.tls.dissect import dissect, dissect_record
+from lab.tls.versions import TLS12, Version
 
 QUESTION = (
     "In mutual TLS the client sends its certificate and then signs the handshake with its private key "
@@ -202,10 +202,11 @@ def _login(seen: CertificateCaptured | HandshakeSeen, connection: ClientConnecti
 def _tell_wire(run: Run, seen: CertificateCaptured, connection: ClientConnection) -> Iterator[Block]:
     yield Paragraph(_login(seen, connection))
     yield Paragraph("Her Certificate message is plaintext:")
-    certificate = certificate_fields(bytes.fromhex(seen.record), bytes.fromhex(seen.message))
-    yield octets("Certificate", "client", False, certificate)
+    record, message = bytes.fromhex(seen.record), bytes.fromhex(seen.message)
+    certificate = dissect(message, TLS12, whole_certificates=True)
+    yield octets("Certificate", "client", False, (*dissect_record(record), *certificate))
     yield Paragraph(PROOF)
-    yield octets("CertificateVerify", "client", False, proof_fields(bytes.fromhex(seen.proof or "")))
+    yield octets("CertificateVerify", "client", False, dissect(bytes.fromhex(seen.proof or ""), TLS12))
     yield facts(
         ("sha256", f"{seen.sha256}, as in alice's bundle"),
         *(("mallory keeps", kept) for kept in _kept(run, seen.sha256)),

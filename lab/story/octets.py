@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from lab.document import ByteField, Exchange, Octets
 from lab.judging.judgement import Sent
-from lab.tls.dissect import Field, certificate_fields, proof_fields
-from lab.tls.errors import DecodeError
+from lab.tls.dissect import Field, dissect, dissect_alert, dissect_change_cipher_spec, dissect_protected
+from lab.tls.versions import TLS12, find_version
 
 IN_SIGHT = ("ClientHello", "ServerHello", "ChangeCipherSpec")
 """What stays plaintext when a side's other messages are encrypted: in TLS 1.3 all that follow ServerHello (RFC 8446
@@ -15,15 +15,12 @@ PROTECTED = "protected record"
 
 
 def octets(message: str, sender: str, encrypted: bool, fields: Iterable[Field], summary: str = "") -> Octets:
-    """A message, each field with its offset; a malformed message as far as it can be read."""
+    """A message, each field with its offset; the fields follow one another."""
     placed: list[ByteField] = []
     at = 0
-    try:
-        for field in fields:
-            placed.append(ByteField(at, field.octets, field.meaning))
-            at += len(field.octets)
-    except DecodeError as error:
-        placed.append(ByteField(at, b"", f"unreadable: {error}"))
+    for field in fields:
+        placed.append(ByteField(at, field.octets, field.meaning, field.name))
+        at += len(field.octets)
     return Octets(message, sender, encrypted, tuple(placed), summary)
 
 
@@ -41,14 +38,12 @@ def exchange(messages: Iterable[Sent], version: str) -> Exchange:
     return Exchange(tuple(shown))
 
 
-def _fields(message: Sent, version: str) -> list[Field]:
-    """What the bytes mean; only the bytes if the message is malformed or `lab.tls.dissect` does not explain it."""
+def _fields(message: Sent, version: str) -> tuple[Field, ...]:
     raw = bytes.fromhex(message.hex)
-    try:
-        if message.name == "Certificate" and version != "1.3":
-            return list(certificate_fields(b"", raw))
-        if message.name == "CertificateVerify":
-            return list(proof_fields(raw))
-    except DecodeError:
-        pass
-    return [Field(raw, "")]
+    if message.name == "ChangeCipherSpec":
+        return dissect_change_cipher_spec(raw)
+    if message.name == PROTECTED:
+        return dissect_protected(raw)
+    if message.name.startswith("alert "):
+        return dissect_alert(raw)
+    return dissect(raw, find_version(version) or TLS12)

@@ -240,16 +240,30 @@ def _octets(message: Octets, all_bytes: bool) -> "Padding":
 
 
 def _message(message: Octets, all_bytes: bool) -> "Iterator[ConsoleRenderable]":
-    """Which way it went, and its bytes; of a long one the beginning."""
+    """Which way it went, and its bytes: of a long one the beginning, or all of them, field by field."""
     from rich.text import Text
 
     how = Span(", encrypted" if message.encrypted else ", in plaintext", "aside")
     yield _text((Span("--> " if message.sender == "client" else "<-- ", "aside"), message.summary, how))
+    if all_bytes:
+        yield _indented(_fields(message))
+        return
     lines = _hex_lines(message.octets, MESSAGE_OCTETS)
-    shown = lines if all_bytes else lines[:MESSAGE_LINES]
+    shown = lines[:MESSAGE_LINES]
     left = len(message.octets) - MESSAGE_OCTETS * len(shown)
     more = [f"... and {left} bytes more (--all-bytes)"] if left > 0 else []
     yield _indented(Text("\n".join([*shown, *more]), "cyan", no_wrap=True), 2 * INDENT)
+
+
+def _fields(message: Octets) -> "Grid":
+    """Each field: where it begins, its bytes, and what they mean."""
+    grid = _grid(headings=False)
+    grid.add_column(justify="right", style="dim", no_wrap=True)
+    grid.add_column(style="cyan")
+    grid.add_column(overflow="fold")
+    for field in message.fields:
+        grid.add_row(str(field.at), "\n".join(_hex_lines(field.octets, FIELD_OCTETS)), _text(field.meaning))
+    return grid
 
 
 def _hex_lines(octets: bytes, a_line: int) -> list[str]:

@@ -44,10 +44,26 @@ def test_a_proof_is_explained_byte_by_byte() -> None:
     (message,) = exchange([Sent("client", "CertificateVerify", PROOF.hex())], "1.2").messages
     assert message.octets == PROOF
     assert [field.at for field in message.fields] == [0, 4, 6, 8]
-    assert message.fields[1] == ByteField(4, b"\x08\x07", "ed25519")
+    assert message.fields[1] == ByteField(4, b"\x08\x07", "ed25519", "algorithm")
 
 
 @pytest.mark.parametrize("name", ["Certificate", "CertificateVerify", "Finished"])
 def test_bytes_that_make_no_sense_are_shown_as_they_are(name: str) -> None:
     (message,) = exchange([Sent("client", name, "ff00")], "1.2").messages
-    assert message.fields == (ByteField(0, b"\xff\x00"),)
+    why = "unreadable: handshake message is cut off, 2 bytes short"
+    assert message.fields == (ByteField(0, b"\xff\x00", why),)
+
+
+def test_what_is_no_handshake_message_is_explained_too() -> None:
+    sent = (
+        Sent("client", "ChangeCipherSpec", "01"),
+        Sent("server", "alert decrypt_error", "0233"),
+        Sent("server", PROTECTED, "aabb"),
+    )
+    shown = exchange(sent, "1.2").messages
+    assert [(field.at, field.meaning) for message in shown for field in message.fields] == [
+        (0, "from here on the new keys; in TLS 1.3 without meaning"),
+        (0, "level: fatal"),
+        (1, "description: decrypt_error"),
+        (0, "encrypted"),
+    ]

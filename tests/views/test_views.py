@@ -106,6 +106,13 @@ def test_names_in_a_table_are_never_cut(width: int) -> None:
     assert sorted("".join("".join(lines[1:]).split())) == sorted("".join(names) + words.replace(" ", ""))
 
 
+def test_each_field_of_a_message_is_shown_where_all_bytes_are_asked_for() -> None:
+    lines = shown(Exchange((FINISHED,)), all_bytes=True).splitlines()
+    assert lines[1].split() == ["0", "14", "00", "00", "0c", "Finished", "(20)"]
+    assert lines[2].split() == ["4", *["00"] * 16]
+    assert "Finished (20)" not in shown(Exchange((FINISHED,)))
+
+
 def test_a_pause_before_anything_was_said_is_silent() -> None:
     assert shown(Break(), Paragraph("text"), Break(), Paragraph("more")) == "text\n\nmore\n"
 
