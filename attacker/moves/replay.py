@@ -8,8 +8,10 @@ import base64
 import json
 import os
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import h11
 
@@ -80,77 +82,127 @@ class Response:
 
 
 @dataclass
-class _Course:
-    """How one connection of an attempt went. `failed` counts only where the bank opened no account."""
+class Course:
+    """How one connection of an attempt went. `failed` counts only where the conversation came to no end."""
 
     engine: Client | Playback
     local: str = ""
+    failed: Failed = _NO_ANSWER
+    completed: bool = False
+    """Whether the handshake came to its end, as far as the client can tell."""
+
+
+Talk: TypeAlias = Callable[[TlsStream], Coroutine[Any, Any, None]]
+"""What is said once the handshake is complete."""
+Prelude: TypeAlias = Callable[[SocketConnection], Coroutine[Any, Any, None]]
+"""What is said before the handshake, as STARTTLS takes it."""
+
+
+@dataclass
+class _AtTheBank:
+    """What is said to the bank, and what it answers."""
+
+    it: Attempt
+    script: Script
     header: bytes | None = None
     account: Response | None = None
     moved: Response | None = None
-    failed: Failed = _NO_ANSWER
+
+    async def talk(self, stream: TlsStream) -> None:
+        """Talk, for `carry_out`."""
+        it, engine = self.it, stream.engine
+        assert isinstance(engine, Client | Playback)
+        if _pointless(engine, self.script):
+            return
+        if _unasked(engine):
+            self.header = self.script.header
+        bank = BankClient(stream, it.server_name, self.header, self.script.authorization)
+        self.account = await bank.account()
+        if it.transfer and self.account.customer == it.victim:
+            self.moved = await bank.transfer(it.transfer)
 
 
 async def attempt(it: Attempt, script: Script) -> MoveTried:
     """Carries out a script. If it opens the victim's account, reads the account and moves money.
 
-    A copied ClientHello is sent as it is. If the server chooses something in it that the instrument cannot do, a second
-    connection leaves all of that out, and the report is about this one. Whatever goes wrong is in the report; only
-    OutOfScope is raised, before any packet is sent, for a target outside the lab.
+    Whatever goes wrong is in the report; only OutOfScope is raised, before any packet is sent, for a target outside the
+    lab.
     """
-    address = check_target(*it.target)
     began = time.perf_counter()
-    try:
-        course = await _carry_out(it, script, address)
-        if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
-            hello = within_reach(script.hello, (it.version,))
-            course = await _carry_out(it, replace(script, hello=hello), address)
-    except Exception as error:  # a captured ClientHello that cannot be read, before there is a connection
-        return replace(not_tried(it, broken_off(error).reason), outcome=INCONCLUSIVE)
+    bank = _AtTheBank(it, script)
+    course = await carry_out(it, script, bank.talk)
     milliseconds = (time.perf_counter() - began) * 1000
 
-    engine, account, failed = course.engine, course.account, course.failed
-    pointless = _pointless(engine, script)
+    account, failed = bank.account, course.failed
+    pointless = _pointless(course.engine, script)
     outcome = outcome_of(account, it.victim, failed)
     if pointless:
         outcome = NOT_APPLICABLE
-    elif not account and not _made(engine, script):
+    elif not account and not made(course.engine, script):
         outcome = INCONCLUSIVE
     return replace(
-        not_tried(it, pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None)),
-        local=course.local,
+        reported(it, script, course),
         outcome=outcome,
-        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(engine.steps)),
-        connection=server_random(engine.steps).hex(),
-        header=course.header.hex() if course.header else "",
-        signed_by=script.signed_by.hex(),
+        error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
+        header=bank.header.hex() if bank.header else "",
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
         status=account.status if account else None,
         body=account.body if account else None,
-        transfer_status=course.moved.status if course.moved else None,
-        stolen=it.transfer.amount if it.transfer and course.moved and course.moved.status == 200 else 0,
+        transfer_status=bank.moved.status if bank.moved else None,
+        stolen=it.transfer.amount if it.transfer and bank.moved and bank.moved.status == 200 else 0,
         milliseconds=round(milliseconds, 2),
     )
 
 
-async def _carry_out(it: Attempt, script: Script, address: tuple[str, int]) -> _Course:
-    """One connection, from the TCP handshake to the outcome."""
-    course = _Course(engine := _engine(it, script))
+def reported(it: Attempt, script: Script, course: Course) -> MoveTried:
+    """The report of an attempt as far as the handshake goes, without an outcome."""
+    return replace(
+        not_tried(it, None),
+        local=course.local,
+        outcome=INCONCLUSIVE,
+        steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(course.engine.steps)),
+        connection=server_random(course.engine.steps).hex(),
+        signed_by=script.signed_by.hex(),
+        alert=course.failed.alert,
+        alert_by=course.failed.sent_by,
+    )
+
+
+async def carry_out(it: Attempt, script: Script, talk: Talk, prelude: Prelude | None = None) -> Course:
+    """Carries out a script at a server of any kind, with what is said before and after the handshake.
+
+    A copied ClientHello is sent as it is. If the server chooses something in it that the instrument cannot do, a second
+    connection leaves all of that out, and its course is the one that counts. Only OutOfScope is raised, before any
+    packet is sent; everything else that goes wrong is in the course.
+    """
+    address = check_target(*it.target)
+    try:
+        course = await _one_connection(it, script, address, talk, prelude)
+        if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
+            hello = within_reach(script.hello, (it.version,))
+            course = await _one_connection(it, replace(script, hello=hello), address, talk, prelude)
+    except Exception as error:  # a captured ClientHello that cannot be read, before there is a connection
+        return Course(Playback(b""), failed=broken_off(error))
+    return course
+
+
+async def _one_connection(
+    it: Attempt, script: Script, address: tuple[str, int], talk: Talk, prelude: Prelude | None
+) -> Course:
+    """From the TCP handshake to the end of the conversation."""
+    course = Course(engine := _engine(it, script))
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
             connection = await SocketConnection.open(address)
             course.local = host_port(connection.socket.getsockname())
             stream = TlsStream(engine, connection, connection)
             try:
+                if prelude:
+                    await prelude(connection)
                 await stream.handshake()
-                if not _pointless(engine, script):
-                    if _unasked(engine):
-                        course.header = script.header
-                    bank = BankClient(stream, it.server_name, course.header, script.authorization)
-                    course.account = await bank.account()
-                    if it.transfer and course.account.customer == it.victim:
-                        course.moved = await bank.transfer(it.transfer)
+                course.completed = True
+                await talk(stream)
             finally:
                 await stream.close()
     except TimeoutError:
@@ -211,7 +263,7 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
     )
 
 
-def _made(engine: Client | Playback, script: Script) -> bool:
+def made(engine: Client | Playback, script: Script) -> bool:
     """Whether the move was sent: a server that refuses the ClientHello has not seen it. The moves that resume a session
     or play back a recording begin with that message."""
     return isinstance(engine, Playback) or script.resume is not None or engine.is_its_turn
