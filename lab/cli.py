@@ -376,6 +376,62 @@ def bundle(
         sys.exit(NOT_AS_EXPECTED)
 
 
+@app.command(name="try")
+def try_command(
+    server: Annotated[str, typer.Argument(help="Your server, on loopback.", metavar="HOST:PORT")],
+    bundle: Annotated[Path, typer.Option(help="A client's bundle that the server lets in, PEM or PKCS#12.")],
+    password_file: Annotated[Path | None, typer.Option(help="Its password; FILE.password if there is one.")] = None,
+    other_bundle: Annotated[Path | None, typer.Option(help="Another client's, as the attacker's own.")] = None,
+    name: Annotated[str, typer.Option(help="The server's name for the handshake; HOST if not given.")] = "",
+    starttls: Annotated[str, typer.Option(help="smtp, imap, pop3, ldap, xmpp, postgres or mysql.")] = "",
+    raw: Annotated[bool, typer.Option("--raw", help="No protocol: in is a complete handshake.")] = False,
+    send: Annotated[str, typer.Option(help="Instead of HTTP: what to send, with \\r\\n as such.")] = "",
+    path: Annotated[str, typer.Option(help="For HTTP: what to ask for.")] = "/",
+    header: Annotated[list[str] | None, typer.Option(help="For HTTP: NAME: VALUE. Repeatable.")] = None,
+    user: Annotated[str, typer.Option(help="For databases: the user; the certificate's name if not given.")] = "",
+    database: Annotated[str, typer.Option(help="For databases: the database; the user's name if not given.")] = "",
+    move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
+    tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
+    rate: Annotated[float, typer.Option(help="Connections a second, at most.")] = 20,
+    at_once: Annotated[int, typer.Option(help="Connections at a time, at most.")] = 4,
+    baseline: Annotated[Path | None, typer.Option(help="A file of findings that do not count.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(help="Write such a file of what is found.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML there.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Also write SARIF 2.1.0 there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Does a server of yours check possession of the key? Status 0: it does; 1: it doesn't; 2: no verdict."""
+    from lab.probing.call import Options, carry_out
+
+    sys.exit(
+        carry_out(
+            Options(
+                server=server,
+                bundle=bundle,
+                password_file=password_file,
+                other_bundle=other_bundle,
+                name=name,
+                starttls=starttls,
+                raw=raw,
+                send=send,
+                path=path,
+                header=header or [],
+                user=user,
+                database=database,
+                move=move or [],
+                tls=tls or [],
+                rate=rate,
+                at_once=at_once,
+                baseline=baseline,
+                write_baseline=write_baseline,
+                junit=junit,
+                sarif=sarif,
+                as_json=as_json,
+            )
+        )
+    )
+
+
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""

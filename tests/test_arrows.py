@@ -34,6 +34,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.inspect", "lab.document"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
+    "lab.probing": (
+        *("lab.probing", "lab.judging", "lab.story", "lab.document", "lab.inspect", "lab.views", "lab.exits", *PARTS),
+        *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
+    ),
     "lab.views": ("lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
         *("attacker", "lab.process", "lab.ports", "lab.printable"),
@@ -148,12 +152,14 @@ def test_the_instrument_does_no_io_outside_of_its_streams_and_its_listener() -> 
 
 
 def test_the_attacker_reads_no_bundle_but_those_that_she_is_told_are_hers() -> None:
-    """Its command line reads them; all other modules have only the type."""
+    """Its command lines read them; all other modules have only the type."""
     for name, path in of("attacker"):
         bundles = {
             module for module in imported(path) if "bundle" in module.split(".")[-2:] or "parse_bundle" in module
         }
-        assert (bundles <= {"lab.tls.bundle.Bundle"}) == (name != "attacker.call"), f"{name} imports {bundles}"
+        assert (bundles <= {"lab.tls.bundle.Bundle"}) == (name not in ("attacker.call", "attacker.probe.__main__")), (
+            f"{name} imports {bundles}"
+        )
 
 
 @pytest.mark.parametrize("module", ["lab.capture.reader", "lab.capture.search", "lab.capture.writer"])

@@ -240,12 +240,12 @@ def _load_bundle(context: ssl.SSLContext, file: Path, bundle: Bundle, password: 
         if is_pem:
             context.load_cert_chain(file, password=password)
         else:
-            _load_from_memory(context, bundle)
+            load_from_memory(context, bundle)
     except ssl.SSLError as error:
         raise BadInput(f"{file}: OpenSSL cannot use it: {error.reason or error}") from None
 
 
-def _load_from_memory(context: ssl.SSLContext, bundle: Bundle) -> None:
+def load_from_memory(context: ssl.SSLContext, bundle: Bundle) -> None:
     """`ssl` takes a key from a file only: one that nobody else can read, and that is gone at once."""
     with tempfile.NamedTemporaryFile(prefix="bundle-", suffix=".pem") as file:  # mode 0600
         file.write(bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -112,7 +112,7 @@ class _AtTheBank:
         """Talk, for `carry_out`."""
         it, engine = self.it, stream.engine
         assert isinstance(engine, Client | Playback)
-        if _pointless(engine, self.script):
+        if pointless(engine, self.script):
             return
         if _unasked(engine):
             self.header = self.script.header
@@ -134,16 +134,16 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     milliseconds = (time.perf_counter() - began) * 1000
 
     account, failed = bank.account, course.failed
-    pointless = _pointless(course.engine, script)
+    in_vain = pointless(course.engine, script)
     outcome = outcome_of(account, it.victim, failed)
-    if pointless:
+    if in_vain:
         outcome = NOT_APPLICABLE
     elif not account and not made(course.engine, script):
         outcome = INCONCLUSIVE
     return replace(
         reported(it, script, course),
         outcome=outcome,
-        error=pointless or (_error(account, failed) if outcome == INCONCLUSIVE else None),
+        error=in_vain or (_error(account, failed) if outcome == INCONCLUSIVE else None),
         header=bank.header.hex() if bank.header else "",
         alert=None if account else failed.alert,
         alert_by=None if account else failed.sent_by,
@@ -274,7 +274,7 @@ def _unasked(engine: Client | Playback) -> bool:
     return isinstance(engine, Client) and engine.version is not None and engine.request is None
 
 
-def _pointless(engine: Client | Playback, script: Script) -> str:
+def pointless(engine: Client | Playback, script: Script) -> str:
     """Why the attempt tested nothing; empty if it tested something."""
     if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
         return ""

@@ -343,6 +343,27 @@ class MoveTried:
 
 
 @dataclass(frozen=True)
+class ServerAnswered:
+    """What a server that is not the bank's answered to an attempt; it follows the attempt's MoveTried.
+
+    `ending`, `kind`, `words` and `content` are as in a ServerAnswer of `attacker.probe.answers`. `asked` tells whether
+    the server asked for a certificate, `made` whether the move was sent: a server that refuses the ClientHello has not
+    seen it. `completed` tells whether the handshake came to its end for the attacker.
+    """
+
+    move: str
+    tls: str
+    round: Count
+    ending: str
+    kind: str
+    words: str
+    content: Hex | Empty
+    asked: bool
+    made: bool
+    completed: bool
+
+
+@dataclass(frozen=True)
 class Intercepted:
     """An interceptor answered a client in a server's place, at the address `server` that the client connected to.
 
@@ -506,6 +527,7 @@ Event: TypeAlias = (
     | CertificateCaptured
     | HandshakeSeen
     | MoveTried
+    | ServerAnswered
     | Intercepted
     | WentOn
     | HandshakeDecrypted

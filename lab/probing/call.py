@@ -1,0 +1,157 @@
+"""A call of `certreplay try`: from its options to the exit status."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attacker.probe.dialects import STARTTLS, Question
+from lab.address import Address, find_address
+from lab.catalogue.moves import find_move
+from lab.exits import bad_input, run_to_end
+from lab.inspect.bundles import read_bundle
+from lab.probing import reports
+from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
+from lab.probing.tell import tell
+from lab.tls.bundle import Bundle
+from lab.tls.versions import VERSIONS, find_version
+from lab.views import terminal
+
+MAX_RATE, MAX_AT_ONCE = 1000.0, 32
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller said, as it was said."""
+
+    server: str
+    bundle: Path
+    password_file: Path | None = None
+    other_bundle: Path | None = None
+    other_password_file: Path | None = None
+    name: str = ""
+    starttls: str = ""
+    raw: bool = False
+    send: str = ""
+    path: str = "/"
+    header: list[str] = field(default_factory=list)
+    user: str = ""
+    database: str = ""
+    move: list[str] = field(default_factory=list)
+    tls: list[str] = field(default_factory=list)
+    rate: float = 20
+    at_once: int = 4
+    baseline: Path | None = None
+    write_baseline: Path | None = None
+    junit: Path | None = None
+    sarif: Path | None = None
+    as_json: bool = False
+
+
+def carry_out(options: Options) -> int:
+    """The probe and its reports; the exit status. What is wrong with the call is said in one line."""
+    bundle = _bundle(options.bundle, options.password_file)
+    other = _bundle(options.other_bundle, options.other_password_file) if options.other_bundle else None
+    target = _target(options, bundle)
+    try:
+        accepted = reports.read_baseline(options.baseline) if options.baseline else frozenset()
+    except reports.BaselineError as error:
+        bad_input(str(error))
+
+    def stage(words: str) -> None:
+        if not options.as_json and sys.stderr.isatty():
+            print(f"certreplay: {words}", file=sys.stderr)
+
+    try:
+        probed = run_to_end(_bounded(target, bundle, other, stage))
+    except ProbeFailed as error:
+        bad_input(str(error))
+    if options.junit:
+        options.junit.write_text(reports.junit(probed), "utf-8")
+    if options.sarif:
+        options.sarif.write_text(reports.sarif(probed, accepted), "utf-8")
+    if options.write_baseline:
+        options.write_baseline.write_text(reports.baseline(probed), "utf-8")
+    if options.as_json:
+        print(json.dumps(reports.as_dict(probed, accepted), indent=2))
+    else:
+        terminal.show(tell(probed))
+        _tell_of_baseline([one for one in reports.findings(probed) if one.fingerprint in accepted])
+    return reports.status_with(probed, accepted)
+
+
+async def _bounded(target: Target, bundle: Bundle, other: Bundle | None, stage: Callable[[str], object]) -> Probed:
+    """With an end: each connection has its own limit, and all together this one."""
+    connections = len(target.versions) * (len(target.moves) * 2 + 10)
+    seconds = 30 + connections * (15 / target.at_once + 1 / target.rate)
+    try:
+        async with asyncio.timeout(seconds):
+            return await probe(target, bundle, other, stage)
+    except TimeoutError:
+        raise ProbeFailed(f"{target.address}: not done within {seconds:.0f} s; the server is too slow") from None
+
+
+def _tell_of_baseline(found: "list[reports.Finding]") -> None:
+    for one in found:
+        print(f"In the baseline, so it does not count: {one.id}, TLS {one.tls} ({one.fingerprint[:12]})")
+
+
+def _bundle(file: Path, password_file: Path | None) -> Bundle:
+    bundle, _ = read_bundle(file, password_file)
+    return bundle
+
+
+def _target(options: Options, bundle: Bundle) -> Target:
+    address = _address(options.server)
+    for name, value in (("--rate", options.rate / MAX_RATE), ("--at-once", options.at_once / MAX_AT_ONCE)):
+        if not 0 < value <= 1:
+            bad_input(f"{name}: give more than 0 and at most {MAX_RATE if name == '--rate' else MAX_AT_ONCE:g}")
+    chosen = [bool(options.starttls), options.raw, bool(options.send)]
+    if sum(chosen[:2]) > 1 or (options.starttls and options.send):
+        bad_input("give one of --starttls, --raw and --send")
+    if options.starttls and options.starttls not in STARTTLS:
+        bad_input(f"--starttls {options.starttls}: give one of {', '.join(STARTTLS)}")
+    if not options.path.isascii() or any(char.isspace() for char in options.path) or not options.path.startswith("/"):
+        bad_input(f"--path {options.path!r}: give a path that begins with / and has no spaces")
+    for move in options.move:
+        if move not in MOVE_IDS:
+            known = "it takes the key" if find_move(move) else f"give one of {', '.join(MOVE_IDS)}"
+            bad_input(f"--move {move}: {known}")
+    versions = tuple(version for version in VERSIONS if not options.tls or str(version) in options.tls)
+    for text in options.tls:
+        if find_version(text) is None:
+            bad_input(f"--tls {text}: give 1.2 or 1.3")
+    name = options.name or address.host
+    question = Question(
+        host=name if address.port == 443 else str(Address(name, address.port)),
+        path=options.path,
+        headers=tuple(map(_header, options.header)),
+        user=options.user or _common_name(bundle),
+        database=options.database,
+        send=options.send.encode().decode("unicode_escape").encode("latin-1"),
+    )
+    dialect = options.starttls or ("raw" if options.raw or options.send else "http")
+    moves = tuple(move for move in MOVE_IDS if not options.move or move in options.move)
+    return Target(address, name, dialect, question, versions, moves, options.rate, options.at_once)
+
+
+def _address(text: str) -> Address:
+    address = find_address(text)
+    if address is None or not address.port:
+        bad_input(f"{text}: give HOST:PORT, such as localhost:8443")
+    return address
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not text.isascii() or any(char in text for char in "\r\n\0"):
+        bad_input(f"--header {text!r}: give NAME: VALUE, in ASCII and on one line")
+    return name.strip(), value.strip()
+
+
+def _common_name(bundle: Bundle) -> str:
+    from attacker.collected import common_name
+
+    return common_name(bundle.chain[0])

@@ -1,0 +1,240 @@
+"""From what a server answered to the verdicts: what counts as in is decided by difference, not by what it means.
+
+Controls say what this server answers to the owner with her key, to a client without a certificate, and to a stranger.
+An attempt is accepted where the answer is like the owner's, refused where it is like the others', or a fatal alert.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer
+from lab.catalogue.moves import find_move
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
+from lab.catalogue.shapes import Leaf
+from lab.events.types import MoveTried
+from lab.tls.versions import Version
+
+_NO_SUCH_VERSION = "alert protocol_version (70)"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a server answered to one of us, and whether it asked for a certificate."""
+
+    answer: ServerAnswer
+    asked: bool = True
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of one version. `owner` is OpenSSL with the bundle, through the relay; `key` is the instrument with
+    it, `again` the same when all was tried. `other` is the attacker's own bundle, if she has one."""
+
+    owner: tuple[ServerAnswer, ...]
+    key: Answered
+    none: Answered
+    stranger: Answered
+    again: Answered
+    other: Answered | None = None
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """One attempt: the report of it, the answer, None where the move could not be made, and what is wrong with it."""
+
+    event: MoveTried
+    answer: ServerAnswer | None
+    made: bool
+    completed: bool = True
+    """Whether the handshake came to its end, as far as the client can tell; in TLS 1.3 that is before the server has
+    checked the client (RFC 8446 section 4.4)."""
+    departure: str = ""
+    """What keeps it from being its move; empty where nothing does."""
+
+
+@dataclass(frozen=True)
+class MoveVerdict:
+    """What became of one move in one version, and why."""
+
+    move: str
+    tls: str
+    outcome: Outcome
+    answer: str
+    """What came back, in one line; empty for nothing."""
+    reason: str
+    """Why the outcome is what it is, where that needs a word."""
+    event: MoveTried
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One version: whether its controls carry a verdict, and the verdicts.
+
+    `unfit` says why they don't, empty where they do. `spoken` is False where the server does not have this version.
+    `stranger_in` tells that a certificate that nobody issued gets in.
+    """
+
+    version: Version
+    controls: Controls
+    spoken: bool
+    unfit: str
+    stranger_in: bool
+    verdicts: tuple[MoveVerdict, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody got in without the key."""
+        return self.stranger_in or bool(self.accepted)
+
+    @property
+    def accepted(self) -> tuple[MoveVerdict, ...]:
+        """The moves that got in and say more than that any stranger does."""
+        return tuple(
+            one
+            for one in self.verdicts
+            if one.outcome == ACCEPTED and not (self.stranger_in and _with_a_certificate_of_her_own(one.move))
+        )
+
+    @property
+    def undecided(self) -> bool:
+        """Whether an attempt came to no verdict."""
+        return any(verdict.outcome == INCONCLUSIVE for verdict in self.verdicts)
+
+
+def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -> Judged:
+    """The verdicts of one version."""
+    if _lacks_version(controls):
+        return Judged(version, controls, False, "", False, ())
+    unfit = _unfit(controls)
+    alike = _likeness(controls)
+    stranger_in = not unfit and alike(controls.stranger.answer, controls.key.answer)
+    verdicts = tuple(_verdict(controls, alike, unfit, attempted) for attempted in attempts)
+    return Judged(version, controls, True, unfit, stranger_in, verdicts, tuple(_notes(controls)))
+
+
+def _with_a_certificate_of_her_own(move_id: str) -> bool:
+    """Whether the move shows a certificate that the attacker made, as a stranger does."""
+    move = find_move(move_id)
+    return move is not None and any(Leaf.COPY in leaves for leaves in move.shape.certificates)
+
+
+def _is_recording(move_id: str) -> bool:
+    move = find_move(move_id)
+    return move is not None and move.shape.recorded
+
+
+def _lacks_version(controls: Controls) -> bool:
+    key = controls.key.answer
+    return key.kind == _NO_SUCH_VERSION and all(one.ending is not Ending.ANSWERED for one in controls.owner)
+
+
+def _unfit(controls: Controls) -> str:
+    """Why no verdict can rest on these controls; empty where it can."""
+    key, none, again = controls.key, controls.none, controls.again
+    owner = next((one for one in controls.owner if one.ending is not Ending.ANSWERED), None)
+    if owner:
+        return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"
+    if key.answer.ending is not Ending.ANSWERED:
+        return f"the owner's key does not get in ({key.answer.text}), so a refusal would mean nothing"
+    if not key.asked:
+        return (
+            "the server does not ask for a certificate in the handshake; asking later, by renegotiation, is not tried"
+        )
+    if not _likeness(controls)(again.answer, key.answer):
+        return (
+            f"the owner got in before and not after ({key.answer.text}; then {again.answer.text}): the server stopped, "
+            "or shuts clients out that fail too often"
+        )
+    if _likeness(controls)(none.answer, key.answer):
+        return (
+            f"it answers a client without a certificate as it answers the owner ({key.answer.text}): ask for something "
+            "that only the owner gets"
+        )
+    return ""
+
+
+class _Likeness:
+    """Whether two answers mean the same here: of the same kind, and of the same content where only that tells the owner
+    from a client without a certificate."""
+
+    def __init__(self, controls: Controls) -> None:
+        owners = {controls.key.answer.content, controls.again.answer.content, *(one.content for one in controls.owner)}
+        self.by_content = len(owners) == 1
+        """Whether the owner always gets the same content."""
+        self._needs_content = controls.key.answer.kind == controls.none.answer.kind and self.by_content
+
+    def __call__(self, one: ServerAnswer, other: ServerAnswer) -> bool:
+        return one.kind == other.kind and (not self._needs_content or one.content == other.content)
+
+
+def _likeness(controls: Controls) -> _Likeness:
+    return _Likeness(controls)
+
+
+def _verdict(controls: Controls, alike: _Likeness, unfit: str, attempted: Attempted) -> MoveVerdict:
+    event, answer = attempted.event, attempted.answer
+    outcome, reason = _outcome(controls, alike, unfit, attempted)
+    return MoveVerdict(event.move, event.tls, outcome, answer.text if answer else "", reason, event)
+
+
+def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attempted) -> tuple[Outcome, str]:
+    event, answer = attempted.event, attempted.answer
+    if answer is None or event.outcome == NOT_APPLICABLE:
+        return NOT_APPLICABLE, event.error or "it could not be tried"
+    if unfit:
+        return INCONCLUSIVE, unfit
+    if attempted.departure:
+        return INCONCLUSIVE, f"the attempt was not this move: {attempted.departure}"
+    if alike(answer, controls.key.answer):
+        return _in_as_whom(controls, alike, attempted)
+    if answer.ending is Ending.FAILED:
+        return INCONCLUSIVE, answer.words
+    if not attempted.made:
+        return INCONCLUSIVE, "the server ended the handshake before the move was sent"
+    if answer.ending is Ending.ALERT:
+        return REFUSED, ""
+    if answer.ending is Ending.CLOSED and not attempted.completed:
+        return REFUSED, "the server ended the handshake"
+    if answer.ending is Ending.SILENT and _is_recording(event.move) and controls.key.answer.kind != HANDSHAKE:
+        return REFUSED, "the recorded bytes got no answer, and the owner's get one at once"
+    if alike(answer, controls.none.answer) or alike(answer, controls.stranger.answer):
+        return REFUSED, ""
+    return INCONCLUSIVE, "this answer is like none of the controls'"
+
+
+def _in_as_whom(controls: Controls, alike: _Likeness, attempted: Attempted) -> tuple[Outcome, str]:
+    """The owner's answer came back. A move that begins with the attacker's own certificate may be in as herself."""
+    move, answer = find_move(attempted.event.move), attempted.answer
+    assert answer
+    as_herself = move and move.shape.certificates and move.shape.certificates[0][:1] == (Leaf.MALLORYS,)
+    if not as_herself or controls.other is None:
+        return ACCEPTED, "the same answer as the owner's"
+    other = controls.other.answer
+    if not alike(other, controls.key.answer):
+        return ACCEPTED, "the same answer as the owner's, and not the one that the attacker's own certificate gets"
+    if alike.by_content and other.content != controls.key.answer.content:
+        if answer.content == other.content:
+            return REFUSED, "let in under the attacker's own name, which is no more than she may"
+        if answer.content == controls.key.answer.content:
+            return ACCEPTED, "the owner's content, and not that of the attacker's own certificate"
+    return NOT_APPLICABLE, "let in, and the answer does not say under whose name: ask for something that does"
+
+
+def _notes(controls: Controls) -> list[str]:
+    found = []
+    key, other = controls.key.answer, controls.other
+    if other and other.answer.ending is not Ending.ANSWERED:
+        found.append(f"the attacker's own bundle does not get in ({other.answer.text}): moves with it show less")
+    if any(one.kind != key.kind for one in controls.owner):
+        owner = next(one for one in controls.owner if one.kind != key.kind)
+        found.append(f"OpenSSL and the instrument, both with the key, got different answers: {owner.text}; {key.text}")
+    return found
+
+
+def status(judged: Mapping[Version, Judged]) -> int:
+    """0 safe, 1 not safe, 2 not fit for a verdict."""
+    spoken = [one for one in judged.values() if one.spoken]
+    if any(one.open for one in spoken):
+        return 1
+    return 2 if not spoken or any(one.unfit or one.undecided for one in spoken) else 0

@@ -1,0 +1,106 @@
+"""The certificate's owner, who logs in with OpenSSL through the attacker's relay: the control that all rests on."""
+
+import asyncio
+import ssl
+
+from attacker.probe.answers import Ending, ServerAnswer
+from attacker.probe.attempt import Questioning
+from attacker.probe.dialects import Dialect, Line
+from lab.address import Address
+from lab.tls.bundle import Bundle
+from lab.tls.streams import SocketConnection
+from lab.tls.versions import Version
+from victim_client.login import load_from_memory
+
+LOGIN_SECONDS = 15.0
+READ_SIZE = 1 << 14
+
+
+class OpenSslLine(Line):
+    """OpenSSL's end of one connection, as a Line."""
+
+    def __init__(self, connection: SocketConnection, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, out: ssl.MemoryBIO):
+        self._connection = connection
+        self._tls, self._incoming, self._outgoing = tls, incoming, out
+
+    async def shake_hands(self) -> None:
+        """The handshake; OSError (with ssl.SSLError) if it fails."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                await self._flush()
+                return
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+
+    async def read(self) -> bytes:
+        while True:
+            try:
+                return self._tls.read(READ_SIZE)
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def write(self, data: bytes) -> None:
+        self._tls.write(data)
+        await self._flush()
+
+    async def _fill(self) -> None:
+        if data := await self._connection.read(READ_SIZE):
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self._connection.write(data)
+            await self._connection.drain()
+
+
+class Owner:
+    """Logs in as the owner, in one version, as often as asked; a later login resumes the session of the first."""
+
+    def __init__(self, bundle: Bundle, version: Version, server_name: str, dialect: Dialect) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # What is in question is what the server checks, not who the server is.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
+        load_from_memory(context, bundle)
+        self._context = context
+        self._server_name = server_name
+        self._dialect = dialect
+        self._session: ssl.SSLSession | None = None
+
+    async def log_in(self, address: Address) -> ServerAnswer:
+        """One login; whatever goes wrong is in the answer."""
+        exchange = Questioning(self._dialect)
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS):
+                connection = await SocketConnection.open(address)
+                try:
+                    await exchange.prelude(connection)
+                    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+                    tls = self._context.wrap_bio(
+                        incoming, outgoing, server_hostname=self._server_name, session=self._session
+                    )
+                    line = OpenSslLine(connection, tls, incoming, outgoing)
+                    await line.shake_hands()
+                    await exchange.ask(line)
+                    self._session = tls.session or self._session
+                finally:
+                    connection.close()
+        except TimeoutError:
+            return exchange.said or ServerAnswer(Ending.SILENT, "silence", f"no answer within {LOGIN_SECONDS:g} s")
+        except ssl.SSLError as error:
+            reason = error.reason.replace("_", " ").lower() if error.reason else str(error)
+            ending = Ending.ALERT if "alert" in reason else Ending.CLOSED if "eof" in reason else Ending.FAILED
+            return ServerAnswer(ending, reason)
+        except OSError as error:
+            return ServerAnswer(Ending.FAILED, "failed", error.strerror or str(error))
+        except Exception as error:  # the dialect's own
+            words = exchange.refused_to_begin or str(error) or type(error).__name__
+            return ServerAnswer(Ending.FAILED, "no TLS" if exchange.refused_to_begin else "failed", words)
+        return exchange.said or ServerAnswer(Ending.SILENT, "silence")

@@ -1,0 +1,326 @@
+"""Carries out a probe: the owner logs in, the controls are made, the attacker tries her moves, and all is judged."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from attacker.collected import common_name
+from attacker.moves.make import Loot, Script, fresh_key, no_certificate, stolen_key
+from attacker.moves.replay import Attempt
+from attacker.probe.__main__ import Order, Pace
+from attacker.probe.answers import Ending, ServerAnswer
+from attacker.probe.attempt import attempt
+from attacker.probe.dialects import Question, dialect_named
+from attacker.scope import OutOfScope, check_target
+from lab.address import Address
+from lab.catalogue.gateways import find_gateway
+from lab.catalogue.moves import MOVES, find_move
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.shapes import Leaf
+from lab.events.log import Recorded, from_line
+from lab.events.types import CertificateCaptured, HandshakeSeen, MoveTried, PositionTaken, ServerAnswered, Trouble
+from lab.judging.attempts import Tried
+from lab.judging.shapes import Known, departure
+from lab.probing.judge import Answered, Attempted, Controls, Judged, judge
+from lab.probing.owner import Owner
+from lab.tls.bundle import Bundle
+from lab.tls.proof import public_key
+from lab.tls.versions import Version, find_version
+
+HINT = (
+    "the attacker stays on loopback: bring a server of yours there first, with `ssh -L 8443:localhost:443 HOST` or "
+    "`kubectl port-forward service/NAME 8443:443`, and probe localhost:8443"
+)
+MOVE_IDS = tuple(move.id for move in MOVES if not move.with_key)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server, and how it is spoken to; `rate` is connections a second, `at_once` how many at a time."""
+
+    address: Address
+    server_name: str
+    dialect: str
+    question: Question
+    versions: tuple[Version, ...]
+    moves: tuple[str, ...] = MOVE_IDS
+    rate: float = 20.0
+    at_once: int = 4
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found: by version, with the attacker's reports as they came, and what she saw of the owner."""
+
+    target: Target
+    customer: str
+    judged: dict[Version, Judged]
+    events: tuple[Recorded, ...]
+    connections: int
+    """How many connections were made to the server."""
+
+    @property
+    def certificate_seen(self) -> bool:
+        """Whether the wire showed the certificate."""
+        return any(isinstance(one.event, CertificateCaptured) for one in self.events)
+
+
+class ProbeFailed(Exception):
+    """The probe could not be carried out; the text says why, in one line."""
+
+
+async def probe(target: Target, bundle: Bundle, other: Bundle | None, tell: Callable[[str], object]) -> Probed:
+    """Carries it all out; ProbeFailed where it can't be. `tell` gets a line for each stage.
+
+    The attacker is a process of her own. She gets the owner's certificate, which is no secret, and not the key.
+    """
+    try:
+        check_target(*target.address)
+    except OutOfScope as error:
+        raise ProbeFailed(f"{error}; {HINT}") from None
+    return await _Probe(target, bundle, other, tell).run()
+
+
+class _Probe:
+    def __init__(self, target: Target, bundle: Bundle, other: Bundle | None, tell: Callable[[str], object]) -> None:
+        self._target, self._bundle, self._other, self._tell = target, bundle, other, tell
+        self._dialect = dialect_named(target.dialect, target.question)
+        self._customer = common_name(bundle.chain[0])
+        self._pace = Pace(target.rate, target.at_once)
+        self._connections = 0
+
+    async def run(self) -> Probed:
+        attacker = await _Attacker.start(self._order())
+        try:
+            relay = await attacker.position()
+            self._tell("the owner logs in through the attacker's relay")
+            owners = {version: await self._log_in(version, relay) for version in self._target.versions}
+            if all(one.ending is Ending.FAILED for answers in owners.values() for one in answers):
+                raise ProbeFailed(f"{self._target.address}: {next(iter(owners.values()))[0].text}")
+            self._tell("the controls")
+            before = {version: await self._controls(version) for version in self._target.versions}
+            self._tell("the attacker tries her moves")
+            spoken = [version for version, answers in owners.items() if answers[0].ending is Ending.ANSWERED]
+            events = await attacker.events(spoken)
+            again = {version: await self._control(version, self._with(self._bundle)) for version in before}
+        finally:
+            await attacker.stop()
+        attempts = attempts_in(events, self._bundle)
+        self._connections += sum(one.answer is not None for one in attempts)
+        judged = {
+            version: judge(
+                version,
+                Controls(
+                    owners[version],
+                    found["key"],
+                    found["none"],
+                    found["stranger"],
+                    again[version],
+                    found.get("other"),
+                ),
+                [one for one in attempts if one.event.tls == str(version)],
+            )
+            for version, found in before.items()
+        }
+        return Probed(self._target, self._customer, judged, tuple(events), self._connections)
+
+    def _order(self) -> Order:
+        target, other = self._target, self._other
+        return Order(
+            target=target.address,
+            server_name=target.server_name,
+            dialect=target.dialect,
+            question=target.question,
+            moves=target.moves,
+            versions=target.versions,
+            rate=target.rate,
+            at_once=target.at_once,
+            customer=self._customer,
+            chain=self._bundle.chain,
+            own=as_pem(other) if other else "",
+        )
+
+    async def _log_in(self, version: Version, relay: Address) -> tuple[ServerAnswer, ...]:
+        """Twice: only a client that comes again shows its ticket (RFC 8446 section 4.2.11)."""
+        owner = Owner(self._bundle, version, self._target.server_name, self._dialect)
+        found = []
+        for _ in range(2):
+            self._connections += 1
+            found.append(await owner.log_in(relay))
+            if found[0].ending is not Ending.ANSWERED:
+                break
+        return tuple(found)
+
+    async def _controls(self, version: Version) -> dict[str, Answered]:
+        stranger = stranger_like(self._bundle.chain[0])
+        scripts: dict[str, Callable[[Version], Script]] = {
+            "key": self._with(self._bundle),
+            "none": lambda version: no_certificate(Loot((), None), version),
+            "stranger": self._with(stranger),
+        }
+        if self._other:
+            scripts["other"] = self._with(self._other)
+        return {name: await self._control(version, script) for name, script in scripts.items()}
+
+    @staticmethod
+    def _with(bundle: Bundle) -> Callable[[Version], Script]:
+        return lambda version: stolen_key(bundle, version)
+
+    async def _control(self, version: Version, script: Callable[[Version], Script]) -> Answered:
+        target = self._target
+        it = Attempt("control", version, target.address, target.server_name, self._customer)
+        async with self._pace:
+            self._connections += 1
+            _, answered = await attempt(it, script(version), self._dialect)
+        return Answered(
+            ServerAnswer(Ending(answered.ending), answered.kind, answered.words, answered.content), answered.asked
+        )
+
+
+class _Attacker:
+    """The attacker's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._events: list[Recorded] = []
+
+    @classmethod
+    async def start(cls, order: Order) -> "_Attacker":
+        it = cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "attacker.probe",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                limit=1 << 24,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        )
+        await it._say(order.to_json())
+        return it
+
+    async def position(self) -> Address:
+        """Where her relay listens."""
+        event = await self._next()
+        if not event or not isinstance(event.event, PositionTaken):
+            raise ProbeFailed(await self._last_words(event))
+        host, _, port = event.event.detail[0].rpartition(":")
+        return Address(host, int(port))
+
+    async def events(self, versions: Sequence[Version]) -> list[Recorded]:
+        """Lets her try her moves in these versions: all that she reports, to the end."""
+        await self._say(" ".join(map(str, versions)))
+        while event := await self._next():
+            pass
+        if await self._process.wait():
+            raise ProbeFailed(await self._last_words(event))
+        return self._events
+
+    async def stop(self) -> None:
+        """Ends the process, if it has not ended."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def _say(self, line: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(line.encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def _next(self) -> Recorded | None:
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            return None
+        self._events.append(from_line(line.decode()))
+        return self._events[-1]
+
+    async def _last_words(self, event: Recorded | None) -> str:
+        assert self._process.stderr
+        words = (await self._process.stderr.read()).decode("utf-8", "replace").strip()
+        if event and isinstance(event.event, Trouble):
+            return event.event.what
+        return words.splitlines()[-1] if words else "the attacker's process ended early"
+
+
+def attempts_in(events: Sequence[Recorded], bundle: Bundle) -> list[Attempted]:
+    """The attempts among the attacker's reports, each with the answer to it, held against its move's shape."""
+    captured = tuple(one.event for one in events if isinstance(one.event, CertificateCaptured))
+    seen = [one.event for one in events if isinstance(one.event, HandshakeSeen)]
+    known = Known(
+        captured,
+        frozenset({sha256(bundle.chain[0]).hexdigest()}),
+        frozenset(one.client_random for one in seen),
+        frozenset((one.server, one.session) for one in seen if one.session),
+    )
+    answers = {
+        (one.event.move, one.event.tls, one.event.round): one.event
+        for one in events
+        if isinstance(one.event, ServerAnswered)
+    }
+    found = []
+    for recorded in events:
+        event = recorded.event
+        if not isinstance(event, MoveTried):
+            continue
+        answered = answers.get((event.move, event.tls, event.round))
+        if answered is None:
+            found.append(Attempted(event, None, made=False))
+            continue
+        answer = ServerAnswer(Ending(answered.ending), answered.kind, answered.words, answered.content)
+        wrong = _departure(recorded, known) if answered.made else ""
+        found.append(Attempted(event, answer, answered.made, answered.completed, wrong))
+    return sorted(found, key=lambda one: MOVE_IDS.index(one.event.move))
+
+
+def _departure(recorded: Recorded, known: Known) -> str:
+    """What keeps an attempt from being its move, as far as this can be told of a server that is not the bank's."""
+    event = recorded.event
+    assert isinstance(event, MoveTried)
+    move, gateway, version = find_move(event.move), find_gateway("mtls@openssl"), find_version(event.tls)
+    if not (move and gateway and version and known.captured) or _uses_mallorys(move.shape.certificates):
+        return ""
+    whole = any(name == "ServerHello" for _, name, _ in event.steps)
+    judged = replace(event, outcome=REFUSED if event.alert_by == "server" else ACCEPTED)
+    return departure(Tried(recorded.number, judged, gateway, version, (), recorded.version), known) if whole else ""
+
+
+def _uses_mallorys(certificates: Iterable[Iterable[Leaf]]) -> bool:
+    return any(leaf is Leaf.MALLORYS for leaves in certificates for leaf in leaves)
+
+
+def stranger_like(certificate: bytes) -> Bundle:
+    """A bundle that nobody issued, with a key of the same kind and another name."""
+    key = fresh_key(certificate)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a stranger")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .public_key(key.public_key())
+    )
+    hash_ = None if type(public_key(certificate)).__name__.startswith(("Ed25519", "_Ed25519")) else hashes.SHA256()
+    return Bundle((builder.sign(key, hash_).public_bytes(Encoding.DER),), key)
+
+
+def as_pem(bundle: Bundle) -> str:
+    """A bundle as one PEM text, the key unencrypted."""
+    parts = [bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()]
+    parts += [x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in bundle.chain]
+    return "".join(parts)

@@ -1,0 +1,146 @@
+"""The verdicts by difference, without any server: what each combination of controls and answers amounts to."""
+
+from dataclasses import replace
+
+import pytest
+
+from attacker.moves.replay import Attempt, not_tried
+from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
+from lab.address import Address
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
+from lab.events.types import MoveTried
+from lab.probing.judge import Answered, Attempted, Controls, judge, status
+from lab.tls.versions import TLS12
+
+IN = answered("HTTP 200", "OK", b"alice's account")
+OUT = answered("HTTP 403", "Forbidden", b"no")
+HANDSHAKE_FAILURE = ServerAnswer(Ending.ALERT, "alert handshake_failure (40)")
+UNKNOWN_CA = ServerAnswer(Ending.ALERT, "alert unknown_ca (48)")
+PROTOCOL_VERSION = ServerAnswer(Ending.ALERT, "alert protocol_version (70)")
+CLOSED = ServerAnswer(Ending.CLOSED, "closed without a word")
+SILENT = ServerAnswer(Ending.SILENT, "silence", "no answer within 10 s")
+AWAY = ServerAnswer(Ending.FAILED, "failed", "Connection refused")
+
+USUAL = Controls((IN, IN), Answered(IN), Answered(HANDSHAKE_FAILURE), Answered(UNKNOWN_CA), Answered(IN))
+
+
+def event(move: str) -> MoveTried:
+    return not_tried(Attempt(move, TLS12, Address("127.0.0.1", 1), "localhost", "alice"), None)
+
+
+def attempted(
+    answer: ServerAnswer | None, move: str = "omit-proof", made: bool = True, departure: str = ""
+) -> Attempted:
+    return Attempted(replace(event(move), outcome=INCONCLUSIVE), answer, made, departure=departure)
+
+
+def outcome(controls: Controls, one: Attempted) -> Outcome:
+    (verdict,) = judge(TLS12, controls, [one]).verdicts
+    return verdict.outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "due"),
+    [
+        (IN, ACCEPTED),
+        (answered("HTTP 200", "OK", b"another account"), ACCEPTED),
+        (HANDSHAKE_FAILURE, REFUSED),
+        (ServerAnswer(Ending.ALERT, "alert decrypt_error (51)"), REFUSED),
+        (CLOSED, INCONCLUSIVE),
+        (SILENT, INCONCLUSIVE),
+        (AWAY, INCONCLUSIVE),
+        (OUT, INCONCLUSIVE),
+        (answered("HTTP 503", "Busy"), INCONCLUSIVE),
+    ],
+)
+def test_an_answer_counts_by_whose_it_is_like(answer: ServerAnswer, due: Outcome) -> None:
+    assert outcome(USUAL, attempted(answer)) == due
+
+
+def test_what_strangers_get_is_a_refusal_whatever_it_is() -> None:
+    for answer in (CLOSED, OUT, SILENT, answered("PostgreSQL 28000", "no"), answered("HTTP 400", "Bad Request")):
+        assert outcome(replace(USUAL, stranger=Answered(answer)), attempted(answer)) == REFUSED
+        assert outcome(replace(USUAL, none=Answered(answer)), attempted(answer)) == REFUSED
+
+
+def test_where_only_the_content_tells_who_one_is_it_decides() -> None:
+    nobody = answered("HTTP 200", "OK", b"who are you?")
+    controls = replace(USUAL, none=Answered(nobody))
+    assert outcome(controls, attempted(IN)) == ACCEPTED
+    assert outcome(controls, attempted(nobody)) == REFUSED
+    assert outcome(controls, attempted(answered("HTTP 200", "OK", b"what is this?"))) == INCONCLUSIVE
+
+
+def test_content_that_changes_for_the_owner_too_decides_nothing() -> None:
+    other = answered("HTTP 200", "OK", b"alice's account, a second later")
+    controls = replace(USUAL, again=Answered(other), none=Answered(answered("HTTP 200", "OK", b"who are you?")))
+    assert "as it answers the owner" in judge(TLS12, controls, []).unfit
+
+
+@pytest.mark.parametrize(
+    ("controls", "why"),
+    [
+        (replace(USUAL, owner=(HANDSHAKE_FAILURE,)), "does not get in with OpenSSL (alert handshake_failure (40))"),
+        (replace(USUAL, key=Answered(OUT), again=Answered(OUT), none=Answered(OUT)), "as it answers the owner"),
+        (replace(USUAL, key=Answered(UNKNOWN_CA)), "the owner's key does not get in"),
+        (replace(USUAL, key=Answered(IN, asked=False)), "does not ask for a certificate"),
+        (replace(USUAL, again=Answered(AWAY)), "the owner got in before and not after"),
+        (replace(USUAL, none=Answered(IN)), "answers a client without a certificate as it answers the owner"),
+    ],
+)
+def test_without_its_controls_nothing_is_said(controls: Controls, why: str) -> None:
+    judged = judge(TLS12, controls, [attempted(HANDSHAKE_FAILURE), attempted(IN)])
+    assert why in judged.unfit
+    assert {verdict.outcome for verdict in judged.verdicts} == {INCONCLUSIVE}
+    assert not judged.open
+    assert status({TLS12: judged}) == 2
+
+
+def test_a_version_that_the_server_lacks_is_left_out() -> None:
+    controls = replace(USUAL, owner=(PROTOCOL_VERSION,), key=Answered(PROTOCOL_VERSION))
+    judged = judge(TLS12, controls, [])
+    assert not judged.spoken
+    assert status({TLS12: judged}) == 2  # and no other version is left
+
+
+def test_any_certificate_is_a_finding_of_its_own() -> None:
+    judged = judge(TLS12, replace(USUAL, stranger=Answered(IN)), [attempted(IN, "look-alike"), attempted(OUT)])
+    assert judged.stranger_in
+    assert judged.open
+    assert judged.accepted == ()  # a look-alike is one of the strangers
+    assert status({TLS12: judged}) == 1
+
+
+def test_a_move_that_was_not_sent_or_not_itself_is_no_verdict() -> None:
+    assert outcome(USUAL, attempted(HANDSHAKE_FAILURE, made=False)) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(HANDSHAKE_FAILURE, departure="its proof is another")) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(IN, departure="its proof is another")) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(None)) == NOT_APPLICABLE
+
+
+def test_under_whose_name_the_attackers_own_certificate_got_in() -> None:
+    bobs = answered("HTTP 200", "OK", b"bob's account")
+    named = replace(USUAL, other=Answered(bobs))
+    assert outcome(named, attempted(bobs, "own-leaf-first")) == REFUSED
+    assert outcome(named, attempted(IN, "own-leaf-first")) == ACCEPTED
+    assert outcome(replace(USUAL, other=Answered(IN)), attempted(IN, "own-leaf-first")) == NOT_APPLICABLE
+    assert outcome(replace(USUAL, other=Answered(OUT)), attempted(IN, "own-leaf-first")) == ACCEPTED
+    assert outcome(named, attempted(IN, "stolen-leaf-first")) == ACCEPTED
+
+
+def test_a_handshake_that_the_server_ends_is_refused() -> None:
+    assert outcome(USUAL, replace(attempted(CLOSED), completed=False)) == REFUSED
+    assert outcome(USUAL, attempted(CLOSED)) == INCONCLUSIVE
+
+
+def test_a_recording_that_gets_no_answer_is_refused_where_the_owner_gets_one() -> None:
+    assert outcome(USUAL, attempted(SILENT, "replay-flight")) == REFUSED
+    quiet = answered(HANDSHAKE)
+    silent = replace(USUAL, owner=(quiet,), key=Answered(quiet), again=Answered(quiet))
+    assert outcome(silent, attempted(SILENT, "replay-flight")) == INCONCLUSIVE
+
+
+def test_a_status_is_safe_only_where_all_is_decided() -> None:
+    assert status({TLS12: judge(TLS12, USUAL, [attempted(HANDSHAKE_FAILURE)])}) == 0
+    assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT)])}) == 2
+    assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT), attempted(IN)])}) == 1

@@ -1,0 +1,254 @@
+"""`certreplay try` at real servers: those that check the proof, those that don't, and those that are of no use."""
+
+import contextlib
+import json
+import socket
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from attacker.probe.__main__ import Order
+from attacker.probe.dialects import Question
+from bank_servers import BANK_SERVERS
+from lab.address import Address
+from lab.probing.probe import MOVE_IDS
+from lab.staging import pki
+from lab.tls.versions import TLS12, TLS13
+from programs import certreplay
+from tls_peers import Files, s_server, serving, write_files
+from victims import Victims, bundle_at, running_victims
+
+NO_PROOF_NEEDED = {
+    "omit-proof",
+    "replay-proof",
+    "relabelled-proof",
+    "flipped-proof",
+    "foreign-key",
+    "empty-proof",
+    "zero-proof",
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("files")
+    authority = pki.new_authority()
+    server, client = pki.new_server(authority), pki.new_client(authority, "alice")
+    bob = pki.new_client(authority, "bob")
+    (folder / "bob.pem").write_bytes(bob.bundle_pem())
+    return write_files(folder, authority, server, client)
+
+
+@pytest.fixture(scope="module")
+def victims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
+    folder = tmp_path_factory.mktemp("victims")
+    issued = pki.issue(folder / "public", folder / "server", folder / "client")
+    with running_victims(issued, folder / "run") as running:
+        yield running
+
+
+def tried(port: int, bundle: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
+    """The status, and the JSON."""
+    done = certreplay("try", f"localhost:{port}", "--bundle", bundle, "--json", "--rate", "500", *options)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def outcomes(report: dict[str, Any], tls: str) -> dict[str, str]:
+    (version,) = [one for one in report["versions"] if one["tls"] == tls]
+    return {check["id"]: check["verdict"] for check in version["checks"]}
+
+
+@pytest.mark.parametrize("name", BANK_SERVERS)
+def test_a_real_server_that_checks_the_proof_is_safe(name: str, files: Files, tmp_path: Path) -> None:
+    command = BANK_SERVERS[name](files, tmp_path, ("1.2", "1.3"))
+    bob = files.client.with_name("bob.pem")
+    with serving(tmp_path / "output", *command) as port:
+        status, report = tried(port, files.client, "--other-bundle", bob, "--path", "/account", "--name", "localhost")
+    assert status == 0, report
+    for tls in ("1.2", "1.3"):
+        found = outcomes(report, tls)
+        assert found.keys() == set(MOVE_IDS)
+        assert found["replay-proof"] == "refused"
+        assert set(found.values()) <= {"refused", "not applicable"}
+        assert sum(one == "refused" for one in found.values()) >= 13
+    assert report["findings"] == []
+
+
+@pytest.mark.parametrize("gateway", ["certificate-only@instrument", "pinned-certificate-only@instrument"])
+def test_a_server_that_drops_the_proof_is_found_out(gateway: str, victims: Victims) -> None:
+    port = victims.port(gateway)
+    status, report = tried(port, bundle_at(victims.issued, gateway), "--path", "/account")
+    assert status == 1
+    for tls in ("1.2", "1.3"):
+        accepted = {move for move, verdict in outcomes(report, tls).items() if verdict == "accepted"}
+        assert accepted >= NO_PROOF_NEEDED
+        assert "look-alike" not in accepted
+    assert {one["id"] for one in report["findings"]} >= NO_PROOF_NEEDED
+
+
+def test_a_server_that_takes_any_certificate_is_found_out(files: Files, tmp_path: Path) -> None:
+    command = [word for word in s_server(files, "-tls1_3") if word != "-verify_return_error"]
+    with serving(tmp_path / "output", *command) as port:
+        status, report = tried(port, files.client)
+    assert status == 1
+    assert {one["id"] for one in report["findings"]} == {"stranger"}
+
+
+def test_without_a_working_bundle_there_is_no_verdict(files: Files, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(pki.new_self_signed_client("eve").bundle_pem())
+    with serving(tmp_path / "output", *s_server(files)) as port:
+        status, report = tried(port, stranger)
+    assert status == 2
+    (version,) = [one for one in report["versions"] if one["spoken"]]
+    assert "does not get in with OpenSSL" in version["unfit"]
+
+
+def test_a_server_that_asks_for_no_certificate_is_no_subject(files: Files, tmp_path: Path) -> None:
+    command = f"openssl s_server -accept {{port}} -cert {files.server} -www".split()
+    with serving(tmp_path / "output", *command) as port:
+        status, report = tried(port, files.client)
+    assert status == 2
+    assert all("does not ask for a certificate" in one["unfit"] for one in report["versions"])
+
+
+# --- servers that are none, or not for long ---
+
+
+@contextlib.contextmanager
+def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A TCP server that does this with each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    connection, _ = listener.accept()
+                    with connection, contextlib.suppress(OSError):
+                        serve(connection)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            with contextlib.suppress(OSError):
+                socket.create_connection(listener.getsockname()).close()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        lambda connection: None,
+        lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        lambda connection: connection.sendall(bytes(1 << 16)),
+        lambda connection: connection.sendall(b"\x16\x03\x03\xff\xff" + bytes(1 << 12)),
+    ],
+    ids=["closes", "speaks HTTP", "zeros", "a record too long"],
+)
+def test_what_is_no_tls_server_is_said_in_one_line(
+    serve: Callable[[socket.socket], object], files: Files, tmp_path: Path
+) -> None:
+    with listening(serve) as port:
+        done = certreplay("try", f"localhost:{port}", "--bundle", files.client, "--tls", "1.2")
+    assert done.returncode == 2, done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_there_is_said_in_one_line(files: Files) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = certreplay("try", f"localhost:{port}", "--bundle", files.client)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "localhost" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (("example.com:443",), "ssh -L"),
+        (("192.0.2.1:443",), "kubectl port-forward"),
+        (("localhost",), "give HOST:PORT"),
+        (("localhost:0",), "give HOST:PORT"),
+        (("localhost:1", "--starttls", "gopher"), "give one of smtp"),
+        (("localhost:1", "--starttls", "smtp", "--raw"), "give one of --starttls"),
+        (("localhost:1", "--move", "stolen-key"), "it takes the key"),
+        (("localhost:1", "--move", "no-such"), "give one of no-certificate"),
+        (("localhost:1", "--tls", "1.1"), "give 1.2 or 1.3"),
+        (("localhost:1", "--rate", "0"), "--rate"),
+        (("localhost:1", "--rate", "nan"), "--rate"),
+        (("localhost:1", "--at-once", "0"), "--at-once"),
+        (("localhost:1", "--at-once", "100000"), "--at-once"),
+        (("localhost:1", "--path", "a b"), "--path"),
+        (("localhost:1", "--header", "no colon"), "--header"),
+        (("localhost:1", "--baseline", "/dev/null"), "no baseline"),
+    ],
+)
+def test_a_wrong_call_is_said_in_one_line(call: tuple[str, ...], says: str, files: Files) -> None:
+    done = certreplay("try", *call, "--bundle", files.client)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# --- reports ---
+
+
+def test_the_reports_of_a_server_that_is_not_safe(victims: Victims, tmp_path: Path) -> None:
+    gateway = "certificate-only@instrument"
+    port = victims.port(gateway)
+    bundle = bundle_at(victims.issued, gateway)
+    junit, sarif, baseline = tmp_path / "out.xml", tmp_path / "out.sarif", tmp_path / "baseline.json"
+    options = ("--path", "/account", "--tls", "1.2", "--junit", junit, "--sarif", sarif)
+    status, report = tried(port, bundle, *options, "--write-baseline", baseline)
+    assert status == 1
+    suites = ET.fromstring(junit.read_text())
+    failed = {case.get("name") for case in suites.iter("testcase") if case.find("failure") is not None}
+    assert failed == {one["id"] for one in report["findings"]}
+    log = json.loads(sarif.read_text())
+    results = log["runs"][0]["results"]
+    assert {one["ruleId"] for one in results} == failed
+    assert all(log["runs"][0]["tool"]["driver"]["rules"][one["ruleIndex"]]["id"] == one["ruleId"] for one in results)
+    first = {one["partialFingerprints"]["certreplay/v1"] for one in results}
+
+    status, report = tried(port, bundle, *options, "--baseline", baseline)
+    assert status == 0
+    assert all(one["accepted_in_baseline"] for one in report["findings"])
+    again = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert {one["partialFingerprints"]["certreplay/v1"] for one in again} == first
+    assert all(one["suppressions"] for one in again)
+
+
+def test_a_clean_server_has_no_result(files: Files, tmp_path: Path) -> None:
+    sarif, junit = tmp_path / "out.sarif", tmp_path / "out.xml"
+    with serving(tmp_path / "output", *s_server(files)) as port:
+        status, _ = tried(port, files.client, "--tls", "1.2", "--sarif", sarif, "--junit", junit)
+    assert status == 0
+    assert json.loads(sarif.read_text())["runs"][0]["results"] == []
+    cases = list(ET.fromstring(junit.read_text()).iter("testcase"))
+    assert len(cases) == len(MOVE_IDS) + 2
+    assert not any(case.find("failure") is not None or case.find("error") is not None for case in cases)
+
+
+def test_the_process_that_attacks_never_gets_the_key() -> None:
+    alice = pki.new_client(pki.new_authority(), "alice")
+    question = Question("localhost")
+    chain = (alice.certificate.public_bytes(Encoding.DER),)
+    order = Order(
+        Address("127.0.0.1", 1), "localhost", "http", question, ("omit-proof",), (TLS12, TLS13), 1, 1, "alice", chain
+    )
+    line = order.to_json()
+    der = alice.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    assert "PRIVATE KEY" not in line
+    assert der.hex() not in line
+    assert Order.from_json(line) == order
