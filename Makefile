@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .NOTPARALLEL:
 
 demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the verdicts
-	@$(BIN)/certreplay demo
+	@$(BIN)/certreplay demo --page
 
 test: $(VENV)/dev $(VENV)/mitmproxy/.done ## set up, run every test
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

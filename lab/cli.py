@@ -17,11 +17,13 @@ from lab.catalogue.plan import KeyType
 from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, bad_input, end_with, run_to_end
 
 if TYPE_CHECKING:
+    from lab.capture.handshake import Capture, Contact
     from lab.catalogue.moves import Move
     from lab.catalogue.plan import Plan
     from lab.document import Block
     from lab.events.run import Run
     from lab.inspect.certificates import SeenCertificate
+    from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
     from lab.judging.verdicts import JudgedRun
 
@@ -49,6 +51,8 @@ def demo(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
     port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Show it in a browser, too: prints the page's address.")] = False,
+    opens: Annotated[bool, typer.Option("--open", help="The same, and open the browser.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
@@ -63,10 +67,17 @@ def demo(
     shown = terminal.Terminal(quiet=as_json)
     teller = story.Teller()
     plan = short_story(key_type)
+    folders: list[Path] = []
 
     def watch(run: "Run") -> None:
+        folders[:] = [run.folders.path]
         shown.show(teller.update(JudgedRun(run)))
 
+    stay = None
+    if (page or opens) and not as_json:
+        from lab.page.showing import beside
+
+        stay = beside(lambda: next(iter(folders), None), opens)
     judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
     shown.show(teller.update(JudgedRun(run), over=True))
@@ -75,6 +86,8 @@ def demo(
         if keep_bundle:
             kept = run.folders.part(VICTIM_CLIENT) / f"{pki.BUNDLES[plan.kinds[0]]}.p12"
             print(f"Alice's bundle is kept: certreplay bundle {kept}")
+    if stay and (opens or sys.stdout.isatty()):
+        stay()
     _end(judgement, as_json)
 
 
@@ -284,6 +297,56 @@ def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = Fals
 
 
 @app.command()
+def show(
+    run: RunFolder = None,
+    runs: Runs = RUNS,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port of the page; 8440 or a free one if not given.")
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(help="An address of this machine, for others on its network, with the token.", metavar="ADDRESS"),
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Open the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a run in a browser: serve its page, also while the run goes on, until Ctrl-C."""
+    from lab.events.run import open_run
+    from lab.page import showing
+
+    folder = runs / run if run and not run.exists() else run or showing.run_to_show(runs)
+    open_run(folder)
+    if as_json:
+        from lab.page.director import tell_page
+        from lab.page.model import as_data
+
+        _print_json(as_data(tell_page(_judge(folder)).page))
+        return
+    print(f"certreplay: showing {folder}", file=sys.stderr)
+    run_to_end(showing.show(lambda: folder, port, listen, opens))
+
+
+@app.command()
+def report(
+    run: RunFolder = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Pack a run's page in one file, which opens in any browser and asks nobody for anything."""
+    from lab.page.director import tell_page
+    from lab.page.report import render_report
+
+    director = tell_page(_judge(_find_run(run, runs)))
+    content = render_report(director).encode()
+    output.write_bytes(content)
+    if as_json:
+        _print_json({"file": str(output), "bytes": len(content), "scenes": [one.id for one in director.page.scenes]})
+    else:
+        print(f"wrote {output}: {len(director.page.scenes)} scenes, {len(content):,} bytes")
+
+
+@app.command()
 def capture(
     files: Annotated[list[Path], typer.Argument(help="Capture files, pcap or pcapng.", metavar="FILE...")],
     pem: Annotated[Path | None, typer.Option(help="Also write the certificates there, as PEM.")] = None,
@@ -293,37 +356,39 @@ def capture(
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
     import dataclasses
 
-    from lab.inspect import captures, certificates, profiles
+    from lab.capture.handshake import Capture
+    from lab.capture.reader import scan_file
+    from lab.inspect import certificates, profiles
     from lab.views import terminal
-    from lab.views.json_array import JsonListing
+    from lab.views.json_array import JsonArray
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[SeenCertificate] = []
-    listing = JsonListing("certificates")
-    read: list[captures.FileRead] = []
+    printed = JsonArray()
+    problems: list[str] = []
     for file in files:
 
-        def take(one: "SeenCertificate", chain: tuple[bytes, ...]) -> None:
+        def take(one: "Capture | Contact", file: Path = file) -> None:
+            if not isinstance(one, Capture):
+                return
+            this = certificates.seen_certificate(file, one)
             if pem:
-                chains[chain] = None
+                chains[one.chain] = None
             if as_json and not profile:
-                listing.add(dataclasses.asdict(one))
+                printed.add(dataclasses.asdict(this))
             else:
-                seen.append(one)
+                seen.append(this)
 
-        read.append(captures.read(file, take))
-    problems = [one.problem for one in read if one.problem]
-    if problems and all(one.problem and not one.packets for one in read):
+        _, problem = scan_file(file, take)
+        problems += [str(problem)] if problem else []
+    if problems and not seen and not printed.started:
         bad_input("; ".join(problems))
-    told = [captures.as_json(one) for one in read]
-    if profile and as_json:
-        found = profiles.profiles(seen)
-        _print_json({"profiles": [dataclasses.asdict(one) | {"summary": one.summary} for one in found], "files": told})
+    if profile:
+        _show_profiles(profiles.profiles(seen), as_json)
     elif as_json:
-        listing.end({"files": told})
+        printed.end()
     else:
-        shown = profiles.tell_profiles(profiles.profiles(seen)) if profile else certificates.tell_sightings(seen)
-        terminal.show([*shown, *captures.tell(read)])
+        terminal.show(certificates.tell_sightings(seen))
     if pem and chains:
         for path in certificates.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
@@ -331,6 +396,18 @@ def capture(
         print(f"certreplay: {words}", file=sys.stderr)
     if problems:
         sys.exit(BAD_INPUT)
+
+
+def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
+    import dataclasses
+
+    from lab.inspect import profiles
+    from lab.views import terminal
+
+    if as_json:
+        _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
+        return
+    terminal.show(profiles.tell_profiles(found))
 
 
 @app.command()

@@ -38,6 +38,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.probing", "lab.judging", "lab.story", "lab.document", "lab.inspect", "lab.views", "lab.exits", *PARTS),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
     ),
+    "lab.page": (
+        *("lab.page", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
+        *("lab.tls", "lab.catalogue", "lab.events"),
+    ),
     "lab.views": ("lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
         *("attacker", "lab.process", "lab.ports", "lab.printable"),

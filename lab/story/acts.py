@@ -166,14 +166,19 @@ def _position(judged: JudgedRun, over: bool) -> list[Block] | None:
 
 
 def _wire(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    shown = told_login(judged, over)
+    return _tell_wire(judged.run, *shown) if shown else None
+
+
+def told_login(judged: JudgedRun, over: bool) -> tuple[CertificateCaptured, ClientConnection] | None:
+    """The login whose certificate and proof the story tells; None while there is none."""
     issued = {bundle.sha256 for bundle in judged.run.all(BundleIssued)}
     found = [
         (seen, connection)
         for seen, connection in judged.seen(CertificateCaptured)
         if seen.leak == WIRE.id and seen.proof and seen.sha256 in issued and (over or connection.login)
     ]
-    shown = _at_first_checking(judged, found, over)
-    return _tell_wire(judged.run, *shown) if shown else None
+    return _at_first_checking(judged, found, over)
 
 
 def _at_first_checking(
@@ -222,6 +227,12 @@ def _kept(run: Run, fingerprint: str) -> Iterator[str]:
 
 
 def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
+    shown = told_tls13(judged, over)
+    return _tell_tls13(*shown) if shown else None
+
+
+def told_tls13(judged: JudgedRun, over: bool) -> tuple[HandshakeSeen, ClientConnection] | None:
+    """The login over TLS 1.3 that the story tells; None while there is none."""
     found = [
         (seen, connection)
         for seen, connection in judged.seen(HandshakeSeen)
@@ -229,8 +240,7 @@ def _tls13(judged: JudgedRun, over: bool) -> Iterator[Block] | None:
         and not seen.session
         and (over or (connection.report and connection.login and connection.read))
     ]
-    shown = _at_first_checking(judged, found, over)
-    return _tell_tls13(*shown) if shown else None
+    return _at_first_checking(judged, found, over)
 
 
 def _tell_tls13(seen: HandshakeSeen, connection: ClientConnection) -> Iterator[Block]:
@@ -387,16 +397,18 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
-        key = "not found" if not searched.key_at else f"FOUND: {'; '.join(searched.key_at)}"
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
         yield Paragraph(f"The lab searched all that mallory captured: {octets}, and each packet on its own.")
-        yield facts(
-            ("alice's certificate", _certificate_found(searched)),
-            ("her certificate in TLS 1.3", _found_in_tls13(run, searched)),
-            (_keys_sought(searched), key),
-            *_in_her_bundle(searched),
-            *_unsearched(searched),
-        )
+        yield facts(*search_facts(run, searched))
+
+
+def search_facts(run: Run, searched: CaptureSearched) -> Iterator[tuple[str, str]]:
+    """What the lab found in the attacker's capture, and what it did not."""
+    yield "alice's certificate", _certificate_found(searched)
+    yield "her certificate in TLS 1.3", _found_in_tls13(run, searched)
+    yield _keys_sought(searched), f"FOUND: {'; '.join(searched.key_at)}" if searched.key_at else "not found"
+    yield from _in_her_bundle(searched)
+    yield from _unsearched(searched)
 
 
 def _uses_a_secret(control: Control) -> bool:
@@ -470,7 +482,7 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
     for contradiction in judgement.contradictions:
         yield Paragraph(Span(f"FINDING: {contradiction}", "finding"))
     yield Break()
-    yield Paragraph(Span(_answer(judgement), strong=True))
+    yield Paragraph(Span(answer(judgement), strong=True))
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
@@ -504,7 +516,7 @@ def _in_short(verdict: Verdict) -> str:
     return f"HTTP 200, {balance[1]} has {balance[2]}" if http and balance else came_back(verdict)
 
 
-def _answer(judgement: Judgement) -> str:
+def answer(judgement: Judgement) -> str:
     """The closing sentences, from what was measured."""
     odd = [f"{v.move} at {v.gateway}, TLS {v.tls}" for v in judgement.verdicts if not v.as_expected]
     odd += [f"a proof relayed to {v.gateway}, TLS {v.tls}" for v in judgement.relays if not v.as_expected]

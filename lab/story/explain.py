@@ -87,7 +87,7 @@ def compare_proof(verdict: Verdict) -> Iterator[Block]:
     reason, move = verdict.evidence.proof, find_move(verdict.move)
     if reason is None:
         return
-    yield Heading(_on_the_proof(verdict, reason))
+    yield Heading(on_the_proof(verdict, reason))
     yield from _reason(reason, move.shape.proof if move else None)
     if verdict.tls == "1.3" and reason.difference and reason.difference.message == "ClientHello":
         yield Paragraph(NOT_HER_HELLO)
@@ -112,7 +112,8 @@ def _certificate(header: str) -> str:
     return f"{whose}, in each HTTP request; {len(der)} bytes in DER, sha256 {sha256(der).hexdigest()}"
 
 
-def _on_the_proof(verdict: Verdict, reason: ProofReason) -> str:
+def on_the_proof(verdict: Verdict, reason: ProofReason) -> str:
+    """What became of a proof that decided an attempt, as a heading."""
     if reason.fits_server:
         return "The proof fits this handshake:"
     if verdict.outcome == ACCEPTED:

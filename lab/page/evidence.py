@@ -1,0 +1,468 @@
+"""The evidence on the page: the matrix, the claims, the ledger, the connections, and everything about each of them.
+
+What is opened on demand has an id: `cell/LEAK/GATEWAY/TLS/MOVE`, `connection/NUMBER`, `event/NUMBER`, `message/HASH`.
+A number is that of an event, `attacker-12`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
+from lab.catalogue.leaks import LEAKS, WIRE, find_leak
+from lab.catalogue.moves import MOVES, STOLEN_KEY
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.document import Block, Break, Comparison, Exchange, Heading, Inline, Paragraph, facts
+from lab.events import types
+from lab.events.log import Recorded
+from lab.events.types import (
+    AccountOpened,
+    CertificateCaptured,
+    HandshakeSeen,
+    MoneyMoved,
+    MoveTried,
+    TransferRefused,
+    type_name,
+)
+from lab.judging.claims import CLAIMS, settle
+from lab.judging.claims.claim import Claim, Holding, Settled
+from lab.judging.connections import connection_of
+from lab.judging.judgement import Judgement, Sent, Verdict
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
+from lab.page import ladders
+from lab.page.model import (
+    Cell,
+    CellTable,
+    Claims,
+    Connections,
+    Exhibit,
+    GatewayHead,
+    Holds,
+    Ladder,
+    LedgerLine,
+    LedgerSheet,
+    Matrix,
+    Moment,
+    Outcome,
+    Scene,
+    SeenConnection,
+    SettledClaim,
+)
+from lab.page.teaching import Teaching
+from lab.page.transcripts import two_transcripts
+from lab.story.evidence import due, unusual
+from lab.story.explain import explain
+from lab.story.matrix import tell_lessons
+from lab.story.words import counted
+from lab.tls.versions import VERSIONS
+
+MAX_LISTED = 200
+"""How many connections and ledger entries are listed."""
+MAX_FIELD = 2000
+"""How much of an event's field is shown, in characters."""
+
+_BALANCE = re.compile(r'\{"customer":"(\w+)","balance":(-?\d+)\}')
+
+
+def outcome(verdict: Verdict) -> Outcome:
+    """A verdict's outcome, as the page has it."""
+    found: dict[str, Outcome] = {"accepted": "accepted", "refused": "refused", "not applicable": "not applicable"}
+    return found.get(str(verdict.outcome), "inconclusive")
+
+
+def answer_of(verdict: Verdict) -> tuple[str, int] | None:
+    """Customer and balance in the bank's answer, if it is one that tells them."""
+    http = verdict.evidence.http
+    told = _BALANCE.fullmatch((http and http.body) or "")
+    return (told[1], int(told[2])) if told else None
+
+
+# --- ids ---
+
+
+def cell_id(verdict: Verdict) -> str:
+    return f"cell/{verdict.leak}/{verdict.gateway}/{verdict.tls}/{verdict.move}"
+
+
+def connection_id(number: str) -> str:
+    return f"connection/{number.replace('#', '-')}"
+
+
+def event_id(number: str) -> str:
+    return f"event/{number.replace('#', '-')}"
+
+
+def ids_of_events(judged: JudgedRun) -> dict[str, str]:
+    """By the number of each event the id under which all about it is shown."""
+    found = {
+        one.number: connection_id(one.number) if _on_a_network(one.event) else event_id(one.number)
+        for one in judged.run.events
+    }
+    return found | {one.evidence.attempt: cell_id(one) for one in judged.judgement.verdicts if one.evidence.attempt}
+
+
+# --- the matrix ---
+
+
+def cell(verdict: Verdict) -> Cell:
+    """What a gateway did with a move."""
+    note = f"expected {due(verdict)}" if not verdict.as_expected else unusual(verdict)
+    return Cell(outcome(verdict), cell_id(verdict), not verdict.as_expected, note)
+
+
+def matrix(given: Teaching) -> Scene | None:
+    """Every verdict of the run, once it is over."""
+    judgement = given.judged.judgement
+    if not given.over or not judgement.verdicts:
+        return None
+    tables = tuple(_tables(judgement, given))
+    lessons = tuple(one for one in tell_lessons(judgement) if not isinstance(one, Break | Heading))
+    said = Moment(_sentence("; ".join(_opened(judgement))) + " Each cell opens its evidence.")
+    return Scene("matrix", _matrix_title(judgement), (said,), Matrix(tables, lessons))
+
+
+def _opened(judgement: Judgement) -> Iterator[str]:
+    """How many moves without the key opened a gateway, of those that check the proof and of the others."""
+    for checks, where in ((True, "that checks the proof"), (False, "that does not")):
+        tried = [
+            one
+            for one in judgement.verdicts
+            if (found := find_gateway(one.gateway))
+            and found.scheme.checks_proof == checks
+            and one.move != STOLEN_KEY
+            and one.outcome in (ACCEPTED, REFUSED)
+        ]
+        moves, opened = {one.move for one in tried}, {one.move for one in tried if one.outcome == ACCEPTED}
+        if moves:
+            yield f"{len(opened) or 'none'} of {counted(len(moves), 'trick')} opened a gateway {where}"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _matrix_title(judgement: Judgement) -> str:
+    """What the matrix says in one line: whether a move without the key got in where the proof is checked."""
+    tried = [
+        one
+        for one in judgement.verdicts
+        if (found := find_gateway(one.gateway)) and found.scheme.checks_proof and one.outcome in (ACCEPTED, REFUSED)
+    ]
+    tricks = [one for one in tried if one.move != STOLEN_KEY]
+    got_in = {one.move for one in tricks if one.outcome == ACCEPTED}
+    if not tricks:
+        return "What each trick did at each gateway."
+    if got_in:
+        return f"Finding: {counted(len(got_in), 'trick')} got in where the proof is checked."
+    if judgement.contradictions:
+        return "The witnesses disagree, so this decides nothing."
+    if judgement.errors:
+        return "Not every attempt could be judged."
+    return "Where the proof is checked, no trick gets in."
+
+
+def _tables(judgement: Judgement, given: Teaching) -> Iterator[CellTable]:
+    found = {(one.leak, one.tls, one.gateway, one.move): one for one in judgement.verdicts}
+    tried = {(one.leak, one.tls) for one in judgement.verdicts}
+    for leak, version in product(LEAKS, map(str, VERSIONS)):
+        if (leak.id, version) not in tried:
+            continue
+        mine = {one.gateway for one in judgement.verdicts if (one.leak, one.tls) == (leak.id, version)}
+        there = [gateway for gateway in GATEWAYS if gateway.id in mine]
+        checking = [one for one in there if one.scheme.checks_proof]
+        others = [one for one in there if not one.scheme.checks_proof]
+        rows = []
+        for move in MOVES:
+            cells = [found.get((leak.id, version, gateway.id, move.id)) for gateway in (*checking, *others)]
+            if any(cells):
+                rows.append((move.id, move.title, tuple(cell(one) if one else None for one in cells)))
+        heads, more = (tuple(_head(one, given) for one in some) for some in (checking, others))
+        yield CellTable(leak.id, leak.title, version, heads, more, tuple(rows))
+
+
+def _head(gateway: Gateway, given: Teaching) -> GatewayHead:
+    name = given.roles.name(gateway)
+    return GatewayHead(gateway.id, gateway.scheme.id, gateway.implementation.id, "" if name == gateway.id else name)
+
+
+# --- the claims ---
+
+_HOLDINGS: dict[Holding, Holds] = {
+    Holding.HOLDS: "holds",
+    Holding.FAILS: "fails",
+    Holding.CONDITIONAL: "conditional",
+}
+
+
+def claims(given: Teaching) -> Scene | None:
+    """Each claim of the discussion with its verdict."""
+    if not given.over or not given.judged.judgement.verdicts:
+        return None
+    judged = given.judged
+    ids = ids_of_events(judged)
+    settled = [_settled(claim, said, ids) for claim, said in settle(CLAIMS, RunQueries(judged))]
+    decided = tuple(one for one in settled if one.holding != "none")
+    left = tuple(one for one in settled if one.holding == "none")
+    if not decided:
+        return None
+    counts = [
+        (len([one for one in decided if one.holding == holding]), word)
+        for holding, word in (("holds", "hold"), ("conditional", "hold under a condition"), ("fails", "fail"))
+    ]
+    said = ", ".join(f"{number} {word}" for number, word in counts if number)
+    more = f" {len(left)} take more than this run tried." if left else ""
+    moment = Moment(f"Of {counted(len(decided), 'claim')} that this run settles, {said}.{more}")
+    return Scene("claims", "What the discussion got right.", (moment,), Claims(decided, left))
+
+
+def _settled(claim: Claim, settled: Settled, ids: Mapping[str, str]) -> SettledClaim:
+    verdict = settled.holding.value + (f": {settled.condition}" if settled.condition else "")
+    holding: Holds = _HOLDINGS.get(settled.holding, "none")
+    links = tuple((number, ids[number]) for number in settled.evidence if number in ids)
+    return SettledClaim(claim.id, claim.by, claim.claim, verdict, holding, claim.experiment, settled.because, links)
+
+
+# --- the bank's ledger ---
+
+
+def ledger(given: Teaching) -> Scene | None:
+    """The bank's ledger, the third witness."""
+    if not given.over:
+        return None
+    attempts = {
+        one.event.connection: one
+        for one in given.judged.run.events
+        if isinstance(one.event, MoveTried) and one.event.connection
+    }
+    kinds = AccountOpened | MoneyMoved | TransferRefused
+    told = [one for one in given.judged.run.events if isinstance(one.event, kinds)]
+    ids = ids_of_events(given.judged)
+    lines = [_line(recorded, attempts, ids) for recorded in told[:MAX_LISTED]]
+    if not lines:
+        return None
+    moved = [one.event for one in told if isinstance(one.event, MoneyMoved)]
+    gone = sum(one.amount for one in moved)
+    said = (
+        f"The bank moved {gone:,} in {counted(len(moved), 'transfer')}, each ordered by an attempt of Mallory's."
+        if moved
+        else "The bank moved nothing."
+    )
+    return Scene(
+        "ledger",
+        "The bank's ledger is the third witness.",
+        (Moment(said),),
+        LedgerSheet(tuple(lines), len(told) - len(lines)),
+        part="evidence",
+    )
+
+
+def _line(recorded: Recorded, attempts: Mapping[str, Recorded], ids: Mapping[str, str]) -> LedgerLine:
+    event = recorded.event
+    balance: int | None
+    when = f"{recorded.time:%H:%M:%S}"
+    match event:
+        case AccountOpened():
+            return LedgerLine(recorded.number, when, f"{event.customer}'s account is opened", 0, event.balance, "", "")
+        case MoneyMoved():
+            what, amount, balance = f"{event.customer} to {event.to}", event.amount, event.balance
+        case TransferRefused():
+            what, amount, balance = f"refused, HTTP {event.status}: {event.reason}", 0, None
+        case _:
+            raise AssertionError(event)
+    by = attempts.get(event.connection)
+    tried = by.event if by and isinstance(by.event, MoveTried) else None
+    words = f"{tried.move}, TLS {tried.tls}" if tried else ""
+    return LedgerLine(recorded.number, when, what, amount, balance, ids[by.number] if by else "", words)
+
+
+# --- the connections ---
+
+
+def connections(given: Teaching) -> Scene | None:
+    """Every connection that mallory saw."""
+    if not given.over:
+        return None
+    seen = [one for one in given.judged.run.events if _on_a_network(one.event)]
+    if not seen:
+        return None
+    listed = tuple(_connection(one, given.judged) for one in seen[:MAX_LISTED])
+    readable = sum(isinstance(one.event, CertificateCaptured) for one in seen)
+    said = f"In {readable} of {counted(len(seen), 'handshake')} Alice's certificate could be read. Open any of them."
+    return Scene(
+        "connections",
+        "What Mallory recorded.",
+        (Moment(said),),
+        Connections(listed, len(seen) - len(listed)),
+        part="evidence",
+    )
+
+
+def _on_a_network(event: object) -> bool:
+    return isinstance(event, HandshakeSeen) or (isinstance(event, CertificateCaptured) and bool(event.client))
+
+
+def _connection(recorded: Recorded, judged: JudgedRun) -> SeenConnection:
+    event = recorded.event
+    assert isinstance(event, CertificateCaptured | HandshakeSeen)
+    on = connection_of(event, judged.run, judged.gateways, judged.reports)
+    if isinstance(event, CertificateCaptured):
+        shows = "certificate and proof" if event.proof else "certificate"
+        by = "" if event.leak == WIRE.id else event.leak
+    else:
+        shows, by = "neither: encrypted" if event.tls == "1.3" else "no certificate", ""
+    return SeenConnection(
+        recorded.number,
+        f"{recorded.time:%H:%M:%S}",
+        event.client,
+        event.server,
+        (on.gateway.id if on.gateway else "") or by,
+        event.tls,
+        shows,
+        on.login is not None,
+        connection_id(recorded.number),
+    )
+
+
+# --- everything about one of them ---
+
+
+class Exhibits:
+    """Finds everything about what has an id, in a judged run."""
+
+    def __init__(self, judged: JudgedRun, messages: ladders.Messages) -> None:
+        self._judged = judged
+        self._messages = messages
+        self._events = {one.number.replace("#", "-"): one for one in judged.run.events}
+
+    def find(self, name: str) -> Exhibit | None:
+        """What has this id; None if nothing has."""
+        kind, _, rest = name.partition("/")
+        match kind:
+            case "cell":
+                verdict = self._verdict(rest.split("/"))
+                return self.of_verdict(verdict) if verdict else None
+            case "connection" | "event":
+                recorded = self._events.get(rest)
+                return self._of_event(recorded, kind == "connection") if recorded else None
+            case "message":
+                message = self._messages.known.get(name)
+                return Exhibit(name, message.summary or message.message, message=message) if message else None
+        return None
+
+    def _verdict(self, parts: list[str]) -> Verdict | None:
+        if len(parts) != 4:
+            return None
+        leak, gateway = find_leak(parts[0]), find_gateway(parts[1])
+        for place, version in self._judged.plan.targets():
+            if leak in self._judged.leaks and leak and (place, str(version)) == (gateway, parts[2]):
+                if self._judged.missing_at(leak, place, version):
+                    return None
+                return next((v for v in self._judged.verdicts_at(leak, place, version) if v.move == parts[3]), None)
+        return None
+
+    def of_verdict(self, verdict: Verdict) -> Exhibit:
+        """All evidence of a verdict, in the words of `explain`."""
+        before: list[Block] = []
+        after: list[Block] = []
+        shown = before
+        for block in explain(verdict):
+            if isinstance(block, Exchange):
+                shown = after
+            elif not isinstance(block, Break | Comparison) and not _is_heading(block, shown is before):
+                shown.append(block)
+        seen = made_of(self._judged, verdict)
+        drawn = two_transcripts(seen, verdict, self._messages) if seen else None
+        doubts = [one for one in self._judged.judgement.contradictions if f"({verdict.evidence.attempt})" in one]
+        after += [Paragraph(f"FINDING: {doubt}") for doubt in doubts]
+        ladder = ladders.of_attempt(verdict.evidence.messages, verdict.tls, self._messages)
+        return Exhibit(
+            cell_id(verdict),
+            f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}",
+            outcome(verdict),
+            tuple(before),
+            (ladder,) if ladder.rows else (),
+            drawn,
+            tuple(after),
+        )
+
+    def _of_event(self, recorded: Recorded, as_connection: bool) -> Exhibit:
+        event = recorded.event
+        drawn: tuple[Ladder, ...] = ()
+        if isinstance(event, MoveTried):
+            drawn = (ladders.of_attempt((Sent(*step) for step in event.steps), event.tls, self._messages),)
+        elif isinstance(event, CertificateCaptured | HandshakeSeen) and _on_a_network(event):
+            on = connection_of(event, self._judged.run, self._judged.gateways, self._judged.reports)
+            if isinstance(event, CertificateCaptured):
+                drawn = (ladders.of_capture(event, on.read, self._messages),)
+            else:
+                opened = (ladders.of_login(on.read),) if on.read else ()
+                drawn = (ladders.of_records(event), *opened)
+        title = f"{type_name(type(event))}, {recorded.number}"
+        told = facts(("when", f"{recorded.time:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"), *_fields(event))
+        return Exhibit(
+            connection_id(recorded.number) if as_connection else event_id(recorded.number),
+            title,
+            blocks=(told,),
+            ladders=tuple(one for one in drawn if one.rows),
+        )
+
+
+def _is_heading(block: Block, early: bool) -> bool:
+    """Whether it is one of the headings that the page has in its own way."""
+    return isinstance(block, Heading) and early
+
+
+def made_of(judged: JudgedRun, verdict: Verdict) -> CertificateCaptured | None:
+    """The capture that an attempt was made of, which its evidence names first."""
+    first = next(iter(verdict.evidence.events), "")
+    found = next((one.event for one in judged.run.events if one.number == first), None)
+    return found if isinstance(found, CertificateCaptured) else None
+
+
+SHOWN: tuple[type, ...] = (
+    types.RunStarted,
+    types.BundleIssued,
+    types.CaptureSearched,
+    types.FileSearched,
+    types.GatewayListening,
+    types.ClientAuthenticated,
+    types.ClientRefused,
+    types.AccountOpened,
+    types.MoneyMoved,
+    types.TransferRefused,
+    types.LoggedIn,
+    types.LoginFailed,
+    types.LeakSought,
+    types.PositionTaken,
+    types.PositionLeft,
+    types.CertificateCaptured,
+    types.HandshakeSeen,
+    types.MoveTried,
+    types.Intercepted,
+    types.WentOn,
+    types.HandshakeDecrypted,
+    types.LoginDecrypted,
+    types.ProofRelayed,
+    types.KeyFound,
+    types.PasswordFound,
+)
+"""The events whose fields may be shown. None of them holds a key; what a part says in its own words may name files."""
+
+DRAWN = ("steps", "transcript", "messages", "client_records", "server_records", "signed", "checked")
+"""The fields that a ladder shows better, or that are long."""
+
+
+def _fields(event: object) -> Iterator[tuple[str, Inline]]:
+    """The fields of an event that may be shown."""
+    if not isinstance(event, SHOWN):
+        yield "", "what this event says is not shown"
+        return
+    for field in dataclasses.fields(event):  # type: ignore[arg-type]
+        value = getattr(event, field.name)
+        if field.name in DRAWN or value is None or value in ("", ()):
+            continue
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        shown = text if len(text) <= MAX_FIELD else f"{text[:MAX_FIELD]}… ({len(text):,} characters)"
+        yield field.name.replace("_", " "), shown

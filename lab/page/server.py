@@ -1,0 +1,245 @@
+"""Serves a run's page, to the people who have its address and to nobody else.
+
+Who opens the address with a token in it gets a cookie, HttpOnly and SameSite=Strict, and needs the token no more. There
+are two tokens: the presenter's, whose place others can follow, and one for those who only look. Only GET is answered.
+A Host that is a name and not ours is refused: a page elsewhere could have that name point to this address (DNS
+rebinding). So is an Origin that is not our own. The policy allows what the page is made of and nothing else.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import uvicorn
+from sse_starlette.sse import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from lab.page.following import Following
+from lab.page.rendering import asset, render_exhibit, render_page, render_scene
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FIRST_PORT = 8440
+HOST = "127.0.0.1"
+ASSETS = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "stage.js": "text/javascript",
+    "disc.js": "text/javascript",
+    "exhibits.js": "text/javascript",
+    "live.js": "text/javascript",
+}
+MAX_PLACE = 200
+"""The longest place that a presenter can be at, in characters."""
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What lets somebody in: as the presenter, or to look."""
+
+    presenter: str = field(default_factory=_token)
+    looking: str = field(default_factory=_token)
+
+    def lets_in(self, token: str) -> bool:
+        return self.presents(token) or hmac.compare_digest(token.encode(), self.looking.encode())
+
+    def presents(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.presenter.encode())
+
+
+class Guard:
+    """Refuses what is not meant for this page, and adds the headers that keep it to itself."""
+
+    def __init__(self, app: "ASGIApp", tokens: Tokens, cookie: str, host: str) -> None:
+        self._app, self._tokens, self._cookie, self._host = app, tokens, cookie, host
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
+                ]
+            await send(message)
+
+        request = Request(scope)
+        refusal = self._refusal(request)
+        await (refusal or self._app)(scope, receive, guarded)
+
+    def _refusal(self, request: Request) -> Response | None:
+        headers = request.headers
+        if request.method != "GET":
+            return PlainTextResponse("This page is only for reading.", 405, {"allow": "GET"})
+        if not _is_ours(headers, self._host):
+            return PlainTextResponse("This is not the address of this page.", 421)
+        elsewhere = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
+        origin = headers.get("origin")
+        if (origin and origin != f"http://{headers.get('host')}") or (elsewhere and request.url.path != "/"):
+            return PlainTextResponse("Another page asked for this.", 403)
+        token = request.query_params.get("token", "") if request.url.path == "/" else ""
+        held = request.cookies.get(self._cookie, "")
+        if not (self._tokens.lets_in(token) or self._tokens.lets_in(held)):
+            return PlainTextResponse("Open the page by its whole address: the token in it is missing or wrong.", 403)
+        request.scope["certreplay.token"] = token if self._tokens.lets_in(token) else held
+        return None
+
+
+def _is_ours(headers: Headers, host: str) -> bool:
+    """Whether the Host is an address, this machine's own name for itself, or the one to listen on."""
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return False
+    if name in ("localhost", host):
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return False
+
+
+class QuietServer(uvicorn.Server):
+    """Leaves signals to the command that serves."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+class PageServer:
+    """The application, and where it is to be found."""
+
+    def __init__(self, following: Following, port: int, host: str = HOST) -> None:
+        self.following = following
+        self.tokens = Tokens()
+        self.host, self.port = host, port
+        self._cookie = f"certreplay-{port}"  # a browser keeps cookies by host, for all of its ports
+        self.app = Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/assets/{name}", self._asset),
+                Route("/evidence/{name:path}", self._evidence),
+                Route("/events", self._events),
+                Route("/at", self._at),
+            ],
+            middleware=[
+                Middleware(Guard, tokens=self.tokens, cookie=self._cookie, host=host),
+                Middleware(GZipMiddleware),
+            ],
+        )
+
+    def address(self, looking: bool = False, host: str = "") -> str:
+        """The page's address with a token: the presenter's, or that of those who look and follow."""
+        name = host or self.host
+        shown = f"[{name}]" if ":" in name else name
+        query = f"token={self.tokens.looking}&follow" if looking else f"token={self.tokens.presenter}"
+        return f"http://{shown}:{self.port}/?{query}"
+
+    async def _page(self, request: Request) -> Response:
+        token = request.scope["certreplay.token"]
+        html = render_page(self.following.director.page, presenter=self.tokens.presents(token))
+        answer = Response(html, media_type="text/html")
+        answer.set_cookie(self._cookie, token, httponly=True, samesite="strict", path="/")
+        return answer
+
+    async def _asset(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in ASSETS:
+            return PlainTextResponse("There is no such file.", 404)
+        return Response(asset(name), media_type=ASSETS[name])
+
+    async def _evidence(self, request: Request) -> Response:
+        exhibit = self.following.director.exhibit(request.path_params["name"])
+        if exhibit is None:
+            return PlainTextResponse("There is no such evidence in this run.", 404)
+        return Response(render_exhibit(exhibit), media_type="text/html")
+
+    async def _at(self, request: Request) -> Response:
+        if not self.tokens.presents(request.scope["certreplay.token"]):
+            return PlainTextResponse("Only the presenter says where to look.", 403)
+        place = request.query_params.get("place", "")
+        if place.startswith("#") and len(place) <= MAX_PLACE:
+            await self.following.go_to(place)
+        return Response(status_code=204)
+
+    async def _events(self, request: Request) -> Response:
+        told = request.headers.get("last-event-id") or request.query_params.get("after", "0")
+        return EventSourceResponse(self._news(int(told) if told.isdecimal() else 0), ping=15)
+
+    async def _news(self, told: int) -> AsyncIterator[dict[str, str]]:
+        """Each scene after the first `told`, the presenter's place, and the end."""
+        place, over = "", False
+        async for news in self.following.news():
+            for number, scene in enumerate(news.scenes[told:], start=told + 1):
+                later = [*(one.id for one in news.scenes[number:]), *news.pending]
+                data = json.dumps({"html": render_scene(scene), "pending": later})
+                yield {"event": "scene", "id": str(number), "data": data}
+                told = number
+            if news.over and not over:
+                over = True
+                yield {"event": "over", "data": "{}"}
+            if news.place != place:
+                place = news.place
+                yield {"event": "at", "data": json.dumps(place)}
+
+    async def serve(self, bound: socket.socket) -> None:
+        """Serves until it is cancelled."""
+        quiet = {"log_level": "error", "access_log": False, "server_header": False, "lifespan": "off"}
+        config = uvicorn.Config(self.app, timeout_graceful_shutdown=1, **quiet)  # type: ignore[arg-type]
+        server = QuietServer(config)
+        following = asyncio.create_task(self.following.follow())
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        try:
+            await asyncio.wait({following, serving}, return_when=asyncio.FIRST_EXCEPTION)
+            await serving
+        finally:
+            following.cancel()
+            server.should_exit = server.force_exit = True
+            await asyncio.wait({serving})
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """A socket to serve on: on that port, or else on 8440, or where that is taken on a free one. OSError otherwise."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if port is not None:
+        return socket.create_server((host, port), family=family)
+    try:
+        return socket.create_server((host, FIRST_PORT), family=family)
+    except OSError:
+        return socket.create_server((host, 0), family=family)

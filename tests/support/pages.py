@@ -1,0 +1,71 @@
+"""A page that is served on loopback while a test runs, and a client that sends what it is told."""
+
+import asyncio
+import http.client
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.page.following import Following
+from lab.page.server import HOST, PageServer, bind
+from programs import PATIENCE_SECONDS, wait_until
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+
+@contextmanager
+def served(run: Path) -> Iterator[PageServer]:
+    """The page of a finished run, all of it told."""
+    bound = bind(HOST, None)
+    server = PageServer(Following(lambda: run), bound.getsockname()[1])
+    loop = asyncio.new_event_loop()
+    serving = loop.create_task(server.serve(bound))
+
+    def work() -> None:
+        try:
+            loop.run_until_complete(serving)
+        except asyncio.CancelledError:
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        wait_until(lambda: server.following.director.done, "the page to be told")
+        yield server
+    finally:
+        loop.call_soon_threadsafe(serving.cancel)
+        thread.join(PATIENCE_SECONDS)
+        loop.close()
+
+
+def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> Answer:
+    """A request exactly as told; a Host that is given takes the place of the real one."""
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, found, answer.read())
+    finally:
+        connection.close()
+
+
+def path_of(address: str) -> str:
+    """The path and the query of an address."""
+    return "/" + address.split("/", 3)[3]
