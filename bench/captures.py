@@ -155,7 +155,7 @@ def _command(*command: str) -> tuple[float, float, str]:
 def _certreplay(file: Path) -> ReaderFigures:
     command = str(Path(sys.executable).parent / "certreplay")
     seconds, peak_mb, printed = _command(command, "capture", "--json", str(file))
-    return ReaderFigures(seconds, peak_mb, frozenset(seen["sha256"] for seen in json.loads(printed)))
+    return ReaderFigures(seconds, peak_mb, frozenset(seen["sha256"] for seen in json.loads(printed)["certificates"]))
 
 
 def _tshark(file: Path) -> ReaderFigures:

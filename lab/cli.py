@@ -17,13 +17,11 @@ from lab.catalogue.plan import KeyType
 from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, bad_input, end_with, run_to_end
 
 if TYPE_CHECKING:
-    from lab.capture.handshake import Capture, Contact
     from lab.catalogue.moves import Move
     from lab.catalogue.plan import Plan
     from lab.document import Block
     from lab.events.run import Run
     from lab.inspect.certificates import SeenCertificate
-    from lab.inspect.profiles import Profile
     from lab.judging.judgement import Judgement
     from lab.judging.verdicts import JudgedRun
 
@@ -356,39 +354,37 @@ def capture(
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
     import dataclasses
 
-    from lab.capture.handshake import Capture
-    from lab.capture.reader import scan_file
-    from lab.inspect import certificates, profiles
+    from lab.inspect import captures, certificates, profiles
     from lab.views import terminal
-    from lab.views.json_array import JsonArray
+    from lab.views.json_array import JsonListing
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[SeenCertificate] = []
-    printed = JsonArray()
-    problems: list[str] = []
+    listing = JsonListing("certificates")
+    read: list[captures.FileRead] = []
     for file in files:
 
-        def take(one: "Capture | Contact", file: Path = file) -> None:
-            if not isinstance(one, Capture):
-                return
-            this = certificates.seen_certificate(file, one)
+        def take(one: "SeenCertificate", chain: tuple[bytes, ...]) -> None:
             if pem:
-                chains[one.chain] = None
+                chains[chain] = None
             if as_json and not profile:
-                printed.add(dataclasses.asdict(this))
+                listing.add(dataclasses.asdict(one))
             else:
-                seen.append(this)
+                seen.append(one)
 
-        _, problem = scan_file(file, take)
-        problems += [str(problem)] if problem else []
-    if problems and not seen and not printed.started:
+        read.append(captures.read(file, take))
+    problems = [one.problem for one in read if one.problem]
+    if problems and all(one.problem and not one.packets for one in read):
         bad_input("; ".join(problems))
-    if profile:
-        _show_profiles(profiles.profiles(seen), as_json)
+    told = [captures.as_json(one) for one in read]
+    if profile and as_json:
+        found = profiles.profiles(seen)
+        _print_json({"profiles": [dataclasses.asdict(one) | {"summary": one.summary} for one in found], "files": told})
     elif as_json:
-        printed.end()
+        listing.end({"files": told})
     else:
-        terminal.show(certificates.tell_sightings(seen))
+        shown = profiles.tell_profiles(profiles.profiles(seen)) if profile else certificates.tell_sightings(seen)
+        terminal.show([*shown, *captures.tell(read)])
     if pem and chains:
         for path in certificates.write_pem(pem, chains):
             print(f"wrote {path}", file=sys.stderr)
@@ -396,18 +392,6 @@ def capture(
         print(f"certreplay: {words}", file=sys.stderr)
     if problems:
         sys.exit(BAD_INPUT)
-
-
-def _show_profiles(found: "list[Profile]", as_json: bool) -> None:
-    import dataclasses
-
-    from lab.inspect import profiles
-    from lab.views import terminal
-
-    if as_json:
-        _print_json([dataclasses.asdict(one) | {"summary": one.summary} for one in found])
-        return
-    terminal.show(profiles.tell_profiles(found))
 
 
 @app.command()

@@ -7,9 +7,11 @@ and the CertificateVerify. In TLS 1.3 nothing after ServerHello is (RFC 8446 sec
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
-from lab.capture.packets import RST, Endpoint, Segment
+from lab.capture.contents import RST, Endpoint, Segment
 from lab.capture.side import PlaintextSide
+from lab.capture.tcp import TcpSide
 from lab.tls import extensions as ext
 from lab.tls.errors import Abort
 from lab.tls.messages import (
@@ -17,18 +19,21 @@ from lab.tls.messages import (
     CertificateRequest,
     CertificateVerify,
     ClientHello,
+    ClientKeyExchange,
     NewSessionTicket,
     ServerHello,
     ServerHelloDone,
 )
 from lab.tls.transcript import Entry
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import is_tls13, names_scheme
 
 BEGAN_EARLIER = "the handshake began before the capture did"
 NO_SERVER = "the server's side of the handshake is not in the capture"
 NO_PROOF = "the client sent no proof"
 NO_PROOF_YET = "the capture of the handshake ends before the client's proof"
-OLD_PROOF = "the client's proof has the form it had before TLS 1.2, so it is not kept"
+OLD_PROOF = "the proof has the form it had before TLS 1.2, which names no signature scheme"
+OLD_HELLO = "the client's hello has the form of SSL 2.0"
+MISSING = "bytes are missing in the middle of the handshake"
 GARBLED_PROOF = "the client's proof is garbled, so it is not kept"
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
@@ -64,6 +69,8 @@ class Capture:
     ticket: bytes
     time_ns: int
     note: str
+    proof_seen: bool = False
+    carrier: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,45 +98,78 @@ class Contact:
     offered: ext.OfferedPsk | None
 
 
-class Handshake:
-    """The two sides of one connection."""
+class Upshot(Enum):
+    """Why there is a client's certificate in a handshake, or none."""
 
-    def __init__(self, first: Segment, time_ns: int) -> None:
-        self._sides = (PlaintextSide(first.source), PlaintextSide(first.destination))
+    PRESENTED = "presented"
+    TLS13 = "TLS 1.3"
+    EMPTY = "empty"
+    HOLE_IN_CERTIFICATE = "hole in the certificate"
+    GAP = "gap"
+    ENDED = "ended"
+    CAPTURE_ENDED = "capture ended"
+    CLIENT_UNSEEN = "client unseen"
+    RESUMED = "resumed"
+    RENEGOTIATED = "renegotiated"
+    NOT_ASKED = "not asked"
+
+
+class Handshake:
+    """The two sides of one conversation. `carrier` says what carries it, where that is not TCP itself."""
+
+    def __init__(self, one: PlaintextSide, other: PlaintextSide, time_ns: int, carrier: str = "") -> None:
+        self._sides = (one, other)
         self._time_ns = time_ns
-        self._captured = False
+        self._told = False
+        self._carrier = carrier
         self.over = False
         """Whether nothing more can be learned from it."""
 
-    def continued_by(self, opening: Segment) -> bool:
-        """Whether this SYN belongs to this connection, not to a new one on the same ports."""
-        return self._side(opening).continues(opening.sequence)
-
-    def feed(self, segment: Segment) -> "Capture | Contact | None":
-        """Takes a segment of either side; returns the capture or the contact once it is complete."""
-        self._side(segment).feed(segment)
+    def read(self, from_one: bool, data: bytes) -> "Capture | Contact | None":
+        """Takes the next bytes of either side; returns the capture or the contact once it is complete."""
+        self._sides[0 if from_one else 1].read(data)
         one, other = self._sides
-        self.over = (
-            bool(segment.flags & RST)
-            or (one.closing and other.closing)
-            or ((one.over or one.ended) and (other.over or other.ended))
+        return self._progress((one.over or one.ended) and (other.over or other.ended))
+
+    def _progress(self, over: bool) -> "Capture | Contact | None":
+        """What is complete now. The conversation is over, or is watched on until both sides were watched enough."""
+        complete = over or self._complete()
+        found = self.end() if complete and not self._told else None
+        if complete:
+            one, other = self._sides
+            closed = (one.closing and other.closing) or (one.watched and other.watched)
+            self.over = closed or not self._worth_watching()
+        return found
+
+    def _worth_watching(self) -> bool:
+        """Whether a second handshake, in which the server asks for a certificate, may follow."""
+        one, other = self._sides
+        return (
+            one.changed_cipher
+            and other.changed_cipher
+            and not is_tls13(self.version())
+            and not one.sent(CertificateRequest)
+            and not other.sent(CertificateRequest)
         )
-        return self.end() if self.over or self._complete() else None
 
     def end(self) -> "Capture | Contact | None":
         """What was read so far; None if there is nothing, or if it was returned before."""
+        if self._told:
+            return None
+        for side in self._sides:
+            side.finish()
         parties = self.parties()
-        if not parties or self._captured:
+        if not parties:
             return None
         client, server = parties
-        self._captured = self.over = True
+        self._told = self.over = True
         found = client.first(Certificate)
         if not found or not found[0].chain:
             return self._contact(client, server)
         certificate, raw, header = found
         client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
         version = self.version() or int.from_bytes(header[1:3], "big")
-        proof = client.first(CertificateVerify) if version >= TLS12 else None
+        proof = client.first(CertificateVerify) if names_scheme(version) else None
         return Capture(
             client=str(client.endpoint),
             server=str(server.endpoint),
@@ -148,16 +188,45 @@ class Handshake:
             ticket=_ticket(server),
             time_ns=self._time_ns,
             note="; ".join(_notes(client, server, version, proof is not None)),
+            proof_seen=proof is not None or (not names_scheme(version) and client.sent(CertificateVerify)),
+            carrier=self._carrier or client.carrier,
         )
 
     @property
     def resumed(self) -> bool:
         """Whether the server resumed an earlier session, without certificates (RFC 5246 section 7.3)."""
         parties = self.parties()
-        if not parties or self.version() == TLS13:
+        if not parties or is_tls13(self.version()):
             return False
-        server = parties[1]
-        return server.changed_cipher and server.sent(ServerHello) and not server.sent(Certificate)
+        client, server = parties
+        if client.sent(ClientKeyExchange) or server.sent(ServerHelloDone) or server.sent(Certificate):
+            return False
+        return server.changed_cipher and server.sent(ServerHello)
+
+    def upshot(self) -> Upshot | None:
+        """Why there is a client's certificate, or none; None where no handshake message was seen."""
+        parties = self.parties()
+        if not parties or not (parties[0].messages or parties[1].messages or parties[0].holed or parties[1].holed):
+            return None
+        client, server = parties
+        presented = client.first(Certificate)
+        asked = server.sent(CertificateRequest)
+        answered = client.sent(ClientKeyExchange) or client.changed_cipher
+        if presented:
+            return Upshot.PRESENTED if presented[0].chain else Upshot.EMPTY
+        if is_tls13(self.version()):
+            return Upshot.TLS13
+        if Certificate.type in client.holed:
+            return Upshot.HOLE_IN_CERTIFICATE
+        if self.resumed or (client.changed_cipher and not client.sent(ClientKeyExchange) and not client.gaps):
+            return Upshot.RENEGOTIATED if client.later_handshakes or server.later_handshakes else Upshot.RESUMED
+        if answered and not client.gaps and not asked:
+            return Upshot.RENEGOTIATED if client.later_handshakes or server.later_handshakes else Upshot.NOT_ASKED
+        if client.gaps or server.gaps:
+            return Upshot.GAP
+        if not client.messages and server.changed_cipher:
+            return Upshot.CLIENT_UNSEEN
+        return Upshot.ENDED if client.closing or server.closing else Upshot.CAPTURE_ENDED
 
     def _contact(self, client: PlaintextSide, server: PlaintextSide) -> Contact | None:
         client_hello, server_hello = client.first(ClientHello), server.first(ServerHello)
@@ -192,6 +261,8 @@ class Handshake:
         """The version that the server chose; None until then."""
         parties = self.parties()
         hello = parties[1].first(ServerHello) if parties else None
+        if parties and (draft := _early_draft(parties[1])):
+            return draft
         if not hello:
             return None
         try:
@@ -200,18 +271,24 @@ class Handshake:
             return hello[0].version
 
     @property
-    def openings(self) -> tuple[tuple[Endpoint, int | None], ...]:
-        """For each side its endpoint and the sequence number of its SYN."""
-        return tuple((side.endpoint, side.opening) for side in self._sides)
+    def speaks_tls(self) -> bool:
+        """Whether whole TLS records were read."""
+        return any(side.speaks_tls for side in self._sides)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its handshake is encrypted as a whole."""
+        return False
+
+    @property
+    def ssl2(self) -> bool:
+        """Whether it is SSL 2.0, which is not read."""
+        return any(side.ssl2 for side in self._sides)
 
     @property
     def octets(self) -> int:
         """The approximate memory in use, in bytes."""
         return sum(side.octets for side in self._sides)
-
-    def _side(self, segment: Segment) -> PlaintextSide:
-        one, other = self._sides
-        return one if segment.source == one.endpoint else other
 
     def _complete(self) -> bool:
         """Whether the client's part is complete, and the server's up to its answer.
@@ -223,6 +300,50 @@ class Handshake:
             return False
         client, server = parties
         return client.ended or (client.over and (server.ended or server.over or server.changed_cipher))
+
+
+class TcpHandshake(Handshake):
+    """The two sides of one TCP connection."""
+
+    def __init__(self, first: Segment, time_ns: int) -> None:
+        self._one, self._other = TcpSide(first, True), TcpSide(first, False)
+        self._source, self._destination = first.source, first.destination
+        super().__init__(self._one, self._other, time_ns)
+
+    def continued_by(self, opening: Segment) -> bool:
+        """Whether this SYN belongs to this connection, not to a new one on the same ports."""
+        return self._side(opening).continues(opening.sequence)
+
+    def feed(self, segment: Segment) -> "Capture | Contact | None":
+        """Takes a segment of either side; returns the capture or the contact once it is complete."""
+        self._side(segment).feed(segment)
+        one, other = self._one, self._other
+        if segment.flags & RST:
+            one.closing = other.closing = True
+        return self._progress(
+            (one.closing and other.closing) or ((one.over or one.ended) and (other.over or other.ended))
+        )
+
+    @property
+    def hidden(self) -> bool:
+        return self._one.hidden or self._other.hidden
+
+    @property
+    def openings(self) -> tuple[tuple[Endpoint, int | None], ...]:
+        """For each side its endpoint and the sequence number of its SYN."""
+        one, other = self._one, self._other
+        return (self._source, one.opening), (self._destination, other.opening)
+
+    def _side(self, segment: Segment) -> TcpSide:
+        return self._one if segment.source == self._source else self._other
+
+
+def _early_draft(server: PlaintextSide) -> int | None:
+    """The version in a ServerHello of the early drafts of TLS 1.3, which has another form (draft 21, section 4.1.3)."""
+    for _, raw in server.messages:
+        if raw[0] == ServerHello.type and raw[4:5] == b"\x7f":
+            return int.from_bytes(raw[4:6], "big")
+    return None
 
 
 def _entries(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:
@@ -237,7 +358,8 @@ def _entries(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:
 
 def _signed(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:
     """The messages before the client's CertificateVerify, if all of them were seen."""
-    if not (client.sent(ClientHello) and server.sent(ServerHello) and server.sent(ServerHelloDone)):
+    gaps = client.gaps or server.gaps or client.rewritten
+    if gaps or not (client.sent(ClientHello) and server.sent(ServerHello) and server.sent(ServerHelloDone)):
         return
     (_, hello), *rest = client.messages
     yield Entry("client", hello)
@@ -255,15 +377,19 @@ def _ticket(server: PlaintextSide) -> bytes:
 
 
 def _notes(client: PlaintextSide, server: PlaintextSide, version: int, proof: bool) -> Iterator[str]:
-    if not client.sent(ClientHello):
+    if client.old_hello:
+        yield OLD_HELLO
+    if client.gaps:
+        yield MISSING
+    elif not client.sent(ClientHello):
         yield BEGAN_EARLIER
-    elif not server.sent(ServerHello):
-        yield NO_SERVER
+    if client.sent(ClientHello) and not server.sent(ServerHello):
+        yield MISSING if server.gaps and not client.gaps else NO_SERVER
     if proof:
         return
     if client.sent(CertificateVerify):
-        yield OLD_PROOF if version < TLS12 else GARBLED_PROOF
-    else:
+        yield GARBLED_PROOF if names_scheme(version) else OLD_PROOF
+    elif not client.gaps:
         yield NO_PROOF if client.changed_cipher else NO_PROOF_YET
 
 

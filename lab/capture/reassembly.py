@@ -5,6 +5,8 @@ from heapq import heappop, heappush
 MAX_PENDING = 1 << 18
 MAX_PENDING_SEGMENTS = 1 << 13
 SEQUENCE_NUMBERS = 1 << 32
+PENDING_OVERHEAD = 220
+"""The approximate memory of a segment that waits, without its bytes."""
 
 
 class StreamBroken(Exception):
@@ -63,6 +65,11 @@ class Stream:
         self._next = self._starts[0]
         self.recent.clear()
         return self._ready()
+
+    @property
+    def held(self) -> int:
+        """The approximate memory of the segments that wait, in bytes."""
+        return self.pending_octets + PENDING_OVERHEAD * len(self._pending)
 
     @property
     def end(self) -> int:

@@ -207,7 +207,7 @@ def _why_not(capture: Path) -> str:
     if others:
         certificates = "certificate" if others == 1 else "certificates"
         return f"The capture holds {others} other client {certificates}; `certreplay capture` lists them."
-    reason = str(reading.problem).removeprefix(f"{capture}: ")
+    reason = str(reading.problem).removeprefix(f"{capture}: ") if reading.problem else reading.reason
     return f"The capture {reason}."
 
 

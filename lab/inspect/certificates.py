@@ -19,7 +19,7 @@ from lab.document import Block, Section, facts
 from lab.events.run import RunError
 from lab.inspect.times import period
 from lab.tls.der import elements, layout
-from lab.tls.versions import version_name
+from lab.tls.versions import protocol_name, version_name
 
 T = TypeVar("T")
 
@@ -109,6 +109,7 @@ class SeenCertificate:
     identifies: tuple[Name, ...]
     proof: bool
     note: str
+    carrier: str
 
 
 def seen_certificate(file: Path, capture: Capture) -> SeenCertificate:
@@ -147,8 +148,9 @@ def _sighting(file: Path, capture: Capture, certificate: x509.Certificate | None
         client_random=(capture.client_random or b"").hex(),
         names=tuple(name.value for name in alternative),
         identifies=read(lambda it: tuple(_subject_names(it)), no_names) + alternative,
-        proof=capture.certificate_verify is not None,
+        proof=capture.proof_seen,
         note=capture.note,
+        carrier=capture.carrier,
     )
 
 
@@ -201,7 +203,9 @@ def _handshake(seen: SeenCertificate) -> Iterator[tuple[str, str]]:
     """Where the certificate was seen."""
     proof = "with a proof" if seen.proof else "no proof seen"
     yield "seen in", seen.file
-    yield "", f"{seen.client} to {seen.server} ({seen.server_name or 'no name asked'}), TLS {seen.tls}, {proof}"
+    no_name = "no name asked" if seen.client_random else "the name asked was not seen"
+    ends = f"{seen.client} to {seen.server} ({seen.server_name or no_name})"
+    yield "", ", ".join(filter(None, (ends, seen.carrier, protocol_name(seen.tls), proof)))
     if seen.note:
         yield "note", seen.note
 

@@ -181,9 +181,7 @@ class _Probe:
         async with self._pace:
             self._connections += 1
             _, answered = await attempt(it, script(version), self._dialect)
-        return Answered(
-            ServerAnswer(Ending(answered.ending), answered.kind, answered.words, answered.content), answered.asked
-        )
+        return Answered(_answer_in(answered), answered.asked)
 
 
 class _Attacker:
@@ -279,10 +277,13 @@ def attempts_in(events: Sequence[Recorded], bundle: Bundle) -> list[Attempted]:
         if answered is None:
             found.append(Attempted(event, None, made=False))
             continue
-        answer = ServerAnswer(Ending(answered.ending), answered.kind, answered.words, answered.content)
         wrong = _departure(recorded, known) if answered.made else ""
-        found.append(Attempted(event, answer, answered.made, answered.completed, wrong))
+        found.append(Attempted(event, _answer_in(answered), answered.made, answered.completed, wrong))
     return sorted(found, key=lambda one: MOVE_IDS.index(one.event.move))
+
+
+def _answer_in(event: ServerAnswered) -> ServerAnswer:
+    return ServerAnswer(Ending(event.ending), event.kind, event.words, event.content)
 
 
 def _departure(recorded: Recorded, known: Known) -> str:

@@ -71,6 +71,15 @@ class RecordReader:
             del self._buffer[:end]
             yield Record(kind, version, fragment)
 
+    @property
+    def incomplete(self) -> Record | None:
+        """What there is of the record that is not complete yet; None before its header is."""
+        if len(self._buffer) < RECORD_HEADER_LENGTH:
+            return None
+        return Record(
+            self._buffer[0], int.from_bytes(self._buffer[1:3], "big"), bytes(self._buffer[RECORD_HEADER_LENGTH:])
+        )
+
 
 def write_record(kind: int, fragment: bytes, version: int = TLS12) -> bytes:
     """One record's bytes; at most MAX_PROTECTED bytes of fragment."""
@@ -107,6 +116,11 @@ class MessageJoiner:
     def pending(self) -> bool:
         """Whether a message is incomplete."""
         return bool(self._buffer)
+
+    @property
+    def begun(self) -> int | None:
+        """The type of the message that is incomplete, if one is."""
+        return self._buffer[0] if self._buffer else None
 
 
 class Protection(Protocol):

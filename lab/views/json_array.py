@@ -1,23 +1,22 @@
-"""A JSON array on standard output, item by item, so that a long one need not be kept."""
+"""A JSON object on standard output with one long array, printed item by item, so that it need not be kept."""
 
 import json
 import textwrap
 from typing import Any
 
 
-class JsonArray:
-    """Prints the array; `end` closes it."""
+class JsonListing:
+    """Prints the object; `end` adds what else is in it and closes it."""
 
-    def __init__(self) -> None:
-        self._before = "["
-
-    @property
-    def started(self) -> bool:
-        return self._before != "["
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._items = 0
 
     def add(self, item: dict[str, Any]) -> None:
-        print(self._before, textwrap.indent(json.dumps(item, indent=2), "  "), sep="\n", end="")
-        self._before = ","
+        before = "," if self._items else f"{{\n  {json.dumps(self._name)}: ["
+        print(before, textwrap.indent(json.dumps(item, indent=2), "    "), sep="\n", end="")
+        self._items += 1
 
-    def end(self) -> None:
-        print("\n]" if self.started else "[]")
+    def end(self, rest: dict[str, Any]) -> None:
+        print("\n  ]" if self._items else f"{{\n  {json.dumps(self._name)}: []", end=",\n")
+        print(json.dumps(rest, indent=2).removeprefix("{\n"))

@@ -16,10 +16,12 @@ import wirecraft
 from attacker.errors import AttackerError
 from attacker.position.sniffer import Sniffer
 from lab.capture import packets
-from lab.capture import reader as capture_module
+from lab.capture import tracker as capture_module
+from lab.capture.fragments import Fragments
 from lab.capture.handshake import (
     BEGAN_EARLIER,
     GARBLED_PROOF,
+    MISSING,
     NO_PROOF,
     NO_PROOF_YET,
     NO_SERVER,
@@ -106,7 +108,9 @@ def problem(path: Path, segments: Sequence[Segment]) -> str:
 
 def reason(path: Path, reading: Reading) -> str:
     assert reading.captures == ()
-    assert reading.problem
+    if not reading.problem:
+        assert "\n" not in reading.reason
+        return reading.reason
     name, _, text = str(reading.problem).partition(": ")
     assert name == str(path)
     assert "\n" not in text
@@ -323,7 +327,7 @@ def test_a_gap_in_a_handshake_leaves_what_came_before_it(alice: Login) -> None:
     segments = without_proof(alice)
     found = only(see(segments))
     assert found.chain[0] == alice.certificate
-    assert (found.certificate_verify, found.note) == (None, NO_PROOF_YET)
+    assert (found.certificate_verify, found.note) == (None, MISSING)
 
 
 def test_ports_that_are_used_again_give_another_capture(authority: pki.Identity, alice: Login) -> None:
@@ -496,60 +500,64 @@ def test_a_garbled_ticket_hurts_nothing_else(authority: pki.Identity) -> None:
 def test_the_reason_for_tls13(authority: pki.Identity, path: Path) -> None:
     modern = login(authority, ssl.TLSVersion.TLSv1_3)
     assert problem(path, modern.segments()) == (
-        "holds TLS 1.3 only, which encrypts the Certificate messages: there is nothing to read without the session's "
-        "keys; capture TLS 1.2"
+        "holds no client certificate that can be read: 1 handshake is TLS 1.3, which encrypts the Certificate "
+        "messages; capture TLS 1.2"
     )
 
 
 def test_the_reason_for_a_server_that_never_asked(authority: pki.Identity, path: Path) -> None:
     assert problem(path, login(authority, asks=False).segments()) == (
-        "holds a server's certificate only: the server never asked its client for one"
+        "holds no client certificate that can be read: in 1 handshake the server did not ask its client for one"
     )
 
 
 def test_the_reason_for_a_client_without_a_certificate(authority: pki.Identity, path: Path) -> None:
     assert problem(path, login(authority, presents=False).segments()) == (
-        "holds no client certificate: the server asked, and the client had none to send; give it its bundle"
+        "holds no client certificate that can be read: in 1 handshake the server asked, and the client had none to "
+        "send; give the client its bundle"
     )
 
 
 def test_the_reason_for_a_capture_that_ends_before_the_answer(alice: Login, path: Path) -> None:
     assert problem(path, alice_to_bank(alice.flights[:2], closing=False)) == (
-        "holds no client certificate: the server asked, but the answer isn't there; capture for longer"
+        "holds no client certificate that can be read: 1 handshake was not over when the capture ended; capture for "
+        "longer"
     )
 
 
 def test_the_reason_for_a_capture_that_ends_after_the_first_hello(alice: Login, path: Path) -> None:
     assert problem(path, alice_to_bank(alice.flights[:1], closing=False)) == (
-        "holds only the beginnings of TLS handshakes, without any certificate; capture for longer"
+        "holds no client certificate that can be read: 1 handshake was not over when the capture ended; capture for "
+        "longer"
     )
 
 
 def test_the_reason_for_resumed_sessions(resumed: Login, path: Path) -> None:
     assert problem(path, resumed.segments()) == (
-        "holds resumed TLS sessions only, in which no certificates are sent; capture a first login"
+        "holds no client certificate that can be read: 1 handshake resumed an earlier session, in which no "
+        "certificates are sent; capture a first login"
     )
 
 
 def test_the_reason_where_some_of_it_is_tls13(authority: pki.Identity, resumed: Login, path: Path) -> None:
     modern = login(authority, ssl.TLSVersion.TLSv1_3)
     assert problem(path, [*resumed.segments(), *alice_to_bank(modern.flights, client=("10.9.0.3", 5))]) == (
-        "holds resumed TLS sessions only, in which no certificates are sent; capture a first login (and 1 in TLS 1.3, "
-        "which encrypts them)"
+        "holds no client certificate that can be read: 1 handshake resumed an earlier session, in which no "
+        "certificates are sent, 1 handshake is TLS 1.3, which encrypts the Certificate messages; capture a first "
+        "login; capture TLS 1.2"
     )
 
 
 def test_the_reason_without_tls(path: Path) -> None:
     talk = [Flight(True, b"GET / HTTP/1.1\r\n\r\n"), Flight(False, b"HTTP/1.1 204 No Content\r\n\r\n")]
-    assert problem(path, alice_to_bank(talk)) == (
-        "holds no TLS handshake in its 6 packets; capture a connection from its start"
-    )
+    assert problem(path, alice_to_bank(talk)) == ("holds no TLS handshake in its 6 packets")
 
 
 def test_the_reason_for_a_connection_that_was_going_on_already(alice: Login, path: Path) -> None:
     later = alice_to_bank(alice.flights[4:], opening=False)
     assert problem(path, later) == (
-        f"holds no TLS handshake in its {len(later)} packets; capture a connection from its start"
+        "holds no client certificate that can be read: 1 TLS connection began before the capture did; capture a "
+        "connection from its start"
     )
 
 
@@ -558,9 +566,10 @@ def test_the_reason_without_packets(path: Path) -> None:
 
 
 def test_the_reason_for_a_link_that_is_not_read(alice: Login, path: Path) -> None:
-    path.write_bytes(wirecraft.pcap(on_ethernet(alice.segments()), link=127))
+    path.write_bytes(wirecraft.pcap(on_ethernet(alice.segments()), link=147))
     assert reason(path, read_file(path)) == (
-        "holds packets of link type 127, which is not read here; capture on Ethernet or `-i any`"
+        "holds no TLS handshake in what can be read of its 12 packets: 12 packets have link type 147, which is not "
+        "read; capture on Ethernet or `-i any`"
     )
 
 
@@ -569,8 +578,9 @@ def test_the_reason_for_packets_cut_short(alice: Login, path: Path) -> None:
     path.write_bytes(wirecraft.pcap(packets, keep=96))
     cut = sum(len(packet) > 96 for packet in packets)
     assert reason(path, read_file(path)) == (
-        f"holds no whole client certificate: {cut} of its {len(packets)} packets were cut short when they were "
-        "captured; capture whole packets (`tcpdump -s 0`)"
+        "holds no client certificate that can be read: 1 client's Certificate message has a hole, where the "
+        f"capture lacks bytes, {cut} packets were cut short when they were captured; capture again; capture whole "
+        "packets (`tcpdump -s 0`)"
     )
 
 
@@ -636,11 +646,11 @@ def test_a_scan_hands_on_each_capture_as_soon_as_it_is_complete(
     wirecraft.write(path, [*alice_to_bank(alice.flights), *alice_to_bank(alice.flights, client=("10.9.0.3", 1))])
     order: list[object] = []
 
-    def reading(link_type: int, data: bytes) -> Segment | None:
-        order.append("segment")
-        return packets.segment(link_type, data)
+    def reading(link_type: int, data: bytes, fragments: Fragments) -> list[packets.Content]:
+        order.append("packet")
+        return packets.contents(link_type, data, fragments)
 
-    monkeypatch.setattr("lab.capture.reader.segment", reading)
+    monkeypatch.setattr("lab.capture.reader.contents", reading)
     scan_file(path, order.append)
     captures = [number for number, one in enumerate(order) if isinstance(one, Capture)]
     assert captures[0] < len(order) // 2 < captures[1]

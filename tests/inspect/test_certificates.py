@@ -151,7 +151,7 @@ def test_names_can_neither_command_the_terminal_nor_the_layout(path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert "[/bold] [red]mallory???" in done.stdout
     assert all(character.isprintable() or character == "\n" for character in done.stdout)
-    (seen,) = json.loads(certreplay("capture", path, "--json").stdout)
+    (seen,) = json.loads(certreplay("capture", path, "--json").stdout)["certificates"]
     assert seen["identifies"][0] == {"kind": "CN", "value": name}
 
 

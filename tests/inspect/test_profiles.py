@@ -87,7 +87,7 @@ def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     assert "alice@bank.example" in told.stdout
     assert "seen 2 times" in told.stdout
     assert "home.pcap" in told.stdout
-    (profile,) = json.loads(certreplay("capture", "--profile", "--json", *files).stdout)
+    (profile,) = json.loads(certreplay("capture", "--profile", "--json", *files).stdout)["profiles"]
     assert len(profile["sightings"]) == 2
     assert profile["summary"].startswith("seen 2 times")
 
@@ -114,7 +114,9 @@ def test_an_empty_name_is_nobodys(seen: certificates.SeenCertificate) -> None:
 def test_a_handshake_that_two_captures_have_counts_once(tmp_path: Path) -> None:
     path = network(tmp_path / "x.pcap", wirecraft.parties(pki.new_authority()), "10.0.1.7")
     (tmp_path / "copy.pcap").write_bytes(path.read_bytes())
-    (profile,) = json.loads(certreplay("capture", "--profile", "--json", path, tmp_path / "copy.pcap").stdout)
+    (profile,) = json.loads(certreplay("capture", "--profile", "--json", path, tmp_path / "copy.pcap").stdout)[
+        "profiles"
+    ]
     assert profile["summary"].startswith("seen once, at 2026-01-01 12:00:00 UTC")
 
 
@@ -135,7 +137,7 @@ def test_who_moves_between_networks_is_followed(tmp_path: Path) -> None:
         network(tmp_path / "home.pcap", alice, "192.168.7.20"),
         network(tmp_path / "bob.pcap", bob, "192.168.7.21"),
     ]
-    told = json.loads(certreplay("capture", "--profile", "--json", *files).stdout)
+    told = json.loads(certreplay("capture", "--profile", "--json", *files).stdout)["profiles"]
     of = {profile["subjects"][0]: profile for profile in told}
     assert set(of) == {"O=Bank of Example,CN=alice", "O=Bank of Example,CN=bob"}
     followed = of["O=Bank of Example,CN=alice"]
@@ -148,10 +150,10 @@ def test_a_capture_that_other_programs_wrote_of_real_logins(finished_run: Path, 
     """The packets of a run, written anew by editcap in the other format and an hour later."""
     capture, later = finished_run / "attacker" / "capture.pcapng", tmp_path / "later.pcap"
     output_of("editcap", "-F", "pcap", "-t", "3600", capture, later)
-    one, moved = (json.loads(certreplay("capture", "--json", file).stdout) for file in (capture, later))
+    one, moved = (json.loads(certreplay("capture", "--json", file).stdout)["certificates"] for file in (capture, later))
     times = [[datetime.fromisoformat(it["time"]) for it in seen] for seen in (one, moved)]
     assert {after - before for before, after in zip(*times, strict=True)} == {timedelta(hours=1)}
-    (profile,) = json.loads(certreplay("capture", "--profile", "--json", later).stdout)
+    (profile,) = json.loads(certreplay("capture", "--profile", "--json", later).stdout)["profiles"]
     fields = ["-T", "fields", "-E", "separator=|", "-e", "tcp.srcport", "-e", "tls.handshake.certificate"]
     seen = tshark(later, "-Y", "tls.handshake.type == 15", *fields)
     assert {f"127.0.0.1:{line.partition('|')[0]}" for line in seen} == {one["client"] for one in profile["sightings"]}

@@ -318,7 +318,16 @@ def test_no_other_name_leads_to_a_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(0x0301, "1.0"), (0x0302, "1.1"), (0x0300, "0x0300"), (0x0305, "0x0305"), (None, "unknown")]
+    ("number", "name"),
+    [
+        (0x0301, "1.0"),
+        (0x0302, "1.1"),
+        (0x0300, "SSL 3.0"),
+        (0x7F1C, "1.3 draft 28"),
+        (0xFEFD, "DTLS 1.2"),
+        (0x0305, "0x0305"),
+        (None, "unknown"),
+    ],
 )
 def test_versions_that_are_not_ours_are_named_too(number: int | None, name: str) -> None:
     assert version_name(number) == name
