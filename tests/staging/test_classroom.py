@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from lab.events.run import open_run
 from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
-from programs import tshark, unavailable, wait_until
+from programs import output_of, tshark, unavailable, wait_until
 
 ROOT = Path(__file__).parents[2]
 NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
@@ -201,9 +203,94 @@ def test_the_search_for_keys_finds_the_victims_own(classroom: Class) -> None:
     assert sorted(found.split()) == ["/keys/client/alice-self-signed.pem", "/keys/client/alice.pem"]
 
 
-def test_the_network_has_no_way_out(classroom: Class) -> None:
+PROBE = """
+import asyncio, json, sys
+
+async def answers(address):
+    try:
+        async with asyncio.timeout(3):
+            _, writer = await asyncio.open_connection(address, int(sys.argv[1]))
+            writer.close()
+            return True
+    except OSError:
+        return False
+
+async def main():
+    found = await asyncio.gather(*map(answers, sys.argv[2:]))
+    print(json.dumps([one for one, answered in zip(sys.argv[2:], found) if answered]))
+
+asyncio.run(main())
+"""
+"""Prints which of the addresses answer at the port."""
+
+
+@pytest.fixture
+def of_the_host(classroom: Class) -> Iterator[list[str]]:
+    """A port at which a service of the host listens on every address, and these addresses: the host's own in IPv4 and
+    IPv6, and the one that an engine gives a bridge."""
+    listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1000)
+    with listener:
+        links = json.loads(output_of("ip", "-json", "address"))
+        found = [
+            address["local"] + ("%eth0" if address["scope"] == "link" else "")
+            for link in links
+            for address in link["addr_info"]
+            if address["scope"] != "host"
+        ]
+        (name,) = classroom.container("attacker").attrs["NetworkSettings"]["Networks"]
+        (pool,) = classroom.engine.networks.get(name).attrs["IPAM"]["Config"]
+        found.append(str(next(ip_network(pool["Subnet"]).hosts())))
+        yield [str(listener.getsockname()[1]), *found]
+
+
+def services(it: Class) -> list[str]:
+    """Every service of compose.yaml."""
+    return it.compose("--profile", "*", "config", "--services").stdout.split()
+
+
+def test_no_service_reaches_the_host(classroom: Class, of_the_host: list[str]) -> None:
+    """A container of each service, with its networks and its capabilities. Docker's own network is the control."""
+    image = classroom.container("victim-server").image
+    assert image
+    probe = ["python", "-c", PROBE, *of_the_host]
+    of_no_project = {"com.docker.compose.project": ""}
+    control = json.loads(classroom.engine.containers.run(image, probe, remove=True, labels=of_no_project))
+    assert len(control) > 1, "what listens on the host answers"
+
+    def reached(service: str) -> list[str]:
+        done = classroom.compose("run", "--rm", "--no-deps", "--build", "--no-TTY", service, *probe)
+        assert done.returncode == 0, done.stderr
+        found: list[str] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    everyone = services(classroom)
+    assert len(everyone) > 15
+    with ThreadPoolExecutor(4) as pool:
+        assert dict(zip(everyone, pool.map(reached, everyone), strict=True)) == {service: [] for service in everyone}
+
+
+def test_the_host_has_no_address_on_the_network_and_no_route_to_it(classroom: Class) -> None:
     (name,) = classroom.container("attacker").attrs["NetworkSettings"]["Networks"]
-    assert classroom.engine.networks.get(name).attrs["Internal"] is True
+    network = classroom.engine.networks.get(name)
+    assert network.attrs["Internal"] is True
+    assert network.attrs["EnableIPv6"] is False
+    (bridge,) = json.loads(output_of("ip", "-json", "address", "show", "dev", f"br-{network.short_id}"))
+    assert [one["local"] for one in bridge["addr_info"] if one["family"] == "inet"] == []
+    assert json.loads(output_of("ip", "-json", "route", "show", "dev", f"br-{network.short_id}")) == []
+
+
+def test_no_service_asks_a_name_server_outside(classroom: Class) -> None:
+    """Docker answers with the names of the lab itself; it passes on no other question."""
+    for service, container in classroom.containers().items():
+        assert container.attrs["HostConfig"]["Dns"] == ["127.0.0.1"], service
+    look_up = "import socket, sys; socket.getaddrinfo(sys.argv[1], 443)"
+    assert classroom.run_in("victim-client", "python", "-c", look_up, "victim-server")[0] == 0
+    status, output = classroom.run_in("victim-client", "python", "-c", look_up, "example.com")
+    assert status == 1
+    assert "gaierror" in output
+
+
+def test_the_network_has_no_way_out(classroom: Class) -> None:
     image = classroom.container("victim-server").image
     assert image
     of_no_project = {"com.docker.compose.project": ""}
@@ -220,7 +307,7 @@ def test_the_network_has_no_way_out(classroom: Class) -> None:
             parts = ("attacker", "victim-client", "victim-server")
             for status, output in pool.map(lambda part: classroom.run_in(part, *call), parts):
                 assert status == 1, output
-                assert "timed out" in output or "unreachable" in output.lower()
+                assert any(why in output.lower() for why in ("timed out", "unreachable", "no route")), output
     finally:
         outside.remove(force=True)
 
