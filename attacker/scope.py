@@ -1,33 +1,27 @@
-"""Where the attacker may go: the lab, and nothing else. All code that sends anything asks here first.
+"""Where the attacker may go: loopback and this run's hosts, nothing else. All code that sends anything asks here first.
 
-Loopback is always in scope. In the lab's own container the private addresses (RFC 1918) of the container's network are
-in scope too, except the host's own address there. The network must be connected by a virtual cable: with the host's own
-interfaces (`network_mode: host`, macvlan) the container reaches loopback only.
+Loopback is always in scope. The run's hosts are those that the authority named and that wrote down where they are
+(`lab.scope`). They are in scope only while this machine is on their network and on no other, by a virtual cable: with
+the host's own interfaces (`network_mode: host`, macvlan) the attacker reaches loopback only. No name is ever looked up.
 """
 
+import asyncio
+import os
 import socket
-import stat
-import struct
-from array import array
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
-from pathlib import Path
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from attacker.errors import AttackerError
+from lab import scope
 from lab.address import Address
+from lab.scope import Host, Interface, Scope
 
-# The lab's image carries this file; it belongs to root.
-MARKER = Path("/etc/certreplay-lab")
-ROUTES = Path("/proc/net/route")
-HOSTS = Path("/etc/hosts")
-
-_PRIVATE = tuple(IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-_LOOPBACK = IPv4Network("127.0.0.0/8")
 _DOCKER_DNS = IPv4Address("127.0.0.11")
-_ROUTE_UP, _ROUTE_GATEWAY = 1, 2
 # An engine plugs a container into a bridge with a pair of these; nothing else that leads anywhere has this driver.
 _VIRTUAL_CABLE = "veth"
-_SIOCETHTOOL, _ETHTOOL_GET_DRIVER_INFO, _DRIVER_INFO_LENGTH = 0x8946, 3, 196
+_LOOK_EVERY_SECONDS = 0.05
+
+IpAddress = IPv4Address | IPv6Address
 
 
 class OutOfScope(AttackerError):
@@ -35,183 +29,124 @@ class OutOfScope(AttackerError):
 
 
 @dataclass(frozen=True)
-class Attached:
-    """A network that this machine is directly attached to, and the interface for it."""
+class Victim:
+    """A host of the run, and the interface that leads to it."""
 
-    interface: str
-    network: IPv4Network
+    host: Host
+    interface: Interface
 
 
 def check_target(host: str, port: int) -> Address:
-    """The numeric address to use for `host`; use it, so that the name is not looked up a second time.
+    """The numeric address to use for `host`, which is an address, `localhost` or the name of a host of the run.
 
-    Outside the lab's container the only name is `localhost`; other names are not looked up. A name with several
-    addresses is in scope only if all of them are. OutOfScope says in one line why it is not.
+    OutOfScope says in one line why it may not be used.
     """
     if not 0 < port < 1 << 16:
         raise OutOfScope(f"{host}: {port} is not a port; ports are 1 to 65535")
-    addresses = _resolve(host)
-    for address in addresses:
-        if reason := _objection(address):
-            named = host if host == str(address) else f"{host} ({address})"
-            raise OutOfScope(f"{named} is out of scope: {reason}")
-    return Address(str(addresses[0]), port)
+    address = _on_loopback(host)
+    return Address(str(address or check_victim(host).host.ip), port)
 
 
 def check_loopback(host: str, port: int) -> Address:
     """`check_target`, for an address that must be on loopback. Port 0 stands for any free port."""
-    address, _ = check_target(host, port or 1)
-    if not ip_address(address).is_loopback:
+    checked = check_target(host, port or 1)
+    if not ip_address(checked.host).is_loopback:
         raise OutOfScope(f"{host} is out of scope: the attacker listens on loopback only")
-    return Address(address, port)
+    return Address(checked.host, port)
 
 
 def check_listen(host: str, port: int) -> Address:
-    """`check_target`, for an address at which the attacker is a server: on loopback or, in the lab's container, on its
-    network. Port 0 stands for any free port."""
-    return Address(check_target(host, port or 1).host, port)
+    """The address at which the attacker is a server: on loopback or, in the lab's container, this container's own, also
+    by its name. Port 0 stands for any free port."""
+    address = _on_loopback(host)
+    run = scope.read_scope()
+    if address or run is None:
+        return Address(check_target(host, port or 1).host, port)
+    named = host if _numeric(host) else repr(host)
+    own = _interface(named, run).address
+    if own is None or (host != socket.gethostname() and _numeric(host) != own.ip):
+        raise OutOfScope(f"{named} is out of scope: the attacker listens on loopback and at its own address")
+    return Address(str(own.ip), port)
 
 
-def check_victim(host: str) -> tuple[str, str]:
-    """The numeric address of a host on the lab's network, and the interface that leads to it; OutOfScope otherwise."""
-    address, _ = check_target(host, 1)
-    attached = _attached_to(ip_address(address))
-    if attached is None:
-        raise OutOfScope(f"{host} is out of scope: ARP reaches hosts on the lab's own network only")
-    return address, attached.interface
+def check_victim(host: str) -> Victim:
+    """A host of the run, by its name or its address, and the interface that leads to it; OutOfScope otherwise."""
+    named = repr(host) if (address := _numeric(host)) is None else host
+    if isinstance(address, IPv6Address):
+        raise OutOfScope(f"{named} is out of scope: of IPv6 addresses only ::1 is in scope")
+    if address == _DOCKER_DNS:
+        raise OutOfScope(f"{named} is out of scope: that is Docker's name server, not the lab's")
+    run = scope.read_scope()
+    if run is None:
+        stays = "outside the lab's containers the attacker stays on loopback (localhost, 127.0.0.0/8, ::1)"
+        raise OutOfScope(f"{named} is out of scope: {stays}")
+    if _writable():
+        written = f"this process can write {scope.SCOPE_FILE} or {scope.PLACES} itself"
+        raise OutOfScope(f"{named} is out of scope: {written}, and nobody may set a limit for herself")
+    interface = _interface(named, run)
+    if host in run.names and host not in run.hosts:
+        raise OutOfScope(f"{named} is out of scope: it has not said where it is in this run")
+    for one in run.hosts.values():
+        if host == one.name or address == one.ip:
+            return Victim(one, interface)
+    known = ", ".join(map(str, run.hosts.values())) or "there is none yet"
+    raise OutOfScope(f"{named} is out of scope: it is not a host of this run; hosts: {known}")
 
 
-def in_lab_container() -> bool:
-    """Whether this is the lab's own container: its image has a marker file that only root can create."""
+async def wait_for_hosts(names: tuple[str, ...], seconds: float) -> None:
+    """Waits until these of the run's hosts have said where they are, or the time is over; then `check_victim` tells."""
     try:
-        found = MARKER.lstat()
-    except OSError:
-        return False
-    writable_by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return stat.S_ISREG(found.st_mode) and found.st_uid == 0 and not writable_by_others
+        async with asyncio.timeout(seconds):
+            while (run := scope.read_scope()) and set(names) & set(run.names) - set(run.hosts):
+                await asyncio.sleep(_LOOK_EVERY_SECONDS)
+    except TimeoutError:
+        pass
 
 
-def _resolve(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    """The addresses of `host`, at least one. Every spelling that the system reads as a numeric address is one."""
-    found = _numeric(host)
-    if found:
-        return found
+def _on_loopback(host: str) -> IpAddress | None:
+    """The loopback address that `host` stands for, if it is one."""
     if host.lower() == "localhost":
-        return (IPv4Address("127.0.0.1"),)
-    if not in_lab_container():
-        raise OutOfScope(f"{host!r} is out of scope: outside the lab's container the attacker knows localhost only")
-    found = _from_hosts_file(host)
-    if found:
-        return found
-    try:
-        # With a final dot the resolver does not try the host's search domains.
-        answers = socket.getaddrinfo(f"{host.rstrip('.')}.", None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise OutOfScope(f"{host!r} is not a host on the lab's network: {error}") from None
-    return tuple(_plain(str(answer[4][0])) for answer in answers)
+        return IPv4Address("127.0.0.1")
+    address = _numeric(host)
+    if address is None or not address.is_loopback or (address == _DOCKER_DNS and scope.read_scope()):
+        return None
+    return address
 
 
-def _numeric(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
+def _numeric(host: str) -> IpAddress | None:
     """Reads `host` as a number, in any notation that the system accepts ("127.1", "0x7f000001")."""
     try:
-        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        ((*_, (address, *_)), *_) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError, ValueError):
-        return ()
-    return tuple(_plain(str(answer[4][0])) for answer in answers) if host else ()
+        return None
+    return _plain(str(address)) if host else None
 
 
-def _from_hosts_file(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    try:
-        lines = HOSTS.read_text(errors="replace").splitlines()
-    except OSError:
-        return ()
-    found: list[IPv4Address | IPv6Address] = []
-    for line in lines:
-        address, *names = line.split("#")[0].split() or [""]
-        if host.lower() in (name.lower() for name in names):
-            found += _numeric(address)
-    return tuple(found)
-
-
-def _plain(address: str) -> IPv4Address | IPv6Address:
+def _plain(address: str) -> IpAddress:
     """An IP address; an IPv4-mapped IPv6 address is IPv4 (RFC 4291 section 2.5.5.2)."""
     parsed = ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return mapped or parsed
 
 
-def _objection(address: IPv4Address | IPv6Address) -> str | None:
-    """Why the attacker may not send to `address`; None if it may."""
-    inside = in_lab_container()
-    if isinstance(address, IPv6Address):
-        return None if address == IPv6Address(1) else "of IPv6 addresses only ::1 is in scope"
-    if inside and address == _DOCKER_DNS:
-        return "that is Docker's name server, not the lab's"
-    if address in _LOOPBACK:
-        return None
-    if not inside:
-        return "outside the lab's container the attacker stays on loopback (127.0.0.0/8, ::1)"
-    if not any(address in network for network in _PRIVATE):
-        return "it is not a private address of the lab's network"
-    attached = _attached_to(address)
-    if attached is None:
-        return "it is not on a network that this container is attached to"
-    if _driver(attached.interface) != _VIRTUAL_CABLE:
-        return f"{attached.interface} is an interface of the host's, not a container's own"
-    network = attached.network
-    if address in (network.network_address, network.broadcast_address):
-        return f"it is not a single host of {network}"
-    if address == network.network_address + 1 or any(address == route.gateway for route in _routes()):
-        return f"it is the Docker host's own address on {network}"
-    return None
+def _interface(named: str, run: Scope) -> Interface:
+    """This machine's only interface, if it is on the network of the run's hosts."""
+    found = scope.interfaces()
+    if len(found) != 1:
+        places = ", ".join(map(str, found)) or "none"
+        raise OutOfScope(f"{named} is out of scope: the attacker works on one network, the run's; this is on {places}")
+    (interface,) = found
+    if interface.driver != _VIRTUAL_CABLE:
+        raise OutOfScope(
+            f"{named} is out of scope: {interface.name} is an interface of the host's, not a container's own"
+        )
+    networks = {one.address.network for one in run.hosts.values()}
+    if interface.address is None or networks - {interface.address.network}:
+        where = ", ".join(sorted(map(str, networks)))
+        raise OutOfScope(f"{named} is out of scope: this is on {interface}, and the run's hosts are on {where}")
+    return interface
 
 
-@dataclass(frozen=True)
-class _Route:
-    """The needed fields of a line of /proc/net/route."""
-
-    interface: str
-    network: IPv4Network
-    gateway: IPv4Address | None
-
-
-def _routes() -> tuple[_Route, ...]:
-    """The IPv4 routes that are up; none if the system does not list them."""
-    try:
-        lines = ROUTES.read_text().splitlines()[1:]
-    except OSError:
-        return ()
-    found = []
-    for line in lines:
-        interface, destination, gateway, flags, _references, _use, _metric, mask = line.split()[:8]
-        if int(flags, 16) & _ROUTE_UP:
-            network = IPv4Network((_address(destination), str(_address(mask))))
-            by_gateway = int(flags, 16) & _ROUTE_GATEWAY
-            found.append(_Route(interface, network, _address(gateway) if by_gateway else None))
-    return tuple(found)
-
-
-def _address(digits: str) -> IPv4Address:
-    """The kernel prints an address as a number in its own byte order."""
-    return IPv4Address(socket.htonl(int(digits, 16)))
-
-
-def _attached_to(address: IPv4Address | IPv6Address) -> Attached | None:
-    """The most specific attached network that holds `address`."""
-    holding = [route for route in _routes() if route.gateway is None and address in route.network]
-    best = max(holding, key=lambda route: route.network.prefixlen, default=None)
-    return Attached(best.interface, best.network) if best else None
-
-
-def _driver(interface: str) -> str:
-    """The name of the interface's driver (ethtool's ETHTOOL_GDRVINFO); empty if the system does not know it."""
-    answer = array("B", struct.pack("=I", _ETHTOOL_GET_DRIVER_INFO) + bytes(_DRIVER_INFO_LENGTH - 4))
-    request = struct.pack("@16sP16x", interface.encode(), answer.buffer_info()[0])
-    try:
-        import fcntl  # not on every system
-
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            fcntl.ioctl(asking, _SIOCETHTOOL, request)
-    except (ImportError, OSError):
-        return ""
-    return answer.tobytes()[4:36].split(b"\0")[0].decode(errors="replace")
+def _writable() -> bool:
+    """Whether this process could have written its own scope; in the lab's containers both volumes are read-only."""
+    return any(os.access(path, os.W_OK) for path in (scope.SCOPE_FILE, scope.SCOPE_FILE.parent, scope.PLACES))

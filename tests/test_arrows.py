@@ -18,13 +18,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.catalogue": ("lab.catalogue", "lab.tls"),
     "lab.document": (),
     "lab.process": (),
+    "lab.scope": ("lab.scope", "lab.process"),
     "lab.address": (),
     "lab.ports": (),
     "lab.printable": (),
     "lab.judging": ("lab.judging", "lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     "lab.staging": (
         *("lab.staging", "lab.judging", *PARTS),
-        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports", "lab.scope"),
     ),
     "lab.story": (
         *("lab.story", "lab.judging", "lab.document"),
@@ -44,11 +45,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.views": ("lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
-        *("attacker", "lab.process", "lab.ports", "lab.printable"),
+        *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
-    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.process"),
-    "victim_server": ("victim_server", "lab.tls", "lab.catalogue", "lab.events", "lab.address", "lab.process"),
+    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.process", "lab.scope"),
+    "victim_server": (
+        *("victim_server", "lab.process", "lab.scope"),
+        *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
+    ),
 }
 """What of this project each package may import."""
 

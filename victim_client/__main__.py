@@ -11,6 +11,7 @@ from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
+from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
 from victim_client.login import (
     Credentials,
@@ -128,6 +129,7 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
     )
+    it.add_argument("--announce", action="store_true", help="in a container: write down where on the network it is")
     it.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
     it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
@@ -167,6 +169,8 @@ async def main() -> int:
     if arguments.ciphers and not arguments.careless:
         raise BadInput("--ciphers is for --careless clients only; all others offer what their TLS library does")
     stopped = stop_signal(arguments.tether)
+    if arguments.announce:
+        write_place(arguments.part)
     password = read_password(arguments.password_file) if arguments.password_file else None
     credentials = {
         name: load_credentials(

@@ -8,6 +8,7 @@ from lab.address import port_number
 from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.process import ArgumentParser, BadInput, run_part
+from lab.scope import write_place
 from lab.tls.versions import VERSION_NAMES, versions_named
 
 CHECK_SECONDS = 2
@@ -50,6 +51,7 @@ def parser() -> ArgumentParser:
     it.add_argument(
         "--rsa-transport", type=Path, metavar="FILE", help="do RSA key transport too, with this second bundle, PEM"
     )
+    it.add_argument("--announce", action="store_true", help="in a container: write down where on the network it is")
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", type=Path, metavar="FILE", help="keep one, with the clients' certificates")
     it.add_argument(
@@ -87,6 +89,8 @@ async def main() -> int:
             raise BadInput(f"--{option} is missing (--help shows how to call it)")
     if arguments.opening_balance < 0:
         raise BadInput("--opening-balance has to be 0 or more")
+    if arguments.announce:
+        write_place(VICTIM_SERVER)
     ports = tuple(gateway_and_port(text) for text in arguments.port)
 
     from victim_server.service import Settings, serve  # the check must not wait for it

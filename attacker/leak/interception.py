@@ -30,7 +30,7 @@ from attacker.position.capabilities import drop_capabilities
 from attacker.position.redirect import Redirect, between, redirected
 from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.position.watchdog import Watchdog
-from attacker.scope import check_target
+from attacker.scope import check_target, wait_for_hosts
 from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import INTERCEPTION
@@ -122,8 +122,9 @@ async def intercept_on_network(
     Needs CAP_NET_RAW for the position and CAP_NET_ADMIN for the redirection; mitmproxy has neither. AttackerError if a
     part fails; OutOfScope for a host outside the lab.
     """
-    from attacker.position.arp import ArpPosition  # it needs scapy, which loopback can do without
+    from attacker.position.arp import FIND_SECONDS, ArpPosition  # they need scapy, which loopback can do without
 
+    await wait_for_hosts((*clients, server), FIND_SECONDS)
     targets = [check_target(server, port) for port in ports]
     positions = [ArpPosition(watchdog, client, server) for client in clients]
     host, interface, own = positions[0].server, positions[0].interface, positions[0].own_ip

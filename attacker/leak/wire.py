@@ -10,6 +10,7 @@ from attacker.campaign import Campaign
 from attacker.collected import MAX_SIGHTINGS, Sighting
 from attacker.moves.make import Loot
 from attacker.position.tcp_relay import TcpRelay
+from attacker.scope import wait_for_hosts
 from lab.address import Address, find_address
 from lab.capture.handshake import Capture, Contact
 from lab.capture.packets import segment
@@ -191,11 +192,13 @@ async def relay(call: Call) -> None:
 
 async def arp(call: Call) -> None:
     """Spoofs ARP on the lab's network and sniffs there, until told to stop."""
-    from attacker.position.arp import ArpPosition  # these two need scapy, which the relay can do without
+    from attacker.position.arp import FIND_SECONDS, ArpPosition  # these need scapy, which the relay can do without
     from attacker.position.sniffer import Sniffer
 
     assert call.watchdog
-    position = ArpPosition(call.watchdog, call.arguments.client, call.arguments.server)
+    hosts = call.arguments.client, call.arguments.server
+    await wait_for_hosts(hosts, FIND_SECONDS)
+    position = ArpPosition(call.watchdog, *hosts)
     async with _wiretap(call, f"{position.interface}, after ARP spoofing", _as_seen) as wiretap:
         sniffer = Sniffer(position.interface, position.bpf_filter())
         sniffer.watch(wiretap.see)

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from scapy.arch import get_if_addr, get_if_hwaddr
 from scapy.config import conf
 from scapy.layers.l2 import ARP, Ether
 
@@ -44,18 +43,17 @@ class ArpPosition:
     """
 
     def __init__(self, watchdog: Watchdog, client: str, server: str, *, find_seconds: float = FIND_SECONDS) -> None:
-        client_ip, self.interface = scope.check_victim(client)
-        server_ip, other_interface = scope.check_victim(server)
-        if client_ip == server_ip or self.interface != other_interface:
-            raise AttackerError(f"{client} and {server} must be two hosts on one network")
-        self.client, self.server = client_ip, server_ip
-        self._peers = {client_ip: server_ip, server_ip: client_ip}
+        first, second = scope.check_victim(client), scope.check_victim(server)
+        if first.host == second.host:
+            raise AttackerError(f"{client} and {server} must be two hosts")
+        self._victims = {str(one.host.ip): one.host for one in (first, second)}
+        self.client, self.server = self._victims
+        self._peers = {self.client: self.server, self.server: self.client}
         self._watchdog = watchdog
         self._find_seconds = find_seconds
-        self._own_mac = str(get_if_hwaddr(self.interface))
-        self.own_ip = str(get_if_addr(self.interface))
-        if self.own_ip in self._peers:
-            raise AttackerError(f"{self.own_ip} is the attacker's own address: name two other hosts")
+        interface = first.interface
+        assert interface.address
+        self.interface, self._own_mac, self.own_ip = interface.name, interface.mac, str(interface.address.ip)
         self._macs: dict[str, str] = {}
         self._poisoning = False
         self._link: Any = None
@@ -108,13 +106,13 @@ class ArpPosition:
         return (*lines, redirects) if redirects else lines
 
     async def _find(self) -> None:
-        """Asks for both hosts' MAC addresses until they are known."""
+        """Asks both hosts, and no other one, whether they are where they say, until both have answered."""
         try:
             async with asyncio.timeout(self._find_seconds):
                 while not self._found.is_set():
                     for host in self._peers.keys() - self._macs.keys():
                         own = self._own_mac, self.own_ip
-                        self._send(_arp(self._own_mac, _BROADCAST, _WHO_HAS, own, (_UNKNOWN_MAC, host)))
+                        self._send(_arp(self._own_mac, self._victims[host].mac, _WHO_HAS, own, (_UNKNOWN_MAC, host)))
                     try:
                         await asyncio.wait_for(self._found.wait(), _ASK_EVERY_SECONDS)
                     except TimeoutError:
@@ -124,9 +122,6 @@ class ArpPosition:
             raise AttackerError(
                 f"{silent} did not answer on {self.interface} within {self._find_seconds:g} s: is the host running?"
             ) from None
-        if len(set(self._macs.values())) < len(self._macs):
-            both = " and ".join(self._macs)
-            raise AttackerError(f"{both} have the same MAC address: another host is between them already")
 
     def _receive(self) -> None:
         """One ARP packet: an expected answer, a victim that checks its peer, or a victim with a new address."""
@@ -151,8 +146,8 @@ class ArpPosition:
             self._send(self._claim(victim, _IS_AT))
 
     def _learn(self, victim: str, mac: str) -> None:
-        """Stores a MAC address; a restarted host may have a new one."""
-        if self._macs.get(victim) == mac:
+        """Stores a MAC address if it is the victim's own word; a restarted host may have a new one."""
+        if self._macs.get(victim) == mac or not self._is_hers(victim, mac):
             return
         self._macs[victim] = mac
         if len(self._macs) == len(self._peers):
@@ -162,6 +157,14 @@ class ArpPosition:
                 self._entrust()
             except AttackerError as error:
                 self._lose(str(error))
+
+    def _is_hers(self, victim: str, mac: str) -> bool:
+        if self._victims[victim].mac != mac:
+            try:
+                self._victims[victim] = scope.check_victim(victim).host
+            except scope.OutOfScope:
+                return False
+        return self._victims[victim].mac == mac
 
     def _entrust(self) -> None:
         self._watchdog.entrust(self.interface, self._remedies(), of=self)

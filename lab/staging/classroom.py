@@ -8,12 +8,12 @@ folder named after the run; `follow` copies these together into one run director
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attacker.attempts import Destination
-from attacker.scope import in_lab_container
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import (
     ATTACKER,
@@ -24,6 +24,7 @@ from lab.catalogue.cast import (
     INTERCEPTOR,
     LAB,
     VICTIM_CLIENT,
+    VICTIM_SERVER,
 )
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION
@@ -43,12 +44,15 @@ from lab.events.types import CaptureSearched, PartStopped, PositionLeft
 from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
+from lab.scope import write_scope
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
 
+MARKER = Path("/etc/certreplay-lab")
+"""The lab's images carry this file; it belongs to root."""
 PUBLIC = Path("/public")
 KEYS = Path("/keys")
 DATA = Path("/data")
@@ -58,6 +62,8 @@ OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
 REQUESTS = Path("/requests") / pki.REQUESTS
 
 RUN_NAME_FILE = "run"
+HOSTS = (VICTIM_SERVER, VICTIM_CLIENT, CAREFUL_CLIENT, CARELESS_CLIENT)
+"""The hosts that the attacker may go to."""
 RUN_SECONDS = 120.0
 POLL_SECONDS = 0.1
 GOOD_FOR = timedelta(days=1)
@@ -85,6 +91,7 @@ def start_run(key_type: KeyType) -> None:
     if REQUESTS.exists():
         log.report(pki.answered_event(REQUESTS))
     log.close()
+    write_scope(HOSTS)
     (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
 
 
@@ -229,7 +236,11 @@ def become_owner_of(folder: Path) -> None:
 
 def _check_container() -> None:
     """These services own their folders only in the lab's containers; elsewhere they refuse to run."""
-    if not in_lab_container():
+    try:
+        marker = MARKER.lstat()
+    except OSError:
+        marker = None
+    if not marker or not stat.S_ISREG(marker.st_mode) or marker.st_uid != 0:
         raise RunError("`certreplay classroom` is for the containers in compose.yaml; call `docker compose up`")
 
 

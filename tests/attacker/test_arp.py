@@ -17,13 +17,14 @@ CLIENT, SERVER, BYSTANDER, ATTACKER = "10.77.0.2", "10.77.0.3", "10.77.0.4", "10
 HOSTS = {"client": CLIENT, "server": SERVER, "bystander": BYSTANDER, "attacker": ATTACKER}
 DEADLINE_SECONDS = 30
 ROOT = Path(__file__).parents[2]
+OURS = os.environ | {"PYTHONPATH": str(ROOT)}
 
 ATTACK = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from attacker import scope
-marker, client, server, find_seconds, crash = sys.argv[1:]
-scope.MARKER = Path(marker)
+from lab import scope
+folder, client, server, find_seconds, crash = sys.argv[1:]
+scope.SCOPE_FILE, scope.PLACES = Path(folder, "scope.json"), Path(folder)
 from attacker.errors import AttackerError
 from attacker.position.watchdog import start_watchdog
 watchdog = start_watchdog()
@@ -48,6 +49,17 @@ try:
     asyncio.run(main())
 except AttackerError as error:
     sys.exit(f"attacker: {error}")
+"""
+
+PLACE = """
+import sys
+from pathlib import Path
+from lab import scope
+scope.SCOPE_FILE, scope.PLACES = Path(sys.argv[1], "scope.json"), Path(sys.argv[1])
+if len(sys.argv) == 2:
+    scope.write_scope(("client", "server", "absent"))
+else:
+    scope.write_place(sys.argv[2])
 """
 
 ECHO = """
@@ -162,21 +174,32 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def start(lan: Lan, tmp_path: Path, started: list[subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+def scope_folder(lan: Lan, tmp_path: Path) -> Path:
+    """A run's scope, which names the client and the server; nobody may write it but nobody."""
+    folder = tmp_path / "scope"
+    folder.mkdir(mode=0o755)
+    subprocess.run([sys.executable, "-c", PLACE, folder], check=True, env=OURS)
+    for host in ("client", "server"):
+        subprocess.run(lan.command(host, sys.executable, "-c", PLACE, str(folder), host), check=True, env=OURS)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, 65534, 65534)
+    return folder
+
+
+@pytest.fixture
+def start(lan: Lan, scope_folder: Path, started: list[subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
     """Starts the attacker with the one capability that it has in its container."""
 
     def start(client: str = CLIENT, server: str = SERVER, find: float = 30, crash: str = "") -> subprocess.Popen[str]:
-        marker = tmp_path / "marker"
-        marker.touch(mode=0o644)
         least = [program("setpriv"), "--bounding-set", "-all,+net_raw", "--no-new-privs"]
-        arguments = [sys.executable, "-c", ATTACK, str(marker), client, server, str(find), crash]
+        arguments = [sys.executable, "-c", ATTACK, str(scope_folder), client, server, str(find), crash]
         process = subprocess.Popen(
             lan.command("attacker", *least, *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=OURS,
         )
         started.append(process)
         return process
@@ -309,10 +332,14 @@ def test_the_guard_ends_an_attacker_that_does_not_end_when_told(lan: Lan, attack
     assert status == 128 + signal.SIGKILL
 
 
-def test_no_position_where_a_host_does_not_answer(start: Callable[..., subprocess.Popen[str]]) -> None:
-    attacker = start(server="10.77.0.200", find=1)
-    _, errors = attacker.communicate(timeout=DEADLINE_SECONDS)
-    wanted = "attacker: 10.77.0.200 did not answer on eth0 within 1 s: is the host running?\n"
+def test_no_position_where_a_host_does_not_answer(lan: Lan, start: Callable[..., subprocess.Popen[str]]) -> None:
+    ip("-n", lan.namespace("server"), "link", "set", "eth0", "down")
+    try:
+        attacker = start(find=1)
+        _, errors = attacker.communicate(timeout=DEADLINE_SECONDS)
+    finally:
+        ip("-n", lan.namespace("server"), "link", "set", "eth0", "up")
+    wanted = f"attacker: {SERVER} did not answer on eth0 within 1 s: is the host running?\n"
     assert (attacker.returncode, errors) == (1, wanted)
 
 
@@ -346,41 +373,97 @@ def test_the_attacker_holds_its_position_in_spite_of_redirects_and_says_so(
     assert "net.ipv4.conf.eth0.send_redirects is on" in running.description
 
 
-@pytest.mark.parametrize(
-    ("victim", "why"),
-    [
-        ("10.77.0.1", "it is the Docker host's own address on 10.77.0.0/24"),
-        ("10.77.0.255", "it is not a single host of 10.77.0.0/24"),
-        ("10.78.0.3", "it is not on a network that this container is attached to"),
-        ("192.0.2.3", "it is not a private address of the lab's network"),
-    ],
-)
-def test_no_victim_outside_the_lab(start: Callable[..., subprocess.Popen[str]], victim: str, why: str) -> None:
-    attacker = start(server=victim)
+HEARS = """
+import socket, sys
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+link.bind(("eth0", 0))
+print("listening", flush=True)
+link.settimeout(float(sys.argv[1]))
+try:
+    while True:
+        print(link.recv(100)[:42].hex(), flush=True)
+except TimeoutError:
+    pass
+"""
+"""Prints the frames that arrive, until none does for a while."""
+
+
+def frames_of(lan: Lan, attacker: subprocess.Popen[str], hearing: "subprocess.Popen[str]") -> tuple[str, list[str]]:
+    """What the attacker says when it ends, and those of the heard frames that it sent."""
     _, errors = attacker.communicate(timeout=DEADLINE_SECONDS)
-    assert (attacker.returncode, errors) == (1, f"attacker: {victim} is out of scope: {why}\n")
+    heard, _ = hearing.communicate(timeout=DEADLINE_SECONDS)
+    own = lan.mac("attacker").replace(":", "")
+    return errors, [frame for frame in heard.splitlines() if frame[12:24] == own]
 
 
-def test_no_victim_that_is_the_router(lan: Lan, start: Callable[..., subprocess.Popen[str]]) -> None:
-    ip("-n", lan.namespace("attacker"), "route", "add", "default", "via", SERVER)
+@pytest.fixture
+def hear(lan: Lan) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Listens to everything that reaches a host."""
+    hearing: list[subprocess.Popen[str]] = []
+
+    def hear(host: str) -> subprocess.Popen[str]:
+        command = lan.command(host, sys.executable, "-c", HEARS, "2")
+        hearing.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert hearing[-1].stdout
+        assert hearing[-1].stdout.readline() == "listening\n"
+        return hearing[-1]
+
+    yield hear
+    for process in hearing:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("victim", [BYSTANDER, "10.77.0.1", "10.77.0.200", "10.77.0.255", "10.78.0.3", "192.0.2.3"])
+def test_a_stranger_on_the_network_is_no_victim_and_hears_nothing(
+    lan: Lan, start: Callable[..., subprocess.Popen[str]], hear: Callable[[str], subprocess.Popen[str]], victim: str
+) -> None:
+    hearing = hear("bystander")
+    errors, frames = frames_of(lan, start(server=victim), hearing)
+    hosts = f"client ({CLIENT}), server ({SERVER})"
+    assert errors == f"attacker: {victim} is out of scope: it is not a host of this run; hosts: {hosts}\n"
+    assert frames == []
+
+
+def test_a_host_that_has_not_said_where_it_is_is_no_victim(start: Callable[..., subprocess.Popen[str]]) -> None:
+    _, errors = start(server="absent").communicate(timeout=DEADLINE_SECONDS)
+    assert errors == "attacker: 'absent' is out of scope: it has not said where it is in this run\n"
+
+
+def test_a_stranger_with_a_victims_address_is_not_poisoned(
+    lan: Lan, start: Callable[..., subprocess.Popen[str]], hear: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    """The network was changed for another one, on which somebody has the same address."""
+    ip("-n", lan.namespace("server"), "link", "set", "eth0", "down")
+    ip("-n", lan.namespace("bystander"), "addr", "add", f"{SERVER}/24", "dev", "eth0")
     try:
-        attacker = start()
-        _, errors = attacker.communicate(timeout=DEADLINE_SECONDS)
+        hearing = hear("bystander")
+        errors, frames = frames_of(lan, start(find=1), hearing)
+        believed = lan.believes("bystander", CLIENT)
     finally:
-        ip("-n", lan.namespace("attacker"), "route", "del", "default")
-    why = "it is the Docker host's own address on 10.77.0.0/24"
-    assert (attacker.returncode, errors) == (1, f"attacker: {SERVER} is out of scope: {why}\n")
+        ip("-n", lan.namespace("bystander"), "addr", "del", f"{SERVER}/24", "dev", "eth0")
+        ip("-n", lan.namespace("server"), "link", "set", "eth0", "up")
+    assert errors == f"attacker: {SERVER} did not answer on eth0 within 1 s: is the host running?\n"
+    assert believed != lan.mac("attacker")
+    broadcast = "ff" * 6
+    assert [frame for frame in frames if frame.startswith(broadcast)] == []
 
 
-def test_no_victim_on_an_interface_of_the_hosts(lan: Lan, start: Callable[..., subprocess.Popen[str]]) -> None:
+@pytest.mark.parametrize("kind", ["veth", "macvlan"])
+def test_no_position_on_a_second_network(
+    lan: Lan, start: Callable[..., subprocess.Popen[str]], hear: Callable[[str], subprocess.Popen[str]], kind: str
+) -> None:
     attackers = lan.namespace("attacker")
-    ip("-n", attackers, "link", "add", "eth1", "link", "eth0", "type", "macvlan")
+    more = ["link", "eth0", "type", "macvlan"] if kind == "macvlan" else ["type", "veth", "peer", "name", "eth2"]
+    ip("-n", attackers, "link", "add", "eth1", *more)
     try:
         ip("-n", attackers, "addr", "add", "10.79.0.9/24", "dev", "eth1")
         ip("-n", attackers, "link", "set", "eth1", "up")
-        attacker = start(client="10.79.0.3")
-        _, errors = attacker.communicate(timeout=DEADLINE_SECONDS)
+        hearing = hear("server")
+        errors, frames = frames_of(lan, start(), hearing)
     finally:
         ip("-n", attackers, "link", "del", "eth1")
-    why = "eth1 is an interface of the host's, not a container's own"
-    assert (attacker.returncode, errors) == (1, f"attacker: 10.79.0.3 is out of scope: {why}\n")
+    networks = "eth0 10.77.0.9/24, eth1 10.79.0.9/24"
+    why = f"the attacker works on one network, the run's; this is on {networks}"
+    assert errors == f"attacker: {CLIENT} is out of scope: {why}\n"
+    assert frames == []

@@ -1,49 +1,56 @@
-"""The attacker's scope: the lab and nothing else, whatever an address is dressed up as."""
+"""The attacker's scope: loopback and this run's hosts and nothing else, whatever an address is dressed up as."""
 
+import asyncio
+import json
 import os
 import socket
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
-from attacker import scope
-from attacker.scope import OutOfScope, check_listen, check_loopback, check_target, check_victim
+from attacker import scope as checks
+from attacker.scope import OutOfScope, check_listen, check_loopback, check_target, check_victim, wait_for_hosts
+from lab import scope
+from lab.process import BadInput
+from lab.scope import Interface, read_scope, write_place, write_scope
 
-LAB = """\
-Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-eth0\t00004D0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
-"""
-WITH_A_ROUTER = LAB + "eth0\t00000000\tFE004D0A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+OWN = Interface("eth0", IPv4Interface("10.77.0.9/24"), "02:42:0a:4d:00:09", "veth")
+OTHER = Interface("eth1", IPv4Interface("10.78.0.9/24"), "02:42:0a:4e:00:09", "veth")
+HOSTS = {"alices": "10.77.0.2", "bank": "10.77.0.3"}
+
+
+def is_on(monkeypatch: pytest.MonkeyPatch, *interfaces: Interface) -> None:
+    """From now on this machine has these interfaces."""
+    monkeypatch.setattr(scope, "interfaces", lambda: interfaces)
 
 
 @pytest.fixture(autouse=True)
-def questions(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The names that can be looked up; any other look-up that would leave this machine fails the test."""
-    answers: dict[str, list[str]] = {}
+def only_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A name that is looked up fails the test; and no run is named on this machine."""
     ask = socket.getaddrinfo
 
     def answer(host: str, port: object, **options: int) -> list[object]:
-        if options.get("flags", 0) & socket.AI_NUMERICHOST:
-            return list(ask(host, None, **options))
-        if host not in answers:
+        if not options.get("flags", 0) & socket.AI_NUMERICHOST:
             pytest.fail(f"{host} was looked up")
-        return [(0, 0, 0, "", (address, 0)) for address in answers[host]]
+        return list(ask(host, None, **options))
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    return answers
+    monkeypatch.setattr(scope, "SCOPE_FILE", tmp_path / "scope.json")
+    monkeypatch.setattr(scope, "PLACES", tmp_path)
 
 
 @pytest.fixture
 def in_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The lab's container on 10.77.0.0/24; returns its table of routes."""
-    monkeypatch.setattr(scope, "in_lab_container", lambda: True)
-    routes, hosts = tmp_path / "route", tmp_path / "hosts"
-    routes.write_text(LAB)
-    hosts.write_text("127.0.0.1 localhost\n10.77.0.9\tmallory other # 10.77.0.1 router\n8.8.8.8 faraway\n")
-    monkeypatch.setattr(scope, "ROUTES", routes)
-    monkeypatch.setattr(scope, "HOSTS", hosts)
-    monkeypatch.setattr(scope, "_driver", {"eth0": "veth"}.get)
-    return routes
+    """The attacker's container on 10.77.0.0/24, in a run with the hosts alices and bank; the folder of its scope."""
+    write_scope((*HOSTS, "absent"))
+    for name, address in HOSTS.items():
+        is_on(monkeypatch, Interface("eth0", IPv4Interface(f"{address}/24"), f"02:00:00:00:00:{address[-1:]:>02}", ""))
+        write_place(name)
+    is_on(monkeypatch, OWN)
+    monkeypatch.setattr(socket, "gethostname", lambda: "mallory")
+    monkeypatch.setattr(checks, "_writable", lambda: False)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -87,20 +94,12 @@ OUTSIDE = [
     "128.0.0.1",
     "126.255.255.255",
 ]
-
-
-@pytest.mark.parametrize("host", OUTSIDE)
-def test_every_other_address_is_out_of_scope(host: str) -> None:
-    with pytest.raises(OutOfScope, match=r"out of scope: .*loopback|of IPv6 addresses only ::1"):
-        check_target(host, 443)
-
-
 NAMES = ["example.com", "localhost.example.com", "localhost.", "bank", "", " 127.0.0.1", "127.0.0.1.", "a\0b", "é" * 80]
 
 
-@pytest.mark.parametrize("host", NAMES)
-def test_no_other_name_is_even_looked_up(host: str) -> None:
-    with pytest.raises(OutOfScope, match="knows localhost only"):
+@pytest.mark.parametrize("host", OUTSIDE + NAMES)
+def test_everything_else_is_out_of_scope_and_no_name_is_looked_up(host: str) -> None:
+    with pytest.raises(OutOfScope, match=r"out of scope: .*stays on loopback|of IPv6 addresses only ::1"):
         check_target(host, 443)
 
 
@@ -116,45 +115,117 @@ def test_a_reason_takes_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("host", ["10.77.0.3", "::ffff:10.77.0.3", "10.77.3", "127.0.0.1", "mallory", "Other"])
+@pytest.mark.parametrize("host", ["10.77.0.3", "::ffff:10.77.0.3", "10.77.3", "bank"])
 @pytest.mark.usefixtures("in_container")
-def test_the_container_may_go_to_hosts_on_its_own_network(host: str) -> None:
-    address, _ = check_target(host, 443)
-    assert address in ("10.77.0.3", "10.77.0.9", "127.0.0.1")
+def test_the_container_may_go_to_the_hosts_of_its_run(host: str) -> None:
+    assert check_target(host, 443) == ("10.77.0.3", 443)
+    assert check_target("localhost", 443) == ("127.0.0.1", 443)
+
+
+ELSEWHERE = ["10.77.0.1", "10.77.0.0", "10.77.0.255", "10.77.0.4", "10.77.0.9", "10.78.0.3", "8.8.8.8", "0.0.0.0"]
+ELSEWHERE += ["169.254.1.1", "224.0.0.251", "mallory", "victim-server", "example.com", "bank.", "Bank", ""]
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+@pytest.mark.usefixtures("in_container")
+def test_the_container_may_go_nowhere_else_not_even_on_its_network(host: str) -> None:
+    known = r"it is not a host of this run; hosts: alices \(10\.77\.0\.2\), bank \(10\.77\.0\.3\)"
+    for check in (lambda: check_target(host, 443), lambda: check_victim(host)):
+        with pytest.raises(OutOfScope, match=known):
+            check()
 
 
 @pytest.mark.parametrize(
-    ("host", "why"),
-    [
-        ("10.77.0.1", "Docker host's own address"),
-        ("10.77.0.0", "not a single host"),
-        ("10.77.0.255", "not a single host"),
-        ("10.78.0.3", "not on a network that this container is attached to"),
-        ("127.0.0.11", "Docker's name server"),
-        ("8.8.8.8", "not a private address"),
-        ("0.0.0.0", "not a private address"),
-        ("169.254.1.1", "not a private address"),
-        ("224.0.0.251", "not a private address"),
-        ("fd00::3", "of IPv6 addresses only ::1"),
-        ("faraway", "not a private address"),
-    ],
+    ("host", "why"), [("127.0.0.11", "Docker's name server"), ("fd00::3", "of IPv6 addresses only ::1")]
 )
 @pytest.mark.usefixtures("in_container")
-def test_the_container_may_go_nowhere_else(host: str, why: str) -> None:
+def test_dockers_name_server_and_ipv6_are_not_the_labs(host: str, why: str) -> None:
     with pytest.raises(OutOfScope, match=why):
-        check_target(host, 443)
+        check_target(host, 53)
+
+
+@pytest.mark.usefixtures("in_container")
+def test_on_a_second_network_the_container_stays_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_on(monkeypatch, OWN, OTHER)
+    for host in ("10.77.0.3", "bank", "10.78.0.3"):
+        with pytest.raises(OutOfScope, match=r"one network, the run's; this is on eth0 10\.77\.0\.9/24, eth1 10\.78"):
+            check_victim(host)
+    with pytest.raises(OutOfScope, match="one network"):
+        check_listen("mallory", 8443)
+    assert check_target("127.0.0.1", 443) == ("127.0.0.1", 443)
+
+
+@pytest.mark.usefixtures("in_container")
+def test_on_a_network_that_is_not_the_runs_it_stays_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_on(monkeypatch, OTHER)
+    with pytest.raises(OutOfScope, match=r"on eth1 10\.78\.0\.9/24, and the run's hosts are on 10\.77\.0\.0/24"):
+        check_victim("bank")
+    is_on(monkeypatch)
+    with pytest.raises(OutOfScope, match="this is on none"):
+        check_victim("bank")
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "virtio_net", "bridge", ""])
+@pytest.mark.usefixtures("in_container")
+def test_on_the_hosts_own_interfaces_it_stays_on_loopback(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    is_on(monkeypatch, Interface(OWN.name, OWN.address, OWN.mac, driver))
+    with pytest.raises(OutOfScope, match="eth0 is an interface of the host's"):
+        check_target("10.77.0.3", 443)
+    assert check_target("127.0.0.1", 443) == ("127.0.0.1", 443)
+
+
+@pytest.mark.usefixtures("in_container")
+def test_a_new_run_begins_without_the_places_of_the_last_one() -> None:
+    write_scope(HOSTS)
+    with pytest.raises(OutOfScope, match="'bank' is out of scope: it has not said where it is in this run"):
+        check_target("bank", 443)
+    with pytest.raises(OutOfScope, match="not a host of this run; hosts: there is none yet"):
+        check_target("10.77.0.3", 443)
+
+
+def test_a_host_that_the_authority_did_not_name_is_none(in_container: Path) -> None:
+    place = json.loads((in_container / "bank.json").read_text())
+    (in_container / "stranger.json").write_text(json.dumps(place | {"address": "10.77.0.4/24"}))
+    for host in ("stranger", "10.77.0.4"):
+        with pytest.raises(OutOfScope, match="not a host of this run"):
+            check_target(host, 443)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"nonce": 1}', '{"address": 1}', "null"])
+def test_a_place_that_cannot_be_read_is_none(in_container: Path, text: str) -> None:
+    (in_container / "bank.json").write_text(text)
+    with pytest.raises(OutOfScope, match="it has not said where it is"):
+        check_target("bank", 443)
+    for name in ("address", "mac"):
+        place = json.loads((in_container / "alices.json").read_text())
+        (in_container / "bank.json").write_text(json.dumps(place | {name: 5 if name == "mac" else "here"}))
+        with pytest.raises(OutOfScope, match="it has not said where it is"):
+            check_target("bank", 443)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"nonce": "x"}', '{"hosts": ["bank"]}'])
+def test_without_a_readable_scope_there_is_loopback_only(in_container: Path, text: str) -> None:
+    (in_container / "scope.json").write_text(text)
+    with pytest.raises(OutOfScope, match="stays on loopback"):
+        check_target("bank", 443)
+
+
+def test_a_scope_that_this_process_can_write_is_none(in_container: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_writable", lambda: any(os.access(path, os.W_OK) for path in (in_container,)))
+    with pytest.raises(OutOfScope, match="nobody may set a limit for herself"):
+        check_target("bank", 443)
 
 
 @pytest.mark.parametrize("host", ["10.77.0.9", "mallory", "127.0.0.1"])
 @pytest.mark.usefixtures("in_container")
-def test_the_container_may_be_a_server_on_its_own_network(host: str) -> None:
+def test_the_container_may_be_a_server_at_its_own_address(host: str) -> None:
     assert check_listen(host, 0) in (("10.77.0.9", 0), ("127.0.0.1", 0))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.77.0.1", "192.168.1.2", "faraway"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.77.0.1", "10.77.0.3", "bank", "192.168.1.2", "faraway", "::"])
 @pytest.mark.usefixtures("in_container")
 def test_the_container_is_a_server_nowhere_else(host: str) -> None:
-    with pytest.raises(OutOfScope):
+    with pytest.raises(OutOfScope, match="loopback and at its own address"):
         check_listen(host, 8443)
 
 
@@ -165,67 +236,56 @@ def test_outside_the_container_it_is_a_server_on_loopback_only(host: str) -> Non
         check_listen(host, 8443)
 
 
-def test_a_router_is_not_the_labs(in_container: Path) -> None:
-    in_container.write_text(WITH_A_ROUTER)
-    with pytest.raises(OutOfScope, match="Docker host's own address"):
-        check_target("10.77.0.254", 443)
-    assert check_target("10.77.0.3", 443) == ("10.77.0.3", 443)
-
-
-@pytest.mark.parametrize("driver", ["macvlan", "virtio_net", "bridge", ""])
 @pytest.mark.usefixtures("in_container")
-def test_on_the_hosts_own_interfaces_it_stays_on_loopback(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
-    monkeypatch.setattr(scope, "_driver", {"eth0": driver}.get)
-    with pytest.raises(OutOfScope, match="eth0 is an interface of the host's"):
-        check_target("10.77.0.3", 443)
-    assert check_target("127.0.0.1", 443) == ("127.0.0.1", 443)
-
-
-def test_without_a_table_of_routes_it_stays_on_loopback(in_container: Path) -> None:
-    in_container.unlink()
-    with pytest.raises(OutOfScope, match="not on a network"):
-        check_target("10.77.0.3", 443)
+def test_an_arp_victim_is_a_host_of_the_run() -> None:
+    victim = check_victim("10.77.0.3")
+    assert (victim.host.name, str(victim.host.ip), victim.interface) == ("bank", "10.77.0.3", OWN)
+    assert victim == check_victim("bank")
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(OutOfScope, match="not a host of this run"):
+            check_victim(host)
 
 
 @pytest.mark.usefixtures("in_container")
-def test_the_address_to_use_is_the_one_that_was_checked(questions: dict[str, list[str]]) -> None:
-    questions["bank."] = ["10.77.0.3", "10.77.0.4"]
-    assert check_target("bank", 8443) == ("10.77.0.3", 8443)
-
-
-@pytest.mark.usefixtures("in_container")
-def test_one_address_outside_puts_the_name_out_of_scope(questions: dict[str, list[str]]) -> None:
-    questions["bank."] = ["10.77.0.3", "93.184.216.34"]
-    with pytest.raises(OutOfScope, match=r"bank \(93\.184\.216\.34\) is out of scope"):
-        check_target("bank", 8443)
-
-
-@pytest.mark.usefixtures("in_container")
-def test_an_arp_victim_is_a_host_on_the_network() -> None:
-    assert check_victim("10.77.0.3") == ("10.77.0.3", "eth0")
-    with pytest.raises(OutOfScope, match="ARP reaches"):
-        check_victim("127.0.0.1")
-
-
-@pytest.mark.usefixtures("in_container")
-def test_the_attacker_listens_on_loopback_only() -> None:
+def test_the_relay_listens_on_loopback_only() -> None:
     assert check_loopback("localhost", 0) == ("127.0.0.1", 0)
     with pytest.raises(OutOfScope, match="listens on loopback only"):
         check_loopback("10.77.0.3", 8443)
 
 
-def test_the_marker_must_be_roots_own_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    monkeypatch.setattr(scope, "MARKER", marker)
-    assert not scope.in_lab_container()
-    marker.touch(mode=0o644)
-    assert scope.in_lab_container() == (marker.stat().st_uid == 0)
-    marker.chmod(0o666)
-    assert not scope.in_lab_container()
-    if os.geteuid() == 0:
-        marker.chmod(0o644)
-        os.chown(marker, 1, 0)
-        assert not scope.in_lab_container()
-    marker.unlink()
-    marker.symlink_to("/etc/passwd")
-    assert not scope.in_lab_container()
+@pytest.mark.usefixtures("in_container")
+def test_a_host_that_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait() -> None:
+        waiting = asyncio.create_task(wait_for_hosts(("bank", "absent"), 60))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        is_on(monkeypatch, OTHER)
+        write_place("absent")
+        await waiting
+        await wait_for_hosts(("nobody", "10.77.0.200"), 60)
+
+    asyncio.run(wait())
+    found = read_scope()
+    assert found
+    assert set(found.hosts) == {*HOSTS, "absent"}
+
+
+def test_a_host_on_several_networks_or_none_has_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scope(HOSTS)
+    for places, said in (((OWN, OTHER), "eth0 10.77.0.9/24, eth1 10.78.0.9/24"), ((), "none")):
+        is_on(monkeypatch, *places)
+        with pytest.raises(BadInput, match=f"bank: .* this one is on {said}"):
+            write_place("bank")
+
+
+def test_a_host_without_a_run_has_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_on(monkeypatch, OWN)
+    with pytest.raises(BadInput, match="no authority has named a run here"):
+        write_place("bank")
+
+
+def test_the_interfaces_of_this_machine_are_found() -> None:
+    """Without loopback, which has a look at /proc as its control."""
+    found = {one.name for one in scope.interfaces()}
+    listed = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]}
+    assert found <= listed - {"lo"}
