@@ -541,6 +541,14 @@ app.add_typer(classroom_app, name="classroom")
 
 
 @classroom_app.command()
+def check() -> None:
+    """Look whether the class can begin."""
+    from lab.staging import classroom
+
+    classroom.check(os.environ.get("CERTREPLAY_SUBNET", ""), os.environ["CERTREPLAY_RUNS"])
+
+
+@classroom_app.command()
 def authority(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
 ) -> None:

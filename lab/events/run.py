@@ -49,15 +49,15 @@ def new_run_name(now: datetime | None = None) -> str:
     return f"{moment:%Y-%m-%dT%H-%M-%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def make_run_folder(parent: Path, name: str) -> Folders:
-    """Makes the run's own folder; RunError where that cannot be done."""
+def make_run_folder(parent: Path, name: str, chosen_by: str = "--runs") -> Folders:
+    """Makes the run's own folder; RunError where that cannot be done. A user chooses `parent` by `chosen_by`."""
     path = parent / name
     try:
         path.mkdir(parents=True, mode=0o755)
     except FileExistsError:
         raise RunError(f"{path}: is already there; every run has a folder of its own") from None
     except OSError as error:
-        reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with --runs"
+        reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with {chosen_by}"
         raise RunError(reason) from None
     return Folders(path)
 

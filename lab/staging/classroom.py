@@ -1,16 +1,17 @@
 """The classroom lab: what the lab does in the containers of `docker compose up`.
 
-Four services: `authority` issues the bundles and names the run, `request` makes a key of alice's own and asks for a
-certificate for it, `control` gets alice's key and runs what needs it, `follow` watches all parts, keeps the run on the
-host and judges it. Each part writes to a volume of its own, in a
-folder named after the run; `follow` copies these together into one run directory.
+Five services: `check` looks whether all can begin, `authority` issues the bundles and names the run, `request` makes a
+key of alice's own and asks for a certificate for it, `control` gets alice's key and runs what needs it, `follow`
+watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a folder named
+after the run; `follow` copies these together into one run directory.
 """
 
 import asyncio
-import os
 import stat
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from attacker.attempts import Destination
@@ -62,6 +63,10 @@ OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
 REQUESTS = Path("/requests") / pki.REQUESTS
 
 RUN_NAME_FILE = "run"
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+"""RFC 1918 section 3."""
+SMALLEST_PREFIX = 27
+"""Of a network that has a host for each service of compose.yaml: 29 addresses, and those of the network itself."""
 HOSTS = (VICTIM_SERVER, VICTIM_CLIENT, CAREFUL_CLIENT, CARELESS_CLIENT)
 """The hosts that the attacker may go to."""
 RUN_SECONDS = 120.0
@@ -70,6 +75,37 @@ GOOD_FOR = timedelta(days=1)
 CHUNK = 1 << 20
 
 FollowWatcher = Callable[[Run, Judgement | None], None]
+
+
+def check(subnet: str, runs: str) -> None:
+    """Refuses, by RunError, a subnet that cannot serve the lab, and a folder for the runs that cannot be written.
+
+    They are what CERTREPLAY_SUBNET and CERTREPLAY_RUNS say; without a subnet the engine chooses one.
+    """
+    _check_container()
+    if subnet:
+        check_subnet(subnet)
+    try:
+        with tempfile.TemporaryFile(dir=RUNS) as file:
+            file.write(b"\0")
+    except OSError as error:
+        reason = f"CERTREPLAY_RUNS={runs}: the runs cannot be kept there ({error.strerror})"
+        raise RunError(f"{reason}; let its owner write it, or name another folder") from None
+
+
+def check_subnet(text: str) -> None:
+    """Refuses, by RunError, what is no private IPv4 network that is big enough for a host of each service."""
+    try:
+        network = IPv4Network(text)
+    except ValueError as error:
+        raise RunError(f"CERTREPLAY_SUBNET={text}: {error}; write a subnet such as 10.99.0.0/24") from None
+    if not any(network.subnet_of(one) for one in PRIVATE):
+        within = ", ".join(map(str, PRIVATE))
+        raise RunError(f"CERTREPLAY_SUBNET={text}: that is not a private network; choose one within {within}")
+    if network.prefixlen > SMALLEST_PREFIX:
+        raise RunError(
+            f"CERTREPLAY_SUBNET={text}: too small for the lab; it takes a /{SMALLEST_PREFIX} or a larger one"
+        )
 
 
 def start_run(key_type: KeyType) -> None:
@@ -139,10 +175,9 @@ async def _attacked(ports: list[int]) -> str:
 async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judgement:
     """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
     _check_container()
-    become_owner_of(RUNS)
     name = _run_name()
     path = RUNS / name
-    folders = Folders(path) if path.is_dir() else make_run_folder(RUNS, name)
+    folders = Folders(path) if path.is_dir() else make_run_folder(RUNS, name, "CERTREPLAY_RUNS")
     log = EventLog(folders.part(LAB), LAB)
     copies = Copies(PARTS, folders)
     run = Run(folders.path)
@@ -224,14 +259,6 @@ class Copies:
             reading.seek(done)
             while chunk := reading.read(CHUNK):
                 writing.write(chunk)
-
-
-def become_owner_of(folder: Path) -> None:
-    """Becomes the user and group that own `folder`, for good, so that new files belong to them and not to root."""
-    owner = folder.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
 
 
 def _check_container() -> None:

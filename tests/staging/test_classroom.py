@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,10 +20,11 @@ from docker.models.containers import Container
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import LEAKS
 from lab.catalogue.plan import short_story
-from lab.events.run import open_run
+from lab.events.run import RunError, open_run
 from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
+from lab.staging.classroom import check_subnet
 from programs import output_of, tshark, unavailable, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -181,6 +182,29 @@ def test_the_attacker_holds_one_capability(classroom: Class) -> None:
     assert fields["NoNewPrivs"] == "1"
 
 
+def held(container: Container) -> list[tuple[str, int, int]]:
+    """The processes of a container, without those that somebody started in it later: the name of each, its effective
+    and its bounding capabilities (proc_pid_status(5))."""
+    top = container.top()
+    found = []
+    for row in top["Processes"]:
+        status = Path(f"/proc/{row[top['Titles'].index('PID')]}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        found.append((fields["Name"], int(fields["CapEff"], 16), int(fields["CapBnd"], 16)))
+    assert found, container.name
+    return found
+
+
+def test_no_process_holds_a_capability_but_the_attackers(classroom: Class) -> None:
+    """The judge neither, which reads what others wrote; here it works for root, who owns the folder of the runs."""
+    running = classroom.containers(ended=False)
+    assert {"attacker", "lab", "victim-client", "victim-server"} <= running.keys()
+    for service, container in running.items():
+        most = NET_RAW if service == "attacker" else 0
+        for name, effective, bounding in held(container):
+            assert (effective, bounding) == (most, most), f"{service}: {name}"
+
+
 @pytest.mark.parametrize("service", ["victim-client", "victim-server"])
 def test_the_victims_hold_no_capability_and_are_not_root(classroom: Class, service: str) -> None:
     fields = classroom.status(service)
@@ -193,7 +217,141 @@ def test_the_attackers_container_holds_no_private_key(classroom: Class) -> None:
     _, found = classroom.run_in("attacker", "grep", "-rEsl", PEM_KEY, *places)
     assert found == ""
     mounted = {mount["Destination"] for mount in classroom.container("attacker").attrs["Mounts"]}
-    assert mounted == {"/data", "/public"}
+    assert mounted == {"/data", "/public", "/scope"}
+
+
+@pytest.fixture
+def strangers(classroom: Class) -> Iterator[tuple[str, list[str]]]:
+    """Another network with two hosts on it, which have nothing to do with the lab: its name and their addresses."""
+    image = classroom.container("victim-server").image
+    assert image
+    name = f"{classroom.project}-strangers"
+    network = classroom.engine.networks.create(name, driver="bridge", internal=True)
+    hosts: list[Container] = []
+    try:
+        for _ in range(2):
+            of_no_project = {"com.docker.compose.project": ""}
+            hosts.append(
+                classroom.engine.containers.run(
+                    image, ["sleep", "600"], network=name, detach=True, labels=of_no_project
+                )
+            )
+            hosts[-1].reload()
+        yield (
+            name,
+            [host.attrs["NetworkSettings"]["Networks"][name]["IPAddress"] for host in hosts],
+        )
+    finally:
+        for host in hosts:
+            host.remove(force=True)
+        network.remove()
+
+
+def refused(it: Class, service: str, *arguments: str) -> str:
+    """What the attacker says when it refuses a call in a service's container: one line, with status 2."""
+    status, output = it.run_in(service, "python", "-m", "attacker", *arguments, "--folder", "/tmp/refused")
+    assert status == 2, output
+    assert output.count("\n") == 1
+    return output
+
+
+def test_on_a_second_network_the_attacker_does_nothing(classroom: Class, strangers: tuple[str, list[str]]) -> None:
+    """`docker network connect` puts it there; then neither the strangers nor the lab's own hosts are tried."""
+    name, (client, server) = strangers
+    network, attacker = classroom.engine.networks.get(name), classroom.container("attacker")
+    network.connect(attacker)
+    try:
+        for hosts in ((client, server), ("victim-client", "victim-server")):
+            said = refused(classroom, "attacker", "arp", "--client", hosts[0], "--server", hosts[1])
+            assert "out of scope: the attacker works on one network, the run's; this is on eth0 " in said
+        said = refused(classroom, "attacker", "log", "--file", "/etc/hostname", "--gateway", f"{server}:443")
+        assert "out of scope" in said
+        assert not {client, server} & classroom.arp_table("attacker").keys()
+    finally:
+        network.disconnect(attacker)
+
+
+def test_a_stranger_on_the_labs_network_is_no_victim(classroom: Class, strangers: tuple[str, list[str]]) -> None:
+    lan = classroom.engine.networks.get(f"{classroom.project}_lan")
+    _, (address, _) = strangers
+    (stranger,) = (
+        one
+        for one in classroom.engine.containers.list(filters={"network": strangers[0]})
+        if address in json.dumps(one.attrs["NetworkSettings"])
+    )
+    lan.connect(stranger, aliases=["victim-client"])
+    try:
+        stranger.reload()
+        here = stranger.attrs["NetworkSettings"]["Networks"][lan.name]["IPAddress"]
+        said = refused(classroom, "attacker", "arp", "--client", here, "--server", "victim-server")
+        client, server = (f"{one} ({classroom.address(one)[0]})" for one in ("victim-client", "victim-server"))
+        assert said == (f"attacker: {here} is out of scope: it is not a host of this run; hosts: {server}, {client}\n")
+    finally:
+        lan.disconnect(stranger)
+
+
+def test_the_attacker_cannot_write_its_own_scope(classroom: Class) -> None:
+    for place in ("/public/scope.json", "/public/more", "/scope/victim-server.json", "/scope/more"):
+        status, output = classroom.run_in("attacker", "sh", "-c", f"echo > {place}")
+        assert status != 0
+        assert "Read-only file system" in output
+
+
+@pytest.mark.parametrize(
+    ("subnet", "why"),
+    [
+        (
+            "203.0.113.0/24",
+            "that is not a private network; choose one within 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16",
+        ),
+        ("10.0.0.0/7", "10.0.0.0/7 has host bits set; write a subnet such as 10.99.0.0/24"),
+        ("8.0.0.0/5", "that is not a private network"),
+        ("10.99.0.5/24", "10.99.0.5/24 has host bits set; write a subnet such as 10.99.0.0/24"),
+        ("10.99.0.0/28", "too small; the lab takes a /27 or more"),
+        ("10.99.0.0", "too small"),
+        ("fd00:1::/64", "write a subnet such as 10.99.0.0/24"),
+        ("banana", "write a subnet such as 10.99.0.0/24"),
+    ],
+)
+def test_a_subnet_that_cannot_serve_the_lab_is_refused(subnet: str, why: str) -> None:
+    with pytest.raises(RunError, match=re.escape(why)) as refusal:
+        check_subnet(subnet)
+    assert str(refusal.value).startswith(f"CERTREPLAY_SUBNET={subnet}: ")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("subnet", ["10.99.0.0/27", "10.0.0.0/8", "172.31.255.0/24", "192.168.0.0/16"])
+def test_a_private_subnet_that_is_big_enough_is_taken(subnet: str) -> None:
+    check_subnet(subnet)
+
+
+def test_what_cannot_work_is_said_in_one_line_before_anything_starts(classroom: Class, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    os.chown(closed, 12345, 12345)
+    closed.chmod(0o555)
+    check = ("run", "--rm", "--no-deps", "--no-TTY", "check")
+    for settings, runs, why in (
+        (
+            {"CERTREPLAY_SUBNET": "203.0.113.0/24"},
+            classroom.runs,
+            "CERTREPLAY_SUBNET=203.0.113.0/24: that is not a pri",
+        ),
+        ({}, closed, f"CERTREPLAY_RUNS={closed}: the runs cannot be kept there (Permission denied); let its owner wr"),
+    ):
+        done = replace(classroom, settings=settings, runs=runs).compose(*check)
+        assert done.returncode == 2
+        (line,) = (line for line in done.stderr.splitlines() if "CERTREPLAY" in line)
+        assert line.startswith(f"certreplay: {why}")
+    assert classroom.compose(*check).returncode == 0
+
+    found = json.loads(classroom.compose("--profile", "*", "config", "--format", "json").stdout)["services"]
+    after: dict[str, set[str]] = {name: set(service.get("depends_on", {})) for name, service in found.items()}
+    assert found["authority"]["depends_on"]["check"]["condition"] == "service_completed_successfully"
+    ready = {"check"}
+    while more := {name for name, needs in after.items() if needs & ready} - ready:
+        ready |= more
+    assert ready == set(found)
 
 
 def test_the_search_for_keys_finds_the_victims_own(classroom: Class) -> None:
@@ -339,7 +497,9 @@ def test_the_story_is_told_and_the_lab_goes_on(classroom: Class) -> None:
 def second(classroom: Class, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     """A copy beside the first, with a shop, on a subnet of its own; it ended by itself."""
     settings = {"CERTREPLAY_ONCE": "1", "CERTREPLAY_SUBNET": SECOND_SUBNET, "COMPOSE_PROFILES": "rogue"}
-    for it in in_class(engine, "second", tmp_path_factory.mktemp("runs"), **settings):
+    runs = tmp_path_factory.mktemp("runs")
+    os.chown(runs, 12345, 12345)
+    for it in in_class(engine, "second", runs, **settings):
         ended = it.compose("up", "--build", "--exit-code-from", "lab")
         assert ended.returncode == 0, ended.stdout + ended.stderr
         yield it
@@ -350,6 +510,8 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(classroo
     (network,) = second.engine.networks.list(names=[f"{second.project}_lan"])
     assert network.attrs["IPAM"]["Config"][0]["Subnet"] == SECOND_SUBNET
     assert classroom.container("lab").status == "running"
+    (run,) = second.runs.iterdir()
+    assert {path.stat().st_uid for path in (run, *run.rglob("*"))} == {12345}
 
 
 def test_a_shop_tries_at_the_bank_what_alice_showed_it(second: Class) -> None:
@@ -363,7 +525,7 @@ def test_a_shop_tries_at_the_bank_what_alice_showed_it(second: Class) -> None:
     assert not shop["HostConfig"]["CapAdd"]
     assert shop["HostConfig"]["ReadonlyRootfs"] is True
     assert shop["Config"]["User"] == "lab"
-    assert {mount["Destination"] for mount in shop["Mounts"]} == {"/data", "/public", "/keys/shop"}
+    assert {mount["Destination"] for mount in shop["Mounts"]} == {"/data", "/public", "/scope", "/keys/shop"}
 
 
 INTERCEPTED = ("careful-client", "careless-client")
@@ -566,7 +728,7 @@ def test_the_leaks_that_need_no_capability_have_none_and_read_their_file_alone(
     attributes = intercepted.container(service).attrs
     assert attributes["Config"]["User"] == "lab"
     assert not attributes["HostConfig"]["CapAdd"]
-    assert {mount["Destination"] for mount in attributes["Mounts"]} == {"/data", "/public"} | mounts
+    assert {mount["Destination"] for mount in attributes["Mounts"]} == {"/data", "/public", "/scope"} | mounts
     assert attributes["State"]["ExitCode"] == 0
 
 
@@ -633,7 +795,8 @@ def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class
         expected = {
             "interceptor": {"NET_RAW", "NET_ADMIN"},
             "attacker": {"NET_RAW"},
-            "lab": {"SETUID", "SETGID"},
+            "check": {"SETUID", "SETGID", "SETPCAP"},
+            "lab": {"SETUID", "SETGID", "SETPCAP"},
         }
         assert added == expected.get(service, set()), service
         assert settings["CapDrop"] == ["ALL"], service
@@ -644,6 +807,17 @@ def test_the_interceptor_alone_holds_what_a_redirection_takes(intercepted: Class
     for capabilities in ("CapEff", "CapPrm", "CapBnd"):
         assert int(fields[capabilities], 16) == NET_RAW | NET_ADMIN
     assert fields["NoNewPrivs"] == "1"
+
+
+def test_no_process_of_the_leaks_holds_a_capability_but_the_attackers(intercepted: Class) -> None:
+    """The interceptor's first process heals, its second one has given up what it held."""
+    running = intercepted.containers(ended=False)
+    assert {"attacker", "interceptor", "careful-client", "careless-client", "lab"} <= running.keys()
+    most = {"attacker": NET_RAW, "interceptor": NET_RAW | NET_ADMIN}
+    for service, container in running.items():
+        for name, effective, bounding in held(container):
+            assert bounding == most.get(service, 0), f"{service}: {name}"
+            assert effective in (0, bounding), f"{service}: {name}"
 
 
 def test_the_interceptor_tries_its_moves_without_any_capability(intercepted: Class) -> None:
@@ -678,7 +852,7 @@ def test_the_interceptor_is_stopped_in_the_middle_and_heals(intercepted: Class) 
     assert own.startswith("/tmp/mitmproxy-")
     assert own.endswith("/mitmproxy-ca.pem")
     mounted = {mount["Destination"] for mount in intercepted.container("interceptor").attrs["Mounts"]}
-    assert mounted == {"/data", "/public"}
+    assert mounted == {"/data", "/public", "/scope"}
 
     assert stop(intercepted, "interceptor") == {"interceptor": 0}
     intercepted.wait_for_tables("careful-client", server, client)
