@@ -103,9 +103,7 @@ def check_subnet(text: str) -> None:
         within = ", ".join(map(str, PRIVATE))
         raise RunError(f"CERTREPLAY_SUBNET={text}: that is not a private network; choose one within {within}")
     if network.prefixlen > SMALLEST_PREFIX:
-        raise RunError(
-            f"CERTREPLAY_SUBNET={text}: too small for the lab; it takes a /{SMALLEST_PREFIX} or a larger one"
-        )
+        raise RunError(f"CERTREPLAY_SUBNET={text}: too small; the lab takes a /{SMALLEST_PREFIX} or more")
 
 
 def start_run(key_type: KeyType) -> None:
