@@ -478,6 +478,18 @@ def try_command(
 
 
 @app.command()
+def gallery(
+    servers: Annotated[list[str] | None, typer.Argument(help="Which; all if not given.", metavar="[SERVER...]")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start real servers on loopback, one after the other, and try every move at each."""
+    from lab.probing.call import carry_out_gallery
+
+    sys.exit(carry_out_gallery(servers or [], markdown, as_json))
+
+
+@app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""
     from lab.catalogue.moves import MOVES

@@ -37,7 +37,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.probing": (
         *("lab.probing", "lab.judging", "lab.story", "lab.document", "lab.inspect", "lab.views", "lab.exits", *PARTS),
-        *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
+        *("lab.tls", "lab.catalogue", "lab.events", "lab.ports", "lab.staging", "lab.address"),
     ),
     "lab.page": (
         *("lab.page", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),

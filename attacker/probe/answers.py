@@ -63,6 +63,4 @@ def answer_to(course: Course, said: ServerAnswer | None) -> ServerAnswer:
         return ServerAnswer(Ending.FAILED, "failed", failed.reason)
     if failed.reason.startswith("no answer within"):
         return ServerAnswer(Ending.SILENT, "silence", failed.reason)
-    if course.engine.steps and any(step.sender == "server" for step in course.engine.steps):
-        return ServerAnswer(Ending.CLOSED, "closed without a word", failed.reason)
-    return ServerAnswer(Ending.FAILED, "no TLS", failed.reason)
+    return ServerAnswer(Ending.CLOSED, "closed without a word", failed.reason)

@@ -311,7 +311,7 @@ class Ldap:
 
     async def ask(self, line: Line) -> ServerAnswer:
         reader = AnswerReader(line)
-        sasl = _ber(0xA3, _ber(4, b"EXTERNAL"))
+        sasl = _ber(0xA3, _ber(4, b"EXTERNAL") + _ber(4, b""))
         await line.write(_ber(0x30, _ber(2, b"\x02") + _ber(0x60, _ber(2, b"\x03") + _ber(4, b"") + sasl)))
         bind, _ = await _ldap_reply(reader)
         await line.write(_ber(0x30, _ber(2, b"\x03") + _ber(0x77, _ber(0x80, _WHO_AM_I))))

@@ -3,21 +3,24 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attacker.probe.dialects import STARTTLS, Question
 from lab.address import Address, find_address
+from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.moves import find_move
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
-from lab.probing import reports
+from lab.probing import gallery_blocks, reports
+from lab.probing.gallery import Shown, show
+from lab.probing.judge import status
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
 from lab.probing.tell import tell
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS, find_version
-from lab.views import terminal
+from lab.views import markdown, terminal
 
 MAX_RATE, MAX_AT_ONCE = 1000.0, 32
 
@@ -155,3 +158,39 @@ def _common_name(bundle: Bundle) -> str:
     from attacker.collected import common_name
 
     return common_name(bundle.chain[0])
+
+
+def carry_out_gallery(names: Sequence[str], as_markdown: bool, as_json: bool) -> int:
+    """Tries the servers of the gallery that are installed; 0 if each is safe, 1 if one is not, 2 if none was tried."""
+    for name in names:
+        if find_server(name) is None:
+            bad_input(f"{name}: no such server; give one of {', '.join(one.id for one in GALLERY)}")
+    servers = [one for one in GALLERY if not names or one.id in names]
+
+    def stage(words: str) -> None:
+        if not as_json and sys.stderr.isatty():
+            print(f"certreplay: {words}", file=sys.stderr)
+
+    async def all_of_them() -> list[Shown]:
+        found = []
+        for number, server in enumerate(servers, start=1):
+            stage(f"{server.id} ({number} of {len(servers)})")
+            found.append(await show(server, lambda words: None))
+        return found
+
+    shown = run_to_end(all_of_them())
+    tried = [one.probed for one in shown if one.probed]
+    if as_json:
+        rows = [
+            {"server": one.server.id, "version": one.version, "missing": one.missing, "log": list(one.log)}
+            | ({"probe": reports.as_dict(one.probed)} if one.probed else {})
+            for one in shown
+        ]
+        print(json.dumps(rows, indent=2))
+    elif as_markdown:
+        print(markdown.text(gallery_blocks.document(shown)), end="")
+    else:
+        terminal.show(gallery_blocks.tell(shown))
+    if not tried or (names and len(tried) < len(servers)):
+        return 2
+    return max((1 if status(one.judged) else 0 for one in tried), default=2)

@@ -28,12 +28,14 @@ class Answered:
 @dataclass(frozen=True)
 class Controls:
     """The controls of one version. `owner` is OpenSSL with the bundle, through the relay; `key` is the instrument with
-    it, `again` the same when all was tried. `other` is the attacker's own bundle, if she has one."""
+    it, `spoiled` the same with a wrong Finished, which says how this server answers a handshake that fails, and `again`
+    the key when all was tried. `other` is the attacker's own bundle, if she has one."""
 
     owner: tuple[ServerAnswer, ...]
     key: Answered
     none: Answered
     stranger: Answered
+    spoiled: Answered
     again: Answered
     other: Answered | None = None
 
@@ -107,7 +109,7 @@ def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -
     if _lacks_version(controls):
         return Judged(version, controls, False, "", False, ())
     unfit = _unfit(controls)
-    alike = _likeness(controls)
+    alike = _Likeness(controls)
     stranger_in = not unfit and alike(controls.stranger.answer, controls.key.answer)
     verdicts = tuple(_verdict(controls, alike, unfit, attempted) for attempted in attempts)
     return Judged(version, controls, True, unfit, stranger_in, verdicts, tuple(_notes(controls)))
@@ -132,8 +134,8 @@ def _lacks_version(controls: Controls) -> bool:
 def _unfit(controls: Controls) -> str:
     """Why no verdict can rest on these controls; empty where it can."""
     key, none, again = controls.key, controls.none, controls.again
-    owner = next((one for one in controls.owner if one.ending is not Ending.ANSWERED), None)
-    if owner:
+    owner = controls.owner[0]
+    if owner.ending is not Ending.ANSWERED:
         return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"
     if key.answer.ending is not Ending.ANSWERED:
         return f"the owner's key does not get in ({key.answer.text}), so a refusal would mean nothing"
@@ -141,12 +143,14 @@ def _unfit(controls: Controls) -> str:
         return (
             "the server does not ask for a certificate in the handshake; asking later, by renegotiation, is not tried"
         )
-    if not _likeness(controls)(again.answer, key.answer):
+    if not _Likeness(controls)(again.answer, key.answer):
         return (
             f"the owner got in before and not after ({key.answer.text}; then {again.answer.text}): the server stopped, "
             "or shuts clients out that fail too often"
         )
-    if _likeness(controls)(none.answer, key.answer):
+    if _Likeness(controls)(controls.spoiled.answer, key.answer):
+        return "it completes a handshake whose Finished is wrong (RFC 5246 section 7.4.9), so this is no TLS to judge"
+    if _Likeness(controls)(none.answer, key.answer):
         return (
             f"it answers a client without a certificate as it answers the owner ({key.answer.text}): ask for something "
             "that only the owner gets"
@@ -159,17 +163,13 @@ class _Likeness:
     from a client without a certificate."""
 
     def __init__(self, controls: Controls) -> None:
-        owners = {controls.key.answer.content, controls.again.answer.content, *(one.content for one in controls.owner)}
+        owners = {controls.key.answer.content, controls.again.answer.content, controls.owner[0].content}
         self.by_content = len(owners) == 1
         """Whether the owner always gets the same content."""
         self._needs_content = controls.key.answer.kind == controls.none.answer.kind and self.by_content
 
     def __call__(self, one: ServerAnswer, other: ServerAnswer) -> bool:
         return one.kind == other.kind and (not self._needs_content or one.content == other.content)
-
-
-def _likeness(controls: Controls) -> _Likeness:
-    return _Likeness(controls)
 
 
 def _verdict(controls: Controls, alike: _Likeness, unfit: str, attempted: Attempted) -> MoveVerdict:
@@ -198,7 +198,7 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
         return REFUSED, "the server ended the handshake"
     if answer.ending is Ending.SILENT and _is_recording(event.move) and controls.key.answer.kind != HANDSHAKE:
         return REFUSED, "the recorded bytes got no answer, and the owner's get one at once"
-    if alike(answer, controls.none.answer) or alike(answer, controls.stranger.answer):
+    if any(alike(answer, one.answer) for one in (controls.none, controls.stranger, controls.spoiled)):
         return REFUSED, ""
     return INCONCLUSIVE, "this answer is like none of the controls'"
 
@@ -226,10 +226,14 @@ def _notes(controls: Controls) -> list[str]:
     key, other = controls.key.answer, controls.other
     if other and other.answer.ending is not Ending.ANSWERED:
         found.append(f"the attacker's own bundle does not get in ({other.answer.text}): moves with it show less")
-    if any(one.kind != key.kind for one in controls.owner):
-        owner = next(one for one in controls.owner if one.kind != key.kind)
-        found.append(f"OpenSSL and the instrument, both with the key, got different answers: {owner.text}; {key.text}")
-    return found
+    first, *later = controls.owner
+    if first.kind != key.kind:
+        found.append(f"OpenSSL and the instrument, both with the key, got different answers: {first.text}; {key.text}")
+    return found + [
+        f"the owner's second login, which resumes the session of the first, got another answer: {one.text}"
+        for one in later
+        if one.kind != first.kind
+    ]
 
 
 def status(judged: Mapping[Version, Judged]) -> int:

@@ -33,6 +33,7 @@ from lab.judging.shapes import Known, departure
 from lab.probing.judge import Answered, Attempted, Controls, Judged, judge
 from lab.probing.owner import Owner
 from lab.tls.bundle import Bundle
+from lab.tls.flight import SendFinished
 from lab.tls.proof import public_key
 from lab.tls.versions import Version, find_version
 
@@ -124,6 +125,7 @@ class _Probe:
                     found["key"],
                     found["none"],
                     found["stranger"],
+                    found["spoiled"],
                     again[version],
                     found.get("other"),
                 ),
@@ -166,6 +168,7 @@ class _Probe:
             "key": self._with(self._bundle),
             "none": lambda version: no_certificate(Loot((), None), version),
             "stranger": self._with(stranger),
+            "spoiled": lambda version: _spoiled(stolen_key(self._bundle, version)),
         }
         if self._other:
             scripts["other"] = self._with(self._other)
@@ -280,6 +283,14 @@ def attempts_in(events: Sequence[Recorded], bundle: Bundle) -> list[Attempted]:
         wrong = _departure(recorded, known) if answered.made else ""
         found.append(Attempted(event, _answer_in(answered), answered.made, answered.completed, wrong))
     return sorted(found, key=lambda one: MOVE_IDS.index(one.event.move))
+
+
+def _spoiled(script: Script) -> Script:
+    """The same, except that its Finished is wrong: no server may complete that handshake."""
+    flight = script.flight or ()
+    return replace(
+        script, flight=tuple(SendFinished(spoiled=True) if isinstance(step, SendFinished) else step for step in flight)
+    )
 
 
 def _answer_in(event: ServerAnswered) -> ServerAnswer:

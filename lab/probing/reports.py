@@ -89,6 +89,7 @@ def _version(judged: Judged) -> dict[str, Any]:
         "key": controls.key.answer,
         "none": controls.none.answer,
         "stranger": controls.stranger.answer,
+        "wrong_finished": controls.spoiled.answer,
         **({"other": controls.other.answer} if controls.other else {}),
         "key_at_the_end": controls.again.answer,
     }

@@ -33,6 +33,7 @@ def _version(judged: Judged) -> Iterator[Block]:
         ("the same key, with our instrument", controls.key.answer.text),
         ("no certificate", controls.none.answer.text),
         ("a stranger's certificate", controls.stranger.answer.text),
+        ("the same key, a wrong Finished", controls.spoiled.answer.text),
     ]
     if controls.other:
         rows.append(("the attacker's own bundle", controls.other.answer.text))

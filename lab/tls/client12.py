@@ -147,9 +147,11 @@ class ClientHandshake12:
             case SendChangeCipherSpec():
                 client.send_change_cipher_spec()  # RFC 5246 section 7.1
                 client.write_with(self._keys().protections["client"])
-            case SendFinished():
+            case SendFinished() as finished:
                 handshake = client.transcript.content()
-                client.send_message(Finished(self._keys().verify_data("client", handshake)))  # RFC 5246 section 7.4.9
+                client.send_message(
+                    Finished(finished.made(self._keys().verify_data("client", handshake)))
+                )  # RFC 5246 section 7.4.9
 
     def _key_exchange(self, step: SendKeyExchange) -> tuple[ClientKeyExchange, bytes]:
         """ClientKeyExchange and the premaster secret."""

@@ -151,8 +151,10 @@ class ClientHandshake13:
                         client.send_message(answer)  # RFC 8446 section 4.4.3
             case SendChangeCipherSpec():
                 client.send_change_cipher_spec()
-            case SendFinished():
+            case SendFinished() as finished:
                 handshake = client.transcript.content()
-                client.send_message(Finished(self.keys.verify_data("client", handshake)))  # RFC 8446 section 4.4.4
+                client.send_message(
+                    Finished(finished.made(self.keys.verify_data("client", handshake)))
+                )  # RFC 8446 section 4.4.4
             case SendKeyExchange():
                 pass  # TLS 1.3 has none: the hellos have exchanged keys

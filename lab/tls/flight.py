@@ -47,7 +47,13 @@ class SendChangeCipherSpec:
 
 @dataclass(frozen=True)
 class SendFinished:
-    """Finished, over everything sent and received so far."""
+    """Finished, over everything sent and received so far; with one bit wrong if it is `spoiled`."""
+
+    spoiled: bool = False
+
+    def made(self, verify_data: bytes) -> bytes:
+        """What is sent for the right `verify_data`."""
+        return verify_data[:-1] + bytes((verify_data[-1] ^ self.spoiled,))
 
 
 Step: TypeAlias = SendCertificate | SendKeyExchange | SendProof | SendChangeCipherSpec | SendFinished

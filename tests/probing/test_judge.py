@@ -15,13 +15,16 @@ from lab.tls.versions import TLS12
 IN = answered("HTTP 200", "OK", b"alice's account")
 OUT = answered("HTTP 403", "Forbidden", b"no")
 HANDSHAKE_FAILURE = ServerAnswer(Ending.ALERT, "alert handshake_failure (40)")
+DECRYPT_ERROR = ServerAnswer(Ending.ALERT, "alert decrypt_error (51)")
 UNKNOWN_CA = ServerAnswer(Ending.ALERT, "alert unknown_ca (48)")
 PROTOCOL_VERSION = ServerAnswer(Ending.ALERT, "alert protocol_version (70)")
 CLOSED = ServerAnswer(Ending.CLOSED, "closed without a word")
 SILENT = ServerAnswer(Ending.SILENT, "silence", "no answer within 10 s")
 AWAY = ServerAnswer(Ending.FAILED, "failed", "Connection refused")
 
-USUAL = Controls((IN, IN), Answered(IN), Answered(HANDSHAKE_FAILURE), Answered(UNKNOWN_CA), Answered(IN))
+USUAL = Controls(
+    (IN, IN), Answered(IN), Answered(HANDSHAKE_FAILURE), Answered(UNKNOWN_CA), Answered(DECRYPT_ERROR), Answered(IN)
+)
 
 
 def event(move: str) -> MoveTried:
@@ -61,6 +64,7 @@ def test_what_strangers_get_is_a_refusal_whatever_it_is() -> None:
     for answer in (CLOSED, OUT, SILENT, answered("PostgreSQL 28000", "no"), answered("HTTP 400", "Bad Request")):
         assert outcome(replace(USUAL, stranger=Answered(answer)), attempted(answer)) == REFUSED
         assert outcome(replace(USUAL, none=Answered(answer)), attempted(answer)) == REFUSED
+        assert outcome(replace(USUAL, spoiled=Answered(answer)), attempted(answer)) == REFUSED
 
 
 def test_where_only_the_content_tells_who_one_is_it_decides() -> None:
@@ -85,6 +89,7 @@ def test_content_that_changes_for_the_owner_too_decides_nothing() -> None:
         (replace(USUAL, key=Answered(UNKNOWN_CA)), "the owner's key does not get in"),
         (replace(USUAL, key=Answered(IN, asked=False)), "does not ask for a certificate"),
         (replace(USUAL, again=Answered(AWAY)), "the owner got in before and not after"),
+        (replace(USUAL, spoiled=Answered(IN)), "whose Finished is wrong"),
         (replace(USUAL, none=Answered(IN)), "answers a client without a certificate as it answers the owner"),
     ],
 )

@@ -1,0 +1,255 @@
+"""Runs the servers of the gallery on loopback, one after the other, and tries each."""
+
+import asyncio
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from attacker.moves.make import Loot, foreign_key
+from attacker.moves.replay import Attempt
+from attacker.probe.attempt import attempt
+from attacker.probe.dialects import Question, dialect_named
+from lab.address import Address
+from lab.catalogue.gallery import RealServer
+from lab.ports import held_ports
+from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
+from lab.staging import pki
+from lab.tls.bundle import Bundle
+from lab.tls.versions import VERSIONS
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+MAX_LOG = 1 << 16
+LOG_SECONDS = 0.5
+"""How long a server may take to write a line."""
+RATE = 200.0
+NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+"""Some servers refuse to run as root."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One server of the gallery: its own words on its version, and what was found; or why it could not be tried."""
+
+    server: RealServer
+    version: str = ""
+    probed: Probed | None = None
+    missing: str = ""
+    log: tuple[str, ...] = ()
+    """What it wrote when a proof by a foreign key came; empty if nothing."""
+
+
+def is_installed(server: RealServer) -> bool:
+    """Whether the program is here."""
+    return bool(glob.glob(server.program) if "/" in server.program else shutil.which(server.program))
+
+
+async def show(server: RealServer, tell: Callable[[str], object]) -> Shown:
+    """Starts a server, tries it, and ends it."""
+    if not is_installed(server):
+        return Shown(server, missing=f"not installed (Debian: {' '.join(server.packages)})")
+    with tempfile.TemporaryDirectory(prefix="certreplay-gallery-") as folder:
+        version = await _version(server)
+        try:
+            async with _running(server, Path(folder)) as subject:
+                probed = await probe(subject.target, subject.alice, subject.mallory, tell)
+                log = await _log_of_a_replay(Path(folder), subject)
+        except (ProbeFailed, NotStarted) as error:
+            return Shown(server, version, missing=str(error))
+    return Shown(server, version, probed, log=log)
+
+
+class NotStarted(Exception):
+    """The server did not start; the text says what it printed."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A running server, and who is let in there: alice, and the attacker under her own name."""
+
+    target: Target
+    alice: Bundle
+    mallory: Bundle
+
+
+@contextlib.asynccontextmanager
+async def _running(server: RealServer, folder: Path) -> AsyncIterator[_Subject]:
+    authority = pki.new_authority()
+    alice, mallory, own = (
+        pki.new_client(authority, "alice"),
+        pki.new_client(authority, "mallory"),
+        pki.new_server(authority),
+    )
+    with contextlib.ExitStack() as stack:
+        port, backend = held_ports(stack, 2)
+    bundle = own.bundle_pem()
+    end = b"-----END PRIVATE KEY-----\n"
+    for name, content in (
+        ("ca.pem", authority.certificate_pem()),
+        ("server.pem", bundle),
+        ("key.pem", bundle[: bundle.index(end) + len(end)]),
+    ):
+        (folder / name).write_bytes(content)
+    as_nobody = NOBODY if os.geteuid() == 0 else ""
+    places = {
+        "FOLDER": str(folder),
+        "PORT": str(port),
+        "BACKEND": str(backend),
+        "CA": str(folder / "ca.pem"),
+        "SERVER": str(folder / "server.pem"),
+        "KEY": str(folder / "key.pem"),
+        "SUBJECT": "".join(f"/{one}" for one in alice.certificate.subject.rfc4514_string().split(",")[::-1]),
+        "AS_NOBODY": as_nobody,
+    }
+    places |= {name: _filled(text, places) for name, text in server.places.items()}
+    _copy(files("victim_server") / "gallery" / server.id, folder, places)
+    (folder / "key.pem").chmod(0o600)
+    folder.chmod(0o755)
+    if as_nobody and "@AS_NOBODY@" in server.command:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+    output = folder / "output"
+    if server.prepare:
+        await _prepare(_filled(server.prepare, places), folder, output)
+    question = Question(
+        f"localhost:{port}", server.path, user=server.user, database=server.user, send=server.send.encode("latin-1")
+    )
+    speaks = "raw" if server.speaks == "send" else server.speaks
+    target = Target(Address("127.0.0.1", port), "localhost", speaks, question, tuple(VERSIONS), MOVE_IDS, RATE)
+    before = _backend(backend) if "BACKEND" in _placed(server.id) else contextlib.nullcontext()
+    async with before, _process(_filled(server.command, places), folder, output) as process:
+        await _until_it_takes_connections(port, process, output)
+        yield _Subject(target, Bundle((alice.der,), alice.key), Bundle((mallory.der,), mallory.key))
+
+
+def _placed(server_id: str) -> str:
+    """All of a server's configuration, as it is kept."""
+    folder = files("victim_server") / "gallery" / server_id
+    return "".join(one.read_text("utf-8") for one in folder.iterdir() if one.is_file()) if folder.is_dir() else ""
+
+
+def _filled(text: str, places: Mapping[str, str]) -> str:
+    for name, value in places.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _copy(source: Traversable, folder: Path, places: Mapping[str, str]) -> None:
+    """The server's configuration, with its places filled."""
+    if not source.is_dir():
+        return
+    for one in source.iterdir():
+        if one.is_dir():
+            (folder / one.name).mkdir(exist_ok=True)
+            _copy(one, folder / one.name, places)
+        else:
+            (folder / one.name).write_text(_filled(one.read_text("utf-8"), places), "utf-8")
+
+
+async def _version(server: RealServer) -> str:
+    """The first line with a digit of what it prints about itself."""
+    process = await asyncio.create_subprocess_shell(
+        server.version,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    lines = output.decode("utf-8", "replace").splitlines()
+    return next((line.strip() for line in lines if any(char.isdigit() for char in line)), "")[:80]
+
+
+async def _prepare(command: str, folder: Path, output: Path) -> None:
+    with output.open("ab") as file:
+        process = await asyncio.create_subprocess_shell(
+            command, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, cwd=folder
+        )
+        if await process.wait():
+            raise NotStarted(_last_words(output))
+
+
+@contextlib.asynccontextmanager
+async def _process(command: str, folder: Path, output: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A server in a session of its own; all of that is ended."""
+    with output.open("ab") as file:
+        process = await asyncio.create_subprocess_shell(
+            command,
+            stdin=asyncio.subprocess.PIPE,  # s_server ends when its input does
+            stdout=file,
+            stderr=file,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _until_it_takes_connections(port: int, process: asyncio.subprocess.Process, output: Path) -> None:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while process.returncode is None:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pass
+    raise NotStarted(f"it did not start: {_last_words(output)}")
+
+
+def _last_words(output: Path) -> str:
+    lines = output.read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else "it printed nothing"
+
+
+@contextlib.asynccontextmanager
+async def _backend(port: int) -> AsyncIterator[None]:
+    """An HTTP server without TLS, for those that only stand before one."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            body = b"the account"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield
+
+
+async def _log_of_a_replay(folder: Path, subject: _Subject) -> tuple[str, ...]:
+    """What the server writes while nothing but a proof by a foreign key comes, in TLS 1.2."""
+    logs = [path for path in (folder / "output", folder / "server.log") if path.exists()]
+    before = {path: path.stat().st_size for path in logs}
+    chain = subject.alice.chain
+    script = foreign_key(Loot(chain, None), subject.target.versions[0])
+    target = subject.target
+    it = Attempt("foreign-key", target.versions[0], target.address, target.server_name, "alice")
+    await attempt(it, script, dialect_named(target.dialect, target.question))
+    await asyncio.sleep(LOG_SECONDS)
+    lines: list[str] = []
+    for path in (folder / "output", folder / "server.log"):
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(before.get(path, 0))
+                lines += file.read(MAX_LOG).decode("utf-8", "replace").splitlines()
+    return tuple(line.strip()[:300] for line in lines if line.strip())

@@ -1,0 +1,69 @@
+"""The gallery's servers, for real: each lets in who has the certificate and its key, and nobody else."""
+
+import asyncio
+import os
+
+import pytest
+
+from lab.catalogue.gallery import GALLERY, find_server
+from lab.catalogue.outcomes import NOT_APPLICABLE, REFUSED
+from lab.probing.gallery import is_installed, show
+from lab.probing.gallery_blocks import tell
+from lab.probing.judge import status
+from lab.probing.probe import MOVE_IDS
+from lab.tls.versions import TLS13
+from lab.views import markdown
+from programs import certreplay, unavailable
+
+USUAL = ("nginx", "apache2", "haproxy", "caddy", "node", "erlang", "openssl", "gnutls")
+"""Those that other tests need as well. The others have a marker, `gallery`: docs/gallery.md says how to run them."""
+ROWS = [pytest.param(one.id, marks=[] if one.id in USUAL else [pytest.mark.gallery]) for one in GALLERY]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_is_safe_and_its_control_gets_in(name: str) -> None:
+    server = find_server(name)
+    assert server
+    if not is_installed(server):
+        unavailable(f"{name} is not installed (Debian: {' '.join(server.packages)})")
+    shown = asyncio.run(show(server, lambda words: None))
+    assert shown.probed, shown.missing
+    assert status(shown.probed.judged) == 0, markdown.text(tell([shown]))
+    assert any(char.isdigit() for char in shown.version)
+    for judged in shown.probed.judged.values():
+        assert judged.spoken or (judged.version == TLS13 and name == "nginx")  # TLS 1.3 is off before nginx 1.23.4
+        outcomes = {verdict.move: verdict.outcome for verdict in judged.verdicts}
+        if judged.spoken:
+            assert outcomes.keys() == set(MOVE_IDS)
+            assert set(outcomes.values()) <= {REFUSED, NOT_APPLICABLE}
+            assert sum(one == REFUSED for one in outcomes.values()) >= 13
+
+
+def test_every_row_is_complete() -> None:
+    assert len(GALLERY) >= 20
+    assert len({one.id for one in GALLERY}) == len(GALLERY)
+    for server in GALLERY:
+        assert server.packages
+        assert server.asks
+        assert server.default
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    done = certreplay("gallery", "iis")
+    assert done.returncode == 2
+    assert "iis: no such server; give one of nginx, apache2" in done.stderr
+
+
+def test_nothing_of_a_server_is_left() -> None:
+    before = {entry.name for entry in os.scandir("/proc") if entry.name.isdigit()}
+    server = find_server("openssl")
+    assert server
+    shown = asyncio.run(show(server, lambda words: None))
+    assert shown.probed
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and entry.name not in before:
+            try:
+                with open(f"/proc/{entry.name}/cmdline", "rb") as file:
+                    assert b"certreplay-gallery-" not in file.read()
+            except OSError:
+                pass
