@@ -436,6 +436,26 @@ def test_the_host_has_no_address_on_the_network_and_no_route_to_it(classroom: Cl
     assert json.loads(output_of("ip", "-json", "route", "show", "dev", f"br-{network.short_id}")) == []
 
 
+def test_a_subnet_of_the_hosts_lan_takes_nothing_from_it(engine: docker.DockerClient, tmp_path: Path) -> None:
+    """A pair of virtual interfaces is that LAN here."""
+    lan = f"10.214.{os.getpid() % 256}"
+    cable = f"cr{os.getpid() % 100000}"
+    output_of("ip", "link", "add", cable, "type", "veth", "peer", "name", f"{cable}x")
+    try:
+        output_of("ip", "address", "add", f"{lan}.5/24", "dev", cable)
+        output_of("ip", "link", "set", cable, "up")
+        asked = [("ip", "route", "get", f"{lan}.{host}") for host in (1, 2, 9)]
+        before = [output_of(*question) for question in asked]
+        for it in in_class(engine, "overlap", tmp_path, CERTREPLAY_SUBNET=f"{lan}.0/24"):
+            made = it.compose("run", "--rm", "--no-deps", "--build", "--no-TTY", "victim-client", "true")
+            assert made.returncode == 0, made.stderr
+            (network,) = engine.networks.list(names=[f"{it.project}_lan"])
+            assert network.attrs["IPAM"]["Config"][0]["Subnet"] == f"{lan}.0/24"
+            assert [output_of(*question) for question in asked] == before
+    finally:
+        output_of("ip", "link", "delete", cable)
+
+
 def test_no_service_asks_a_name_server_outside(classroom: Class) -> None:
     """Docker answers with the names of the lab itself; it passes on no other question."""
     for service, container in classroom.containers().items():
