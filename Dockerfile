@@ -16,7 +16,7 @@ RUN touch /etc/certreplay-lab \
 
 FROM base AS victim-client
 RUN pip install --no-cache-dir -q -c constraints.txt --group victim-client
-COPY lab/__init__.py lab/address.py lab/printable.py lab/process.py lab/scope.py lab/
+COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events
@@ -26,7 +26,7 @@ USER lab
 
 FROM base AS victim-server
 RUN pip install --no-cache-dir -q -c constraints.txt --group victim-server
-COPY lab/__init__.py lab/address.py lab/printable.py lab/process.py lab/scope.py lab/
+COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events
@@ -36,7 +36,7 @@ USER lab
 
 FROM base AS rogue-server
 RUN pip install --no-cache-dir -q -c constraints.txt --group attacker
-COPY lab/__init__.py lab/address.py lab/ports.py lab/printable.py lab/process.py lab/scope.py lab/
+COPY lab/__init__.py lab/address.py lab/files.py lab/ports.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/capture lab/capture
 COPY lab/catalogue lab/catalogue

@@ -17,7 +17,7 @@ from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog
 from lab.events.types import PartStopped, Trouble
-from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
+from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told, whole_number
 from lab.tls.versions import VERSION_NAMES
 
 PART = "attacker"
@@ -44,8 +44,9 @@ def parser() -> ArgumentParser:
         tell = f"what to try: {', '.join(moves)} (all)"
         leak.add_argument("--move", action="append", choices=moves, metavar="MOVE", help=tell)
         leak.add_argument("--tls", action="append", choices=VERSION_NAMES, help="a version to try it in (1.2)")
-        leak.add_argument("--rounds", type=int, default=1, metavar="N", help="how often to try it (%(default)s)")
-        leak.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
+        number = whole_number(1, 1000)
+        leak.add_argument("--rounds", type=number, default=1, metavar="N", help="how often to try it (%(default)s)")
+        leak.add_argument("--at-once", type=number, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
         leak.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
         leak.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
         leak.add_argument("--folder", type=Path, required=True, help="where everything goes")

@@ -12,6 +12,7 @@ from attacker.attempts import Destination, Orders
 from attacker.campaign import Campaign
 from attacker.position.tcp_relay import Forward
 from attacker.position.watchdog import Watchdog
+from lab import files
 from lab.address import Address, find_address
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
@@ -126,6 +127,6 @@ def parse_listen(text: str) -> Address:
 def read_bundle(file: Path) -> Bundle:
     """One of mallory's own bundles; BadInput if it cannot be used."""
     try:
-        return parse_bundle(file.read_bytes(), None, str(file), datetime.now(UTC))
+        return parse_bundle(files.read(file), None, str(file), datetime.now(UTC))
     except BundleError as error:
         raise BadInput(str(error)) from None

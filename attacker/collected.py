@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from lab import files
 from lab.events.log import Reporter
 from lab.events.types import CertificateCaptured
 from lab.tls.messages import CertificateVerify, serialize
@@ -91,8 +92,8 @@ class Collected:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in _names(self._folder, name):
             if not path.exists():
-                path.write_bytes(pem)
-            if path.read_bytes() == pem:
+                files.write(path, pem)
+            if files.read(path) == pem:
                 return
 
 

@@ -11,6 +11,13 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_at_once)
     from lab import cli
+    from lab.printable import prepare_output
+
+    closed = sys.stdout is None
+    prepare_output()
+    if closed:
+        os.write(2, b"certreplay: standard output is closed; give it a file, a pipe or a terminal\n")
+        os._exit(2)
 
     try:
         cli.main(sys.argv[1:])

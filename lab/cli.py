@@ -15,6 +15,7 @@ import lab
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.plan import KeyType
 from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, bad_input, end_with, run_to_end
+from lab.printable import one_line, say
 
 if TYPE_CHECKING:
     from lab.catalogue.moves import Move
@@ -80,10 +81,11 @@ def demo(
     run = open_run(runs / judgement.run)
     shown.show(teller.update(JudgedRun(run), over=True))
     if not as_json:
-        print(f"\nEverything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
+        say("")
+        say(f"Everything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
         if keep_bundle:
             kept = run.folders.part(VICTIM_CLIENT) / f"{pki.BUNDLES[plan.kinds[0]]}.p12"
-            print(f"Alice's bundle is kept: certreplay bundle {kept}")
+            say(f"Alice's bundle is kept: certreplay bundle {kept}")
     if stay and (opens or sys.stdout.isatty()):
         stay()
     _end(judgement, as_json)
@@ -98,7 +100,7 @@ def matrix(
     tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
     leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="How often to try each move everywhere.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="How often to try each move everywhere.")] = 1,
     runs: NewRuns = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -121,7 +123,7 @@ def matrix(
     judgements: list[Judgement] = []
     for plan in plans:
         if judgements and not as_json:
-            print()
+            say("")
         judgements.append(_run_matrix(plan, runs, as_json))
     if as_json:
         _print_json([judgement.as_dict() for judgement in judgements])
@@ -135,7 +137,8 @@ def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
     if as_json:
         return judgement
     terminal.show(_matrix_blocks(plan, judgement, summary))
-    print(f"\nThe run is in {runs / judgement.run}; `certreplay explain` shows why.")
+    say("")
+    say(f"The run is in {runs / judgement.run}; `certreplay explain` shows why.")
     return judgement
 
 
@@ -186,7 +189,7 @@ def claims(
         _print_json(show.as_json(run.name, settled))
     else:
         terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
-        print(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
+        say(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
     lacking = any(one.holding is Holding.NO_EVIDENCE for _, one in settled)
     sys.exit(AS_EXPECTED if judgement.as_expected and not lacking else NOT_AS_EXPECTED)
 
@@ -258,7 +261,8 @@ def explain_command(
         if as_json:
             _print_json(dataclasses.asdict(commands))
         else:
-            print(commands.script(), end="")
+            for line in commands.script().splitlines():
+                say(line)
         return
     if as_json:
         _print_json(dataclasses.asdict(found[0]))
@@ -266,7 +270,7 @@ def explain_command(
     terminal.show(explain(found[0]), all_bytes)
     if doubts := [one for one in judgement.contradictions if f"({found[0].evidence.attempt})" in one]:
         for doubt in doubts:
-            print(f"FINDING: {doubt}")
+            say(f"FINDING: {doubt}")
         sys.exit(NOT_AS_EXPECTED)
 
 
@@ -320,7 +324,7 @@ def show(
 
         _print_json(as_data(tell_page(_judge(folder)).page))
         return
-    print(f"certreplay: showing {folder}", file=sys.stderr)
+    say(f"certreplay: showing {folder}", error=True)
     run_to_end(showing.show(lambda: folder, port, listen, opens))
 
 
@@ -332,16 +336,17 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Pack a run's page in one file, which opens in any browser and asks nobody for anything."""
+    from lab import files
     from lab.page.director import tell_page
     from lab.page.report import render_report
 
     director = tell_page(_judge(_find_run(run, runs)))
     content = render_report(director).encode()
-    output.write_bytes(content)
+    files.write(output, content)
     if as_json:
         _print_json({"file": str(output), "bytes": len(content), "scenes": [one.id for one in director.page.scenes]})
     else:
-        print(f"wrote {output}: {len(director.page.scenes)} scenes, {len(content):,} bytes")
+        say(f"wrote {output}: {len(director.page.scenes)} scenes, {len(content):,} bytes")
 
 
 @app.command()
@@ -387,9 +392,9 @@ def capture(
         terminal.show([*shown, *captures.tell(read)])
     if pem and chains:
         for path in certificates.write_pem(pem, chains):
-            print(f"wrote {path}", file=sys.stderr)
+            say(f"wrote {path}", error=True)
     for words in problems:
-        print(f"certreplay: {words}", file=sys.stderr)
+        say(f"certreplay: {one_line(words)}", error=True)
     if problems:
         sys.exit(BAD_INPUT)
 
@@ -615,7 +620,8 @@ def follow() -> None:
         was_done = teller.done
         shown.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
-            print(f"\nThe run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it.")
+            say("")
+            say(f"The run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it.")
 
     async def run() -> "Judgement":
         return await classroom.follow(stop_signal(tether=False), once, watch)
@@ -631,7 +637,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 def _call(arguments: Sequence[str]) -> None:
     """As typer does it, except that a closed pipe is no failed verdict, status 1, here."""
     if list(arguments) == ["--version"]:
-        print(f"certreplay {lab.__version__}")
+        say(f"certreplay {lab.__version__}")
         return
     command = typer.main.get_command(app)
     try:
@@ -648,7 +654,7 @@ def _find_run(run: Path | None, runs: Path) -> Path:
     if run is not None:
         return runs / run if not run.exists() and (runs / run).is_dir() else run
     newest = newest_run(runs)
-    print(f"certreplay: taking the newest run, {newest}", file=sys.stderr)
+    say(f"certreplay: taking the newest run, {newest}", error=True)
     return newest
 
 

@@ -14,6 +14,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from lab.files import CannotWrite
+from lab.printable import one_line, say
+
 T = TypeVar("T")
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
@@ -24,7 +27,7 @@ class CallFailed(Exception):
     """A call that cannot be carried out: one line that says why, and the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
         self.status = status
 
 
@@ -46,18 +49,18 @@ def end_with(call: Callable[[], None], as_json: bool) -> NoReturn:
     except BrokenPipeError:
         _forget_output()
         sys.exit(BROKEN_PIPE)
-    except Exception as error:
+    except (Exception, CannotWrite) as error:
         refused = _refusal(error)
         if refused is None:
             raise
-        print(f"certreplay: {refused}", file=sys.stderr)
+        say(f"certreplay: {refused}", error=True)
         if as_json:
             print(json.dumps({"error": str(refused)}), flush=True)
         sys.exit(refused.status)
     sys.exit(AS_EXPECTED)
 
 
-def _refusal(error: Exception) -> CallFailed | None:
+def _refusal(error: Exception | CannotWrite) -> CallFailed | None:
     """What to say of an error that is the caller's; None for a bug."""
     from typer.exceptions import TyperException
 
@@ -66,11 +69,15 @@ def _refusal(error: Exception) -> CallFailed | None:
             return error
         case TyperException():
             return CallFailed(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
+        case CannotWrite():
+            return CallFailed(str(error), BAD_INPUT)
+        case OSError(filename=str() | Path() as file):
+            return CallFailed(f"{file}: {error.strerror}", BAD_INPUT)
         case OSError(errno=errno.ENOSPC):
             _forget_output()
             return CallFailed(f"cannot write: {error.strerror}", BAD_INPUT)
-        case OSError(filename=str() | Path() as file):
-            return CallFailed(f"{file}: {error.strerror}", BAD_INPUT)
+        case OSError():
+            return CallFailed(error.strerror or str(error), BAD_INPUT)
         case _:
             return CallFailed(str(error), BAD_INPUT) if isinstance(error, _errors_of_callers()) else None
 
@@ -121,7 +128,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         if not stopped_by:
             raise CallFailed(str(failure), BAD_INPUT if failure.status == BAD_INPUT else NOT_AS_EXPECTED) from None
     if stopped_by:
-        print("certreplay: stopped", file=sys.stderr)
+        say("certreplay: stopped", error=True)
         sys.exit(128 + stopped_by[0])
     return result
 

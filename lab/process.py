@@ -12,7 +12,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
+
+from lab.files import CannotWrite
+from lab.printable import one_line, prepare_output, say
 
 T = TypeVar("T")
 
@@ -28,6 +32,29 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{message} (--help shows how to call it)")
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Reads an argument that is a whole number between these; for `add_argument(type=...)`."""
+
+    def read(text: str) -> int:
+        if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+
+    return read
+
+
+def seconds(most: float) -> Callable[[str], float]:
+    """Reads an argument that is a time: more than 0, and at most `most` seconds; for `add_argument(type=...)`."""
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            if 0 < (time := float(text)) <= most:
+                return time
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, more than 0 and at most {most:g}")
+
+    return read
 
 
 def stop_signal(tether: bool) -> asyncio.Event:
@@ -72,21 +99,23 @@ async def until_told(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
 def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     """Runs a part to its end and exits with the status that `main` returns. `main` may read the command line.
 
-    BadInput, and an OSError about a file, become one line on stderr, `name: what is wrong`, and status 2.
+    BadInput, CannotWrite and an OSError become one line on stderr, `name: what is wrong`, and status 2.
     """
+    prepare_output()
     try:
         status = asyncio.run(main())
     except BadInput as error:
         status = _bad_input(name, str(error))
     except OSError as error:
-        if error.filename is None:
-            raise
-        status = _bad_input(name, f"{error.filename}: {error.strerror}")
+        where = f"{error.filename}: " if error.filename else ""
+        status = _bad_input(name, f"{where}{error.strerror or error}")
+    except CannotWrite as error:
+        status = _bad_input(name, str(error))
     except KeyboardInterrupt:
         status = 0
     sys.exit(status)
 
 
 def _bad_input(name: str, what: str) -> int:
-    print(f"{name}: {' '.join(what.split())}", file=sys.stderr)
+    say(f"{name}: {one_line(what)}", error=True)
     return BAD_INPUT_STATUS

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
+from lab import files
 from lab.process import BadInput
 
 SCOPE_FILE = Path("/public/scope.json")
@@ -111,14 +112,13 @@ def _host(name: str, nonce: str) -> Host | None:
 def _write(path: Path, what: Mapping[str, object]) -> None:
     """Others find the old file or the new one, each whole."""
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(what))
+    files.write(unfinished, json.dumps(what))
     unfinished.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_FILE))
+        found = json.loads(files.read(path, _MAX_FILE))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

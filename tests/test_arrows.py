@@ -12,19 +12,24 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PARTS = ("attacker", "victim_client", "victim_server")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
-    "lab.tls": ("lab.tls", "lab.printable"),
-    "lab.events": ("lab.events", "lab.catalogue", "lab.address"),
-    "lab.capture": ("lab.capture", "lab.events", "lab.tls", "lab.address"),
+    "lab.tls": ("lab.tls", "lab.printable", "lab.unlock"),
+    "lab.events": ("lab.events", "lab.catalogue", "lab.address", "lab.files"),
+    "lab.capture": ("lab.capture", "lab.events", "lab.tls", "lab.address", "lab.files"),
     "lab.catalogue": ("lab.catalogue", "lab.tls"),
     "lab.document": (),
-    "lab.process": (),
-    "lab.scope": ("lab.scope", "lab.process"),
+    "lab.files": (),
+    "lab.process": ("lab.printable", "lab.files"),
+    "lab.scope": ("lab.scope", "lab.process", "lab.files"),
     "lab.address": (),
     "lab.ports": (),
     "lab.printable": (),
-    "lab.judging": ("lab.judging", "lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
+    "lab.unlock": (),
+    "lab.judging": (
+        *("lab.judging", "lab.files"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
+    ),
     "lab.staging": (
-        *("lab.staging", "lab.judging", *PARTS),
+        *("lab.staging", "lab.judging", "lab.files", *PARTS),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports", "lab.scope"),
     ),
     "lab.story": (
@@ -32,11 +37,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.inspect": (
-        *("lab.inspect", "lab.document"),
+        *("lab.inspect", "lab.document", "lab.files"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.probing": (
         *("lab.probing", "lab.judging", "lab.story", "lab.document", "lab.inspect", "lab.views", "lab.exits", *PARTS),
+        *("lab.files", "lab.printable"),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.ports", "lab.staging", "lab.address"),
     ),
     "lab.page": (
@@ -45,12 +51,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.views": ("lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
-        *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.scope"),
+        *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
-    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.process", "lab.scope"),
+    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.files", "lab.process", "lab.scope"),
     "victim_server": (
-        *("victim_server", "lab.process", "lab.scope"),
+        *("victim_server", "lab.process", "lab.files", "lab.printable", "lab.scope"),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
     ),
 }
@@ -174,7 +180,7 @@ def test_the_attacker_reads_no_bundle_but_those_that_she_is_told_are_hers() -> N
 def test_reading_a_capture_loads_nothing_of_the_upper_packages(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
-    allowed = ("lab.capture", "lab.events", "lab.tls", "lab.address", "lab.printable")
+    allowed = ("lab.capture", "lab.events", "lab.tls", "lab.address", "lab.files", "lab.printable", "lab.unlock")
     assert not [name for name in loaded if within(name, ("lab",)) and name != "lab" and not within(name, allowed)]
     assert not [name for name in loaded if within(name, ("rich", "asyncio", "ssl", "typer", "h11", *PARTS))]
 

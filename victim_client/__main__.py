@@ -10,7 +10,7 @@ from typing import TypeAlias
 from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
-from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told
+from lab.process import ArgumentParser, BadInput, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
 from victim_client.login import (
@@ -27,6 +27,8 @@ from victim_client.login import (
 
 PART = "victim-client"
 FIRST_RETRY_SECONDS = 0.02
+LONGEST_SECONDS = 86_400
+"""The longest time between two logins: a day."""
 
 Outcomes: TypeAlias = tuple[LoggedIn | LoginFailed, ...]
 
@@ -125,9 +127,15 @@ def parser() -> ArgumentParser:
         help="after each login in TLS 1.3 log in once more and resume the session, if the server gives a ticket",
     )
     it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
-    it.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between two logins (default: 2)")
     it.add_argument(
-        "--times", type=int, default=0, metavar="N", help="logins a gateway and version; 0: for ever (default)"
+        "--every", type=seconds(LONGEST_SECONDS), default=2, metavar="SECONDS", help="between two logins (default: 2)"
+    )
+    it.add_argument(
+        "--times",
+        type=whole_number(0, 1_000_000),
+        default=0,
+        metavar="N",
+        help="logins a gateway and version; 0: for ever (default)",
     )
     it.add_argument("--announce", action="store_true", help="in a container: write down where on the network it is")
     it.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
@@ -157,8 +165,6 @@ def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
 async def main() -> int:
     """The part; its exit status: 1 where `--times` is given and the last login at some gateway failed."""
     arguments = parser().parse_args()
-    if not (0 < arguments.every < float("inf") and arguments.times >= 0):
-        raise BadInput("--every has to be more than 0, and --times not less than 0")
     gateways = [parse_gateway(text) for text in arguments.gateway]
     names = [gateway.name for gateway in gateways]
     by_password = {name: Path(file) for name, _, file in (text.partition("=") for text in arguments.password_login)}

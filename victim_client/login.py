@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lab import files
 from lab.events.types import LoggedIn, LoginFailed
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
@@ -70,7 +71,7 @@ class Credentials:
 
 def password_credentials(name: str, password: str, ca_file: Path, careless: bool = False) -> Credentials:
     """For logins with name and password (RFC 7617), and without a certificate. Errors as in `load_credentials`."""
-    ca_file.open("rb").close()
+    files.check(ca_file)
     return Credentials(
         contexts={version: _new_context(version, ca_file, careless, None) for version in VERSIONS},
         headers={"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"},
@@ -82,7 +83,7 @@ def password_credentials(name: str, password: str, ca_file: Path, careless: bool
 def read_password(file: Path) -> str:
     """The one line in a file; BadInput where it is no text."""
     try:
-        return file.read_text("utf-8").rstrip("\r\n")
+        return files.read(file).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise BadInput(f"{file}: holds no password but binary data") from None
 
@@ -102,12 +103,12 @@ def load_credentials(
     server, whatever certificate that has; `ciphers` are the TLS 1.2 suites that it offers, in OpenSSL's notation.
     BadInput says what is wrong with either file, or with these; OSError where a file cannot be read.
     """
-    data = bundle_file.read_bytes()
+    data = files.read(bundle_file)
     try:
         bundle = parse_bundle(data, password, str(bundle_file), datetime.now(UTC))
     except BundleError as error:
         raise BadInput(str(error)) from None
-    ca_file.open("rb").close()  # its error, unlike OpenSSL's, names the file
+    files.check(ca_file)  # its error, unlike OpenSSL's, names the file
     contexts = {version: _new_context(version, ca_file, careless, ciphers) for version in VERSIONS}
     if not forward:
         for context in contexts.values():
@@ -123,7 +124,7 @@ def load_credentials(
 
 def log_key_material(credentials: Credentials, key_log: Path) -> None:
     """From now on the session keys go to the file too (SSLKEYLOGFILE format), which only its owner can change."""
-    os.close(os.open(key_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
+    os.close(files.open_to_write(key_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
     for context in credentials.contexts.values():
         context.keylog_filename = str(key_log)
 

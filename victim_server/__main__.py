@@ -1,13 +1,13 @@
 """`python -m victim_server`: the bank and the gateways in front of it, until told to stop."""
 
 import socket
-import sys
 from pathlib import Path
 
 from lab.address import port_number
 from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
-from lab.process import ArgumentParser, BadInput, run_part
+from lab.printable import say
+from lab.process import ArgumentParser, BadInput, run_part, whole_number
 from lab.scope import write_place
 from lab.tls.versions import VERSION_NAMES, versions_named
 
@@ -55,7 +55,10 @@ def parser() -> ArgumentParser:
     it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", type=Path, metavar="FILE", help="keep one, with the clients' certificates")
     it.add_argument(
-        "--opening-balance", type=int, default=OPENING_BALANCE, help="each customer's (default: %(default)s)"
+        "--opening-balance",
+        type=whole_number(0, 10**9),
+        default=OPENING_BALANCE,
+        help="each customer's (default: %(default)s)",
     )
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
     it.add_argument(
@@ -73,7 +76,7 @@ def check(host: str, ports: list[int]) -> int:
         try:
             socket.create_connection((host, port), CHECK_SECONDS).close()
         except OSError as error:
-            print(f"{host}:{port}: {error}", file=sys.stderr)
+            say(f"{host}:{port}: {error}", error=True)
             return 1
     return 0
 
@@ -87,8 +90,6 @@ async def main() -> int:
     for option in ("port", "bundle", "ca", "folder"):
         if getattr(arguments, option) is None:
             raise BadInput(f"--{option} is missing (--help shows how to call it)")
-    if arguments.opening_balance < 0:
-        raise BadInput("--opening-balance has to be 0 or more")
     if arguments.announce:
         write_place(VICTIM_SERVER)
     ports = tuple(gateway_and_port(text) for text in arguments.port)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab import files
 from victim_server.authentication import Customer
 
 MAX_OCTETS = 1 << 26
@@ -22,7 +23,7 @@ class AccessLog:
     """Appends to a file that only its owner can read; stops at MAX_OCTETS. OSError where it cannot be opened."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._left = MAX_OCTETS - os.fstat(self._file).st_size
 
     def write(self, peer: str, request: str, status: int, customer: Customer) -> None:

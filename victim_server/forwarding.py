@@ -104,7 +104,8 @@ def headers_to_bank(headers: Headers, customer: Customer | None) -> list[tuple[b
     """The client's headers, except those that are not its to set and its password, and Client-Cert (RFC 9440 section
     2.2) or Remote-User."""
     not_kept = FROM_THE_GATEWAY_ALONE | {b"content-length", b"authorization"}
-    kept = [(name, value) for name, value in _end_to_end(headers) if name not in not_kept]
+    # Servers that turn header names into variables take Client_Cert for Client-Cert.
+    kept = [(name, value) for name, value in _end_to_end(headers) if name.replace(b"_", b"-") not in not_kept]
     if not any(name == b"host" for name, _ in kept):
         kept.append((b"host", b"bank"))  # RFC 9112 section 3.2: only HTTP/1.0 may do without
     kept.append((b"connection", b"close"))

@@ -269,6 +269,7 @@ class Conversation:
                 if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                     return
                 self._http.start_next_cycle()
+                self._method = b""
         except Unacceptable as error:
             await self._send_error(error)
         except h11.RemoteProtocolError as error:
@@ -302,6 +303,12 @@ class Conversation:
         self._method = request.method
         if sum(len(name) + len(value) for name, value in request.headers) > self._limits.header_bytes:
             raise Unacceptable(431, f"the headers are longer than {self._limits.header_bytes} bytes")
+        names = {name for name, _ in request.headers}
+        if b"transfer-encoding" in names and (b"content-length" in names or request.http_version < b"1.1"):
+            # RFC 9112 section 6.1: somebody in between may see another end of this request
+            raise Unacceptable(400, "Transfer-Encoding with Content-Length, or in HTTP/1.0: the body's end is unclear")
+        if any(name == b"content-length" and int(value) > self._limits.body_bytes for name, value in request.headers):
+            raise self._too_long()
         if request.method == b"CONNECT":
             raise Unacceptable(501, "this gateway has one bank behind it and connects to nothing else")
         return request
@@ -311,8 +318,11 @@ class Conversation:
         while isinstance(event := await self._next_event(), h11.Data):
             body += event.data
             if len(body) > self._limits.body_bytes:
-                raise Unacceptable(413, f"the body is longer than {self._limits.body_bytes} bytes")
+                raise self._too_long()
         return bytes(body)
+
+    def _too_long(self) -> Unacceptable:
+        return Unacceptable(413, f"the body is longer than {self._limits.body_bytes} bytes")
 
     async def _next_event(self) -> h11.Event:
         while (event := self._http.next_event()) is h11.NEED_DATA:

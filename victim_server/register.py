@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from lab import files
 from lab.process import BadInput
 from victim_server.passwords import KeptPassword
 
@@ -41,7 +42,7 @@ def create(path: Path, entries: Iterable[Customer], passwords: Mapping[str, Kept
 
 def read_passwords(path: Path) -> dict[str, KeptPassword]:
     """What it keeps of the customers' passwords, by name, empty if none has one; BadInput and OSError as in `read`."""
-    path.open("rb").close()
+    files.check(path, files.LARGE)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -53,7 +54,7 @@ def read_passwords(path: Path) -> dict[str, KeptPassword]:
 
 def read(path: Path) -> tuple[Customer, ...]:
     """All entries; BadInput for what is no such register, OSError where it cannot be read."""
-    path.open("rb").close()  # its error, unlike SQLite's, says what is wrong
+    files.check(path, files.LARGE)  # its error, unlike SQLite's, says what is wrong
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name, certificate FROM customers ORDER BY rowid").fetchall()

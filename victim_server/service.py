@@ -21,16 +21,16 @@ from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
 from lab.events.run import KEY_LOG_FILE
 from lab.events.types import GatewayListening, PartStopped, Trouble
+from lab.files import open_to_write, read
 from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
+from lab.tls.listener import BACKLOG
 from lab.tls.versions import VERSIONS, Version
 from victim_server import bank, register
 from victim_server.access_log import AccessLog
 from victim_server.authentication import GatewayFiles, authentication_for, served
 from victim_server.gateway import GatewayServer, Limits
-
-BACKLOG = 512
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ async def running(
     reporter: Reporter,
 ) -> AsyncIterator[None]:
     """Bank and gateways, one a listener, as long as the block lasts."""
-    key_log = os.open(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    key_log = open_to_write(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     servers: list[GatewayServer] = []
     requests_log = AccessLog(settings.access_log_file) if settings.access_log_file else None
     try:
@@ -130,7 +130,7 @@ def _rsa_bundle(path: Path | None) -> Path | None:
 
 
 def _read_bundle(path: Path) -> Bundle:
-    data = path.read_bytes()
+    data = read(path)
     if b"-----BEGIN" not in data:
         raise BadInput(f"{path}: not PEM; the server's own bundle has to be")
     try:
@@ -141,7 +141,7 @@ def _read_bundle(path: Path) -> Bundle:
 
 def _read_certificates(path: Path, whose: str) -> tuple[bytes, ...]:
     try:
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+        certificates = x509.load_pem_x509_certificates(read(path))
     except ValueError:
         raise BadInput(f"{path}: holds no readable certificate in PEM; give {whose}") from None
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
@@ -154,8 +154,7 @@ def listen(host: str, gateway: Gateway, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise BadInput(
-            f"{gateway.id} cannot listen on {host}:{port}: {error.strerror}; "
-            f"free it, or choose another with --host or --port {gateway.id}=PORT"
+            f"{gateway.id} cannot listen on {host}:{port}: {error.strerror}; free it, or choose another with --port"
         ) from None
 
 

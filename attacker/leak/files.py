@@ -19,6 +19,7 @@ from attacker.moves.make import Loot
 from attacker.passwords import FoundPassword
 from lab.catalogue.leaks import Leak
 from lab.events.types import KeyFound
+from lab.files import open_to_read, read
 from lab.printable import printable
 from lab.tls.proof import PrivateKey
 
@@ -91,7 +92,7 @@ def password_hashes_in(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_to_read(path, MAX_FILE) as file:
         return file.read(len(_SQLITE)) == _SQLITE
 
 
@@ -137,11 +138,9 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 def _texts(path: Path) -> Iterator[bytes]:
     """The whole file, or all values in a database."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE)) != _SQLITE:
-                file.seek(0)
-                yield file.read(MAX_FILE)
-                return
+        if not _is_database(path):
+            yield read(path, MAX_FILE)
+            return
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             database.text_factory = bytes
             for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():

@@ -38,7 +38,7 @@ from lab.events.log import Reporter
 from lab.events.run import INTERCEPTION_FILE
 from lab.events.types import Intercepted, PositionLeft, PositionTaken, Trouble, WentOn
 from lab.ports import HOST, held_ports
-from lab.process import BadInput
+from lab.process import BadInput, whole_number
 
 ONWARD_FILE = "interception-onward.pcapng"
 """The packets between mitmproxy and the real servers."""
@@ -377,7 +377,7 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument("--client", action="append", metavar="HOST", help="with --arp; repeatable")
     parser.add_argument("--server", metavar="HOST", help="with --arp")
     tell = "on loopback, wait for N connections to each server; without it, until no client connects"
-    parser.add_argument("--visits", type=int, metavar="N", help=tell)
+    parser.add_argument("--visits", type=whole_number(1, 1000), metavar="N", help=tell)
 
 
 COMMAND = LeakCommand(INTERCEPTION.how, _add_arguments, run, takes_network=lambda arguments: bool(arguments.arp))

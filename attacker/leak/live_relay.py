@@ -26,6 +26,7 @@ from lab.catalogue.leaks import LIVE_RELAY
 from lab.catalogue.outcomes import INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED
 from lab.events.log import Reporter
 from lab.events.types import PositionLeft, PositionTaken, ProofRelayed, Trouble
+from lab.process import whole_number
 from lab.tls.bundle import Bundle
 from lab.tls.client import Client
 from lab.tls.engine import Failed
@@ -306,7 +307,9 @@ def _before_proof(engine: Client | Server) -> tuple[str, ...]:
 def _add_arguments(parser: Parser) -> None:
     add_gateways(parser)
     parser.add_argument("--forward", action="append", required=True, metavar=FORWARD, help=LISTEN_INSTEAD)
-    parser.add_argument("--relays", type=int, default=1, metavar="N", help="connections to relay (%(default)s)")
+    parser.add_argument(
+        "--relays", type=whole_number(1, 1000), default=1, metavar="N", help="connections to relay (%(default)s)"
+    )
 
 
 COMMAND = LeakCommand(LIVE_RELAY.how, _add_arguments, run)

@@ -20,6 +20,7 @@ from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
 from lab.events.run import CAPTURE_FILE
 from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
+from lab.process import whole_number
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello, parse
 from lab.tls.records import ContentType
@@ -236,7 +237,7 @@ def _as_seen(server: str) -> Address:
 
 def _add_servers(parser: Parser) -> None:
     tell = "attack once this many servers have been seen, the one with the lowest port first (%(default)s)"
-    parser.add_argument("--servers", type=int, default=1, metavar="N", help=tell)
+    parser.add_argument("--servers", type=whole_number(1, 1000), default=1, metavar="N", help=tell)
 
 
 def _add_relay_arguments(parser: Parser) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from attacker.errors import AttackerError
+from lab.printable import say
 
 # How long the attacker may take to end after a signal, before the watchdog kills it. compose.yaml gives both five
 # seconds (`stop_grace_period`), and the tables have to be repaired within them.
@@ -80,7 +81,7 @@ def start_watchdog() -> Watchdog:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         status = _watch(child, ours)
     except BaseException as error:
-        print(f"watchdog: {error!r}", file=sys.stderr, flush=True)
+        say(f"watchdog: {error!r}", error=True)
         status = 1
     os._exit(status)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab import files
 from lab.capture.packets import ACK, SYN, Endpoint, segment
 from lab.capture.pcap import read_packets
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
@@ -112,7 +113,7 @@ def _connections(capture: Path, secrets: "Secrets", keep: bool = False) -> "list
 def read_key_log(path: Path) -> Secrets:
     """The secrets of TLS 1.3 handshakes; none from a missing file, and incomplete lines are skipped."""
     secrets: Secrets = defaultdict(dict)
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in files.read(path, files.LARGE).decode("ascii", "replace").splitlines() if path.exists() else ():
         label, *values = line.split(" ")
         if label in _SECRETS and len(values) == 2:
             with suppress(ValueError):

@@ -10,8 +10,11 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from lab import files
 from lab.capture.errors import CaptureFileError
 
+MAX_FILE = 1 << 36
+"""64 GiB."""
 MAX_PACKET = 1 << 20
 MAX_BLOCK = 1 << 24
 MAX_INTERFACES = 1 << 12
@@ -51,7 +54,7 @@ class Packet(NamedTuple):
 def read_packets(path: Path) -> Iterator[Packet]:
     """The packets of a file in order; CaptureFileError after the last intact one if the rest is damaged."""
     try:
-        file = path.open("rb", buffering=0)
+        file = files.open_to_read(path, MAX_FILE)
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from lab import files
 from lab.capture.errors import CaptureFileError
 from lab.capture.packets import ACK, FIN, RST, SYN, Endpoint, Segment, payload_offset, segment
-from lab.capture.pcap import read_packets
+from lab.capture.pcap import MAX_FILE, read_packets
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 
 MAX_STREAMS = 1 << 14
@@ -80,7 +81,7 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
     CaptureFileError if the file cannot be read to its end.
     """
     try:
-        file = path.open("rb")
+        file = files.open_to_read(path, MAX_FILE)
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
@@ -107,7 +108,7 @@ def _find_in_file(path: Path, needles: Mapping[str, bytes]) -> Iterator[tuple[st
     keep = max(map(len, needles.values()), default=1) - 1
     window, passed = b"", 0
     try:
-        with path.open("rb") as file:
+        with files.open_to_read(path, MAX_FILE) as file:
             while data := file.read(1 << 20):
                 tail = window[len(window) - min(keep, len(window)) :]
                 passed += len(window) - len(tail)

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from lab import files
 from lab.capture.errors import CaptureFileError
 
 ETHERNET = 1
@@ -31,8 +32,9 @@ class CaptureFile:
 
     def __init__(self, path: Path, link_type: int = ETHERNET, limit_bytes: int = LIMIT_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._limit = limit_bytes
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = files.open_to_write(path, os.O_RDWR | os.O_CREAT)
         try:
             with os.fdopen(os.dup(self._file), "rb") as existing:
                 self._size = _whole_blocks(existing, path)
@@ -59,9 +61,7 @@ class CaptureFile:
         os.close(self._file)
 
     def _append(self, blocks: bytes) -> None:
-        left = memoryview(blocks)
-        while left:
-            left = left[os.write(self._file, left) :]
+        files.append(self._file, blocks, self._path)
         self._size += len(blocks)
 
 

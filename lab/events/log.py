@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from lab import files
 from lab.events import version1
 from lab.events.fields import build
 from lab.events.types import BY_NAME, Event, UnknownEvent, type_name
@@ -23,6 +24,9 @@ VERSION = 3
 READABLE = (version1.VERSION, 2, VERSION)
 """Version 2 lacks fields of version 3 and has no others: what they say was not recorded then."""
 FILE_NAME = "events.jsonl"
+MAX_FILE = 1 << 29
+MAX_LINE = 1 << 22
+"""The most bytes of a file, and of a line, that are read."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is earlier: from its time a duration can be subtracted."""
 
@@ -61,16 +65,20 @@ class EventLog:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE_NAME
         self._part = part
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = files.open_to_write(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self._sequence, self._end = 0, 0
 
     def report(self, event: Event) -> None:
+        """files.CannotWrite where the event cannot be written."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             self._catch_up()
             self._sequence += 1
             line = to_line(Recorded(self._part, self._sequence, datetime.now(UTC), event)).encode()
-            self._end += os.write(self._file, line)
+            files.append(self._file, line, self._path)
+            self._end += len(line)
+        except OSError as error:
+            raise files.CannotWrite(f"{error.filename or self._path}: {error.strerror}") from None
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
@@ -81,7 +89,8 @@ class EventLog:
             return
         self._sequence = max((recorded.sequence for recorded in read_events(self._path)), default=0)
         if os.pread(self._file, 1, size - 1) != b"\n":
-            size += os.write(self._file, b"\n")  # that process was cut off within its last line
+            files.append(self._file, b"\n", self._path)  # that process was cut off within its last line
+            size += 1
         self._end = size
 
     def close(self) -> None:
@@ -156,23 +165,39 @@ def read_events(path: Path) -> Iterator[Recorded]:
 
 
 class Tail:
-    """Reads a growing `events.jsonl`: each call of `new` yields the events of the lines that are new."""
+    """Reads a growing `events.jsonl`: each call of `new` yields the events of the lines that are new.
+
+    Lines longer than MAX_LINE are skipped. OSError for a file that is longer than MAX_FILE, or no regular one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        """Where the first line begins that has not been read."""
+        self._within_a_long_line = False
 
     def new(self) -> Iterator[Recorded]:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
+        for line in self._lines():
             try:
                 yield from_line(line.decode())
             except ValueError:
                 continue
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            file = files.open_to_read(self._path, MAX_FILE)
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(self._offset)
+            begun = b""
+            while chunk := file.read(MAX_LINE):
+                *whole, begun = (begun + chunk).split(b"\n")
+                for line in whole:
+                    self._offset += len(line) + 1
+                    if not self._within_a_long_line:
+                        yield line
+                    self._within_a_long_line = False
+                if len(begun) > MAX_LINE:
+                    self._offset += len(begun)
+                    self._within_a_long_line, begun = True, b""

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from lab import files
 from lab.capture.key_forms import key_forms
 from lab.capture.pcap import read_packets
 from lab.capture.reader import read_file
@@ -76,12 +77,12 @@ def read_bundle(file: Path, password_file: Path | None) -> tuple[Bundle, bytes]:
 
     BundleError and OSError say what is wrong with either file.
     """
-    content = file.read_bytes()
+    content = files.read(file)
     beside = file.with_name(f"{file.name}.password")
     if password_file is None and beside.is_file():
         password_file = beside
     try:
-        password = password_file.read_text("utf-8").rstrip("\r\n") if password_file else None
+        password = files.read(password_file).decode().rstrip("\r\n") if password_file else None
     except UnicodeDecodeError:
         raise BundleError(f"{password_file}: holds no password but binary data") from None
     try:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
+from lab import files
 from lab.capture.handshake import Capture
 from lab.document import Block, Section, facts
 from lab.events.run import RunError
@@ -168,7 +169,7 @@ def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for chain in dict.fromkeys(chains):
             path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
-            path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, chain)))
+            files.write(path, "".join(map(ssl.DER_cert_to_PEM_cert, chain)))
             written.append(path)
     except OSError as error:
         raise RunError(f"{folder}: {error.strerror}; choose a folder that can be written") from None

@@ -5,6 +5,8 @@ from hashlib import sha256
 
 from cryptography import x509
 
+from lab import files
+from lab.capture.pcap import MAX_FILE
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured
@@ -63,7 +65,7 @@ def odd_file(run: Run) -> Iterator[str]:
         return
     digest, left = sha256(), searched.file_octets
     try:
-        with run.folders.capture.open("rb") as file:
+        with files.open_to_read(run.folders.capture, MAX_FILE) as file:
             while left and (chunk := file.read(min(left, CHUNK))):
                 digest.update(chunk)
                 left -= len(chunk)

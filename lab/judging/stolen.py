@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
+from lab import files
 from lab.events.run import Run
 
 MAX_OCTETS = 1 << 24
-"""The most bytes of a file that are read."""
+"""A longer file is not read."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -32,8 +33,7 @@ def stolen_files(run: Run, part: str = "*") -> Iterator[StolenFile]:
     """The files of one part, or of all; what cannot be read holds nothing."""
     for path in sorted(run.folders.path.glob(f"{part}/stolen/*")):
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_OCTETS)
+            content = files.read(path, MAX_OCTETS)
         except OSError:
             content = b""
         fingerprints = tuple(map(_fingerprint, _CERTIFICATE.findall(content)))

@@ -11,6 +11,7 @@ from lab.events.log import FILE_NAME
 from lab.events.run import Folders, RunError, newest_run
 from lab.page.following import SILENT_SECONDS, Following
 from lab.page.server import HOST, PageServer, bind
+from lab.printable import say
 
 FindRun = Callable[[], Path | None]
 """Gives the folder of the run to show, None as long as there is none."""
@@ -33,11 +34,11 @@ def beside(find_run: FindRun, opens: bool) -> Callable[[], None]:
     serving.start()
 
     def stay() -> None:
-        print("The page stays there until you press Ctrl-C.", flush=True)
+        say("The page stays there until you press Ctrl-C.")
         try:
             serving.join()
         except KeyboardInterrupt:
-            print()
+            say("")
 
     return stay
 
@@ -52,9 +53,9 @@ async def show(find_run: FindRun, port: int | None, listen: str | None, opens: b
         why = getattr(error, "strerror", None) or error
         raise RunError(f"{where}: the page cannot be served there ({why}); choose another --port or --listen") from None
     server = PageServer(Following(find_run), bound.getsockname()[1], host)
-    print(f"The page is at {server.address()}", flush=True)
+    say(f"The page is at {server.address()}")
     if listen:
-        print(f"Others on this network can look on at {server.address(looking=True)}", flush=True)
+        say(f"Others on this network can look on at {server.address(looking=True)}")
     if opens:
         webbrowser.open(server.address())
     await server.serve(bound)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attacker.probe.dialects import STARTTLS, Question
+from lab import files
 from lab.address import Address, find_address
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.moves import find_move
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
+from lab.printable import say
 from lab.probing import gallery_blocks, reports
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
@@ -65,18 +67,18 @@ def carry_out(options: Options) -> int:
 
     def stage(words: str) -> None:
         if not options.as_json and sys.stderr.isatty():
-            print(f"certreplay: {words}", file=sys.stderr)
+            say(f"certreplay: {words}", error=True)
 
     try:
         probed = run_to_end(_bounded(target, bundle, other, stage))
     except ProbeFailed as error:
         bad_input(str(error))
     if options.junit:
-        options.junit.write_text(reports.junit(probed), "utf-8")
+        files.write(options.junit, reports.junit(probed))
     if options.sarif:
-        options.sarif.write_text(reports.sarif(probed, accepted), "utf-8")
+        files.write(options.sarif, reports.sarif(probed, accepted))
     if options.write_baseline:
-        options.write_baseline.write_text(reports.baseline(probed), "utf-8")
+        files.write(options.write_baseline, reports.baseline(probed))
     if options.as_json:
         print(json.dumps(reports.as_dict(probed, accepted), indent=2))
     else:
@@ -98,7 +100,7 @@ async def _bounded(target: Target, bundle: Bundle, other: Bundle | None, stage: 
 
 def _tell_of_baseline(found: "list[reports.Finding]") -> None:
     for one in found:
-        print(f"In the baseline, so it does not count: {one.id}, TLS {one.tls} ({one.fingerprint[:12]})")
+        say(f"In the baseline, so it does not count: {one.id}, TLS {one.tls} ({one.fingerprint[:12]})")
 
 
 def _bundle(file: Path, password_file: Path | None) -> Bundle:
@@ -133,11 +135,19 @@ def _target(options: Options, bundle: Bundle) -> Target:
         headers=tuple(map(_header, options.header)),
         user=options.user or _common_name(bundle),
         database=options.database,
-        send=options.send.encode().decode("unicode_escape").encode("latin-1"),
+        send=_octets(options.send),
     )
     dialect = options.starttls or ("raw" if options.raw or options.send else "http")
     moves = tuple(move for move in MOVE_IDS if not options.move or move in options.move)
     return Target(address, name, dialect, question, versions, moves, options.rate, options.at_once)
+
+
+def _octets(text: str) -> bytes:
+    """What --send stands for, with its escapes resolved."""
+    try:
+        return text.encode().decode("unicode_escape").encode("latin-1")
+    except UnicodeError as error:
+        bad_input(f"--send {text}: give ASCII, and other bytes as \\x00 to \\xff ({error})")
 
 
 def _address(text: str) -> Address:
@@ -169,7 +179,7 @@ def carry_out_gallery(names: Sequence[str], as_markdown: bool, as_json: bool) ->
 
     def stage(words: str) -> None:
         if not as_json and sys.stderr.isatty():
-            print(f"certreplay: {words}", file=sys.stderr)
+            say(f"certreplay: {words}", error=True)
 
     async def all_of_them() -> list[Shown]:
         found = []

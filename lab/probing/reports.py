@@ -11,6 +11,7 @@ from junitparser import Error as Undecided
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 import lab
+from lab import files
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE
 from lab.probing.checks import CHECKS, STRANGER, Advice
@@ -133,7 +134,7 @@ def status_with(probed: Probed, accepted: frozenset[str]) -> int:
 def read_baseline(file: Path) -> frozenset[str]:
     """The fingerprints in a baseline file; BaselineError where it is none."""
     try:
-        fields = json.loads(file.read_text("utf-8"))
+        fields = json.loads(files.read(file))
         return frozenset(str(one["fingerprint"]) for one in fields["accepted"])
     except (ValueError, KeyError, TypeError) as error:
         raise BaselineError(f"{file}: no baseline of certreplay ({error}); --write-baseline makes one") from None

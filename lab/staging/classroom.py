@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from attacker.attempts import Destination
+from lab import files
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import (
     ATTACKER,
@@ -270,7 +271,7 @@ def _check_container() -> None:
 
 
 def _run_name() -> str:
-    return (PUBLIC / RUN_NAME_FILE).read_text().strip()
+    return files.read(PUBLIC / RUN_NAME_FILE).decode().strip()
 
 
 def _still_good() -> bool:
@@ -292,4 +293,4 @@ def _bundle_file(kind: CertificateKind) -> Path:
 def _bundle(kind: CertificateKind, when: datetime) -> Bundle:
     """One of alice's bundles; BundleError if it is not valid then, OSError if it cannot be read."""
     path = _bundle_file(kind)
-    return parse_bundle(path.read_bytes(), None, str(path), when)
+    return parse_bundle(files.read(path), None, str(path), when)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from attacker.moves.make import stolen_key, stolen_password
 from attacker.moves.replay import Attempt, attempt
+from lab import files
 from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
@@ -118,7 +119,7 @@ def _places(file: Path, needles: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Where each needle is: in a capture in every connection, in another file the first place."""
     if file.name == CAPTURE_FILE:
         return [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in find_in_capture(file, needles).hits]
-    content = file.read_bytes()
+    content = files.read(file, files.LARGE)
     return [(name, f"byte {content.index(needle)}") for name, needle in needles.items() if needle in content]
 
 
@@ -129,12 +130,12 @@ def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:
     The same needles are first looked for in the bundles themselves, PEM files: a search that doesn't find the keys
     where they are would prove nothing. BundleError or OSError for a file that is none.
     """
-    contents = [path.read_bytes() for path in bundles]
+    contents = [files.read(path) for path in bundles]
     read = [parse_bundle(content, None, str(path), None) for path, content in zip(bundles, contents, strict=True)]
     forms: dict[str, bytes] = {}
     for number, one in enumerate(read, start=1):
         forms |= {f"key {number}, {name}": form for name, form in key_forms(one.key).items()}
-    octets = capture.read_bytes()
+    octets = files.read(capture, files.LARGE)
     found = find_in_capture(capture, {CERTIFICATE: read[0].chain[0], **forms})
     places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
     kept = b"\n".join(content + b"\n".join(_decoded(content)) for content in contents)

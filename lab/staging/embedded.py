@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from lab import files
 from lab.address import MAX_PORT, Address
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
 from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VICTIM_SERVER
@@ -83,7 +84,7 @@ async def run_embedded(
                 judgement = JudgedRun(lab.run).judgement
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
         lab.run.update()
-        folders.verdicts.write_text(judgement.to_json())
+        files.write(folders.verdicts, judgement.to_json())
         watch(lab.run)
         return judgement
 
@@ -168,7 +169,7 @@ class _Lab:
     async def _control(self, log: EventLog) -> None:
         ports = {gateway: port for port, gateway in listening_gateways(self.run).items()}
         bundle = self.setting.issued.bundle
-        password = self.setting.issued.password.read_text().strip() if self.setting.issued.password else ""
+        password = files.read(self.setting.issued.password).decode().strip() if self.setting.issued.password else ""
         targets = [
             ControlTarget(
                 Address(HOST, ports[gateway]),
@@ -181,8 +182,8 @@ class _Lab:
         for tried in await control.try_stolen_key(targets):
             log.report(tried)
         if self.run.folders.capture.exists():
-            files = [self.setting.issued.file(kind) for kind in self.setting.plan.kinds]
-            log.report(control.search_capture(self.run.folders.capture, *files))
+            bundles = [self.setting.issued.file(kind) for kind in self.setting.plan.kinds]
+            log.report(control.search_capture(self.run.folders.capture, *bundles))
             key_log = self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
             for login in decrypted_logins(self.run.folders.capture, key_log):
                 log.report(login)

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lab import files
 from lab.catalogue.cast import CUSTOMER, MALLORY, OTHER_CUSTOMERS, SERVER_NAMES, SHOP_NAMES
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.plan import KeyType
@@ -337,7 +338,7 @@ def answer(authority: Identity, requests: Path) -> x509.Certificate:
     written.
     """
     with _writing(requests):
-        asked = requests.read_bytes().partition(_CERTIFICATE)[0]
+        asked = files.read(requests).partition(_CERTIFICATE)[0]
         certificate = issue_on_request(authority, asked)
         requests.write_bytes(asked + certificate.public_bytes(Encoding.PEM))
     return certificate
@@ -345,7 +346,7 @@ def answer(authority: Identity, requests: Path) -> x509.Certificate:
 
 def is_answered(requests: Path) -> bool:
     """Whether the bank has issued a certificate on the request in this file; OSError if it cannot be read."""
-    return _CERTIFICATE in requests.read_bytes()
+    return _CERTIFICATE in files.read(requests)
 
 
 def request_and_issue(authority: Identity, server: Path, client: Path, key_type: KeyType = "p256") -> Requested:
@@ -362,8 +363,8 @@ def request_and_issue(authority: Identity, server: Path, client: Path, key_type:
 
 def issued_event(client: Path, bundle: str = CUSTOMER) -> BundleIssued:
     """The public facts about a bundle in alice's folder: one of BUNDLES, or BY_REQUEST."""
-    files = tuple(name for name in (f"{bundle}.pem", f"{bundle}.p12") if (client / name).exists())
-    return _event(client / files[0], files)
+    names = tuple(name for name in (f"{bundle}.pem", f"{bundle}.p12") if (client / name).exists())
+    return _event(client / names[0], names)
 
 
 def answered_event(requests: Path) -> BundleIssued:
@@ -371,15 +372,15 @@ def answered_event(requests: Path) -> BundleIssued:
     return _event(requests, ())
 
 
-def _event(pem: Path, files: tuple[str, ...]) -> BundleIssued:
-    certificate = x509.load_pem_x509_certificate(pem.read_bytes())
+def _event(pem: Path, names: tuple[str, ...]) -> BundleIssued:
+    certificate = x509.load_pem_x509_certificate(files.read(pem))
     return BundleIssued(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
         key_type=_key_words(certificate.public_key()),
         not_after=certificate.not_valid_after_utc.isoformat(),
-        files=files,
+        files=names,
     )
 
 

@@ -8,6 +8,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from lab.address import Address, find_address
 from lab.capture.decrypt import decrypted_handshakes
@@ -114,6 +115,8 @@ def _attempt(run: Run, verdict: Verdict) -> tuple[tuple[str, int], MoveTried]:
     """The attempt that the verdict rests on, with its part and its number there."""
     for recorded in run.events:
         if recorded.number == verdict.evidence.attempt and isinstance(recorded.event, MoveTried):
+            if not (name := f"{run.folders.path}/{recorded.part}").isprintable():
+                raise NoRecipe(f"{name}: no command can be printed for this name; rename the folder")
             return (recorded.part, recorded.sequence), recorded.event
     raise NoRecipe(f"{verdict.move} was not tried at {verdict.gateway} in TLS {verdict.tls}")
 
@@ -168,9 +171,17 @@ def _login13(run: Run, captured: CertificateCaptured) -> _Login:
 
 def _login(client: str, server: str, client_random: str, scheme: SignatureScheme) -> _Login:
     ends = find_address(client), find_address(server)
-    if not (ends[0] and ends[1]):
+    if not (ends[0] and ends[1] and _is_numeric(ends[0].host) and _is_numeric(ends[1].host)):
         raise NoRecipe("the run does not say between which addresses the proof was seen")
     return _Login(ends[0], ends[1], client_random, scheme)
+
+
+def _is_numeric(host: str) -> bool:
+    """Whether it is an IP address and nothing else: it becomes a part of a command."""
+    try:
+        return not getattr(ip_address(host), "scope_id", None)
+    except ValueError:
+        return False
 
 
 def _places(run: Run) -> RecipeStep:

@@ -7,11 +7,16 @@ from typing import Any, cast
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.printable import printable
 from lab.tls.errors import BundleError
 from lab.tls.proof import PrivateKey
+from lab.unlock import TooMuchWork, unlock
+
+MAX_CERTIFICATES = 100
+EASY_OCTETS = 1 << 12
+"""A key in PEM that is no longer, RSA with 4096 bits for example, is soon checked."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ def parse_bundle(data: bytes, password: str | None, where: str, now: datetime | 
     secret = password.encode() if password is not None else None
     try:
         return _parse(data, secret, where, now)
+    except TooMuchWork as error:
+        raise BundleError(f"{where}: {error}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the library reads many fields late
         raise BundleError(f"{where}: {_why_unreadable(error)}") from None
 
@@ -41,13 +48,16 @@ def _parse(data: bytes, secret: bytes | None, where: str, now: datetime | None) 
         key: Any = _pem_key(data, secret, where)
         certificates = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
     else:
-        key, first, more = pkcs12.load_key_and_certificates(data, secret)
-        certificates = [*([first] if first else []), *more]
+        key_in_der, chain = unlock(data, secret, is_pem=False)
+        key = _checked_key(key_in_der)
+        certificates = list(map(x509.load_der_x509_certificate, chain))
     if key is None or not certificates:
         missing = "private key" if key is None else "certificate"
         raise BundleError(f"{where}: holds no {missing}; a bundle is a key and its certificate in one file")
     if not isinstance(key, PrivateKey):
         raise BundleError(f"{where}: its key is a {type(key).__name__}; use ECDSA, RSA or Ed25519")
+    if len(certificates) > MAX_CERTIFICATES:
+        raise BundleError(f"{where}: holds {len(certificates)} certificates; a chain has {MAX_CERTIFICATES} at most")
     leaf = certificates[0]
     if _spki(key.public_key()) != _spki(leaf.public_key()):
         raise BundleError(f"{where}: the key does not belong to the certificate ({_subject(leaf)})")
@@ -66,12 +76,22 @@ def _subject(certificate: x509.Certificate) -> str:
 def _pem_key(data: bytes, secret: bytes | None, where: str) -> Any:
     if b"PRIVATE KEY-----" not in data:
         return None
+    block = _only_key(data)
+    if b"ENCRYPTED" not in block and len(block) <= EASY_OCTETS:
+        return serialization.load_pem_private_key(block, None)  # a password is not needed
     try:
-        return serialization.load_pem_private_key(_only_key(data), secret)
+        return _checked_key(unlock(block, secret if b"ENCRYPTED" in block else None, is_pem=True)[0])
     except TypeError:
         if secret is None:
             raise BundleError(f"{where}: the key is encrypted; give its password") from None
-        return serialization.load_pem_private_key(_only_key(data), None)  # the password is not needed
+        raise
+
+
+def _checked_key(der: bytes | None) -> Any:
+    """A private key in PKCS#8 that has been checked; checking it again would take as long."""
+    if der is None:
+        return None
+    return serialization.load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
 
 
 def _only_key(data: bytes) -> bytes:

@@ -2,13 +2,19 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lab.tls.engine import Engine
 from lab.tls.errors import HandshakeTooLong
 from lab.tls.streams import READ_SIZE
 
+BACKLOG = 512
+"""How many connections wait until the server takes them; the system may allow fewer."""
+QUIET_SECONDS = 1.0
+"""A client that has said nothing for so long may lose its place to another one."""
 RATIONED_READ_SIZE = 1 << 10
 TURNS_A_ROUND = 4
 """How many rationed reads go on in one round of the event loop. The others wait for their turn, so a server also serves
@@ -26,10 +32,18 @@ class RationedReader(asyncio.StreamReader):
         super().__init__(loop=loop)
         self.received = 0
         """How many bytes the client has sent."""
+        self.heard = loop.time()
+        """When it sent the last of them, or connected, on the loop's clock."""
+        self._clock = loop.time
         self._turns = turns
         self._limit = limit
         self._left: int | None = limit
         self._dropping = False
+
+    @property
+    def stage(self) -> int:
+        """0: the client has said nothing; 1: it is in the handshake; 2: it has a connection."""
+        return 2 if self._left is None else 1 if self.received else 0
 
     def drop(self) -> None:
         """From now on what the client sends is dropped and not kept; reads wait for its end."""
@@ -41,6 +55,7 @@ class RationedReader(asyncio.StreamReader):
 
     def feed_data(self, data: Any) -> None:
         self.received += len(data)
+        self.heard = self._clock()
         if not self._dropping:
             super().feed_data(data)
 
@@ -60,10 +75,21 @@ Serve: TypeAlias = Callable[[RationedReader, asyncio.StreamWriter], Coroutine[An
 """Serves one connection. The listener aborts the connection afterwards."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """One of the connections that there is room for, with the host that it comes from."""
+
+    host: str
+    reader: RationedReader
+    task: asyncio.Task[None]
+
+
 class Listener:
     """Listens on one socket and runs `serve` in a task for each connection.
 
-    It turns away a client beyond `connections` at once. Each client may send `limit` bytes, see RationedReader.
+    It has at most `connections` at a time. A further client takes the place of one that is less worth keeping, so that
+    nobody shuts out the others with connections on which nothing happens; where all are busy, it is turned away. Each
+    client may send `limit` bytes, see RationedReader.
     """
 
     def __init__(self, serve: Serve, connections: int, limit: int) -> None:
@@ -71,6 +97,7 @@ class Listener:
         self._connections = connections
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places: set[_Place] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self, listening: socket.socket) -> None:
@@ -81,7 +108,7 @@ class Listener:
         def protocol() -> asyncio.StreamReaderProtocol:
             return asyncio.StreamReaderProtocol(RationedReader(self._limit, turns, loop), self._accept, loop=loop)
 
-        self._server = await loop.create_server(protocol, sock=listening)
+        self._server = await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
 
     async def close(self) -> None:
         """Stops listening and breaks off all connections."""
@@ -92,13 +119,39 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._tasks) >= self._connections:
+        assert isinstance(reader, RationedReader)
+        peer = writer.get_extra_info("peername")
+        host = str(peer[0]) if peer else ""
+        if len(self._places) >= self._connections and not self._make_room(host):
             writer.transport.abort()
             return
-        assert isinstance(reader, RationedReader)
         task = asyncio.get_running_loop().create_task(self._run(reader, writer))
+        place = _Place(host, reader, task)
+        self._places.add(place)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._places.discard(place))
+
+    def _make_room(self, host: str) -> bool:
+        """Breaks off one connection for a newcomer from `host`, if there is one to break off.
+
+        It is one of the host that has most of them. Of those it is one on which nothing was ever said, else one in the
+        handshake, else one that is idle; the one that has been silent for longest. A client that has just spoken keeps
+        its place, unless its host has more places than the newcomer's will have.
+        """
+        now = asyncio.get_running_loop().time()
+        held = Counter(place.host for place in self._places)
+        may_go = [
+            place
+            for place in self._places
+            if place.reader.stage == 0 or now - place.reader.heard > QUIET_SECONDS or held[place.host] > held[host] + 1
+        ]
+        if not may_go:
+            return False
+        loser = min(may_go, key=lambda place: (-held[place.host], place.reader.stage, place.reader.heard))
+        self._places.discard(loser)
+        loser.task.cancel()
+        return True
 
     async def _run(self, reader: RationedReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -33,8 +33,8 @@ FILE = DOCS / "matrix.md"
 CLAIMS_FILE = DOCS / "claims.md"
 
 _CODE = re.compile(r"(`[^`]+`)")
-_SPECIAL = re.compile(r"[\\*<&\[\]|~`]|(?<![^\W_])_|_(?![^\W_])")
-"""Marks of Markdown; an underscore is none between letters."""
+_SPECIAL = re.compile(r"[\\*<&\[\]|~`$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""Marks of Markdown, and what makes a link of an address; an underscore is no mark between letters."""
 _BEGINNING = re.compile(r"[#>+=-]|\d+(?=[.)])")
 """What is a mark at the beginning only: of a heading, a quotation, a list."""
 MAX_LEVEL = 6

@@ -242,8 +242,8 @@ def get_account(issued: pki.Issued, gateway_id: str, *more: str) -> bytes:
     return "\r\n".join(["GET /account HTTP/1.1", *headers, "", ""]).encode()
 
 
-def connect(victims: Victims, gateway_id: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", victims.port(gateway_id)), PATIENCE_SECONDS)
+def connect(victims: Victims, gateway_id: str, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", victims.port(gateway_id)), PATIENCE_SECONDS, (source, 0))
 
 
 def client_context(issued: pki.Issued, bundle: Path | None, version: str | None = None) -> ssl.SSLContext:

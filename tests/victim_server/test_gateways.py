@@ -176,6 +176,46 @@ def test_head_has_no_body(shared: Victims, gateway_id: str) -> None:
     assert_still_serving(shared, gateway_id)
 
 
+SMUGGLED = b"GET /account HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+
+
+@every_gateway
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 0",
+        b"POST /transfer HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \x0bchunked",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nContent-Length: +4",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nContent-Length: 4, 5",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nHost: other\r\nContent-Length: 0",
+        b"POST /transfer HTTP/1.1\r\nHost: h\r\nX: a\rContent-Length: 0",
+    ],
+)
+def test_a_request_whose_end_is_unclear_is_the_last(shared: Victims, gateway_id: str, head: bytes) -> None:
+    """One answer, an error, and the connection ends: what follows is nobody's request (RFC 9112 section 11.2)."""
+    with connect_tls(shared, gateway_id) as connection:
+        connection.sendall(head + b"\r\n\r\n0\r\n\r\n" + SMUGGLED)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1") == 1, answers
+    assert answers.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501"))
+    assert b"balance" not in answers
+    assert_still_serving(shared, gateway_id)
+
+
+@every_gateway
+def test_a_body_that_is_too_long_is_not_asked_for(shared: Victims, gateway_id: str) -> None:
+    with connect_tls(shared, gateway_id) as connection:
+        head = b"POST /transfer HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 70000\r\n\r\n"
+        connection.sendall(head)
+        assert read_all(connection).startswith(b"HTTP/1.1 413")
+
+
 @every_gateway
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
@@ -295,6 +335,25 @@ def test_more_connections_than_allowed_are_closed_at_once(issued: pki.Issued, tm
 
         wait_until(has_room, "the gateway to notice that two have left")
         assert_still_serving(victims, gateway_id)
+
+
+@pytest.mark.parametrize(("said", "source"), [(b"", "127.0.0.1"), (b"", "127.0.0.2"), (b"\x16\x03\x01", "127.0.0.2")])
+@pytest.mark.parametrize("gateway_id", ["mtls@openssl", "certificate-only@instrument"])
+def test_idle_connections_shut_nobody_out(
+    issued: pki.Issued, tmp_path: Path, gateway_id: str, said: bytes, source: str
+) -> None:
+    """More of them than there is room for, from one host, which opens a new one for each that it loses."""
+    with running_victims(issued, tmp_path / "run", Limits(connections=16)) as victims, contextlib.ExitStack() as held:
+
+        def hold() -> None:
+            connection = held.enter_context(connect(victims, gateway_id, source))
+            connection.sendall(said)
+
+        for _ in range(20):
+            hold()
+        for _ in range(10):
+            assert_still_serving(victims, gateway_id)
+            hold()
 
 
 @every_gateway
