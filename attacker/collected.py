@@ -12,10 +12,10 @@ from cryptography.x509.oid import NameOID
 
 from lab import files
 from lab.events.log import Reporter
+from lab.events.parts import STOLEN
 from lab.events.types import CertificateCaptured
 from lab.tls.messages import CertificateVerify, serialize
 
-FOLDER = "stolen"
 MAX_NAME = 64
 """RFC 5280 appendix A.1 allows no longer common names, and a file system may not either."""
 MAX_SIGHTINGS = 10_000
@@ -49,7 +49,7 @@ class Collected:
 
     def __init__(self, reporter: Reporter, folder: Path, leak: str, source: str) -> None:
         self._reporter = reporter
-        self._folder = folder / FOLDER
+        self._folder = folder / STOLEN
         self.leak = leak
         self._source = source
         self._seen: set[tuple[str, ...]] = set()

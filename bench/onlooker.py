@@ -20,7 +20,7 @@ from lab.capture.handshake import Capture, Contact
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import WIRE
 from lab.events.log import EventLog
-from lab.events.run import CAPTURE_FILE
+from lab.events.parts import CAPTURE_FILE
 
 HOST = "127.0.0.1"
 

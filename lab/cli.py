@@ -572,7 +572,7 @@ def authority(
     """Issue the bundles and name the run."""
     from lab.staging import classroom
 
-    classroom.start_run(key_type)
+    classroom.start_run(key_type, os.environ.get("CERTREPLAY_PROJECT", ""))
 
 
 @classroom_app.command()

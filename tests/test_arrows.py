@@ -31,6 +31,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.staging": (
         *("lab.staging", "lab.judging", "lab.files", *PARTS),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports", "lab.scope"),
+        "lab.printable",
     ),
     "lab.story": (
         *("lab.story", "lab.judging", "lab.document"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lab.events.log import EventLog, Reporter
-from lab.events.run import KEY_LOG_FILE
+from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place

@@ -19,7 +19,7 @@ from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
-from lab.events.run import KEY_LOG_FILE
+from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import GatewayListening, PartStopped, Trouble
 from lab.files import open_to_write, read
 from lab.process import BadInput, stop_signal

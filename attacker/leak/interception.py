@@ -35,13 +35,11 @@ from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import INTERCEPTION
 from lab.events.log import Reporter
-from lab.events.run import INTERCEPTION_FILE
+from lab.events.parts import INTERCEPTION_FILE, ONWARD_FILE
 from lab.events.types import Intercepted, PositionLeft, PositionTaken, Trouble, WentOn
 from lab.ports import HOST, held_ports
 from lab.process import BadInput, whole_number
 
-ONWARD_FILE = "interception-onward.pcapng"
-"""The packets between mitmproxy and the real servers."""
 ADDON = Path(__file__).with_name("interception_addon.py")
 PROGRAM = "mitmdump"
 START_SECONDS = 30.0

@@ -18,7 +18,7 @@ from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET, CaptureFile
 from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
-from lab.events.run import CAPTURE_FILE
+from lab.events.parts import CAPTURE_FILE
 from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
 from lab.process import whole_number
 from lab.tls.errors import Abort

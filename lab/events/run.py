@@ -3,22 +3,21 @@
 `runs/<UTC time>/` has one folder a part, written by that part alone; `verdicts.json` beside them is the outcome.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from lab.catalogue.cast import ATTACKER
 from lab.events.log import FILE_NAME, Recorded, Tail
-from lab.events.types import Event
+from lab.events.parts import CAPTURE_FILE, NOTHING, PART_FOLDERS, PLANNERS
+from lab.events.types import Event, RunStarted, type_name
 
 E = TypeVar("E", bound=Event)
 
 VERDICTS_FILE = "verdicts.json"
-CAPTURE_FILE = "capture.pcapng"
-INTERCEPTION_FILE = "interception.pcapng"
-KEY_LOG_FILE = "keys.log"
 
 
 class RunError(Exception):
@@ -49,30 +48,54 @@ def new_run_name(now: datetime | None = None) -> str:
     return f"{moment:%Y-%m-%dT%H-%M-%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def make_run_folder(parent: Path, name: str, chosen_by: str = "--runs") -> Folders:
-    """Makes the run's own folder; RunError where that cannot be done. A user chooses `parent` by `chosen_by`."""
-    path = parent / name
-    try:
-        path.mkdir(parents=True, mode=0o755)
-    except FileExistsError:
-        raise RunError(f"{path}: is already there; every run has a folder of its own") from None
-    except OSError as error:
-        reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with {chosen_by}"
-        raise RunError(reason) from None
+def make_run_folder(
+    parent: Path, name: str, is_ours: Callable[[Folders], bool] = lambda folders: False, chosen_by: str = "--runs"
+) -> Folders:
+    """Makes the run's own folder, or finds the one that `is_ours`; RunError where that cannot be done.
+
+    Another lab's run can have begun in the same millisecond. Then a number follows the name. A user chooses `parent`
+    by `chosen_by`.
+    """
+    for number in itertools.count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True, mode=0o755)
+        except FileExistsError:
+            if not is_ours(Folders(path)):
+                continue
+        except OSError as error:
+            reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with {chosen_by}"
+            raise RunError(reason) from None
+        break
     return Folders(path)
+
+
+NAMES_FOLDERS = 3
+"""The version of events from which on a part has its folder's name; earlier, several parts of a class had one name."""
+
+
+@dataclass(frozen=True)
+class RefusedEvent:
+    """An event that its folder may not hold; `why` completes "`attacker` holds ..."."""
+
+    folder: str
+    why: str
+    recorded: Recorded
 
 
 class Run:
     """The events of a run, merged by time; `update` reads what has come since.
 
-    `parts` tells which folders in the run's own to look into; all of them by default.
+    What a folder may not hold (`lab.events.parts`) is in `refused` and not in `events`: nobody is believed beyond his
+    own.
     """
 
-    def __init__(self, folder: Path, parts: str = "*") -> None:
+    def __init__(self, folder: Path) -> None:
         self.folders = Folders(folder)
-        self._files = f"{parts}/{FILE_NAME}"
         self.events: list[Recorded] = []
+        self.refused: list[RefusedEvent] = []
         self._tails: dict[Path, Tail] = {}
+        self._version: int | None = None
 
     @property
     def name(self) -> str:
@@ -81,12 +104,34 @@ class Run:
     def update(self) -> bool:
         """Takes in new events; whether there were any."""
         found: list[Recorded] = []
-        for path in sorted(self.folders.path.glob(self._files)):
-            found += self._tails.setdefault(path, Tail(path)).new()
+        refused = len(self.refused)
+        paths = self.folders.path.glob(f"*/{FILE_NAME}")
+        for path in sorted(paths, key=lambda path: (path.parent.name not in PLANNERS, path)):
+            for recorded in self._tails.setdefault(path, Tail(path)).new():
+                found += self._believed(path.parent.name, recorded)
         if found:
             self.events += found
             self.events.sort(key=lambda recorded: (recorded.time, recorded.part, recorded.sequence))
-        return bool(found)
+        return bool(found) or len(self.refused) > refused
+
+    def _believed(self, folder: str, recorded: Recorded) -> Iterator[Recorded]:
+        """The event, if its folder may hold it. The plan is read first; it tells the version of all other events."""
+        if recorded.version < NAMES_FOLDERS:
+            recorded = replace(recorded, part=folder)
+        kind = type_name(type(recorded.event))
+        why = ""
+        if recorded.part != folder:
+            why = "events in the name of another part"
+        elif not PART_FOLDERS.get(folder, NOTHING).may_say(recorded.event):
+            why = f"events of the type {kind}, which are not its own to report"
+        elif self._version is None and isinstance(recorded.event, RunStarted):
+            self._version = recorded.version
+        elif recorded.version != (self._version or recorded.version):
+            why = f"events of the format {recorded.version}, and the run's is {self._version}"
+        if why:
+            self.refused.append(RefusedEvent(folder, why, recorded))
+        else:
+            yield recorded
 
     def all(self, kind: type[E]) -> Iterator[E]:
         """The events of one type, in order."""

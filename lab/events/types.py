@@ -35,7 +35,8 @@ from lab.events.fields import (
 class RunStarted:
     """A run began.
 
-    `mode` is embedded or classroom, `run` the name of the run's directory. The rest is what the run sets out to do, as
+    `mode` is embedded or classroom, `run` the name of the run's directory, and `lab` says whose run it is: the compose
+    project, or the folder in which an embedded lab keeps its runs. The rest is what the run sets out to do, as
     `lab.catalogue.plan.Plan` has it.
     """
 
@@ -48,6 +49,7 @@ class RunStarted:
     rounds: Count
     leaks: tuple[str, ...]
     one_by_one: bool = False
+    lab: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def plan_of(run: Run) -> Plan:
     )
 
 
-def run_started(mode: str, name: str, plan: Plan) -> RunStarted:
+def run_started(mode: str, name: str, plan: Plan, lab: str) -> RunStarted:
     """The event that states a plan; `plan_of` reads it back."""
     versions = tuple(map(str, plan.versions))
     return RunStarted(
@@ -59,6 +59,7 @@ def run_started(mode: str, name: str, plan: Plan) -> RunStarted:
         plan.rounds,
         plan.leaks,
         plan.one_by_one,
+        lab,
     )
 
 

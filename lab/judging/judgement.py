@@ -153,6 +153,8 @@ class Judgement:
     """The proofs that were relayed while they were fresh, if that was tried."""
     contradictions: tuple[str, ...] = ()
     """Where the attacker, the gateways and the bank's ledger disagree, or one of them with itself."""
+    lab: str = ""
+    """Whose run it is: the compose project, or the folder with an embedded lab's runs; empty in earlier runs."""
 
     @property
     def as_expected(self) -> bool:

@@ -27,6 +27,7 @@ from lab.events.types import (
     LoggedIn,
     LoginFailed,
     MoveTried,
+    RunStarted,
     Trouble,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS, Attempts, Tried
@@ -49,7 +50,7 @@ from lab.judging.ledger import Ledger
 from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
-from lab.judging.witnesses import contradictions
+from lab.judging.witnesses import contradictions, refused_events
 from lab.tls.alerts import AlertDescription, alert_name
 from lab.tls.versions import TLS13, Version
 
@@ -124,11 +125,13 @@ class JudgedRun:
     def judgement(self) -> Judgement:
         """The outcome as it stands: with something missing, errors and no verdicts."""
         seen = captured(self.run, next(iter(self.plan.leaks), WIRE.id))
+        started = self.run.first(RunStarted)
         there = [target for target in self.plan.targets() if target[0] in self.gateways.values()]
         targets = [(leak, *target) for leak in self.leaks for target in there]
         complete = not self.missing
         return Judgement(
             run=self.run.name,
+            lab=started.lab if started else "",
             capture=CapturedCertificate(seen.subject, seen.sha256, seen.tls, seen.source)
             if seen
             else CapturedCertificate("", "", "", ""),
@@ -136,9 +139,14 @@ class JudgedRun:
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
             errors=(*self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
-            contradictions=contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
-            if complete
-            else (),
+            contradictions=(
+                *refused_events(self.run),
+                *(
+                    contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
+                    if complete
+                    else ()
+                ),
+            ),
         )
 
     @cached_property
@@ -175,6 +183,10 @@ class JudgedRun:
 
     def _missing(self) -> Iterator[str]:
         run, leaks = self.run, self.leaks
+        if not run.first(RunStarted):
+            yield "the run does not say what it set out to try; only the lab can say it"
+        elif not len(self.plan):
+            yield "the run set out to try nothing that this version knows; its plan names no move, gateway or leak"
         kinds = {gateway.scheme.trusts for gateway, _ in self.plan.targets()}
         for leak in leaks:
             if kinds & leak.certificates and not captured(run, leak.id):

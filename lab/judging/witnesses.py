@@ -57,6 +57,18 @@ def contradictions(
     return tuple(told)
 
 
+def refused_events(run: Run) -> tuple[str, ...]:
+    """What the folders of a run hold and may not, a sentence for each kind. None of it was believed."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in run.refused:
+        found[one.folder, one.why].append(str(one.recorded.sequence))
+    return tuple(
+        f"the part {folder} holds {why}; they are left out: number {', '.join(numbers[:3])}"
+        + (f" and {len(numbers) - 3} more" if numbers[3:] else "")
+        for (folder, why), numbers in found.items()
+    )
+
+
 def _disagreement(one: Tried | RelayedProof, ledger: Ledger) -> Iterator[str]:
     """Where the accounts of one connection differ."""
     event, report, outcome = one.event, one.report, one.outcome
@@ -186,7 +198,8 @@ def _of_this_version(run: Run) -> Iterator[Recorded]:
 def _gaps(run: Run) -> Iterator[str]:
     """Whether each part's events are all there: they are numbered from 1. Earlier, parts shared a name in a class."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    for recorded in _of_this_version(run):
+    own = (one.recorded for one in run.refused if one.recorded.part == one.folder)
+    for recorded in (*_of_this_version(run), *own):
         numbers[recorded.part].append(recorded.sequence)
     for part, found in sorted(numbers.items()):
         there = set(found)

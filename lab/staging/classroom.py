@@ -7,9 +7,13 @@ after the run; `follow` copies these together into one run directory.
 """
 
 import asyncio
+import fcntl
+import os
 import stat
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,6 +21,7 @@ from pathlib import Path
 from attacker.attempts import Destination
 from lab import files
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
+from lab.capture.errors import CaptureFileError
 from lab.catalogue.cast import (
     ATTACKER,
     AUTHORITY,
@@ -32,23 +37,17 @@ from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION
 from lab.catalogue.plan import KeyType, short_story
 from lab.events.log import FILE_NAME, EventLog
-from lab.events.run import (
-    CAPTURE_FILE,
-    INTERCEPTION_FILE,
-    KEY_LOG_FILE,
-    Folders,
-    Run,
-    RunError,
-    make_run_folder,
-    new_run_name,
-)
-from lab.events.types import CaptureSearched, PartStopped, PositionLeft
+from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
+from lab.events.run import Folders, Run, RunError, make_run_folder, new_run_name
+from lab.events.types import CaptureSearched, HandshakeDecrypted, LoginDecrypted, PartStopped, PositionLeft, Trouble
 from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
+from lab.printable import printable
 from lab.scope import write_scope
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
+from lab.staging.copies import Caps, Copies
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
@@ -63,6 +62,18 @@ RUNS = Path("/runs")
 OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
 REQUESTS = Path("/requests") / pki.REQUESTS
 
+KEY_FOLDERS = (KEYS / "server", KEYS / "client", KEYS / "shop", KEYS / "archive")
+ISSUED = (
+    *(KEYS / "server" / name for name in (pki.SERVER_PEM, pki.SERVER_RSA_PEM, pki.REGISTER)),
+    *(KEYS / "client" / name for name in pki.CLIENT_FILES),
+    KEYS / "shop" / pki.SHOP_PEM,
+    KEYS / "archive" / pki.ARCHIVE,
+    PUBLIC / pki.CA_FILE,
+)
+"""All that the authority issues: each is in a volume that can get lost without the others."""
+CONTROL_CAPS = Caps(events=4 << 20, file=8 << 20, part=12 << 20)
+"""The control keeps its copies in a small file system in memory."""
+
 RUN_NAME_FILE = "run"
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 """RFC 1918 section 3."""
@@ -72,8 +83,9 @@ HOSTS = (VICTIM_SERVER, VICTIM_CLIENT, CAREFUL_CLIENT, CARELESS_CLIENT)
 """The hosts that the attacker may go to."""
 RUN_SECONDS = 120.0
 POLL_SECONDS = 0.1
+LATER_POLL_SECONDS = 1.0
+"""Once there are verdicts nobody waits for more."""
 GOOD_FOR = timedelta(days=1)
-CHUNK = 1 << 20
 
 FollowWatcher = Callable[[Run, Judgement | None], None]
 
@@ -107,27 +119,42 @@ def check_subnet(text: str) -> None:
         raise RunError(f"CERTREPLAY_SUBNET={text}: too small; the lab takes a /{SMALLEST_PREFIX} or more")
 
 
-def start_run(key_type: KeyType) -> None:
-    """Names the run and issues everything, unless an earlier run's bundles are still valid."""
+def start_run(key_type: KeyType, project: str) -> None:
+    """Names the run and issues everything, unless an earlier run's bundles are still valid.
+
+    While a part of an earlier run lives, that run goes on: each holds a shared lock on the file with the run's name.
+    """
     _check_container()
-    folders = (PUBLIC, KEYS / "server", KEYS / "client", KEYS / "shop", KEYS / "archive")
-    if any(path.suffix == ".pem" for path in PUBLIC.iterdir()) and not _still_good():
-        for path in (path for folder in folders for path in folder.iterdir()):
-            path.unlink()
-    if not (PUBLIC / pki.CA_FILE).exists():
-        issued = pki.issue(*folders[:3], key_type, shop=folders[3], archive=folders[4], rsa_transport=True)
+    with (PUBLIC / RUN_NAME_FILE).open("a") as named:
+        try:
+            fcntl.flock(named, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"the run {_run_name()} goes on: parts of it are running")
+            return
+        _issue(key_type)
+        name, plan = new_run_name(), short_story(key_type)
+        log = EventLog(DATA / name, AUTHORITY)
+        log.report(run_started("classroom", name, plan, project))
+        for kind in plan.kinds:
+            log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
         if REQUESTS.exists():
-            pki.answer(issued.authority, REQUESTS)
-    name, plan = new_run_name(), short_story(key_type)
-    log = EventLog(DATA / name, AUTHORITY)
-    log.report(run_started("classroom", name, plan))
-    for kind in plan.kinds:
-        log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
+            log.report(pki.answered_event(REQUESTS))
+        log.close()
+        write_scope(HOSTS)
+        named.truncate(0)
+        named.write(f"{name}\n")
+
+
+def _issue(key_type: KeyType) -> None:
+    """Issues everything anew if anything is missing or not valid for another day: it belongs together."""
+    if _still_good():
+        return
+    for path in (*PUBLIC.glob("*.pem"), *(path for folder in KEY_FOLDERS for path in folder.iterdir())):
+        path.unlink()
+    server, client, shop, archive = KEY_FOLDERS
+    issued = pki.issue(PUBLIC, server, client, key_type, shop=shop, archive=archive, rsa_transport=True)
     if REQUESTS.exists():
-        log.report(pki.answered_event(REQUESTS))
-    log.close()
-    write_scope(HOSTS)
-    (PUBLIC / RUN_NAME_FILE).write_text(f"{name}\n")
+        pki.answer(issued.authority, REQUESTS)
 
 
 def request_certificate(key_type: KeyType) -> None:
@@ -142,72 +169,87 @@ def request_certificate(key_type: KeyType) -> None:
 async def run_control(gateways: Sequence[Destination]) -> None:
     """Waits until the attacker has tried everything or the time is up; then tries the stolen key and searches."""
     _check_container()
-    name = await _attacked([one.address.port for one in gateways])
-    bundles = {kind: _bundle(kind, datetime.now(UTC)) for kind in short_story().kinds}
-    log = EventLog(DATA / name, CONTROL)
-    targets = (ControlTarget(one.address, TLS12, bundles[one.takes]) for one in gateways)
-    for tried in await control.try_stolen_key(targets):
-        log.report(tried)
-    capture = PARTS / ATTACKER / name / CAPTURE_FILE
-    if capture.exists():
-        log.report(control.search_capture(capture, *map(_bundle_file, bundles)))
-    log.report(PartStopped("done"))
-    log.close()
-
-
-async def _attacked(ports: list[int]) -> str:
-    """The run's name, once everything has been tried there or the time is up; then the judge says what is missing.
-
-    If a new run begins meanwhile, this container was left over from the earlier one and takes up the new run.
-    """
-    now = asyncio.get_running_loop().time
     name = _run_name()
-    attacks, deadline = Run(PARTS / ATTACKER, parts=name), now() + RUN_SECONDS / 2
+    with tempfile.TemporaryDirectory() as seen:
+        attacks = Run(Path(seen) / name)
+        copies = Copies(PARTS, name, attacks.folders.path, (ATTACKER,), CONTROL_CAPS)
+        left_out = await _attacked(attacks, copies, [one.address.port for one in gateways])
+        bundles = {kind: _bundle(kind, datetime.now(UTC)) for kind in short_story().kinds}
+        log = EventLog(DATA / name, CONTROL)
+        for what in left_out:
+            log.report(Trouble(what))
+        targets = (ControlTarget(one.address, TLS12, bundles[one.takes]) for one in gateways)
+        for tried in await control.try_stolen_key(targets):
+            log.report(tried)
+        copies.update()
+        if attacks.folders.capture.exists():
+            with _whatever_she_wrote(log):
+                log.report(control.search_capture(attacks.folders.capture, *map(_bundle_file, bundles)))
+        log.report(PartStopped("done"))
+        log.close()
+
+
+async def _attacked(attacks: Run, copies: Copies, ports: list[int]) -> list[str]:
+    """Returns once everything has been tried at these ports or the time is up; then the judge says what is missing.
+    What was left out of the copies is returned."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + RUN_SECONDS / 2
+    left_out = copies.update()
     while not tried_everywhere(attacks, ports) and now() < deadline:
-        if _run_name() != name:
-            return await _attacked(ports)
         attacks.update()
         await asyncio.sleep(POLL_SECONDS)
-    return name
+        left_out += copies.update()
+    return left_out
 
 
 async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judgement:
-    """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement."""
+    """Copies, watches and judges the run until told to stop, or with `once` until there is a judgement.
+
+    It can be started again at any time, and goes on with the same run.
+    """
     _check_container()
+    in_run = os.open(PUBLIC / RUN_NAME_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(in_run, fcntl.LOCK_SH)  # until the process ends
     name = _run_name()
-    path = RUNS / name
-    folders = Folders(path) if path.is_dir() else make_run_folder(RUNS, name, "CERTREPLAY_RUNS")
+    folders = make_run_folder(RUNS, name, lambda folders: _has_begun(name, folders), "CERTREPLAY_RUNS")
+    copies = Copies(PARTS, name, folders.path)
+    left_out = copies.update()
     log = EventLog(folders.part(LAB), LAB)
-    copies = Copies(PARTS, folders)
     run = Run(folders.path)
     judgement: Judgement | None = None
-    looked_inside = read_logins = False
+    looked_inside = read_logins = written = False
     deadline = asyncio.get_running_loop().time() + RUN_SECONDS
     while not stop.is_set():
-        copies.update()
+        for what in (*left_out, *copies.update()):
+            log.report(Trouble(what))
+            print(f"certreplay: {what}", file=sys.stderr)
+        left_out = []
         if judgement is None and run.update():
             if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
                 copies.update()  # its capture was complete before it reported that it left
-                _look_inside(folders, log)
+                with _whatever_she_wrote(log):
+                    _look_inside(run, log)
                 looked_inside = True
                 run.update()
             if not read_logins and run.first(CaptureSearched):  # alice has logged in everywhere by now
                 copies.update()
-                _read_logins(folders, log)
+                with _whatever_she_wrote(log):
+                    _read_logins(run, log)
                 read_logins = True
                 run.update()
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
             judgement = JudgedRun(run).judgement
         watch(run, judgement)
-        if judgement and not folders.verdicts.exists():
+        if judgement and not written:
             unfinished = folders.verdicts.with_suffix(".part")
             unfinished.write_text(judgement.to_json())
             unfinished.replace(folders.verdicts)  # others wait for the file, and find it whole
+            written = True
         if judgement and once:
             break
         try:
-            await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+            await asyncio.wait_for(stop.wait(), POLL_SECONDS if judgement is None else LATER_POLL_SECONDS)
         except TimeoutError:
             pass
     copies.update()
@@ -218,46 +260,41 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     return judgement or JudgedRun(run).judgement
 
 
-def _look_inside(folders: Folders, log: EventLog) -> None:
+@contextmanager
+def _whatever_she_wrote(log: EventLog) -> Iterator[None]:
+    """Mallory's capture may be no capture, or missing; that is reported, and the lab goes on."""
+    try:
+        yield
+    except (CaptureFileError, OSError) as error:
+        log.report(Trouble(str(error)))
+        print(f"certreplay: {printable(str(error))}", file=sys.stderr)
+
+
+def _has_begun(name: str, folders: Folders) -> bool:
+    """Whether a run directory is this run's, and not that of another lab's run of the same name: it has what our
+    authority reported, which names certificates that nobody else has."""
+    try:
+        theirs = (folders.part(AUTHORITY) / FILE_NAME).read_bytes()
+        return bool(theirs) and (PARTS / AUTHORITY / name / FILE_NAME).read_bytes().startswith(theirs)
+    except OSError:
+        return False
+
+
+def _look_inside(run: Run, log: EventLog) -> None:
     """Reports what the interceptor's clients sent, decrypted with keys that the attacker does not have."""
+    folders, known = run.folders, {(one.client, one.server) for one in run.all(HandshakeDecrypted)}
     key_logs = {client: folders.part(client) / KEY_LOG_FILE for client in (CAREFUL_CLIENT, CARELESS_CLIENT)}
     for handshake in decrypted_handshakes(folders.part(INTERCEPTOR) / INTERCEPTION_FILE, key_logs):
-        log.report(handshake)
+        if (handshake.client, handshake.server) not in known:
+            log.report(handshake)
 
 
-def _read_logins(folders: Folders, log: EventLog) -> None:
+def _read_logins(run: Run, log: EventLog) -> None:
     """Reports alice's logins message by message, decrypted with her own keys."""
+    folders, known = run.folders, {(one.client, one.server) for one in run.all(LoginDecrypted)}
     for login in decrypted_logins(folders.capture, folders.part(VICTIM_CLIENT) / KEY_LOG_FILE):
-        log.report(login)
-
-
-class Copies:
-    """Copies of the parts' files, kept up to date. The files only grow, so only new bytes are copied.
-
-    A part's events come last: what they speak of is there by then.
-    """
-
-    def __init__(self, parts: Path, folders: Folders) -> None:
-        self._parts = parts
-        self._folders = folders
-
-    def update(self) -> None:
-        """Copies the new bytes."""
-        for part in sorted(self._parts.iterdir()):
-            source = part / self._folders.path.name
-            files = (path for path in source.rglob("*") if path.is_file())
-            for path in sorted(files, key=lambda path: (path.name == FILE_NAME, path)):
-                self._copy(path, self._folders.part(part.name) / path.relative_to(source))
-
-    def _copy(self, source: Path, target: Path) -> None:
-        done = target.stat().st_size if target.exists() else 0
-        if source.stat().st_size <= done:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as reading, target.open("ab") as writing:
-            reading.seek(done)
-            while chunk := reading.read(CHUNK):
-                writing.write(chunk)
+        if (login.client, login.server) not in known:
+            log.report(login)
 
 
 def _check_container() -> None:
@@ -275,15 +312,14 @@ def _run_name() -> str:
 
 
 def _still_good() -> bool:
-    """Whether alice's bundles exist and are valid for another day, all that the server needs is there, and what the
-    bank keeps of its customers: copies of their bundles, and an answer to each request."""
+    """Whether all that was issued is there, and alice's bundles are valid for another day; and whether the bank has
+    answered her request, if there is one."""
     try:
         for kind in CertificateKind:
             _bundle(kind, datetime.now(UTC) + GOOD_FOR)
     except (OSError, BundleError):
         return False
-    needed = (KEYS / "server" / pki.SERVER_RSA_PEM, KEYS / "archive" / pki.ARCHIVE)
-    return all(file.exists() for file in needed) and (not REQUESTS.exists() or pki.is_answered(REQUESTS))
+    return all(file.exists() for file in ISSUED) and (not REQUESTS.exists() or pki.is_answered(REQUESTS))
 
 
 def _bundle_file(kind: CertificateKind) -> Path:

@@ -26,7 +26,8 @@ from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.leaks import WIRE, Leak
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
 from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
-from lab.events.run import CAPTURE_FILE, Run
+from lab.events.parts import CAPTURE_FILE
+from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, MoveTried
 from lab.judging.own_proof import own_proof
 from lab.tls.bundle import Bundle, parse_bundle

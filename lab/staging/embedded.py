@@ -19,7 +19,8 @@ from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, LAB, VICTIM_CLIENT, VI
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, ROGUE_SERVER, WIRE, Leak
 from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
-from lab.events.run import INTERCEPTION_FILE, KEY_LOG_FILE, Run, RunError, make_run_folder, new_run_name
+from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
+from lab.events.run import Run, RunError, make_run_folder, new_run_name
 from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
 from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
@@ -50,13 +51,12 @@ async def run_embedded(
     The ports from `first_port` on are for the gateways, then for the relay; None takes free ones. Raises RunError,
     PkiError, or PartFailed if a part ends too early.
     """
-    name = new_run_name()
-    folders = make_run_folder(runs, name)
+    folders = make_run_folder(runs, new_run_name())
     with ExitStack() as stack:
         log = EventLog(folders.part(LAB), LAB)
         stack.callback(log.close)
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
-        log.report(run_started("embedded", name, plan))
+        log.report(run_started("embedded", folders.path.name, plan, str(runs.resolve())))
         folder = keys / VICTIM_CLIENT
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),

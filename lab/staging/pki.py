@@ -54,6 +54,10 @@ CLIENT_P12_PASSWORD = f"{CLIENT_P12}.password"
 CLIENT_SELF_SIGNED_PEM = f"{SELF_SIGNED}.pem"
 CLIENT_SELF_SIGNED_P12 = f"{SELF_SIGNED}.p12"
 CLIENT_SELF_SIGNED_P12_PASSWORD = f"{CLIENT_SELF_SIGNED_P12}.password"
+CLIENT_FILES = (
+    *(CLIENT_PEM, CLIENT_P12, CLIENT_P12_PASSWORD),
+    *(CLIENT_SELF_SIGNED_PEM, CLIENT_SELF_SIGNED_P12, CLIENT_SELF_SIGNED_P12_PASSWORD),
+)
 ATTACKER_PEM = f"{MALLORY}.pem"
 ATTACKER_SELF_SIGNED_PEM = f"{MALLORY}-self-signed.pem"
 SHOP_PEM = "shop.pem"
@@ -253,7 +257,7 @@ def issue(
     bundle that it hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well,
     of 96 random bits, and it keeps these hashed. Only their owner can read files with a private key or a password; one
     password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or cannot be
-    written. The authority's key is not kept.
+    written. The authority's key is not kept; its certificate is written last, when all else is there.
     """
     authority = new_authority()
     more_server_keys = rsa_transport and key_type != "rsa"
@@ -281,7 +285,6 @@ def issue(
     customers |= {CUSTOMER: issued.client_self_signed}
     handed_out = (issued.client, *customers.values())
     customers |= {MALLORY: issued.mallory.self_signed} if issued.mallory else {}
-    _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     _write(issued.server_pem, issued.server.bundle_pem(), 0o600)
     entries = [register.Customer(name, identity.der) for name, identity in sorted(customers.items())]
     chosen = {name: os.urandom(12).hex() for name in (CUSTOMER, *OTHER_CUSTOMERS)} if passwords else {}
@@ -311,6 +314,7 @@ def issue(
         _write(issued.shop_pem, new_shop(authority, key_type).bundle_pem(), 0o600)
     if issued.archive:
         _write(issued.archive, b"".join(identity.bundle_pem() for identity in handed_out), 0o600)
+    _write(issued.ca_pem, authority.certificate_pem(), 0o644)
     return issued
 
 

@@ -554,7 +554,7 @@ def acts(plan: Plan) -> tuple[Act, ...]:
     Those that take the main kind of certificate are told in full.
     """
     told: list[tuple[str, Tell]] = [("Issued", _issued)]
-    if WIRE.id in plan.leaks:
+    if WIRE.id in plan.leaks and plan.kinds:
         targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
         main, *others = ([one for one in targets if one[0].scheme.trusts == kind] for kind in plan.kinds)
         checking = next((target for target in main if target[0].scheme.checks_proof), None)

@@ -16,7 +16,8 @@ from lab.capture.errors import CaptureFileError
 from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.leaks import WIRE
 from lab.events.log import FILE_NAME
-from lab.events.run import KEY_LOG_FILE, Run
+from lab.events.parts import KEY_LOG_FILE
+from lab.events.run import Run
 from lab.events.types import CertificateCaptured, MoveTried
 from lab.judging.judgement import Verdict
 from lab.judging.proof_comparison import chain_in

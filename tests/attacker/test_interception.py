@@ -19,7 +19,8 @@ from attacker.errors import AttackerError
 from attacker.leak import interception
 from lab.address import Address
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
-from lab.events.run import INTERCEPTION_FILE, Run
+from lab.events.parts import INTERCEPTION_FILE, ONWARD_FILE
+from lab.events.run import Run
 from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PasswordFound, PositionTaken, WentOn
 from lab.ports import held_ports
 from lab.staging import pki
@@ -230,9 +231,9 @@ def test_the_capture_shows_how_the_bank_refuses_the_interceptor(interceptor: Int
     call_with_curl(interceptor, "1.2", tmp_path / "keys.log", "-k")
     went_on = list(interceptor.events().all(WentOn))[before:]
     assert {one.server for one in went_on} == {f"127.0.0.1:{interceptor.victims.port('mtls@openssl')}"}
-    told = decrypted_handshakes(interceptor.folder / interception.ONWARD_FILE, {})
+    told = decrypted_handshakes(interceptor.folder / ONWARD_FILE, {})
     assert {one.local for one in went_on} <= {one.client for one in told}
-    said = messages(interceptor, tmp_path / "none", interception.ONWARD_FILE)[-1]
+    said = messages(interceptor, tmp_path / "none", ONWARD_FILE)[-1]
     assert said.index("server 13") < said.index("client 11"), "asked for a certificate, mitmproxy sends an empty one"
     assert "client 15" not in said
     assert said[-1] == "server alert 40"  # handshake_failure

@@ -112,6 +112,7 @@ def test_a_line_says_who_when_and_what() -> None:
         "rounds": 1,
         "leaks": ["wire"],
         "one_by_one": False,
+        "lab": "",
     }
 
 

@@ -14,7 +14,8 @@ from lab.address import Address
 from lab.capture.writer import CaptureFile
 from lab.catalogue.leaks import DATABASE
 from lab.catalogue.searches import TRANSCRIPT_HASHES
-from lab.events.run import CAPTURE_FILE, Run, open_run
+from lab.events.parts import CAPTURE_FILE
+from lab.events.run import Run, open_run
 from lab.events.types import CertificateCaptured, FileSearched
 from lab.judging.own_proof import own_proof
 from lab.staging import control, pki

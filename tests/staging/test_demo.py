@@ -140,9 +140,10 @@ def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
 
 def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
     verdicts = finished.verdicts
-    assert set(verdicts) == {"version", "run", "capture", "controls", "verdicts", "as_expected"}
+    assert set(verdicts) == {"version", "run", "lab", "capture", "controls", "verdicts", "as_expected"}
     assert verdicts["version"] == 3
     assert verdicts["run"] == finished.run.name
+    assert verdicts["lab"] == str(finished.run.folders.path.parent)
     assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
     assert {"leak", "gateway", "scheme", "implementation", "tls", "move", "expected", "outcome", "evidence"} == set(
         verdicts["verdicts"][0]

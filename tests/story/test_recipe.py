@@ -17,7 +17,8 @@ from lab.capture.pcap import read_packets
 from lab.capture.writer import CaptureFile
 from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.plan import KEY_TYPES, KeyType, full_matrix
-from lab.events.run import KEY_LOG_FILE, Folders, open_run
+from lab.events.parts import KEY_LOG_FILE
+from lab.events.run import Folders, open_run
 from lab.events.types import CertificateCaptured
 from lab.staging import embedded, pki
 from lab.story import recipe

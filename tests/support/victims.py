@@ -25,7 +25,7 @@ from lab import process
 from lab.catalogue.cast import OPENING_BALANCE
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.events.log import read_events
-from lab.events.run import KEY_LOG_FILE
+from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import Event, GatewayListening
 from lab.staging import pki
 from lab.tls.bundle import Bundle

@@ -17,7 +17,8 @@ import tls_clients
 from lab.capture.decrypt import PROTECTED, ReadHandshake, read_handshakes
 from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.plan import full_matrix
-from lab.events.run import KEY_LOG_FILE, open_run
+from lab.events.parts import KEY_LOG_FILE
+from lab.events.run import open_run
 from lab.events.types import MoveTried
 from lab.judging.judgement import Sent
 from lab.staging import embedded, pki
