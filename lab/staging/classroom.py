@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
@@ -62,15 +62,13 @@ RUNS = Path("/runs")
 OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
 REQUESTS = Path("/requests") / pki.REQUESTS
 
-KEY_FOLDERS = (KEYS / "server", KEYS / "client", KEYS / "shop", KEYS / "archive")
-ISSUED = (
-    *(KEYS / "server" / name for name in (pki.SERVER_PEM, pki.SERVER_RSA_PEM, pki.REGISTER)),
-    *(KEYS / "client" / name for name in pki.CLIENT_FILES),
-    KEYS / "shop" / pki.SHOP_PEM,
-    KEYS / "archive" / pki.ARCHIVE,
-    PUBLIC / pki.CA_FILE,
-)
-"""All that the authority issues: each is in a volume that can get lost without the others."""
+ISSUED: Mapping[str, tuple[str, ...]] = {
+    "server": (pki.SERVER_PEM, pki.SERVER_RSA_PEM, pki.REGISTER),
+    "client": pki.CLIENT_FILES,
+    "shop": (pki.SHOP_PEM,),
+    "archive": (pki.ARCHIVE,),
+}
+"""What the authority issues into the folders for keys: each is a volume that can get lost without the others."""
 CONTROL_CAPS = Caps(events=4 << 20, file=8 << 20, part=12 << 20)
 """The control keeps its copies in a small file system in memory."""
 
@@ -149,9 +147,10 @@ def _issue(key_type: KeyType) -> None:
     """Issues everything anew if anything is missing or not valid for another day: it belongs together."""
     if _still_good():
         return
-    for path in (*PUBLIC.glob("*.pem"), *(path for folder in KEY_FOLDERS for path in folder.iterdir())):
+    server, client, shop, archive = (KEYS / name for name in ISSUED)
+    for path in (path for folder in (server, client, shop, archive) for path in folder.iterdir()):
         path.unlink()
-    server, client, shop, archive = KEY_FOLDERS
+    (PUBLIC / pki.CA_FILE).unlink(missing_ok=True)
     issued = pki.issue(PUBLIC, server, client, key_type, shop=shop, archive=archive, rsa_transport=True)
     if REQUESTS.exists():
         pki.answer(issued.authority, REQUESTS)
@@ -319,7 +318,9 @@ def _still_good() -> bool:
             _bundle(kind, datetime.now(UTC) + GOOD_FOR)
     except (OSError, BundleError):
         return False
-    return all(file.exists() for file in ISSUED) and (not REQUESTS.exists() or pki.is_answered(REQUESTS))
+    files = (KEYS / folder / name for folder, names in ISSUED.items() for name in names)
+    there = all(file.exists() for file in (PUBLIC / pki.CA_FILE, *files))
+    return there and (not REQUESTS.exists() or pki.is_answered(REQUESTS))
 
 
 def _bundle_file(kind: CertificateKind) -> Path:

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -28,6 +27,7 @@ from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, held_ports
 from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
+from lab.staging.private import private_folder
 from lab.staging.stages import Setting
 from lab.staging.supervisor import Supervisor
 
@@ -55,7 +55,8 @@ async def run_embedded(
     with ExitStack() as stack:
         log = EventLog(folders.part(LAB), LAB)
         stack.callback(log.close)
-        keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certreplay-")))
+        private = stack.enter_context(private_folder())
+        keys = private.path
         log.report(run_started("embedded", folders.path.name, plan, str(runs.resolve())))
         folder = keys / VICTIM_CLIENT
         issued = pki.issue(
@@ -75,7 +76,7 @@ async def run_embedded(
         gateways, count = plan.served(), port_count(plan)
         ports = sorted(more_ports(count)) if first_port is None else list(range(first_port, first_port + count))
         setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
-        async with Supervisor() as parts:
+        async with Supervisor(private) as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
             try:
                 async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):

@@ -4,11 +4,16 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.staging.caretaker import kill_group
+from lab.staging.private import PrivateFolder
+
 STOP_SECONDS = 3.0
 LAST_WORDS = 1 << 13
+LONGEST_FOLDER = 70
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,13 @@ class Supervisor:
     """Starts parts, and ends them all when its block is left, for whatever reason.
 
     Each part is tethered: its standard input is a pipe from the lab, and it ends when that closes, even if the lab is
-    killed. Each part runs in its own session: Ctrl-C reaches only the lab, which then stops the parts in order.
+    killed. Each part runs in its own session: Ctrl-C reaches only the lab, which then stops the parts in order. What
+    they write for themselves goes to the run's private folder, and its caretaker ends those that cannot end by
+    themselves once the lab is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, private: PrivateFolder) -> None:
+        self._private = private
         self._parts: dict[str, Part] = {}
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._words: dict[str, asyncio.Task[list[str]]] = {}
@@ -70,15 +78,19 @@ class Supervisor:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            env=_environment(),
+            env=_environment(self._private.path),
         )
+        self._private.tell("+", process.pid)
         self._parts[part.name] = part
         self._running[part.name] = process
         assert process.stderr
         self._words[part.name] = asyncio.create_task(_last_words(process.stderr))
 
     async def check(self) -> None:
-        """PartFailed if a part has ended too early."""
+        """PartFailed if a part has ended too early, or the caretaker."""
+        if (status := self._private.caretaker.poll()) is not None:
+            what = "the process that removes the keys of a killed lab"
+            raise PartFailed("caretaker", status, f"caretaker: {what} ended (status {status}); start the lab again")
         for name, process in self._running.items():
             if process.returncode is not None and process.returncode not in self._parts[name].may_end:
                 words = await self._words[name]
@@ -103,7 +115,9 @@ class Supervisor:
             await asyncio.gather(*ends)
         for name in running:
             self._words.pop(name).cancel()
-            del self._running[name]
+            process = self._running.pop(name)
+            kill_group(process.pid)  # what a part that was killed had started
+            self._private.tell("-", process.pid)
 
 
 async def _last_words(stream: asyncio.StreamReader) -> list[str]:
@@ -114,9 +128,13 @@ async def _last_words(stream: asyncio.StreamReader) -> list[str]:
     return words.decode("utf-8", "replace").strip().splitlines()
 
 
-def _environment() -> dict[str, str]:
-    """The parts get no SSLKEYLOGFILE or similar variable: they write to the run directory only."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SSL")}
+def _environment(private: Path) -> dict[str, str]:
+    """The parts get no SSLKEYLOGFILE or similar variable: they write to the run directory and the private folder only.
+
+    A socket there needs a path that is not too long (unix(7)); below a long one they keep the usual folder.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SSL")}
+    return kept | {"TMPDIR": str(private)} if len(str(private)) <= LONGEST_FOLDER else kept
 
 
 def _what_happened(name: str, status: int, words: list[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.events.run import KEY_LOG_FILE, open_run
+from lab.events.parts import KEY_LOG_FILE
+from lab.events.run import open_run
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import tell_page
 from lab.page.rendering import shown_text
