@@ -54,6 +54,7 @@ def private_folder() -> Iterator[PrivateFolder]:
             yield PrivateFolder(path, process)
         finally:
             shutil.rmtree(path, ignore_errors=True)
+            process.kill()  # nothing is left for it to do, and it may be stopped
             process.communicate()
     finally:
         os.close(lock)

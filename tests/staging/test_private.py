@@ -94,7 +94,7 @@ def test_a_part_that_is_stopped_does_not_outlive_the_lab_either(
 def test_what_was_killed_together_with_its_caretaker_is_swept_by_the_next_run(
     running: "subprocess.Popen[bytes]", tmp: Path, tmp_path: Path
 ) -> None:
-    (caretaker,) = with_words("caretaker", str(tmp))
+    (caretaker,) = with_words("caretaker.py", str(tmp))
     os.kill(caretaker, signal.SIGKILL)
     running.kill()
     running.wait()
@@ -106,11 +106,22 @@ def test_what_was_killed_together_with_its_caretaker_is_swept_by_the_next_run(
 
 def test_a_run_without_its_caretaker_ends_and_says_why(tmp: Path, tmp_path: Path) -> None:
     def kill_caretaker(run: object) -> None:
-        for one in with_words("caretaker", str(tmp)):
+        for one in with_words("caretaker.py", str(tmp)):
             os.kill(one, signal.SIGKILL)
 
     with pytest.raises(PartFailed, match="the process that removes the keys of a killed lab ended"):
         asyncio.run(embedded.run_embedded(tmp_path, short_story(), None, kill_caretaker))
+    assert list(tmp.iterdir()) == []
+
+
+def test_a_caretaker_that_is_stopped_keeps_no_run_from_its_end(tmp: Path, tmp_path: Path) -> None:
+    def stop_caretaker(run: object) -> None:
+        for one in with_words("caretaker.py", str(tmp)):
+            os.kill(one, signal.SIGSTOP)
+
+    judgement = asyncio.run(embedded.run_embedded(tmp_path, short_story(), None, stop_caretaker))
+    assert judgement.as_expected
+    assert with_words("caretaker.py", str(tmp)) == []
     assert list(tmp.iterdir()) == []
 
 
