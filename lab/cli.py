@@ -495,6 +495,18 @@ def gallery(
 
 
 @app.command()
+def exhibits(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all if not given.", metavar="[EXHIBIT...]")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Install releases that shipped without the check, for a moment, and see them taken in on loopback."""
+    from lab.probing.call import carry_out_exhibits
+
+    sys.exit(carry_out_exhibits(names or [], markdown, as_json))
+
+
+@app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""
     from lab.catalogue.moves import MOVES

@@ -10,12 +10,14 @@ from pathlib import Path
 from attacker.probe.dialects import STARTTLS, Question
 from lab import files
 from lab.address import Address, find_address
+from lab.catalogue.exhibits import EXHIBITS, find_exhibit
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.moves import find_move
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
 from lab.printable import say
 from lab.probing import gallery_blocks, reports
+from lab.probing.exhibits import Pair, exhibits_document, tell_exhibits, try_exhibit
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
@@ -204,3 +206,41 @@ def carry_out_gallery(names: Sequence[str], as_markdown: bool, as_json: bool) ->
     if not tried or (names and len(tried) < len(servers)):
         return 2
     return max((1 if status(one.judged) else 0 for one in tried), default=2)
+
+
+def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -> int:
+    """Tries the exhibits; 0 if each is as the catalogue has it, 1 if one is not, 2 if one could not be tried."""
+    for name in names:
+        if find_exhibit(name) is None:
+            bad_input(f"{name}: no such exhibit; give one of {', '.join(one.id for one in EXHIBITS)}")
+    chosen = [one for one in EXHIBITS if not names or one.id in names]
+
+    def stage(words: str) -> None:
+        if not as_json and sys.stderr.isatty():
+            print(f"certreplay: {words}", file=sys.stderr)
+
+    async def all_of_them() -> list[Pair]:
+        return [await try_exhibit(one, stage) for one in chosen]
+
+    pairs = run_to_end(all_of_them())
+    if as_json:
+        print(json.dumps([_pair_as_dict(pair) for pair in pairs], indent=2))
+    elif as_markdown:
+        print(markdown.text(exhibits_document(pairs)), end="")
+    else:
+        terminal.show(tell_exhibits(pairs))
+    if any(pair.missing for pair in pairs):
+        return 2
+    return 0 if all(pair.as_written for pair in pairs) else 1
+
+
+def _pair_as_dict(pair: Pair) -> dict[str, object]:
+    found = {
+        name: {"requirement": requirement, "version": shown.version, "probe": reports.as_dict(shown.probed)}
+        for name, requirement, shown in (
+            ("shipped", pair.exhibit.shipped, pair.shipped),
+            ("mended", pair.exhibit.mended, pair.mended),
+        )
+        if shown and shown.probed
+    }
+    return {"exhibit": pair.exhibit.id, "missing": pair.missing, "as_written": pair.as_written, **found}

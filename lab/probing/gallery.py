@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 
 from attacker.moves.make import Loot, foreign_key
 from attacker.moves.replay import Attempt
@@ -52,18 +53,20 @@ def is_installed(server: RealServer) -> bool:
     return bool(glob.glob(server.program) if "/" in server.program else shutil.which(server.program))
 
 
-async def show(server: RealServer, tell: Callable[[str], object]) -> Shown:
-    """Starts a server, tries it, and ends it."""
+async def show(
+    server: RealServer, tell: Callable[[str], object], more_places: Mapping[str, str] = MappingProxyType({})
+) -> Shown:
+    """Starts a server, tries it, and ends it. `more_places` are what else `@NAME@` stands for."""
     if not is_installed(server):
         return Shown(server, missing=f"not installed (Debian: {' '.join(server.packages)})")
     with tempfile.TemporaryDirectory(prefix="certreplay-gallery-") as folder:
-        version = await _version(server)
         try:
-            async with _running(server, Path(folder)) as subject:
+            async with _running(server, Path(folder), more_places) as subject:
+                version = await _version(_filled(server.version, more_places))
                 probed = await probe(subject.target, subject.alice, subject.mallory, tell)
                 log = await _log_of_a_replay(Path(folder), subject)
         except (ProbeFailed, NotStarted) as error:
-            return Shown(server, version, missing=str(error))
+            return Shown(server, missing=str(error))
     return Shown(server, version, probed, log=log)
 
 
@@ -81,7 +84,7 @@ class _Subject:
 
 
 @contextlib.asynccontextmanager
-async def _running(server: RealServer, folder: Path) -> AsyncIterator[_Subject]:
+async def _running(server: RealServer, folder: Path, more_places: Mapping[str, str]) -> AsyncIterator[_Subject]:
     authority = pki.new_authority()
     alice, mallory, own = (
         pki.new_client(authority, "alice"),
@@ -108,6 +111,7 @@ async def _running(server: RealServer, folder: Path) -> AsyncIterator[_Subject]:
         "KEY": str(folder / "key.pem"),
         "SUBJECT": "".join(f"/{one}" for one in alice.certificate.subject.rfc4514_string().split(",")[::-1]),
         "AS_NOBODY": as_nobody,
+        **more_places,
     }
     places |= {name: _filled(text, places) for name, text in server.places.items()}
     _copy(files("victim_server") / "gallery" / server.id, folder, places)
@@ -154,10 +158,10 @@ def _copy(source: Traversable, folder: Path, places: Mapping[str, str]) -> None:
             (folder / one.name).write_text(_filled(one.read_text("utf-8"), places), "utf-8")
 
 
-async def _version(server: RealServer) -> str:
+async def _version(command: str) -> str:
     """The first line with a digit of what it prints about itself."""
     process = await asyncio.create_subprocess_shell(
-        server.version,
+        command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
