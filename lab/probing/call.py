@@ -17,7 +17,7 @@ from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
 from lab.printable import say
 from lab.probing import gallery_blocks, reports
-from lab.probing.exhibits import Pair, exhibits_document, tell_exhibits, try_exhibit
+from lab.probing.exhibits import ReleasePair, exhibits_document, tell_exhibits, try_exhibit
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
@@ -219,7 +219,7 @@ def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -
         if not as_json and sys.stderr.isatty():
             print(f"certreplay: {words}", file=sys.stderr)
 
-    async def all_of_them() -> list[Pair]:
+    async def all_of_them() -> list[ReleasePair]:
         return [await try_exhibit(one, stage) for one in chosen]
 
     pairs = run_to_end(all_of_them())
@@ -234,7 +234,7 @@ def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -
     return 0 if all(pair.as_written for pair in pairs) else 1
 
 
-def _pair_as_dict(pair: Pair) -> dict[str, object]:
+def _pair_as_dict(pair: ReleasePair) -> dict[str, object]:
     found = {
         name: {"requirement": requirement, "version": shown.version, "probe": reports.as_dict(shown.probed)}
         for name, requirement, shown in (

@@ -27,7 +27,11 @@ _SESSION = "Update the library: a session may resume only with its secret."
 
 CHECKS: Mapping[str, Advice] = {
     "no-certificate": Advice("a client without a certificate is let in", "Require the certificate. " + _LIBRARY),
-    "omit-proof": Advice("the proof may be left out", _LIBRARY, ("CVE-2022-25640 (wolfSSL, TLS 1.3)",)),
+    "omit-proof": Advice(
+        "the proof may be left out",
+        _LIBRARY,
+        ("Java 11.0.5 (certreplay exhibits)", "CVE-2022-25640 (wolfSSL, TLS 1.3)"),
+    ),
     "replay-proof": Advice("the proof is not checked, or not against this handshake", _LIBRARY),
     "relabelled-proof": Advice("the proof is not checked, or its algorithm is not", _LIBRARY),
     "flipped-proof": Advice("the proof's result is dropped", _LIBRARY),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.catalogue.exhibits import JAVA, Exhibit
+from lab.catalogue.exhibits import JAVA, BrokenRelease
 from lab.catalogue.outcomes import ACCEPTED
 from lab.document import Block, Column, Facts, Heading, Inline, Paragraph, Section, Span, Table
 from lab.probing.gallery import Shown, show
@@ -22,10 +22,10 @@ WARNING = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class ReleasePair:
     """An exhibit with what was found of it and of the mended release; `missing` says why it was not tried."""
 
-    exhibit: Exhibit
+    exhibit: BrokenRelease
     shipped: Shown | None = None
     mended: Shown | None = None
     missing: str = ""
@@ -36,7 +36,7 @@ class Pair:
         return not self.missing and accepted(self.shipped) == expected(self.exhibit) and accepted(self.mended) == set()
 
 
-def expected(exhibit: Exhibit) -> set[tuple[str, str]]:
+def expected(exhibit: BrokenRelease) -> set[tuple[str, str]]:
     """The moves that get in, with their versions, as the catalogue has it."""
     return {(str(version), move) for version, moves in exhibit.takes.items() for move in moves}
 
@@ -49,23 +49,23 @@ def accepted(shown: Shown | None) -> set[tuple[str, str]] | None:
     return {(one.tls, one.move) for one in verdicts if one.outcome == ACCEPTED}
 
 
-async def try_exhibit(exhibit: Exhibit, tell: Callable[[str], object]) -> Pair:
+async def try_exhibit(exhibit: BrokenRelease, tell: Callable[[str], object]) -> ReleasePair:
     """Installs both releases for the moment, and tries them."""
     if platform.machine() not in exhibit.machines:
-        return Pair(exhibit, missing=f"it runs on {exhibit.machines[0]}, and this is {platform.machine()}")
+        return ReleasePair(exhibit, missing=f"it runs on {exhibit.machines[0]}, and this is {platform.machine()}")
     found: list[Shown] = []
     for requirement in (exhibit.shipped, exhibit.mended):
         with tempfile.TemporaryDirectory(prefix="certreplay-exhibit-") as folder:
             tell(f"{exhibit.id}: installing {requirement}")
             if problem := await _install(requirement, Path(folder)):
-                return Pair(exhibit, missing=f"pip cannot install {requirement}: {problem}")
+                return ReleasePair(exhibit, missing=f"pip cannot install {requirement}: {problem}")
             tell(f"{exhibit.id}: trying {requirement}")
             shown = await show(JAVA, lambda words: None, {"RUNTIME": folder})
             if shown.missing:
-                return Pair(exhibit, missing=f"{requirement}: {shown.missing}")
+                return ReleasePair(exhibit, missing=f"{requirement}: {shown.missing}")
             found.append(shown)
     shipped, mended = found
-    return Pair(exhibit, shipped, mended)
+    return ReleasePair(exhibit, shipped, mended)
 
 
 async def _install(requirement: str, folder: Path) -> str:
@@ -83,7 +83,7 @@ async def _install(requirement: str, folder: Path) -> str:
     return (lines[-1] if lines else f"status {process.returncode}") if process.returncode else ""
 
 
-def tell_exhibits(pairs: Sequence[Pair]) -> Iterator[Block]:
+def tell_exhibits(pairs: Sequence[ReleasePair]) -> Iterator[Block]:
     """Was this ever real? Each exhibit with what it took, beside the mended release."""
     yield Heading("Was this ever real?")
     yield Paragraph(Span(WARNING, "warning"))
@@ -91,7 +91,7 @@ def tell_exhibits(pairs: Sequence[Pair]) -> Iterator[Block]:
         yield Section(pair.exhibit.title, tuple(_pair(pair)), "entry")
 
 
-def exhibits_document(pairs: Sequence[Pair]) -> Iterator[Block]:
+def exhibits_document(pairs: Sequence[ReleasePair]) -> Iterator[Block]:
     """docs/exhibits.md."""
     yield Heading("Releases that shipped without the check", 1)
     yield Paragraph("Generated from a run of certreplay exhibits --markdown; what it says was measured in that run.")
@@ -100,7 +100,7 @@ def exhibits_document(pairs: Sequence[Pair]) -> Iterator[Block]:
     yield from tell_exhibits(pairs)
 
 
-def _pair(pair: Pair) -> Iterator[Block]:
+def _pair(pair: ReleasePair) -> Iterator[Block]:
     exhibit = pair.exhibit
     if pair.missing:
         yield Paragraph((Span("Not tried", "warning"), f": {pair.missing}"))
@@ -126,7 +126,7 @@ def _pair(pair: Pair) -> Iterator[Block]:
         yield Paragraph((Span("FINDING: ", "finding", strong=True), "this is not what the catalogue says of it."))
 
 
-def _rows(pair: Pair) -> Iterator[tuple[Inline, ...]]:
+def _rows(pair: ReleasePair) -> Iterator[tuple[Inline, ...]]:
     took, takes_still = accepted(pair.shipped) or set(), accepted(pair.mended) or set()
     for tls, move in sorted(took | takes_still | expected(pair.exhibit)):
         yield tls, move, _word((tls, move) in took), _word((tls, move) in takes_still)

@@ -6,7 +6,7 @@ import pytest
 
 from lab.catalogue.exhibits import EXHIBITS, JAVA, find_exhibit
 from lab.catalogue.moves import find_move
-from lab.probing.exhibits import Pair, accepted, expected, try_exhibit
+from lab.probing.exhibits import ReleasePair, accepted, expected, try_exhibit
 from lab.probing.gallery import is_installed
 from programs import certreplay, unavailable
 
@@ -32,8 +32,8 @@ def test_every_row_names_moves_and_pins_its_releases() -> None:
 
 
 def test_without_a_verdict_nothing_is_as_written() -> None:
-    assert not Pair(EXHIBITS[0], missing="away").as_written
-    assert not Pair(EXHIBITS[0]).as_written
+    assert not ReleasePair(EXHIBITS[0], missing="away").as_written
+    assert not ReleasePair(EXHIBITS[0]).as_written
 
 
 def test_an_exhibit_that_is_not_there_is_named() -> None:
