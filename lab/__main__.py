@@ -20,6 +20,11 @@ def main() -> NoReturn:
         os._exit(2)
 
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.write(2, b"certreplay: the current directory is gone; change to another one\n")
+        os._exit(2)
+    try:
         cli.main(sys.argv[1:])
     except SystemExit as end:
         sys.stderr.flush()

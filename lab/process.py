@@ -7,6 +7,7 @@ call or its input is wrong.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -110,6 +111,7 @@ def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoRetur
         where = f"{error.filename}: " if error.filename else ""
         status = _bad_input(name, f"{where}{error.strerror or error}")
     except CannotWrite as error:
+        logging.getLogger("asyncio").disabled = True  # it tells of every task that this broke off
         status = _bad_input(name, str(error))
     except KeyboardInterrupt:
         status = 0

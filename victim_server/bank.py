@@ -27,6 +27,7 @@ from starlette.routing import Route
 from lab.catalogue.cast import CUSTOMER, MALLORY, OPENING_BALANCE
 from lab.events.log import Reporter
 from lab.events.types import AccountOpened, MoneyMoved, TransferRefused
+from lab.process import BadInput
 from victim_server.forwarding import CONNECTION, REMOTE_USER, read_client_cert
 
 MAX_AMOUNT = 1_000_000
@@ -125,7 +126,10 @@ async def serve(app: Starlette) -> AsyncIterator[Path]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path = folder / SOCKET_NAME
-        listener.bind(str(path))
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            raise BadInput(f"{path}: no socket there ({error}); set TMPDIR to a folder with a short name") from None
         listener.listen(BACKLOG)
         config = uvicorn.Config(
             app,

@@ -4,6 +4,7 @@ hashes of their passwords if they have any.
 It holds no keys: those were handed out and forgotten. Whether its leak does any harm is up to the scheme.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -30,14 +31,19 @@ class Customer:
 def create(path: Path, entries: Iterable[Customer], passwords: Mapping[str, KeptPassword] | None = None) -> None:
     """Writes a new register, readable by its owner alone; FileExistsError where there is a file already, or OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE customers (name TEXT NOT NULL, certificate TEXT NOT NULL UNIQUE)")
-        rows = ((entry.name, _pem(entry.certificate)) for entry in entries)
-        database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
-        if passwords:
-            database.execute("CREATE TABLE passwords (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL)")
-            kept = ((name, one.salt, one.hash) for name, one in passwords.items())
-            database.executemany("INSERT INTO passwords VALUES (?, ?, ?)", kept)
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE customers (name TEXT NOT NULL, certificate TEXT NOT NULL UNIQUE)")
+            rows = ((entry.name, _pem(entry.certificate)) for entry in entries)
+            database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
+            if passwords:
+                database.execute(
+                    "CREATE TABLE passwords (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL)"
+                )
+                kept = ((name, one.salt, one.hash) for name, one in passwords.items())
+                database.executemany("INSERT INTO passwords VALUES (?, ?, ?)", kept)
+    except sqlite3.OperationalError as error:  # which does not name the file
+        raise OSError(errno.EIO, str(error), str(path)) from None
 
 
 def read_passwords(path: Path) -> dict[str, KeptPassword]:

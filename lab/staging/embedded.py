@@ -51,6 +51,7 @@ async def run_embedded(
     The ports from `first_port` on are for the gateways, then for the relay; None takes free ones. Raises RunError,
     PkiError, or PartFailed if a part ends too early.
     """
+    _check_localhost()
     folders = make_run_folder(runs, new_run_name())
     with ExitStack() as stack:
         log = EventLog(folders.part(LAB), LAB)
@@ -200,6 +201,17 @@ class _Lab:
             if file and file.exists():
                 certificates = (bundle(kind).chain[0] for kind in self.setting.plan.kinds)
                 log.report(control.search_for_password(leak, file, password, certificates))
+
+
+def _check_localhost() -> None:
+    """RunError where alice would not find the gateways: she goes to them by this name."""
+    name = "localhost"
+    try:
+        found = {answer[4][0] for answer in socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)}
+    except OSError:
+        found = set()
+    if HOST not in found:
+        raise RunError(f"{name}: is not {HOST} on this machine; put the line `{HOST} {name}` into /etc/hosts")
 
 
 def port_count(plan: Plan) -> int:

@@ -138,7 +138,8 @@ def _environment(private: Path) -> dict[str, str]:
 
 
 def _what_happened(name: str, status: int, words: list[str]) -> str:
-    last = words[-1] if words else "it printed nothing"
+    own = [line for line in words if line.startswith(f"{name}: ")]
+    last = (own or words or ["it printed nothing"])[-1]
     if status < 0:
         return f"{name}: ended by signal {-status}; {last}"
     return last if last.startswith(f"{name}: ") else f"{name}: ended with status {status}; {last}"
