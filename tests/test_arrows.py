@@ -29,7 +29,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.staging": (
-        *("lab.staging", "lab.judging", "lab.files", *PARTS),
+        *("lab.staging", "lab.judging", "lab.files", "lab.printable", *PARTS),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports", "lab.scope"),
         "lab.printable",
     ),

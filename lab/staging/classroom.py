@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ from lab.events.types import CaptureSearched, HandshakeDecrypted, LoginDecrypted
 from lab.judging.facts import run_started, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
-from lab.printable import printable
+from lab.printable import printable, say
 from lab.scope import write_scope
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
@@ -127,7 +126,7 @@ def start_run(key_type: KeyType, project: str) -> None:
         try:
             fcntl.flock(named, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"the run {_run_name()} goes on: parts of it are running")
+            say(f"the run {_run_name()} goes on: parts of it are running")
             return
         _issue(key_type)
         name, plan = new_run_name(), short_story(key_type)
@@ -221,7 +220,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     while not stop.is_set():
         for what in (*left_out, *copies.update()):
             log.report(Trouble(what))
-            print(f"certreplay: {what}", file=sys.stderr)
+            say(f"certreplay: {what}", error=True)
         left_out = []
         if judgement is None and run.update():
             if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
@@ -266,7 +265,7 @@ def _whatever_she_wrote(log: EventLog) -> Iterator[None]:
         yield
     except (CaptureFileError, OSError) as error:
         log.report(Trouble(str(error)))
-        print(f"certreplay: {printable(str(error))}", file=sys.stderr)
+        say(f"certreplay: {printable(str(error))}", error=True)
 
 
 def _has_begun(name: str, folders: Folders) -> bool:
