@@ -217,7 +217,7 @@ def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -
 
     def stage(words: str) -> None:
         if not as_json and sys.stderr.isatty():
-            say(f"certreplay: {words}", file=sys.stderr)
+            say(f"certreplay: {words}", error=True)
 
     async def all_of_them() -> list[ReleasePair]:
         return [await try_exhibit(one, stage) for one in chosen]
