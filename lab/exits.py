@@ -90,8 +90,9 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from lab.staging.pki import PkiError
     from lab.story.recipe import NoRecipe
     from lab.tls.errors import BundleError
+    from lab.views.terminal import WidthError
 
-    return (AttackerError, BundleError, CaptureFileError, NoRecipe, PkiError, PlanError, RunError)
+    return (AttackerError, BundleError, CaptureFileError, NoRecipe, PkiError, PlanError, RunError, WidthError)
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:

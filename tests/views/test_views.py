@@ -89,7 +89,7 @@ def test_long_values_are_cut_short_unless_all_bytes_are_asked_for() -> None:
     assert "alike:" not in shown(COMPARISON, all_bytes=True)
 
 
-@pytest.mark.parametrize("width", [40, 80, 82, 200])
+@pytest.mark.parametrize("width", [40, 78, 79, 80, 82, 200])
 def test_names_in_a_table_are_never_cut(width: int) -> None:
     from rich.console import Console
 
@@ -102,7 +102,7 @@ def test_names_in_a_table_are_never_cut(width: int) -> None:
     assert "…" not in written.getvalue()
     lines = written.getvalue().splitlines()
     assert max(map(len, lines)) <= width
-    assert (names[0] in lines[1]) is (width >= 82)
+    assert (names[0] in lines[1]) is (width >= 79)
     assert sorted("".join("".join(lines[1:]).split())) == sorted("".join(names) + words.replace(" ", ""))
 
 
