@@ -161,11 +161,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks below a title: a `chapter`, an `entry` of a list of like things, or a `point` within one of these."""
+    """Blocks below a title: a `chapter`, an `entry` of a list of like things, or a `point` within one of these.
+
+    A `brief` one is a chapter in short: one paragraph, which its title begins.
+    """
 
     title: Inline
     blocks: "tuple[Block, ...]"
-    kind: Literal["chapter", "entry", "point"] = "chapter"
+    kind: Literal["chapter", "entry", "point", "brief"] = "chapter"
 
 
 Block: TypeAlias = Heading | Paragraph | Items | Break | Facts | Table | Octets | Exchange | Comparison | Section

@@ -46,11 +46,13 @@ from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
+from lab.story import short
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
+from lab.story.short import Brief
 from lab.story.words import counted, listed
 from lab.tls.dissect import dissect, dissect_record
 from lab.tls.versions import TLS12, Version
@@ -68,16 +70,21 @@ Tell: TypeAlias = Callable[[JudgedRun, bool], Iterable[Block] | None]
 
 @dataclass(frozen=True)
 class Act:
-    """A part of the story: its heading, and what is told, None as long as the run hasn't got there."""
+    """A part of the story: its heading, what is told, None until the run has got there, and what that comes to."""
 
     title: str
     tell: Tell
+    brief: Brief
 
 
 class Teller:
-    """Tells a run while it goes on, an act at a time, in order, as soon as each can be told."""
+    """Tells a run while it goes on, an act at a time, in order, as soon as each can be told, or in short.
 
-    def __init__(self) -> None:
+    Each act is a Section of its own.
+    """
+
+    def __init__(self, in_short: bool = False) -> None:
+        self._in_short = in_short
         self._told = 0
         self._acts: tuple[Act, ...] = ()
 
@@ -99,13 +106,16 @@ class Teller:
                 break
             self._told += 1
             if blocks is not None:
-                news.append(Section(act.title, tuple(blocks)))
+                told = tuple(blocks)
+                news.append(
+                    short.in_one(act.title, act.brief(judged, told)) if self._in_short else Section(act.title, told)
+                )
         return news
 
 
-def tell(judged: JudgedRun) -> list[Block]:
+def tell(judged: JudgedRun, in_short: bool = False) -> list[Block]:
     """The whole story of a run, as far as it got."""
-    return Teller().update(judged, over=True)
+    return Teller(in_short).update(judged, over=True)
 
 
 def _issued(judged: JudgedRun, over: bool) -> list[Block] | None:
@@ -553,22 +563,26 @@ def acts(plan: Plan) -> tuple[Act, ...]:
 
     Those that take the main kind of certificate are told in full.
     """
-    told: list[tuple[str, Tell]] = [("Issued", _issued)]
+    told: list[tuple[str, Tell, Brief]] = [("Issued", _issued, short.issued)]
     if WIRE.id in plan.leaks and plan.kinds:
         targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
         main, *others = ([one for one in targets if one[0].scheme.trusts == kind] for kind in plan.kinds)
         checking = next((target for target in main if target[0].scheme.checks_proof), None)
-        told += [("In between", _position), ("On the wire", _wire)]
+        told += [("In between", _position, short.last_sentence), ("On the wire", _wire, short.wire)]
         told += [
-            (f"At the gateway `{one.id}`, TLS {version}", _gateway(one, version, (one, version) == checking))
+            (
+                f"At the gateway `{one.id}`, TLS {version}",
+                _gateway(one, version, (one, version) == checking),
+                short.gateway(one, version),
+            )
             for one, version in main
         ]
         told += [
-            (f"With {_KINDS[kind]}", _other_kind(kind, of_kind))
+            (f"With {_KINDS[kind]}", _other_kind(kind, of_kind), short.last_sentence)
             for kind, of_kind in zip(plan.kinds[1:], others, strict=True)
         ]
-        told += [("Over TLS 1.3", _tls13)]
+        told += [("Over TLS 1.3", _tls13, short.tls13)]
     leaks = [leak for leak in map(find_leak, plan.leaks) if leak and leak != WIRE]
-    told += [(leak.title, _leak(leak)) for leak in leaks]
-    told += [("Controls", _controls), ("Verdicts", _verdicts)]
-    return tuple(Act(f"{number}. {title}", tell) for number, (title, tell) in enumerate(told, start=1))
+    told += [(leak.title, _leak(leak), short.leak(leak)) for leak in leaks]
+    told += [("Controls", _controls, short.controls), ("Verdicts", _verdicts, short.verdicts)]
+    return tuple(Act(f"{number}. {title}", tell, brief) for number, (title, tell, brief) in enumerate(told, start=1))

@@ -178,6 +178,11 @@ def render(block: Block, all_bytes: bool = False) -> "Iterator[ConsoleRenderable
 
 
 def _section(section: Section, all_bytes: bool) -> "Iterator[ConsoleRenderable]":
+    if section.kind == "brief":
+        for block in section.blocks:
+            if isinstance(block, Paragraph):
+                yield _text((Span(f"{plain(section.title)}: ", strong=True), *spans(block.text)))
+        return
     yield _text(section.title, "bold" if section.kind == "chapter" else "")
     for block in section.blocks:
         for line in render(block, all_bytes):
