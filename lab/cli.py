@@ -41,6 +41,8 @@ RunFolder = Annotated[
     Path | None,
     typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
 ]
+Short = Annotated[bool, typer.Option("--short", help="Thirty lines, and no bytes.")]
+Step = Annotated[bool, typer.Option("--step", help="Show an act at each Enter; when the input ends, the rest at once.")]
 RUNS = Path("runs")
 
 
@@ -50,6 +52,8 @@ def demo(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
     port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
+    short: Short = False,
+    step: Step = False,
     page: Annotated[bool, typer.Option("--page", help="Show it in a browser, too: prints the page's address.")] = False,
     opens: Annotated[bool, typer.Option("--open", help="The same, and open the browser.")] = False,
     as_json: Json = False,
@@ -62,15 +66,18 @@ def demo(
     from lab.staging import embedded, pki
     from lab.story import acts as story
     from lab.views import terminal
+    from lab.views.steps import stepwise
 
+    _check_step(step, as_json)
     shown = terminal.Terminal(quiet=as_json)
-    teller = story.Teller()
+    teller = story.Teller(short)
     plan = short_story(key_type)
     folders: list[Path] = []
 
     def watch(run: "Run") -> None:
         folders[:] = [run.folders.path]
-        shown.show(teller.update(JudgedRun(run)))
+        if not step:  # a run does not wait for its presenter
+            shown.show(teller.update(JudgedRun(run)))
 
     stay = None
     if (page or opens) and not as_json:
@@ -79,7 +86,8 @@ def demo(
         stay = beside(lambda: next(iter(folders), None), opens)
     judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle))
     run = open_run(runs / judgement.run)
-    shown.show(teller.update(JudgedRun(run), over=True))
+    left = teller.update(JudgedRun(run), over=True)
+    shown.show(stepwise(left) if step else left)
     if not as_json:
         say("")
         say(f"Everything is in {run.folders.path}; Wireshark opens {run.folders.capture}")
@@ -287,15 +295,62 @@ def _has(judgement: "Judgement", leak: str) -> str:
 
 
 @app.command(name="story")
-def story_command(run: RunFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
+def story_command(
+    run: RunFolder = None, runs: Runs = RUNS, short: Short = False, step: Step = False, as_json: Json = False
+) -> None:
     """Tell a run's story again, as far as it got."""
     from lab.story import acts as story
     from lab.views import terminal
+    from lab.views.steps import stepwise
 
+    _check_step(step, as_json)
     judged = _judge(_find_run(run, runs))
     if not as_json:
-        terminal.show(story.tell(judged))
+        told = story.tell(judged, short)
+        terminal.show(stepwise(told) if step else told)
     _end(judged.judgement, as_json)
+
+
+def _check_step(step: bool, as_json: bool) -> None:
+    if step and as_json:
+        bad_input("--step shows the story, which --json leaves out: give one of them")
+
+
+@app.command()
+def record(
+    run: RunFolder = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; the run's name with .cast if not given.")
+    ] = None,
+    pace: Annotated[float, typer.Option(help="How fast it goes; 2 is twice as fast as a reader.")] = 1.0,
+    short: Short = False,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Record a run's story for a terminal player: an asciicast, with a marker for each act."""
+    from lab.document import Section
+    from lab.story import acts as story
+    from lab.views import cast
+
+    slowest, fastest = cast.PACES
+    if not slowest <= pace <= fastest:
+        bad_input(f"--pace {pace:g}: give a number from {slowest:g} to {fastest:g}")
+    folder = _find_run(run, runs)
+    judged = _judge(folder)
+    began = judged.run.events[0].time if judged.run.events else None
+    if began is None:
+        bad_input(f"{folder}: has no events, so there is nothing to record")
+    blocks = story.tell(judged, short)
+    lines = list(cast.recording(blocks, f"certreplay, run {folder.name}", int(began.timestamp()), pace))
+    file = output or Path(f"{folder.name}.cast")
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lasts = cast.lasts(lines)
+    if as_json:
+        acts = sum(isinstance(block, Section) for block in blocks)
+        _print_json({"file": str(file), "seconds": lasts, "acts": acts, "width": cast.WIDTH, "height": cast.HEIGHT})
+    else:
+        minutes, rest = divmod(round(lasts), 60)
+        say(f"wrote {file}: {minutes} min {rest} s; asciinema play {file}")
 
 
 @app.command()

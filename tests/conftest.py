@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from lab.catalogue.plan import KeyType, short_story
 from lab.staging import embedded, pki
 from tls_peers import Identities
 from victims import Victims, running_victims
+
+# pytest imports readline, which puts the terminal's size into the environment: no output here is for that terminal.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
 
 # No example fails for its time: a busy machine is no bug. And a folder may serve all examples of a test.
 settings.register_profile(

@@ -578,7 +578,7 @@ def acts(plan: Plan) -> tuple[Act, ...]:
             for one, version in main
         ]
         told += [
-            (f"With {_KINDS[kind]}", _other_kind(kind, of_kind), short.last_sentence)
+            (f"With {_KINDS[kind]}", _other_kind(kind, of_kind), short.other_kind)
             for kind, of_kind in zip(plan.kinds[1:], others, strict=True)
         ]
         told += [("Over TLS 1.3", _tls13, short.tls13)]

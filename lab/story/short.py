@@ -16,6 +16,9 @@ from lab.story.evidence import came_back, due, outcome_span
 from lab.story.words import counted, listed
 from lab.tls.versions import Version
 
+MAX_NAMED = 6
+"""Where more moves were tried they are counted."""
+
 Brief: TypeAlias = Callable[[JudgedRun, Sequence[Block]], Inline]
 """What an act comes to, of a run and of the act as it is told in full."""
 
@@ -24,12 +27,19 @@ def issued(judged: JudgedRun, told: Sequence[Block]) -> Inline:
     """What alice has."""
     bundle = judged.run.first(BundleIssued)
     sort = "a self-signed" if bundle and bundle.issuer == bundle.subject else "a"
-    return f"the bank gave alice a key and {sort} certificate, both in one file."
+    return f"the bank gave alice a key and {sort} certificate, in one file."
 
 
 def last_sentence(judged: JudgedRun, told: Sequence[Block]) -> Inline:
     """An act's last paragraph."""
     return next((block.text for block in reversed(told) if isinstance(block, Paragraph)), "")
+
+
+def other_kind(judged: JudgedRun, told: Sequence[Block]) -> Inline:
+    """Whether it is the same with another kind of certificate, without saying the title again."""
+    words = spans(last_sentence(judged, told))
+    _, it_is, rest = words[0].text.partition(" it is ") if words else ("", "", "")
+    return (Span(f"{it_is.lstrip()}{rest}", words[0].meaning), *words[1:]) if rest else words
 
 
 def wire(judged: JudgedRun, told: Sequence[Block]) -> Inline:
@@ -42,7 +52,7 @@ def wire(judged: JudgedRun, told: Sequence[Block]) -> Inline:
 
 def tls13(judged: JudgedRun, told: Sequence[Block]) -> Inline:
     """What she does not see."""
-    return "the wire shows no certificate and no proof: after the hellos all of it is encrypted."
+    return "the wire shows neither; after the hellos all is encrypted."
 
 
 def gateway(at: Gateway, version: Version) -> Brief:
@@ -93,12 +103,14 @@ def verdicts(judged: JudgedRun, told: Sequence[Block]) -> Inline:
 def _by_outcome(verdicts: Sequence[Verdict]) -> Iterator[str | Span]:
     groups: dict[tuple[str, str, bool], list[Verdict]] = {}
     for one in verdicts:
-        answer = came_back(one).partition(", sent by")[0] if one.outcome == REFUSED else ""
+        refused = one.outcome == REFUSED and len(verdicts) <= MAX_NAMED
+        answer = came_back(one).partition(", sent by")[0] if refused else ""
         groups.setdefault((one.outcome, answer, one.as_expected), []).append(one)
     for number, ((_, answer, as_expected), alike) in enumerate(groups.items()):
         yield "; " if number else ""
         yield outcome_span(alike[0].outcome, "n/a" if alike[0].outcome == NOT_APPLICABLE else "")
-        yield f" {listed([one.move for one in alike])}"
+        moves = [one.move for one in alike]
+        yield f" {listed(moves) if len(verdicts) <= MAX_NAMED else counted(len(moves), 'move')}"
         yield f" by {answer}" if answer.startswith(("alert", "HTTP")) else ""
         if not as_expected:
             yield Span(f" FINDING: expected {due(alike[0])}", "finding")
