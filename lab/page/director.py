@@ -19,8 +19,8 @@ class Director:
     def __init__(self) -> None:
         self._ahead: tuple[SceneMaker, ...] = ()
         self._messages = ladders.Messages()
-        self._exhibits: dict[str, Exhibit] = {}
-        self._judged: JudgedRun | None = None
+        self._known: dict[str, Exhibit] = {}
+        self._exhibits: Exhibits | None = None
         self.page = Page("", "", QUESTION, (), (), False)
 
     @property
@@ -33,7 +33,7 @@ class Director:
         started = judged.run.first(RunStarted)
         if self.done or not (started or over):
             return ()
-        self._judged = judged
+        self._exhibits = Exhibits(judged, self._messages)
         if not self.page.run:
             self._ahead = makers(judged.plan)
             self.page = replace(
@@ -53,12 +53,9 @@ class Director:
 
     def exhibit(self, name: str) -> Exhibit | None:
         """The evidence with this id, the same each time; None if there is none."""
-        if name not in self._exhibits and self._judged:
-            found = Exhibits(self._judged, self._messages).find(name)
-            if found is None:
-                return None
-            self._exhibits[name] = found
-        return self._exhibits.get(name)
+        if name not in self._known and self._exhibits and (found := self._exhibits.find(name)):
+            self._known[name] = found
+        return self._known.get(name)
 
 
 def tell_page(judged: JudgedRun) -> Director:

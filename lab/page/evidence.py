@@ -417,7 +417,8 @@ def _is_heading(block: Block, early: bool) -> bool:
 def made_of(judged: JudgedRun, verdict: Verdict) -> CertificateCaptured | None:
     """The capture that an attempt was made of, which its evidence names first."""
     first = next(iter(verdict.evidence.events), "")
-    found = next((one.event for one in judged.run.events if one.number == first), None)
+    captured = (one for one in judged.run.events if isinstance(one.event, CertificateCaptured))
+    found = next((one.event for one in captured if one.number == first), None)
     return found if isinstance(found, CertificateCaptured) else None
 
 

@@ -18,7 +18,7 @@ Sender = Literal["client", "server"]
 GISTS = {
     "ClientHello": "hello, my random bytes",
     "ServerHello": "hello, my random bytes",
-    "EncryptedExtensions": "some settings",
+    "EncryptedExtensions": "settings",
     "Certificate": "who I am",
     "ServerKeyExchange": "my key share",
     "CertificateRequest": "and yours?",
@@ -26,10 +26,11 @@ GISTS = {
     "ClientKeyExchange": "my key share",
     "ChangeCipherSpec": "now I encrypt",
     "Finished": "checksum of it all",
-    "NewSessionTicket": "a ticket for next time",
+    "protected record": "encrypted",
+    "NewSessionTicket": "a ticket",
 }
 """Each message in a few words."""
-PROOFS = {"client": "the proof, signed", "server": "my own proof, signed"}
+PROOFS = {"client": "the proof, signed", "server": "my proof"}
 CLIENT_HELLO, SERVER_HELLO_DONE, CERTIFICATE = 1, 14, 11
 OF_SERVERS = (0, 2, 4, 6, 8, 12, 13, SERVER_HELLO_DONE, 22)
 """The types of messages that servers send (RFC 5246 section 7.4, RFC 8446 section 4)."""

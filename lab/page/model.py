@@ -87,6 +87,8 @@ class Network:
     balance: int | None = None
     stolen: int = 0
     stolen_at: int = 1
+    gained: int = 0
+    """What mallory has moved in an earlier scene."""
     carried: Literal["", "certificate", "proof", "key"] = ""
     carried_at: int = 1
     by: Literal["alice", "mallory"] = "mallory"
@@ -339,6 +341,24 @@ class Ladders:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What became of a leak's loot at a gateway: whether any move got in, and by which."""
+
+    gateway: GatewayBox
+    by: Inline
+
+
+@dataclass(frozen=True)
+class LeakPicture:
+    """Another way in which the certificate got out: where, what mallory has, what it opened, and the whole act."""
+
+    place: str
+    has: tuple[Chip, ...]
+    opened: tuple[Opened, ...]
+    act: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
 class Words:
     """Blocks of the story, as the terminal has them."""
 
@@ -367,6 +387,7 @@ Drawing: TypeAlias = (
     | Claims
     | LedgerSheet
     | Connections
+    | LeakPicture
     | Words
     | Closing
 )

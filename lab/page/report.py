@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,8 @@ MODULES = ("stage.js", "disc.js", "exhibits.js", "live.js", "page.js")
 """The modules, each after those that it imports."""
 A_BLOCK = 64
 """How many pieces of evidence are compressed together."""
+MAX_MESSAGES = 2000
+"""How many messages a report has byte by byte, those of the story first. `certreplay show` has all of them."""
 
 _LINK = re.compile(r'href="#((?:cell|connection|event|message)/[^"]+)"')
 
@@ -69,11 +72,13 @@ def _hash(text: str) -> str:
 
 def _evidence(director: Director) -> Iterator[tuple[str, str]]:
     """All evidence that a reader can get to, each with its id."""
-    ahead = list(_links(render_scene(scene) for scene in director.page.scenes))
+    ahead = deque(_links(render_scene(scene) for scene in director.page.scenes))
     done: set[str] = set()
+    messages = 0
     while ahead:
-        name = ahead.pop()
-        if name in done:
+        name = ahead.popleft()
+        messages += name.startswith("message/") and name not in done
+        if name in done or (name.startswith("message/") and messages > MAX_MESSAGES):
             continue
         done.add(name)
         if exhibit := director.exhibit(name):

@@ -12,17 +12,18 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
-from lab.catalogue.leaks import WIRE
+from lab.catalogue.leaks import WIRE, Leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
-from lab.document import Facts, Inline, Section
+from lab.document import Inline
 from lab.events.types import (
     AccountOpened,
     BundleIssued,
     CaptureSearched,
     CertificateCaptured,
+    KeyFound,
     LoggedIn,
     PositionTaken,
     RunStarted,
@@ -44,8 +45,10 @@ from lab.page.model import (
     Highlighted,
     KeyControl,
     Ladders,
+    LeakPicture,
     Moment,
     Network,
+    Opened,
     Outcome,
     Scene,
     Words,
@@ -331,9 +334,10 @@ def _verdicts(given: Teaching, target: Target) -> tuple[Verdict, ...]:
 def _attempt(given: Teaching, scene: str, gateway: Gateway, verdict: Verdict) -> Scene:
     name = given.roles.name(gateway)
     drawn = network(given, gateway)
-    before = _balance(verdict)
     earlier = given.roles.blind[0] if given.roles.blind and scene != "blind" else None
     known = _verdict(given, given.roles.blind, *_MOVES["blind"]) if given.roles.blind and earlier else None
+    before = _balance(known or verdict)
+    gained = known.evidence.stolen if known else 0  # the story tells this theft; the run may have more by now
     boxes = tuple(
         replace(box, outcome=_outcome(verdict), since=2)
         if box.here
@@ -347,7 +351,8 @@ def _attempt(given: Teaching, scene: str, gateway: Gateway, verdict: Verdict) ->
         mallory=tuple(chip for chip in STOLEN if scene != "no-proof" or chip.kind != "proof"),
         gateways=boxes,
         carried="proof" if verdict.move == "replay-proof" else "certificate",
-        balance=before if before is not None else drawn.balance,
+        balance=before - gained if before is not None else drawn.balance,
+        gained=gained,
         stolen=verdict.evidence.stolen,
         stolen_at=2,
     )
@@ -498,7 +503,7 @@ def with_the_key(given: Teaching) -> Scene | None:
     boxes = network(given, gateway)
     drawn = replace(
         boxes,
-        mallory=(Chip("certificate", "certificate", "copy"), Chip("key", "alice's private key", "copy")),
+        mallory=(Chip("certificate", "certificate", "copy"), Chip("key", "alice's key", "copy")),
         says="the lab runs her program with the key",
         gateways=tuple(
             replace(box, outcome="accepted" if accepted else "refused", since=2) for box in boxes.gateways if box.here
@@ -564,22 +569,66 @@ def tls13(given: Teaching) -> Scene | None:
     return Scene("tls13", title, tuple(map(Moment, said)), Ladders(tuple(drawn)), links=links)
 
 
+_PLACES = {
+    "interception": "an interceptor in the bank's place",
+    "live-relay": "mallory, a server to Alice",
+    "rogue-server": "a shop that Alice uses",
+    "database": "the bank's list of certificates",
+    "log": "a gateway's access log",
+    "archive": "the bank's copies of the bundles",
+    "requests": "the bank's copies of requests",
+}
+"""Where each leak happens, in a few words."""
+
+
 def _leak(name: str) -> Tell:
     def tell(given: Teaching) -> Scene | None:
         leak = next((one for one in given.judged.leaks if one.id == name), None)
         blocks = leaks.tell_leak(given.judged, leak) if leak else None
         if leak is None or blocks is None:
             return None
-        _, *rest = blocks
-        how = Moment(f"{leak.how[0].upper()}{leak.how[1:]}.")
-        shown = tuple(
-            replace(one, kind="point") if isinstance(one, Section) else one
-            for one in rest
-            if not (isinstance(one, Facts) and not one.rows)
+        _, *act = blocks
+        drawn = LeakPicture(
+            _PLACES.get(name, leak.title), tuple(_loot(given, leak)), tuple(_openings(given, leak)), tuple(act)
         )
-        return Scene(f"leak-{name}", f"{leak.title}.", (how,), Words(shown))
+        return Scene(f"leak-{name}", f"{leak.title}.", (Moment(f"{leak.how[0].upper()}{leak.how[1:]}."),), drawn)
 
     return tell
+
+
+def _loot(given: Teaching, leak: Leak) -> Iterator[Chip]:
+    """What mallory has by a leak."""
+    seen = [one for one in given.judged.run.all(CertificateCaptured) if one.leak == leak.id]
+    whose = len({one.subject for one in seen})
+    yield Chip("certificate", "certificate" if whose < 2 else f"{whose} customers' certificates", "copy")
+    yield Chip(
+        "proof",
+        "a proof" if any(one.proof for one in seen) else "no proof",
+        "copy" if any(one.proof for one in seen) else "none",
+    )
+    key = any(one.leak == leak.id for one in given.judged.run.all(KeyFound))
+    yield Chip("key", "private key" if key else "no private key", "copy" if key else "none")
+
+
+def _openings(given: Teaching, leak: Leak) -> Iterator[Opened]:
+    """What that opened, gateway by gateway; of several versions what got in anywhere."""
+    found: dict[Gateway, list[Verdict]] = {}
+    for gateway, version in given.judged.plan.targets():
+        if gateway.scheme.trusts in leak.certificates:
+            found.setdefault(gateway, []).extend(given.judged.verdicts_at(leak, gateway, version))
+    for gateway, verdicts in found.items():
+        tried = [one for one in verdicts if one.outcome in (ACCEPTED, REFUSED)]
+        moves = list(dict.fromkeys(one.move for one in tried if one.outcome == ACCEPTED))
+        result: Outcome = "accepted" if moves else "refused" if tried else "not applicable"
+        more = f" and {len(moves) - 2} more" if len(moves) > 2 else ""
+        by = (
+            f"let in by {', '.join(moves[:2])}{more}"
+            if moves
+            else f"refused {counted(len(tried), 'time')}"
+            if tried
+            else "nothing to try"
+        )
+        yield Opened(GatewayBox(gateway.id, given.roles.name(gateway), _checks(gateway), result), by)
 
 
 # --- the end ---

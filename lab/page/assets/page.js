@@ -45,8 +45,11 @@ async function go(first = false) {
 async function open(id) {
   const section = byId("exhibit");
   const html = await find(id);
-  if (html === null) return void leave();
-  fill(section, html);
+  if (html === null) {
+    const where = document.createElement("p");
+    where.textContent = live ? "This run has no such evidence." : "A file has no room for this: certreplay show has it.";
+    section.replaceChildren(where);
+  } else fill(section, html);
   section.setAttribute("aria-labelledby", "exhibit-title");
   section.classList.remove("now");
   turnTo(section);
