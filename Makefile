@@ -12,8 +12,16 @@ demo: $(VENV)/lab ## set up, run the embedded lab, tell the story, print the ver
 test: $(VENV)/dev $(VENV)/mitmproxy/.done ## set up, run every test
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/dev ## style and types
+lint: $(VENV)/dev $(VENV)/node/.done ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(VENV)/node/node_modules/.bin/tsc -p . && \
+		$(VENV)/node/node_modules/.bin/prettier --check --log-level warn 'lab/page/assets/*' tsconfig.json
+
+# They check the page's modules, as mypy and ruff check Python. Nothing that runs comes from them.
+$(VENV)/node/.done: Makefile
+	@command -v npm >/dev/null || { echo "npm checks the page's modules and is missing (Debian: npm)"; exit 2; }
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/node typescript@7.0.2 prettier@3.10.1
+	@touch $@
 
 bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
 	@$(BIN)/python -m bench --write

@@ -40,13 +40,16 @@ def test_an_installed_command_runs_the_lab_from_an_empty_folder(installed: Path,
     done = run(installed, tmp_path, "demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert "So why isn't the certificate enough?" in done.stdout
+    packed = run(installed, tmp_path, "report", "-o", "x.html")
+    assert packed.returncode == 0, packed.stderr
+    assert (tmp_path / "x.html").read_text().startswith("<!doctype html>")
     assert run(installed, tmp_path, "--version").stdout == f"certreplay {lab.__version__}\n"
 
 
 def test_every_module_and_data_file_is_installed(installed: Path) -> None:
     for package in ("lab", "attacker", "victim_client", "victim_server"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".typed", ".txt"):
+            if path.suffix in (".py", ".typed", ".txt", ".html", ".css", ".js"):
                 assert (installed / path.relative_to(ROOT)).is_file(), path
 
 

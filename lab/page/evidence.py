@@ -119,13 +119,13 @@ def matrix(given: Teaching) -> Scene | None:
         return None
     tables = tuple(_tables(judgement, given))
     lessons = tuple(one for one in tell_lessons(judgement) if not isinstance(one, Break | Heading))
-    said = Moment(_sentence("; ".join(_opened(judgement))) + " Each cell opens its evidence.")
+    said = Moment(_sentence("; ".join(_opened(judgement))))
     return Scene("matrix", _matrix_title(judgement), (said,), Matrix(tables, lessons))
 
 
 def _opened(judgement: Judgement) -> Iterator[str]:
     """How many moves without the key opened a gateway, of those that check the proof and of the others."""
-    for checks, where in ((True, "that checks the proof"), (False, "that does not")):
+    for checks, where in ((True, "a gateway that checks the proof"), (False, "one that does not")):
         tried = [
             one
             for one in judgement.verdicts
@@ -136,7 +136,7 @@ def _opened(judgement: Judgement) -> Iterator[str]:
         ]
         moves, opened = {one.move for one in tried}, {one.move for one in tried if one.outcome == ACCEPTED}
         if moves:
-            yield f"{len(opened) or 'none'} of {counted(len(moves), 'trick')} opened a gateway {where}"
+            yield f"{len(opened) or 'none'} of {counted(len(moves), 'trick')} opened {where}"
 
 
 def _sentence(words: str) -> str:

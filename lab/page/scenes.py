@@ -17,7 +17,7 @@ from lab.catalogue.moves import MOVES, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
-from lab.document import Inline
+from lab.document import Inline, spans
 from lab.events.types import (
     AccountOpened,
     BundleIssued,
@@ -601,34 +601,26 @@ def _loot(given: Teaching, leak: Leak) -> Iterator[Chip]:
     seen = [one for one in given.judged.run.all(CertificateCaptured) if one.leak == leak.id]
     whose = len({one.subject for one in seen})
     yield Chip("certificate", "certificate" if whose < 2 else f"{whose} customers' certificates", "copy")
-    yield Chip(
-        "proof",
-        "a proof" if any(one.proof for one in seen) else "no proof",
-        "copy" if any(one.proof for one in seen) else "none",
-    )
+    proof = any(one.proof for one in seen)
+    yield Chip("proof", "a proof", "copy") if proof else Chip("proof", "no proof", "none")
     key = any(one.leak == leak.id for one in given.judged.run.all(KeyFound))
-    yield Chip("key", "private key" if key else "no private key", "copy" if key else "none")
+    yield Chip("key", "private key", "copy") if key else Chip("key", "no private key", "none")
 
 
 def _openings(given: Teaching, leak: Leak) -> Iterator[Opened]:
-    """What that opened, gateway by gateway; of several versions what got in anywhere."""
-    found: dict[Gateway, list[Verdict]] = {}
-    for gateway, version in given.judged.plan.targets():
-        if gateway.scheme.trusts in leak.certificates:
-            found.setdefault(gateway, []).extend(given.judged.verdicts_at(leak, gateway, version))
-    for gateway, verdicts in found.items():
-        tried = [one for one in verdicts if one.outcome in (ACCEPTED, REFUSED)]
-        moves = list(dict.fromkeys(one.move for one in tried if one.outcome == ACCEPTED))
-        result: Outcome = "accepted" if moves else "refused" if tried else "not applicable"
-        more = f" and {len(moves) - 2} more" if len(moves) > 2 else ""
-        by = (
-            f"let in by {', '.join(moves[:2])}{more}"
-            if moves
-            else f"refused {counted(len(tried), 'time')}"
-            if tried
-            else "nothing to try"
-        )
-        yield Opened(GatewayBox(gateway.id, given.roles.name(gateway), _checks(gateway), result), by)
+    """What that opened, gateway by gateway: in the version in which something got in, or else in the first."""
+    found: dict[Gateway, Inline] = {}
+    for gateway, version in leaks.targets_of(given.judged, leak):
+        told = leaks.opened(given.judged, leak, gateway, version)
+        if gateway not in found or (_meaning(told) == "accepted" != _meaning(found[gateway])):
+            found[gateway] = told
+    for gateway, told in found.items():
+        result: Outcome = "accepted" if _meaning(told) == "accepted" else "refused"
+        yield Opened(GatewayBox(gateway.id, given.roles.name(gateway), _checks(gateway), result), told)
+
+
+def _meaning(text: Inline) -> str:
+    return spans(text)[0].meaning
 
 
 # --- the end ---

@@ -29,6 +29,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from lab.page.following import Following
+from lab.page.model import Page
 from lab.page.rendering import asset, render_exhibit, render_page, render_scene
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class PageServer:
         self.tokens = Tokens()
         self.host, self.port = host, port
         self._cookie = f"certreplay-{port}"  # a browser keeps cookies by host, for all of its ports
+        self._made: dict[bool, tuple[Page, str]] = {}
         self.app = Starlette(
             routes=[
                 Route("/", self._page),
@@ -173,10 +175,16 @@ class PageServer:
 
     async def _page(self, request: Request) -> Response:
         token = request.scope["certreplay.token"]
-        html = render_page(self.following.director.page, presenter=self.tokens.presents(token))
-        answer = Response(html, media_type="text/html")
+        answer = Response(self._html(self.tokens.presents(token)), media_type="text/html")
         answer.set_cookie(self._cookie, token, httponly=True, samesite="strict", path="/")
         return answer
+
+    def _html(self, presenter: bool) -> str:
+        """The page as it is now; made anew when there is more to tell."""
+        page = self.following.director.page
+        if self._made.get(presenter, (None, ""))[0] is not page:
+            self._made[presenter] = page, render_page(page, presenter)
+        return self._made[presenter][1]
 
     async def _asset(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -44,13 +44,18 @@ Target: TypeAlias = tuple[Gateway, Version]
 def tell_leak(judged: JudgedRun, leak: Leak) -> Iterator[Block] | None:
     """The act about one leak; None until it is over."""
     seen = [one for one in judged.run.all(CertificateCaptured) if one.leak == leak.id]
-    targets = [
+    targets = targets_of(judged, leak)
+    over = judged.gateways and not any(judged.missing_at(leak, *target) for target in targets)
+    return _tell(judged, leak, seen, targets) if seen and over else None
+
+
+def targets_of(judged: JudgedRun, leak: Leak) -> list[Target]:
+    """The gateways at which something was tried with what a leak yielded, in each version."""
+    return [
         target
         for target in judged.plan.targets()
         if target[0].scheme.trusts in leak.certificates or _by_password(judged, leak, *target)
     ]
-    over = judged.gateways and not any(judged.missing_at(leak, *target) for target in targets)
-    return _tell(judged, leak, seen, targets) if seen and over else None
 
 
 def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], targets: list[Target]) -> Iterator[Block]:
@@ -72,8 +77,8 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
     if leak == LIVE_RELAY:
         yield Paragraph("Mallory relayed alice's proofs while they were fresh:")
         yield from tell_relays(judged)
-    opened = facts(*((f"{one.id}, TLS {version}", _opened(judged, leak, one, version)) for one, version in targets))
-    yield Section("At the gateways:", (opened,), "point")
+    at_each = facts(*((f"{one.id}, TLS {version}", opened(judged, leak, one, version)) for one, version in targets))
+    yield Section("At the gateways:", (at_each,), "point")
     if others := _others(run, leak):
         accounts = f"account of {others[0]} was" if len(others) == 1 else f"accounts of {listed(others)} were"
         more = f"The {accounts} opened too."
@@ -153,15 +158,16 @@ def _by_password(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Versi
     return judged.attempts.at(leak.id, gateway, version, STOLEN_PASSWORD)
 
 
-def _opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
+def opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) -> Inline:
+    """What a leak's loot opened there, in a few words with their meaning."""
     if by_password := _by_password(judged, leak, gateway, version):
         found = next((one.form for one in judged.run.all(PasswordFound) if one.leak == leak.id), "what was found of it")
         opened_so = any(one.accepted for one in by_password)
         return Span(f"opened by {found}", "accepted") if opened_so else Span(f"not opened by {found}", "refused")
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
-    opened = [one.move for one in tried if one.outcome == ACCEPTED]
+    moves = [one.move for one in tried if one.outcome == ACCEPTED]
     refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")
-    text = Span(f"opened by {', '.join(opened)}", "accepted") if opened else refusals
+    text = Span(f"opened by {', '.join(moves)}", "accepted") if moves else refusals
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text
 

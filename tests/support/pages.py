@@ -27,8 +27,8 @@ class Answer:
 
 
 @contextmanager
-def served(run: Path) -> Iterator[PageServer]:
-    """The page of a finished run, all of it told."""
+def served(run: Path, until_told: bool = True) -> Iterator[PageServer]:
+    """The page of a run, from the time on when all of it is told, or at once."""
     bound = bind(HOST, None)
     server = PageServer(Following(lambda: run), bound.getsockname()[1])
     loop = asyncio.new_event_loop()
@@ -39,11 +39,15 @@ def served(run: Path) -> Iterator[PageServer]:
             loop.run_until_complete(serving)
         except asyncio.CancelledError:
             pass
+        for left in (others := asyncio.all_tasks(loop)):
+            left.cancel()
+        loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        wait_until(lambda: server.following.director.done, "the page to be told")
+        if until_told:
+            wait_until(lambda: server.following.director.done, "the page to be told")
         yield server
     finally:
         loop.call_soon_threadsafe(serving.cancel)

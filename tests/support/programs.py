@@ -24,6 +24,7 @@ CERTREPLAY = str(Path(sys.executable).with_name("certreplay"))
 PACKAGES = {
     "caddy": "caddy",
     "capinfos": "wireshark-common",
+    "chromium": "chromium",
     "apache2": "apache2",
     "curl": "curl",
     "editcap": "wireshark-common",

@@ -47,7 +47,9 @@ async function open(id) {
   const html = await find(id);
   if (html === null) {
     const where = document.createElement("p");
-    where.textContent = live ? "This run has no such evidence." : "A file has no room for this: certreplay show has it.";
+    where.textContent = live
+      ? "This run has no such evidence."
+      : "A file has no room for this: certreplay show has it.";
     section.replaceChildren(where);
   } else fill(section, html);
   section.setAttribute("aria-labelledby", "exhibit-title");
@@ -224,7 +226,8 @@ function start() {
   const size = kept("size");
   if (size) document.documentElement.style.setProperty("--scale", size);
   document.documentElement.classList.add("paged");
-  for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-later]"))) one.hidden = true;
+  for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-later]")))
+    one.hidden = true;
   byId("back").addEventListener("click", () => move(-1));
   byId("next").addEventListener("click", () => move(1));
   byId("play").addEventListener("click", play);

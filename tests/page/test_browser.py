@@ -1,0 +1,148 @@
+"""The page in a real browser: Debian's Chromium, driven by playwright."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lab.events.run import open_run
+from lab.judging.verdicts import JudgedRun
+from lab.page.director import tell_page
+from lab.page.report import render_report
+from pages import served
+from programs import PATIENCE_SECONDS, program
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(browser: Browser, width: int = 1280, height: int = 720) -> Iterator[Page]:
+    """A page in which nothing may go wrong: no message, no error, no request that fails."""
+    context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    yield page
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("report") / "x.html"
+    file.write_text(render_report(tell_page(JudgedRun(open_run(finished_run)))))
+    return file.as_uri()
+
+
+def headline(page: Page) -> str:
+    return page.locator(".scene.now h2").inner_text()
+
+
+def test_the_keys_go_through_all_of_a_report_and_back(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(report)
+        expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
+        seen = [headline(page)]
+        for _ in range(60):
+            page.keyboard.press("ArrowRight")
+            if headline(page) != seen[-1]:
+                seen.append(headline(page))
+        assert len(seen) == len(set(seen)) == 16
+        for _ in range(60):
+            page.keyboard.press("ArrowLeft")
+        assert headline(page) == seen[0]
+
+
+def test_a_prediction_is_shown_beside_what_happened(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(f"{report}#old-proof")
+        asked = page.locator(".scene.now .question")
+        expect(asked).to_have_text("This is a genuine signature of Alice's. What does gateway 2 do?")
+        expect(page.locator(".scene.now .pill")).to_be_hidden()
+        page.keyboard.press("1")
+        expect(page.locator(".scene.now .pill")).to_have_text("refused")
+        expect(page.locator(".scene.now .your-answer")).to_have_text("You said: it lets her in.")
+
+
+def test_a_cell_opens_its_evidence_and_a_message_its_bytes(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(f"{report}#matrix")
+        page.locator(".scene.now").get_by_title("replay-proof at pinned-mtls@instrument: refused").click()
+        expect(page.locator("#exhibit h2")).to_contain_text("replay-proof at pinned-mtls@instrument, TLS 1.2")
+        expect(page.locator("#exhibit .comparison")).to_be_visible()
+        page.locator("#exhibit .ladder a", has_text="CertificateVerify").click()
+        expect(page.locator("#exhibit .hex")).to_contain_text("0f 00 00")
+        fields = page.locator("#exhibit .fields li[data-field]")
+        fields.nth(1).focus()
+        page.keyboard.press("ArrowDown")
+        expect(fields.nth(2)).to_be_focused()
+        expect(page.locator("#exhibit .hex .lit").first).to_be_visible()
+        page.keyboard.press("Escape")
+        assert headline(page) == "Where the proof is checked, no trick gets in."
+
+
+def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report)
+        page.goto(f"{report}#connections")
+        page.locator(".scene.now a").first.click()
+        expect(page.locator("#exhibit .ladder").first).to_be_visible()
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_second_browser_follows_the_first(browser: Browser, finished_run: Path) -> None:
+    with served(finished_run) as server, watched(browser) as teacher, watched(browser, 390, 844) as student:
+        teacher.goto(server.address())
+        assert "token" not in teacher.url, "it is not left in the address"
+        student.goto(server.address(looking=True))
+        teacher.keyboard.press("c")
+        teacher.locator("#titles a", has_text="Alice signed another conversation.").click()
+        expect(student.locator(".scene.now h2")).to_have_text("Alice signed another conversation.")
+        teacher.keyboard.press("ArrowRight")
+        expect(student.locator(".scene.now .moment:not(.off)")).to_contain_text("Mallory's connection")
+        student.reload()
+        expect(student.locator(".scene.now h2")).to_have_text("Alice signed another conversation.")
+
+
+def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Path, tmp_path: Path) -> None:
+    """The events of a run, part by part in the order of time, written while a browser watches."""
+    lines = sorted(
+        (json.loads(line)["time"], path.parent.name, number, line)
+        for path in finished_run.glob("*/events.jsonl")
+        for number, line in enumerate(path.read_text().splitlines(keepends=True))
+    )
+
+    def write(some: list[tuple[str, str, int, str]]) -> None:
+        for _, part, _, line in some:
+            (tmp_path / part).mkdir(exist_ok=True)
+            with (tmp_path / part / "events.jsonl").open("a") as file:
+                file.write(line)
+
+    first = next(at for at, one in enumerate(lines) if '"certificate-captured"' in one[3])
+    write(lines[:first])
+    with served(tmp_path, until_told=False) as server, watched(browser) as page:
+        page.goto(server.address())
+        expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
+        expect(page.locator("#progress li.pending").first).to_be_attached()
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator(".scene.now h2")).to_have_text("The run goes on.")
+        write(lines[first:])
+        (tmp_path / "verdicts.json").write_text((finished_run / "verdicts.json").read_text())
+        expect(page.locator(".scene.now h2")).to_have_text("Alice shows her certificate, then a proof.")
+        expect(page.locator("#progress li.pending")).to_have_count(0)
+        assert page.locator("#progress li").count() == page.locator("#titles li").count() == 16
