@@ -5,8 +5,8 @@ from dataclasses import replace
 from lab.events.types import RunStarted
 from lab.judging.verdicts import JudgedRun
 from lab.page import ladders
-from lab.page.evidence import Exhibits
-from lab.page.model import Exhibit, Page, Scene
+from lab.page.evidence import Closeups
+from lab.page.model import Closeup, Page, Scene
 from lab.page.roles import roles_of
 from lab.page.scenes import SceneMaker, makers
 from lab.page.teaching import Teaching
@@ -19,8 +19,8 @@ class Director:
     def __init__(self) -> None:
         self._ahead: tuple[SceneMaker, ...] = ()
         self._messages = ladders.Messages()
-        self._known: dict[str, Exhibit] = {}
-        self._exhibits: Exhibits | None = None
+        self._known: dict[str, Closeup] = {}
+        self._closeups: Closeups | None = None
         self.page = Page("", "", QUESTION, (), (), False)
 
     @property
@@ -33,7 +33,7 @@ class Director:
         started = judged.run.first(RunStarted)
         if self.done or not (started or over):
             return ()
-        self._exhibits = Exhibits(judged, self._messages)
+        self._closeups = Closeups(judged, self._messages)
         if not self.page.run:
             self._ahead = makers(judged.plan)
             self.page = replace(
@@ -51,9 +51,9 @@ class Director:
         self.page = replace(self.page, scenes=(*self.page.scenes, *news), pending=pending, over=over)
         return tuple(news)
 
-    def exhibit(self, name: str) -> Exhibit | None:
+    def closeup(self, name: str) -> Closeup | None:
         """The evidence with this id, the same each time; None if there is none."""
-        if name not in self._known and self._exhibits and (found := self._exhibits.find(name)):
+        if name not in self._known and self._closeups and (found := self._closeups.find(name)):
             self._known[name] = found
         return self._known.get(name)
 

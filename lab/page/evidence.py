@@ -36,8 +36,8 @@ from lab.page.model import (
     Cell,
     CellTable,
     Claims,
+    Closeup,
     Connections,
-    Exhibit,
     GatewayHead,
     Holds,
     Ladder,
@@ -328,7 +328,7 @@ def _connection(recorded: Recorded, judged: JudgedRun) -> SeenConnection:
 # --- everything about one of them ---
 
 
-class Exhibits:
+class Closeups:
     """Finds everything about what has an id, in a judged run."""
 
     def __init__(self, judged: JudgedRun, messages: ladders.Messages) -> None:
@@ -336,7 +336,7 @@ class Exhibits:
         self._messages = messages
         self._events = {one.number.replace("#", "-"): one for one in judged.run.events}
 
-    def find(self, name: str) -> Exhibit | None:
+    def find(self, name: str) -> Closeup | None:
         """What has this id; None if nothing has."""
         kind, _, rest = name.partition("/")
         match kind:
@@ -348,7 +348,7 @@ class Exhibits:
                 return self._of_event(recorded, kind == "connection") if recorded else None
             case "message":
                 message = self._messages.known.get(name)
-                return Exhibit(name, message.summary or message.message, message=message) if message else None
+                return Closeup(name, message.summary or message.message, message=message) if message else None
         return None
 
     def _verdict(self, parts: list[str]) -> Verdict | None:
@@ -362,7 +362,7 @@ class Exhibits:
                 return next((v for v in self._judged.verdicts_at(leak, place, version) if v.move == parts[3]), None)
         return None
 
-    def of_verdict(self, verdict: Verdict) -> Exhibit:
+    def of_verdict(self, verdict: Verdict) -> Closeup:
         """All evidence of a verdict, in the words of `explain`."""
         before: list[Block] = []
         after: list[Block] = []
@@ -377,7 +377,7 @@ class Exhibits:
         doubts = [one for one in self._judged.judgement.contradictions if f"({verdict.evidence.attempt})" in one]
         after += [Paragraph(f"FINDING: {doubt}") for doubt in doubts]
         ladder = ladders.of_attempt(verdict.evidence.messages, verdict.tls, self._messages)
-        return Exhibit(
+        return Closeup(
             cell_id(verdict),
             f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}",
             outcome(verdict),
@@ -387,7 +387,7 @@ class Exhibits:
             tuple(after),
         )
 
-    def _of_event(self, recorded: Recorded, as_connection: bool) -> Exhibit:
+    def _of_event(self, recorded: Recorded, as_connection: bool) -> Closeup:
         event = recorded.event
         drawn: tuple[Ladder, ...] = ()
         if isinstance(event, MoveTried):
@@ -401,7 +401,7 @@ class Exhibits:
                 drawn = (ladders.of_records(event), *opened)
         title = f"{type_name(type(event))}, {recorded.number}"
         told = facts(("when", f"{recorded.time:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"), *_fields(event))
-        return Exhibit(
+        return Closeup(
             connection_id(recorded.number) if as_connection else event_id(recorded.number),
             title,
             blocks=(told,),

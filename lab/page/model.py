@@ -169,7 +169,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MessagePair:
     """Corresponding messages of two transcripts; None where one has no counterpart."""
 
     left: Said | None
@@ -184,7 +184,7 @@ class TwoTranscripts:
 
     left_note: str
     right_note: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[MessagePair, ...]
     hashes: tuple[str, str]
     left_hash: str
     right_hash: str
@@ -408,7 +408,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Closeup:
     """What is opened on demand: everything about one cell, connection, message or event.
 
     `ladder`, `transcripts` and `message` are drawings of it, None where there is nothing to draw.

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.document import Compared, Inline, Octets, plain, spans
-from lab.page.model import Exhibit, Highlighted, Page, Scene
+from lab.page.model import Closeup, Highlighted, Page, Scene
 from lab.printable import printable
 
 A_LINE = 16
@@ -60,9 +60,9 @@ def render_scene(scene: Scene) -> str:
     return _template("scene.html", scene=scene)
 
 
-def render_exhibit(exhibit: Exhibit) -> str:
+def render_closeup(closeup: Closeup) -> str:
     """What is opened on demand."""
-    return _template("exhibit.html", it=exhibit)
+    return _template("closeup.html", it=closeup)
 
 
 def asset(name: str) -> str:

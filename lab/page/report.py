@@ -17,9 +17,9 @@ from hashlib import sha256
 from markupsafe import Markup, escape
 
 from lab.page.director import Director
-from lab.page.rendering import asset, render_exhibit, render_page, render_scene
+from lab.page.rendering import asset, render_closeup, render_page, render_scene
 
-MODULES = ("stage.js", "disc.js", "exhibits.js", "live.js", "page.js")
+MODULES = ("stage.js", "disc.js", "evidence.js", "live.js", "page.js")
 """The modules, each after those that it imports."""
 A_BLOCK = 64
 """How many pieces of evidence are compressed together."""
@@ -81,8 +81,8 @@ def _evidence(director: Director) -> Iterator[tuple[str, str]]:
         if name in done or (name.startswith("message/") and messages > MAX_MESSAGES):
             continue
         done.add(name)
-        if exhibit := director.exhibit(name):
-            html = render_exhibit(exhibit)
+        if closeup := director.closeup(name):
+            html = render_closeup(closeup)
             yield name, html
             ahead += _links([html])
 

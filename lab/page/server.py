@@ -30,7 +30,7 @@ from starlette.routing import Route
 
 from lab.page.following import Following
 from lab.page.model import Page
-from lab.page.rendering import asset, render_exhibit, render_page, render_scene
+from lab.page.rendering import asset, render_closeup, render_page, render_scene
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,7 +42,7 @@ ASSETS = {
     "page.js": "text/javascript",
     "stage.js": "text/javascript",
     "disc.js": "text/javascript",
-    "exhibits.js": "text/javascript",
+    "evidence.js": "text/javascript",
     "live.js": "text/javascript",
 }
 MAX_PLACE = 200
@@ -193,10 +193,10 @@ class PageServer:
         return Response(asset(name), media_type=ASSETS[name])
 
     async def _evidence(self, request: Request) -> Response:
-        exhibit = self.following.director.exhibit(request.path_params["name"])
-        if exhibit is None:
+        closeup = self.following.director.closeup(request.path_params["name"])
+        if closeup is None:
             return PlainTextResponse("There is no such evidence in this run.", 404)
-        return Response(render_exhibit(exhibit), media_type="text/html")
+        return Response(render_closeup(closeup), media_type="text/html")
 
     async def _at(self, request: Request) -> Response:
         if not self.tokens.presents(request.scope["certreplay.token"]):

@@ -9,7 +9,7 @@ from lab.events.types import CertificateCaptured
 from lab.judging.judgement import Sent, Verdict
 from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, Messages, as_the_server_saw_them, pairs
 from lab.page import ladders
-from lab.page.model import Changed, Pair, Said, TwoTranscripts
+from lab.page.model import Changed, MessagePair, Said, TwoTranscripts
 from lab.story.explain import on_the_proof
 from lab.story.octets import IN_SIGHT, exchange
 from lab.tls.versions import TLS12, TLS13, Version, find_version
@@ -26,7 +26,7 @@ def two_transcripts(seen: CertificateCaptured, verdict: Verdict, store: ladders.
     hers = [(sender, raw) for sender, _, raw in ladders.with_senders(seen.transcript, find_version(seen.tls) or TLS12)]
     checked = _up_to_the_proof(verdict, version)
     opened = reason.difference
-    found: list[Pair] = []
+    found: list[MessagePair] = []
     for left, right in pairs([raw[0] for _, raw in hers], [raw[0] for _, raw in checked]):
         one = hers[left] if left is not None else None
         other = checked[right] if right is not None else None
@@ -34,7 +34,7 @@ def two_transcripts(seen: CertificateCaptured, verdict: Verdict, store: ladders.
         hold = opened if opened and not same and one and other else None
         copied = same and other is not None and other[0] == "client"
         found.append(
-            Pair(
+            MessagePair(
                 _said(one, "alice", seen.tls, store),
                 _said(other, "mallory", verdict.tls, store, copied),
                 same,

@@ -80,15 +80,15 @@ def test_a_cell_opens_its_evidence_and_a_message_its_bytes(browser: Browser, rep
     with watched(browser) as page:
         page.goto(f"{report}#matrix")
         page.locator(".scene.now").get_by_title("replay-proof at pinned-mtls@instrument: refused").click()
-        expect(page.locator("#exhibit h2")).to_contain_text("replay-proof at pinned-mtls@instrument, TLS 1.2")
-        expect(page.locator("#exhibit .comparison")).to_be_visible()
-        page.locator("#exhibit .ladder a", has_text="CertificateVerify").click()
-        expect(page.locator("#exhibit .hex")).to_contain_text("0f 00 00")
-        fields = page.locator("#exhibit .fields li[data-field]")
+        expect(page.locator("#closeup h2")).to_contain_text("replay-proof at pinned-mtls@instrument, TLS 1.2")
+        expect(page.locator("#closeup .comparison")).to_be_visible()
+        page.locator("#closeup .ladder a", has_text="CertificateVerify").click()
+        expect(page.locator("#closeup .hex")).to_contain_text("0f 00 00")
+        fields = page.locator("#closeup .fields li[data-field]")
         fields.nth(1).focus()
         page.keyboard.press("ArrowDown")
         expect(fields.nth(2)).to_be_focused()
-        expect(page.locator("#exhibit .hex .lit").first).to_be_visible()
+        expect(page.locator("#closeup .hex .lit").first).to_be_visible()
         page.keyboard.press("Escape")
         assert headline(page) == "Where the proof is checked, no trick gets in."
 
@@ -100,7 +100,7 @@ def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> Non
         page.goto(report)
         page.goto(f"{report}#connections")
         page.locator(".scene.now a").first.click()
-        expect(page.locator("#exhibit .ladder").first).to_be_visible()
+        expect(page.locator("#closeup .ladder").first).to_be_visible()
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 

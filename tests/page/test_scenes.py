@@ -88,12 +88,12 @@ def test_every_link_opens_something(finished_run: Path) -> None:
     cells = [cell.evidence for table in drawn.tables for _, _, row in table.rows for cell in row if cell]
     assert len(cells) == 15
     for name in (*cells, *(name for scene in director.page.scenes for name, _ in scene.links)):
-        exhibit = director.exhibit(name)
-        assert exhibit, name
-        assert exhibit.ladders or exhibit.blocks, name
-        for ladder in exhibit.ladders:
+        closeup = director.closeup(name)
+        assert closeup, name
+        assert closeup.ladders or closeup.blocks, name
+        for ladder in closeup.ladders:
             for row in ladder.rows:
-                assert not row.evidence or director.exhibit(row.evidence), row
+                assert not row.evidence or director.closeup(row.evidence), row
 
 
 def test_what_was_told_stays_as_it_was(finished_run: Path, tmp_path: Path) -> None:

@@ -39,9 +39,10 @@ def served(run: Path, until_told: bool = True) -> Iterator[PageServer]:
             loop.run_until_complete(serving)
         except asyncio.CancelledError:
             pass
-        for left in (others := asyncio.all_tasks(loop)):
-            left.cancel()
-        loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
+        if others := asyncio.all_tasks(loop):
+            for left in others:
+                left.cancel()
+            loop.run_until_complete(asyncio.wait(others))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -1,7 +1,7 @@
 // A run that goes on: scenes that come in, and the place where the presenter is.
 
 import { byId, scenes } from "./stage.js";
-import { fill } from "./exhibits.js";
+import { fill } from "./evidence.js";
 
 /**
  * Listens to what the server tells.

@@ -2,7 +2,7 @@
 
 import { beside, byId, parse, scenes, show, turnTo, written } from "./stage.js";
 import { carry } from "./disc.js";
-import { fill, find, lightFields } from "./exhibits.js";
+import { fill, find, lightFields } from "./evidence.js";
 import { listen, tellPlace } from "./live.js";
 
 /** @typedef {import("./stage.js").Place} Place */
@@ -43,7 +43,7 @@ async function go(first = false) {
 
 /** @param {string} id */
 async function open(id) {
-  const section = byId("exhibit");
+  const section = byId("closeup");
   const html = await find(id);
   if (html === null) {
     const where = document.createElement("p");
@@ -52,7 +52,7 @@ async function open(id) {
       : "A file has no room for this: certreplay show has it.";
     section.replaceChildren(where);
   } else fill(section, html);
-  section.setAttribute("aria-labelledby", "exhibit-title");
+  section.setAttribute("aria-labelledby", "closeup-title");
   section.classList.remove("now");
   turnTo(section);
   section.scrollTop = 0;
