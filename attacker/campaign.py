@@ -138,6 +138,11 @@ class Campaign:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether `start` has begun at as many servers as were awaited, in every version, and all attempts are over."""
+        return not self._tasks and len(self._begun) >= max(self._awaited, 1) * len(self._orders.versions)
+
     async def close(self) -> None:
         """Breaks off the attempts in the background."""
         for task in self._tasks:

@@ -17,10 +17,10 @@ from attacker.position.sniffer import Sniffer
 from attacker.position.tcp_relay import Forward, TcpRelay
 from lab.address import Address
 from lab.capture.handshake import Capture, Contact
-from lab.capture.writer import CaptureFile
+from lab.capture.writer import CaptureFile, RecentPackets
 from lab.catalogue.leaks import WIRE
 from lab.events.log import EventLog
-from lab.events.parts import CAPTURE_FILE
+from lab.events.parts import CAPTURE_FILE, RECENT_FILES
 
 HOST = "127.0.0.1"
 
@@ -44,7 +44,9 @@ async def main(folder: Path, position: str, *where: str) -> None:
     log = EventLog(folder, "attacker")
     campaign = Campaign(log, folder, WIRE, Orders(moves=()), source="a bench")
     file = CaptureFile(folder / CAPTURE_FILE, limit_bytes=1 << 40)
-    wiretap = CountingWiretap(file, campaign, log, lambda server: Address(HOST, 1))
+    wiretap = CountingWiretap(
+        file, RecentPackets([folder / name for name in RECENT_FILES]), campaign, log, lambda server: Address(HOST, 1)
+    )
     wiretap.captures = []
     packets = dropped = 0
     if position == "relay":

@@ -15,10 +15,10 @@ from lab.address import Address, find_address
 from lab.capture.handshake import Capture, Contact
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker
-from lab.capture.writer import ETHERNET, CaptureFile
+from lab.capture.writer import ETHERNET, CaptureFile, RecentPackets
 from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
-from lab.events.parts import CAPTURE_FILE
+from lab.events.parts import CAPTURE_FILE, RECENT_FILES
 from lab.events.types import HandshakeSeen, PositionLeft, PositionTaken, Trouble
 from lab.process import whole_number
 from lab.tls.errors import Abort
@@ -28,6 +28,8 @@ from lab.tls.sessions import Session
 from lab.tls.versions import TLS12, TLS13, version_name
 
 MAX_SERVERS = 10_000
+SETTLED_NS = 120 * 10**9
+"""So long after the last attempt the capture file is complete: by then it holds all that a verdict can rest on."""
 
 _BEYOND_PLAINTEXT = (ContentType.CHANGE_CIPHER_SPEC, ContentType.APPLICATION_DATA)
 """Records which show that the client answered the server."""
@@ -39,16 +41,28 @@ AddressOf: TypeAlias = Callable[[str], Address]
 class Wiretap:
     """Writes each packet to the capture file, then reads the handshakes in it, like those of any other capture.
 
-    The campaign gets every server that is seen and every certificate with its proof; attempts begin at once.
+    The campaign gets every server that is seen and every certificate with its proof; attempts begin at once. When all
+    attempts are over and SETTLED_NS have passed, the capture file is complete, and of what comes then only the newest
+    is kept, in `recent`: a lab can stand idle for hours.
     """
 
-    def __init__(self, file: CaptureFile, campaign: Campaign, reporter: Reporter, address_of: AddressOf) -> None:
+    def __init__(
+        self,
+        file: CaptureFile,
+        recent: RecentPackets,
+        campaign: Campaign,
+        reporter: Reporter,
+        address_of: AddressOf,
+    ) -> None:
         self._file = file
+        self._recent = recent
         self._campaign = campaign
         self._reporter = reporter
         self._address_of = address_of
         self._tracker = Tracker()
         self._writing = True
+        self._at_rest_since_ns: int | None = None
+        self._settled = False
         self._servers: dict[str, OnTheWire] = {}
         self._proven: set[str] = set()
         self._contacts: set[tuple[str, str, bool]] = set()
@@ -126,8 +140,12 @@ class Wiretap:
                 self.meet(one)
 
     def _write(self, time_ns: int, packet: bytes) -> bool:
-        """Whether there is room for more."""
+        """Whether more can be written."""
+        self._settled = self._settled or self._settles(time_ns)
         try:
+            if self._settled:
+                self._recent.write(time_ns, packet)
+                return True
             if self._file.write(time_ns, packet):
                 return True
             reason = "is full"
@@ -135,6 +153,14 @@ class Wiretap:
             reason = str(error.strerror)
         self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; nothing more is written to it"))
         return False
+
+    def _settles(self, time_ns: int) -> bool:
+        """Whether the campaign has been at rest for long enough."""
+        if not self._campaign.at_rest:
+            self._at_rest_since_ns = None
+        elif self._at_rest_since_ns is None:
+            self._at_rest_since_ns = time_ns
+        return self._at_rest_since_ns is not None and time_ns - self._at_rest_since_ns >= SETTLED_NS
 
 
 def loot_of(capture: Capture) -> Loot:
@@ -219,13 +245,15 @@ async def arp(call: Call) -> None:
 async def _wiretap(call: Call, source: str, address_of: AddressOf) -> Any:
     campaign = Campaign(call.reporter, call.folder, WIRE, call.orders(), source=source, awaited=call.arguments.servers)
     file = CaptureFile(call.folder / CAPTURE_FILE)
-    wiretap = Wiretap(file, campaign, call.reporter, address_of)
+    recent = RecentPackets(call.folder / name for name in RECENT_FILES)
+    wiretap = Wiretap(file, recent, campaign, call.reporter, address_of)
     try:
         yield wiretap
     finally:
         wiretap.close()
         await campaign.close()
         file.close()
+        recent.close()
 
 
 def _as_seen(server: str) -> Address:

@@ -4,8 +4,10 @@ The format is draft-ietf-opsawg-pcapng: a section header, an interface descripti
 enhanced packet block for each packet.
 """
 
+import itertools
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +16,7 @@ from lab.capture.errors import CaptureFileError
 
 ETHERNET = 1
 LIMIT_BYTES = 64 << 20
+RECENT_BYTES = 2 << 20
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _MAGIC = 0x1A2B3C4D
@@ -63,6 +66,35 @@ class CaptureFile:
     def _append(self, blocks: bytes) -> None:
         files.append(self._file, blocks, self._path)
         self._size += len(blocks)
+
+
+class RecentPackets:
+    """The newest packets, in files that take turns: when one is full, the one with the oldest packets begins anew.
+
+    No file is there before the first packet. OSError if one cannot be written.
+    """
+
+    def __init__(self, paths: Iterable[Path], link_type: int = ETHERNET, limit_bytes: int = RECENT_BYTES) -> None:
+        self._paths = itertools.cycle(paths)
+        self._link_type = link_type
+        self._limit = limit_bytes
+        self._file: CaptureFile | None = None
+
+    def write(self, time_ns: int, packet: bytes) -> bool:
+        """Appends a packet seen at `time_ns` since 1970. False for one that is longer than a whole file may be."""
+        return (self._file is not None and self._file.write(time_ns, packet)) or self._next().write(time_ns, packet)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+    def _next(self) -> CaptureFile:
+        self.close()
+        self._file = None
+        path = next(self._paths)
+        path.unlink(missing_ok=True)
+        self._file = CaptureFile(path, self._link_type, self._limit)
+        return self._file
 
 
 def _whole_blocks(file: BinaryIO, path: Path) -> int:

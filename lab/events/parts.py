@@ -52,6 +52,8 @@ from lab.events.types import (
 )
 
 CAPTURE_FILE = "capture.pcapng"
+RECENT_FILES = ("recent-1.pcapng", "recent-2.pcapng")
+"""What the attacker hears once no verdict rests on it any more: the newest packets only, in files that take turns."""
 INTERCEPTION_FILE = "interception.pcapng"
 ONWARD_FILE = "interception-onward.pcapng"
 """The packets between mitmproxy and the real servers."""
@@ -121,7 +123,9 @@ PART_FOLDERS: Mapping[str, PartFolder] = {
     "relayed-client": _CLIENT,
     "own-key-client": _CLIENT,
     ATTACKER: _of_mallory(
-        *LEAKS, says=(HandshakeSeen, ProofRelayed, *_INTERCEPTED), files=(CAPTURE_FILE, *_INTERCEPTION_FILES)
+        *LEAKS,
+        says=(HandshakeSeen, ProofRelayed, *_INTERCEPTED),
+        files=(CAPTURE_FILE, *RECENT_FILES, *_INTERCEPTION_FILES),
     ),
     INTERCEPTOR: _of_mallory(INTERCEPTION, says=_INTERCEPTED, files=_INTERCEPTION_FILES),
     "rogue-server": _of_mallory(ROGUE_SERVER),

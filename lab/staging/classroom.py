@@ -80,7 +80,7 @@ HOSTS = (VICTIM_SERVER, VICTIM_CLIENT, CAREFUL_CLIENT, CARELESS_CLIENT)
 """The hosts that the attacker may go to."""
 RUN_SECONDS = 120.0
 POLL_SECONDS = 0.1
-LATER_POLL_SECONDS = 1.0
+LATER_POLL_SECONDS = 5.0
 """Once there are verdicts nobody waits for more."""
 GOOD_FOR = timedelta(days=1)
 
@@ -238,7 +238,8 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
             judgement = judge(run)
         if judgement is None and asyncio.get_running_loop().time() > deadline:
             judgement = JudgedRun(run).judgement
-        watch(run, judgement)
+        if not written:
+            watch(run, judgement)
         if judgement and not written:
             unfinished = folders.verdicts.with_suffix(".part")
             unfinished.write_text(judgement.to_json())

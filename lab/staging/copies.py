@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.capture.writer import LIMIT_BYTES
 from lab.events.log import FILE_NAME
-from lab.events.parts import PART_FOLDERS, STOLEN
+from lab.events.parts import PART_FOLDERS, RECENT_FILES, STOLEN
 from lab.printable import printable
 
 CHUNK = 1 << 20
@@ -57,7 +57,8 @@ class NotTaken(Exception):
 class Copies:
     """Copies of the run `name`, from the volumes of these parts in the folder `volumes`, into the directory `target`.
 
-    Files only grow, so only new bytes are copied. A part's events come last: what they speak of is there by then.
+    Files only grow, so only new bytes are copied; those that take turns begin anew. A part's events come last: what
+    they speak of is there by then.
     """
 
     def __init__(
@@ -129,6 +130,10 @@ class Copies:
             if found.st_nlink > 1:
                 raise NotTaken("has a second name, a hard link")
             done = _size(target)
+            if name in RECENT_FILES and found.st_size < done:  # it has begun anew
+                target.unlink()
+                self._copied[part] -= done
+                done = 0
             end = min(found.st_size, most, done + self._caps.part - self._copied[part])
             if end > done:
                 try:

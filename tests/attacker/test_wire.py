@@ -12,10 +12,11 @@ import pytest
 import wirecraft
 from attacker.attempts import Orders
 from attacker.campaign import Campaign
-from attacker.leak.wire import Wiretap
+from attacker.leak.wire import SETTLED_NS, Wiretap
 from event_loops import in_event_loop
 from lab.address import Address
-from lab.capture.writer import CaptureFile
+from lab.capture.reader import read_file
+from lab.capture.writer import CaptureFile, RecentPackets
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import INCONCLUSIVE, NO_TICKET, NOT_APPLICABLE
@@ -40,17 +41,20 @@ class Reports:
 class Listener:
     """Mallory on the wire, and a way to let her see connections. Whatever she attacks, nobody listens there."""
 
-    def __init__(self, folder: Path, orders: Orders, port: int) -> None:
+    def __init__(self, folder: Path, orders: Orders, port: int, awaited: int = 0) -> None:
         self.reports = Reports()
-        self.campaign = Campaign(self.reports, folder, WIRE, orders)
-        file = CaptureFile(folder / "capture.pcapng")
-        self.wiretap = Wiretap(file, self.campaign, self.reports, lambda server: Address("127.0.0.1", port))
+        self.campaign = Campaign(self.reports, folder, WIRE, orders, awaited=awaited)
+        self.file = CaptureFile(folder / "capture.pcapng")
+        self.recent = RecentPackets([folder / "recent-1.pcapng", folder / "recent-2.pcapng"])
+        self.wiretap = Wiretap(
+            self.file, self.recent, self.campaign, self.reports, lambda server: Address("127.0.0.1", port)
+        )
         self._ports = count(50000)
 
-    async def see(self, flights: list[Flight], server: tuple[str, int] = SERVER) -> None:
+    async def see(self, flights: list[Flight], server: tuple[str, int] = SERVER, at_ns: int = 7) -> None:
         """A whole connection; then she has the time for all that she can try."""
         for segment in wirecraft.alice_to_bank(flights, client=("10.9.0.2", next(self._ports)), server=server):
-            self.wiretap.see(7, wirecraft.ETHERNET.wrap(wirecraft.packet(segment)))
+            self.wiretap.see(at_ns, wirecraft.ETHERNET.wrap(wirecraft.packet(segment)))
         while self.campaign._tasks:
             await asyncio.gather(*self.campaign._tasks)
 
@@ -139,3 +143,32 @@ async def test_a_ticket_is_nobodys_where_no_certificate_was_seen(
     assert mallory.tried == {}
     await mallory.see(in_12(authority), server=("10.9.0.5", 8443))
     assert mallory.tried == IN_12 | {("1.3", "omit-proof"): INCONCLUSIVE, ("1.3", "resume-session"): NO_TICKET}
+
+
+@in_event_loop
+async def test_once_all_is_tried_the_capture_is_complete_and_then_only_the_newest_packets_are_kept(
+    tmp_path: Path, authority: pki.Identity, port: int
+) -> None:
+    mallory = Listener(tmp_path, Orders(moves=MOVES), port)
+    capture = tmp_path / "capture.pcapng"
+    await mallory.see(in_12(authority))
+    assert mallory.tried == IN_12
+    await mallory.see(in_12(authority), at_ns=100)
+    await mallory.see(in_12(authority), at_ns=99 + SETTLED_NS)
+    assert len(read_file(capture).captures) == 3
+    whole = capture.read_bytes()
+    for _ in range(2):
+        await mallory.see(in_12(authority), at_ns=100 + SETTLED_NS)
+    assert capture.read_bytes() == whole
+    assert len(read_file(tmp_path / "recent-1.pcapng").captures) == 2
+
+
+@in_event_loop
+async def test_while_anything_is_left_to_try_the_capture_goes_on(
+    tmp_path: Path, authority: pki.Identity, port: int
+) -> None:
+    mallory = Listener(tmp_path, Orders(moves=MOVES), port, awaited=2)
+    for number in range(3):
+        await mallory.see(in_12(authority), at_ns=number * SETTLED_NS)
+    assert mallory.tried == {}
+    assert len(read_file(tmp_path / "capture.pcapng").captures) == 3

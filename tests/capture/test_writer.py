@@ -11,7 +11,7 @@ from scapy.utils import rdpcap
 from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
 from lab.capture.errors import CaptureFileError
-from lab.capture.writer import CaptureFile
+from lab.capture.writer import CaptureFile, RecentPackets
 from programs import program
 
 SECOND = 1_000_000_000
@@ -107,3 +107,26 @@ def test_capinfos_takes_it_without_complaint(path: Path) -> None:
     told = subprocess.run([program("capinfos"), "-Ttcm", path], check=True, capture_output=True, text=True)
     assert told.stderr == ""
     assert told.stdout.splitlines()[-1].split(",")[-1].strip('"') == "3"
+
+
+def test_of_packets_without_end_the_newest_are_kept(tmp_path: Path) -> None:
+    files = [tmp_path / "recent-1.pcapng", tmp_path / "recent-2.pcapng"]
+    recent = RecentPackets(files, limit_bytes=2000)
+    assert not any(file.exists() for file in files)
+    texts = [b"%d" % number for number in range(200)]
+    for text in texts:
+        assert recent.write(NOON, packet(text))
+        assert sum(file.stat().st_size for file in files if file.exists()) <= 2 * 2000
+    recent.close()
+    older, newer = sorted(map(contents, files), key=lambda one: int(one[0]))
+    assert older + newer == texts[-len(older + newer) :]
+    assert len(older) > 10
+
+
+def test_a_packet_that_no_file_has_room_for_is_left_out(tmp_path: Path) -> None:
+    recent = RecentPackets([tmp_path / "recent.pcapng"], limit_bytes=400)
+    assert recent.write(NOON, packet(b"one"))
+    assert not recent.write(NOON, packet(bytes(500)))
+    assert recent.write(NOON, packet(b"two"))
+    recent.close()
+    assert contents(tmp_path / "recent.pcapng") == [b"two"]

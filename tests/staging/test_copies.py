@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.events.log import FILE_NAME
-from lab.events.parts import CAPTURE_FILE, INTERCEPTION_FILE, KEY_LOG_FILE, PART_FOLDERS, STOLEN
+from lab.events.parts import CAPTURE_FILE, INTERCEPTION_FILE, KEY_LOG_FILE, PART_FOLDERS, RECENT_FILES, STOLEN
 from lab.staging import copies
 from lab.staging.copies import Caps, Copies
 
@@ -53,6 +53,18 @@ def test_what_a_part_is_expected_to_leave_is_copied_and_goes_on_growing(volume: 
         file.write(" and more")
     assert it.update() == []
     assert copied(target)[CAPTURE_FILE] == b"packets and more"
+
+
+def test_a_file_that_takes_turns_begins_anew_in_the_copy_too_and_no_other_does(volume: Path, target: Path) -> None:
+    turns = RECENT_FILES[0]
+    for name in (turns, CAPTURE_FILE):
+        (volume / name).write_text("older packets")
+    it = copies_of(volume, target)
+    it.update()
+    for name in (turns, CAPTURE_FILE):
+        (volume / name).write_text("newer")
+    assert it.update() == []
+    assert copied(target) == {turns: b"newer", CAPTURE_FILE: b"older packets"}
 
 
 def test_a_part_that_has_not_begun_is_no_news(volume: Path, target: Path, tmp_path: Path) -> None:
