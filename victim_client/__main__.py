@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -27,6 +28,8 @@ from victim_client.login import (
 
 PART = "victim-client"
 FIRST_RETRY_SECONDS = 0.02
+EASED_OFF_SECONDS = 20.0
+"""She never waits longer because she eases off."""
 LONGEST_SECONDS = 86_400
 """The longest time between two logins: a day."""
 
@@ -36,12 +39,21 @@ Outcomes: TypeAlias = tuple[LoggedIn | LoginFailed, ...]
 @dataclass(frozen=True)
 class Habit:
     """How often alice logs in: `times` at each gateway with each of the `versions` of TLS in turn, 0 for ever,
-    `every_seconds` apart. With `resume` she comes back at once after each login in TLS 1.3."""
+    `every_seconds` apart. With `resume` she comes back at once after each login in TLS 1.3.
+
+    She eases off: she also waits for at least this part, `ease_off`, of the time since her first login, up to
+    EASED_OFF_SECONDS. So an idle lab costs little, and an attacker waits for her in proportion to what came before.
+    """
 
     every_seconds: float
     times: int
     versions: tuple[Version, ...]
     resume: bool = False
+    ease_off: float = 0
+
+    def pause_seconds(self, since_first_seconds: float) -> float:
+        """How long to wait for the next login, this long after the first."""
+        return max(self.every_seconds, min(self.ease_off * since_first_seconds, EASED_OFF_SECONDS))
 
 
 async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: Habit, reporter: Reporter) -> bool:
@@ -49,6 +61,7 @@ async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: 
 
     Until the gateway has let her in with each version she tries again soon, then less and less often.
     """
+    began = time.monotonic()
     never_in, succeeded, pause_seconds = set(habit.versions), dict.fromkeys(habit.versions, False), FIRST_RETRY_SECONDS
     for tried, version in enumerate(itertools.cycle(habit.versions), start=1):
         outcomes = await _in_a_thread(gateway, credentials, version, habit.resume and version == TLS13)
@@ -60,7 +73,8 @@ async def keep_logging_in(gateway: GatewayUrl, credentials: Credentials, habit: 
             pause_seconds = FIRST_RETRY_SECONDS
         if tried == habit.times * len(habit.versions):
             break
-        await asyncio.sleep(min(pause_seconds, habit.every_seconds) if never_in else habit.every_seconds)
+        habitual = habit.pause_seconds(time.monotonic() - began)
+        await asyncio.sleep(min(pause_seconds, habitual) if never_in else habitual)
         pause_seconds *= 2
     return all(succeeded.values())
 
@@ -128,6 +142,14 @@ def parser() -> ArgumentParser:
     )
     it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
     it.add_argument(
+        "--ease-off",
+        type=float,
+        default=0,
+        metavar="PART",
+        help="log in less and less often: wait for at least this part of the time since the first login, such as 0.2, "
+        f"up to {EASED_OFF_SECONDS:g} s",
+    )
+    it.add_argument(
         "--every", type=seconds(LONGEST_SECONDS), default=2, metavar="SECONDS", help="between two logins (default: 2)"
     )
     it.add_argument(
@@ -165,6 +187,8 @@ def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
 async def main() -> int:
     """The part; its exit status: 1 where `--times` is given and the last login at some gateway failed."""
     arguments = parser().parse_args()
+    if not 0 <= arguments.ease_off <= 1:
+        raise BadInput("--ease-off has to be from 0 to 1")
     gateways = [parse_gateway(text) for text in arguments.gateway]
     names = [gateway.name for gateway in gateways]
     by_password = {name: Path(file) for name, _, file in (text.partition("=") for text in arguments.password_login)}
@@ -195,7 +219,7 @@ async def main() -> int:
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_FILE)
     note = arguments.note
-    habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls), arguments.resume)
+    habit = Habit(arguments.every, arguments.times, versions_named(arguments.tls), arguments.resume, arguments.ease_off)
 
     async def log_in_everywhere() -> bool:
         noted = ((one, replace(one, name=f"{one.name}, {note}") if note else one) for one in gateways)

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from lab.catalogue.gateways import GATEWAYS, find_gateway
 from lab.events.types import ClientAuthenticated, GatewayListening, LoggedIn, LoginFailed, PartStopped
 from lab.staging import pki
-from lab.tls.versions import TLS13
+from lab.tls.versions import TLS13, VERSIONS
+from victim_client.__main__ import EASED_OFF_SECONDS, Habit
 from victims import (
     BY_PASSWORD,
     FORWARDED,
@@ -325,6 +326,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
         ),
         ({"every": "0"}, "--every"),
         ({"every": "nan"}, "--every"),
+        ({"ease-off": "nan"}, "--ease-off"),
+        ({"ease-off": "1.1"}, "--ease-off"),
         ({"times": "-1"}, "--times"),
         ({"nonsense": "1"}, "--nonsense"),
         ({"folder": str(empty / "below")}, "empty.pem"),
@@ -346,3 +349,10 @@ def test_a_gateway_without_a_bundle_is_bad_input(issued: pki.Issued, tmp_path: P
 def test_a_bundle_that_cannot_be_read_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
     issued.client_pem.chmod(0)
     assert_permission_denied("victim_client", options(issued, tmp_path / "run", "mtls@openssl=https://localhost:1"))
+
+
+def test_alice_eases_off_in_proportion_to_the_time_since_her_first_login() -> None:
+    habit = Habit(2, 0, VERSIONS, ease_off=0.2)
+    waits = {since: habit.pause_seconds(since) for since in (0, 9, 20, 60, 1000)}
+    assert waits == {0: 2, 9: 2, 20: 4, 60: 12, 1000: EASED_OFF_SECONDS}
+    assert replace(habit, ease_off=0).pause_seconds(1000) == 2
