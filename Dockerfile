@@ -1,12 +1,30 @@
 # One base for every part; each stage installs what its part needs and carries that part's code alone.
-FROM debian:trixie-slim AS base
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+# docs/images.md says what is pinned here, and how to renew the pins.
+ARG BASE=debian:trixie-slim
+FROM ${BASE} AS debian
+ARG SNAPSHOT=
+RUN if [ "$SNAPSHOT" ]; then apt-get update \
+        && apt-get install -y --no-install-recommends ca-certificates \
+        && printf 'APT::Snapshot "%s";\nAPT::Update::Error-Mode "any";\n' "$SNAPSHOT" > /etc/apt/apt.conf.d/snapshot; fi \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends python3 \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/certreplay PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/certreplay
-COPY pyproject.toml constraints.txt ./
-RUN python3 -m venv /opt/venv
+
+# pip, which the stages below borrow and none of them keeps. It takes no file whose hash is not written down.
+FROM debian AS pip
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && python3 -m venv /mnt/pip \
+    && printf '#!/bin/sh\nexec /mnt/pip/bin/pip --python "$1" install %s -r "$2"\n' \
+        '-q --no-cache-dir --only-binary :all: --require-hashes' > /mnt/install \
+    && chmod +x /mnt/install
+
+# What every part needs: cryptography. Each stage adds what else its part does.
+FROM debian AS base
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    python3 -m venv --without-pip /opt/venv && /mnt/install /opt/venv /srv/victim-client.txt
 # Tells the attacker's code that it is in the lab; volumes take over their owner from the folders here.
 RUN touch /etc/certreplay-lab \
     && groupadd --gid 10001 lab && useradd --uid 10001 --gid 10001 --no-create-home lab \
@@ -15,7 +33,6 @@ RUN touch /etc/certreplay-lab \
     && install -d /runs /parts
 
 FROM base AS victim-client
-RUN pip install --no-cache-dir -q -c constraints.txt --group victim-client
 COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
@@ -25,7 +42,8 @@ RUN python -m compileall -q .
 USER lab
 
 FROM base AS victim-server
-RUN pip install --no-cache-dir -q -c constraints.txt --group victim-server
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    /mnt/install /opt/venv /srv/victim-server.txt
 COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/catalogue lab/catalogue
@@ -35,7 +53,8 @@ RUN python -m compileall -q .
 USER lab
 
 FROM base AS rogue-server
-RUN pip install --no-cache-dir -q -c constraints.txt --group attacker
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    /mnt/install /opt/venv /srv/attacker.txt
 COPY lab/__init__.py lab/address.py lab/files.py lab/ports.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/capture lab/capture
@@ -50,24 +69,24 @@ FROM rogue-server AS attacker
 USER root
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libpcap0.8t64 \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
     && chown root:root /data
 
-FROM base AS mitmproxy
-COPY attacker/mitmproxy-constraints.txt attacker/
-RUN python3 -m venv /opt/venv/mitmproxy \
-    && /opt/venv/mitmproxy/bin/pip install --no-cache-dir -q -c attacker/mitmproxy-constraints.txt mitmproxy \
+FROM debian AS mitmproxy
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    python3 -m venv --without-pip /opt/venv/mitmproxy && /mnt/install /opt/venv/mitmproxy /srv/mitmproxy.txt \
     && rm -r /opt/venv/mitmproxy/lib/python3*/site-packages/tornado/test # brings a private key, if a well-known one
 
 # nft, which sets the redirection, takes NET_ADMIN; mitmproxy itself runs without any capability.
 FROM attacker AS interceptor
 RUN apt-get update \
     && apt-get install -y --no-install-recommends nftables \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=mitmproxy /opt/venv/mitmproxy /opt/venv/mitmproxy
 
 FROM base AS lab
-RUN pip install --no-cache-dir -q -c constraints.txt --group lab
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    /mnt/install /opt/venv /srv/lab.txt
 COPY lab lab
 COPY attacker attacker
 COPY victim_client victim_client

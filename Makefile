@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test mitmproxy lint bench clean
+.PHONY: demo test mitmproxy lint bench pins clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -25,6 +25,18 @@ $(VENV)/node/.done: Makefile
 
 bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
 	@$(BIN)/python -m bench --write
+
+pins: $(VENV)/pins/.done ## write requirements/ anew, from the versions in the constraints; docs/images.md says more
+	@for part in victim-client victim-server attacker lab; do \
+		$(PIN) -c constraints.txt --group $$part -o requirements/$$part.txt || exit; done
+	@echo mitmproxy | $(PIN) -c attacker/mitmproxy-constraints.txt - -o requirements/mitmproxy.txt
+
+PIN := $(VENV)/pins/bin/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-annotate --no-header
+
+$(VENV)/pins/.done: constraints.txt
+	@$(PYTHON) -m venv --clear $(VENV)/pins
+	@$(call install,$(VENV)/pins,-c $< uv)
+	@touch $@
 
 clean: ## remove what `make` has set up; runs/ stays
 	rm -rf $(VENV)

@@ -1,6 +1,7 @@
 """What is installed from the project is whole: the command works from any folder, with nothing of the checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -57,3 +58,25 @@ def test_the_parts_lists_are_together_what_the_command_needs() -> None:
     groups = PROJECT["dependency-groups"].values()
     listed = {one for group in groups for one in group if isinstance(one, str)}
     assert listed == set(PROJECT["project"]["dependencies"])
+
+
+def pins(file: str) -> dict[str, str]:
+    """The versions in a list of pinned packages, by the names that an index knows them by."""
+    lines = (ROOT / file).read_text().splitlines()
+    found = (re.match(r"([\w.-]+)==([\w.]+)", line) for line in lines if not re.search('python_version < "3.12"', line))
+    return {re.sub("[-_.]+", "-", one[1]).lower(): one[2] for one in found if one}
+
+
+@pytest.mark.parametrize("image", ["victim-client", "victim-server", "attacker", "lab", "mitmproxy"])
+def test_an_image_takes_the_versions_that_the_tests_run_with_each_file_by_its_hash(image: str) -> None:
+    known = pins("attacker/mitmproxy-constraints.txt" if image == "mitmproxy" else "constraints.txt")
+    pinned = pins(f"requirements/{image}.txt")
+    elsewhere = {"colorama", "mitmproxy-macos", "mitmproxy-windows", "pydivert"}  # for systems that no image has
+    assert pinned.items() - known.items() <= {(name, pinned[name]) for name in elsewhere & pinned.keys()}
+    listed = (ROOT / f"requirements/{image}.txt").read_text()
+    entries = re.split(r"\n(?=\w)", listed.strip())
+    assert len(entries) == len(pinned)
+    assert all("--hash=sha256:" in entry for entry in entries)
+    if image != "mitmproxy":
+        groups = PROJECT["dependency-groups"][image]
+        assert {re.sub("[^a-z0-9].*", "", one).lower() for one in groups if isinstance(one, str)} <= pinned.keys()

@@ -1,17 +1,14 @@
 """`python -m victim_server`: the bank and the gateways in front of it, until told to stop."""
 
-import socket
 from pathlib import Path
 
 from lab.address import port_number
 from lab.catalogue.cast import OPENING_BALANCE, VICTIM_SERVER
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
-from lab.printable import say
 from lab.process import ArgumentParser, BadInput, run_part, whole_number
 from lab.scope import write_place
 from lab.tls.versions import VERSION_NAMES, versions_named
-
-CHECK_SECONDS = 2
+from victim_server.service import Settings, serve
 
 
 def gateway_and_port(text: str) -> tuple[Gateway, int]:
@@ -38,9 +35,17 @@ def parser() -> ArgumentParser:
     ids = ", ".join(gateway.id for gateway in GATEWAYS)
     it = ArgumentParser(prog="python -m victim_server", description=__doc__)
     it.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    it.add_argument("--port", action="append", metavar="GATEWAY=PORT", help=f"a gateway, one of {ids}; 0 for any port")
-    it.add_argument("--bundle", type=Path, metavar="FILE", help="the server's key and certificate, PEM")
-    it.add_argument("--ca", type=Path, metavar="FILE", help="the CA that the clients' certificates come from, PEM")
+    it.add_argument(
+        "--port",
+        action="append",
+        required=True,
+        metavar="GATEWAY=PORT",
+        help=f"a gateway, one of {ids}; 0 for any port",
+    )
+    it.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="the server's key and certificate, PEM")
+    it.add_argument(
+        "--ca", type=Path, required=True, metavar="FILE", help="the CA that the clients' certificates come from, PEM"
+    )
     it.add_argument("--register", type=Path, metavar="FILE", help="for pinned schemes: the bank's customers, SQLite")
     it.add_argument(
         "--tls",
@@ -52,7 +57,7 @@ def parser() -> ArgumentParser:
         "--rsa-transport", type=Path, metavar="FILE", help="do RSA key transport too, with this second bundle, PEM"
     )
     it.add_argument("--announce", action="store_true", help="in a container: write down where on the network it is")
-    it.add_argument("--folder", type=Path, help="where events.jsonl and keys.log go")
+    it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", type=Path, metavar="FILE", help="keep one, with the clients' certificates")
     it.add_argument(
         "--opening-balance",
@@ -61,40 +66,15 @@ def parser() -> ArgumentParser:
         help="each customer's (default: %(default)s)",
     )
     it.add_argument("--tether", action="store_true", help="stop when standard input ends, too")
-    it.add_argument(
-        "--check",
-        nargs="+",
-        metavar=("HOST", "PORT"),
-        help="serve nothing: exit with 0 if something listens on each port, with 1 otherwise",
-    )
     return it
-
-
-def check(host: str, ports: list[int]) -> int:
-    """The exit status of a health check, which says nothing to the gateways and needs no privilege."""
-    for port in ports:
-        try:
-            socket.create_connection((host, port), CHECK_SECONDS).close()
-        except OSError as error:
-            say(f"{host}:{port}: {error}", error=True)
-            return 1
-    return 0
 
 
 async def main() -> int:
     """The part; its exit status."""
     arguments = parser().parse_args()
-    if arguments.check:
-        host, *ports = arguments.check
-        return check(host, [port(one) for one in ports])
-    for option in ("port", "bundle", "ca", "folder"):
-        if getattr(arguments, option) is None:
-            raise BadInput(f"--{option} is missing (--help shows how to call it)")
     if arguments.announce:
         write_place(VICTIM_SERVER)
     ports = tuple(gateway_and_port(text) for text in arguments.port)
-
-    from victim_server.service import Settings, serve  # the check must not wait for it
 
     settings = Settings(
         host=arguments.host,

@@ -35,18 +35,24 @@ PINNED = tuple(one.id for one in short_story().served() if one.scheme.trusts == 
 MOVES = short_story().moves
 MALLORYS = ("attacker", "rogue-server", "interceptor", "live-relay", "leaked-backup", "leaked-archive")
 SECOND_SUBNET = f"10.213.{os.getpid() % 256}.0/24"
+TAG = f"test-{os.getpid()}"
+"""Of this checkout's images: another's tests may build theirs at the same time."""
+BASE = os.environ.get("CERTREPLAY_BASE", "debian:trixie-slim")
+MEGABYTE = 10**6
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
 
 
 @pytest.fixture(scope="module")
-def engine() -> docker.DockerClient:
+def engine() -> Iterator[docker.DockerClient]:
     """A Docker engine; without one the tests are skipped, or fail where CERTREPLAY_REQUIRE_DOCKER is set."""
     try:
         client = docker.from_env()
         client.ping()
     except docker.errors.DockerException as error:
         unavailable(f"no Docker engine answers ({error}); start one to run the classroom's tests")
-    return client
+    yield client
+    for image in client.images.list(filters={"reference": f"certreplay-*:{TAG}"}):
+        client.images.remove(f"{image.tags[0]}", force=True)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Class:
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["docker", "compose", "-p", self.project, *arguments]
-        environment = os.environ | {"CERTREPLAY_RUNS": str(self.runs)} | self.settings
+        environment = os.environ | {"CERTREPLAY_RUNS": str(self.runs), "CERTREPLAY_TAG": TAG} | self.settings
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -126,7 +132,7 @@ def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str
     try:
         yield it
     finally:
-        it.compose("down", "--volumes", "--timeout", "5", "--rmi", "local")
+        it.compose("down", "--volumes", "--timeout", "5")
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +166,8 @@ def test_what_is_said_of_the_tls_13_login_is_of_that_connection(classroom: Class
     of_attacker = reported(run, "attacker")
     (seen,) = [one for one in of_attacker if one["type"] == "handshake-seen" and one["client"] == client[0]]
     (login,) = [one for one in reported(run, "victim-client") if one.get("connection") == seen["server_random"]]
-    (report,) = [one for one in reported(run, "victim-server") if one.get("peer") == client[0]]
+    of_server = [one for one in reported(run, "victim-server") if one["type"] == "client-authenticated"]
+    (report,) = [one for one in of_server if one["peer"] == client[0]]
     assert (login["tls"], login["gateway"]) == (report["tls"], report["gateway"]) == ("1.3", "pinned-mtls@instrument")
     assert report["sha256"] in told
 
@@ -360,6 +367,13 @@ def test_the_search_for_keys_finds_the_victims_own(classroom: Class) -> None:
     assert sorted(found.split()) == ["/keys/client/alice-self-signed.pem", "/keys/client/alice.pem"]
 
 
+@pytest.mark.parametrize(("image", "most"), [("victim-client", 70), ("victim-server", 70), ("attacker", 120)])
+def test_an_image_adds_little_to_its_base(classroom: Class, image: str, most: int) -> None:
+    """In megabytes: with a base of 80, at most 150 for a victim and 200 for the attacker."""
+    size = {name: classroom.engine.images.get(name).attrs["Size"] for name in (f"certreplay-{image}:{TAG}", BASE)}
+    assert size[f"certreplay-{image}:{TAG}"] - size[BASE] < most * MEGABYTE
+
+
 PROBE = """
 import asyncio, json, sys
 
@@ -528,6 +542,8 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(classroo
     assert second.verdicts()["as_expected"] is True
     (network,) = second.engine.networks.list(names=[f"{second.project}_lan"])
     assert network.attrs["IPAM"]["Config"][0]["Subnet"] == SECOND_SUBNET
+    for service in ("victim-client", "attacker"):
+        assert second.container(service).attrs["Image"] == classroom.container(service).attrs["Image"]
     assert classroom.container("lab").status == "running"
     (run,) = second.runs.iterdir()
     assert {path.stat().st_uid for path in (run, *run.rglob("*"))} == {12345}
@@ -837,6 +853,28 @@ def test_no_process_of_the_leaks_holds_a_capability_but_the_attackers(intercepte
         for name, effective, bounding in held(container):
             assert bounding == most.get(service, 0), f"{service}: {name}"
             assert effective in (0, bounding), f"{service}: {name}"
+
+
+def test_an_image_holds_nothing_that_only_its_making_took(intercepted: Class) -> None:
+    names = ("pip", "ensurepip", "*.whl", "*.deb", "*_InRelease", "*_Packages*")
+    search = ["find", "/", "-xdev", *" -o ".join(f"-name {name}" for name in names).split()]
+    for service in ("victim-client", "victim-server", "attacker", "interceptor", "lab"):
+        _, found = intercepted.run_in(service, *search)
+        assert [line for line in found.splitlines() if "Permission denied" not in line] == [], service
+
+
+def test_every_container_has_its_limits_and_none_is_asked_for_its_health(intercepted: Class) -> None:
+    for service, container in intercepted.containers().items():
+        settings = container.attrs["HostConfig"]
+        assert settings["NanoCpus"] == 10**9, service
+        assert settings["PidsLimit"] == 64, service
+        assert settings["Memory"] == settings["MemorySwap"] == 512 << 20, service
+        assert settings["ShmSize"] == 1 << 20, service
+        assert settings["LogConfig"]["Type"] == "json-file", service
+        assert settings["LogConfig"]["Config"] == {"max-size": "4m", "max-file": "2"}, service
+        limits = {one["Name"]: one["Hard"] for one in settings["Ulimits"]}
+        assert limits == {"core": 0, "nofile": 4096, "fsize": 256 << 20}, service
+        assert "Healthcheck" not in container.attrs["Config"], service
 
 
 def test_the_interceptor_tries_its_moves_without_any_capability(intercepted: Class) -> None:

