@@ -157,10 +157,12 @@ def shown(bank: Victims, tmp_path: Path, *events: ProofRelayed) -> list[RelayedP
     for relayed in events:
         if relayed.outcome in (ACCEPTED, REFUSED):
             gateway_report(bank, relayed)
-    log = EventLog(tmp_path / "run" / "attacker", "attacker")
+    banks = EventLog(tmp_path / "run" / "victim-server", "victim-server")
     for kind in (GatewayListening, ClientRefused, ClientAuthenticated):
         for event in bank.reports.all(kind):
-            log.report(event)
+            banks.report(event)
+    banks.close()
+    log = EventLog(tmp_path / "run" / "attacker", "attacker")
     for relayed in events:
         log.report(relayed)
     log.close()
