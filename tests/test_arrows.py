@@ -48,7 +48,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.page": (
         *("lab.page", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
-        *("lab.tls", "lab.catalogue", "lab.events"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
     "lab.views": ("lab.views", "lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (

@@ -7,8 +7,12 @@ A number is that of an event, `attacker-12`.
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import product
 
+from lab.capture.decrypt import ReadHandshake, read_handshakes
+from lab.capture.errors import CaptureFileError
+from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
 from lab.catalogue.moves import MOVES, STOLEN_KEY
@@ -16,6 +20,7 @@ from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.document import Block, Break, Comparison, Exchange, Heading, Inline, Paragraph, facts
 from lab.events import types
 from lab.events.log import Recorded
+from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import (
     AccountOpened,
     CertificateCaptured,
@@ -336,6 +341,16 @@ class Closeups:
         self._messages = messages
         self._events = {one.number.replace("#", "-"): one for one in judged.run.events}
 
+    @cached_property
+    def _handshakes(self) -> Mapping[str, ReadHandshake]:
+        """The handshakes in the attacker's capture, by connection; those of TLS 1.3 opened with alice's key log."""
+        folders = self._judged.run.folders
+        try:
+            found = read_handshakes(folders.capture, folders.part(VICTIM_CLIENT) / KEY_LOG_FILE)
+        except (CaptureFileError, OSError):
+            return {}
+        return {one.connection: one for one in found if one.connection}
+
     def find(self, name: str) -> Closeup | None:
         """What has this id; None if nothing has."""
         kind, _, rest = name.partition("/")
@@ -394,11 +409,15 @@ class Closeups:
             drawn = (ladders.of_attempt((Sent(*step) for step in event.steps), event.tls, self._messages),)
         elif isinstance(event, CertificateCaptured | HandshakeSeen) and _on_a_network(event):
             on = connection_of(event, self._judged.run, self._judged.gateways, self._judged.reports)
-            if isinstance(event, CertificateCaptured):
-                drawn = (ladders.of_capture(event, on.read, self._messages),)
+            whole = self._handshakes.get(event.server_random)
+            if whole:
+                opened: tuple[Ladder, ...] = (ladders.of_handshake(whole, self._messages),)
             else:
                 opened = (ladders.of_login(on.read),) if on.read else ()
+            if isinstance(event, HandshakeSeen):
                 drawn = (ladders.of_records(event), *opened)
+            else:
+                drawn = opened if whole else (ladders.of_capture(event, on.read, self._messages),)
         title = f"{type_name(type(event))}, {recorded.number}"
         told = facts(("when", f"{recorded.time:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"), *_fields(event))
         return Closeup(

@@ -1,9 +1,11 @@
 """Conversations as ladders: who said what, how long it was, and whether anyone on the way could read it."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from typing import Literal
 
+from lab.capture.decrypt import ReadHandshake
 from lab.document import Octets
 from lab.events.types import CertificateCaptured, HandshakeSeen, LoginDecrypted
 from lab.judging.judgement import Sent
@@ -11,7 +13,7 @@ from lab.page.model import Ladder, Mark, Row
 from lab.story.octets import exchange
 from lab.tls.errors import Abort
 from lab.tls.messages13 import parse
-from lab.tls.versions import TLS12, Version, find_version
+from lab.tls.versions import TLS12, TLS13, Version, find_version, version_name
 
 Sender = Literal["client", "server"]
 
@@ -131,6 +133,16 @@ def of_login(read: LoginDecrypted) -> Ladder:
     """A login as the lab read it with alice's keys."""
     of = (row(sender, name, octets, encrypted) for sender, name, octets, encrypted, _ in read.messages)
     return Ladder("alice", "with alice's key log", tuple(of))
+
+
+def of_handshake(read: ReadHandshake, store: Messages) -> Ladder:
+    """A handshake in the capture, byte by byte; what was encrypted as alice's key log opens it."""
+    version = version_name(read.version)
+    sent = (Sent(one.sender, one.name, one.raw.hex()) for one in read.messages)
+    shown = exchange(sent, version).messages
+    known = (replace(one, encrypted=message.encrypted) for one, message in zip(shown, read.messages, strict=True))
+    middle = "with alice's key log" if version == str(TLS13) else "mallory reads along"
+    return Ladder("alice", middle, tuple(rows(known, store)))
 
 
 HELLOS = {"client": "ClientHello", "server": "ServerHello"}

@@ -4,7 +4,7 @@ Nothing in here is markup, and nothing is judged: outcomes, reasons and figures 
 texts are the blocks of `lab.story`. Texts are raw; `lab.page.rendering` makes them safe.
 
 A scene has one or more steps, counted from 1. What appears within a scene says so in `since`, the step from which on
-it is there. `docs/page.md` has all of this as a table.
+it is there.
 """
 
 import dataclasses

@@ -21,10 +21,10 @@ from lab.page.rendering import asset, render_closeup, render_page, render_scene
 
 MODULES = ("stage.js", "disc.js", "evidence.js", "live.js", "page.js")
 """The modules, each after those that it imports."""
-A_BLOCK = 64
-"""How many pieces of evidence are compressed together."""
-MAX_MESSAGES = 2000
-"""How many messages a report has byte by byte, those of the story first. `certreplay show` has all of them."""
+A_BLOCK = 512
+"""How many pieces of evidence are compressed together; the more, the smaller, and the longer the first takes."""
+MAX_MESSAGES = 160
+"""How many messages a report has byte by byte: those of a demo's story and attempts. `certreplay show` has all."""
 
 _LINK = re.compile(r'href="#((?:cell|connection|event|message)/[^"]+)"')
 
@@ -49,7 +49,7 @@ class Inline:
 
 def render_report(director: Director) -> str:
     """The report of a run that is over."""
-    style, script = asset("page.css"), one_script()
+    style, script = dense(asset("page.css")), one_script()
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; "
         "form-action 'none'"
@@ -63,7 +63,13 @@ def render_report(director: Director) -> str:
 def one_script() -> str:
     """The modules as one: without the lines by which they find each other."""
     parts = (re.sub(r"^import .*\n", "", asset(name), flags=re.MULTILINE) for name in MODULES)
-    return "\n" + re.sub(r"^export ", "", "\n".join(parts), flags=re.MULTILINE)
+    return dense(re.sub(r"^export ", "", "\n".join(parts), flags=re.MULTILINE))
+
+
+def dense(text: str) -> str:
+    """A script or a style without its comments, where they have lines of their own, and without indentation."""
+    text = re.sub(r"^\s*(?://[^\n]*|/\*.*?\*/)$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join(filter(None, map(str.strip, text.splitlines())))
 
 
 def _hash(text: str) -> str:

@@ -76,7 +76,12 @@ def test_all_that_it_links_to_is_in_it(report: str) -> None:
     evidence = unpacked(report)
     links = set(re.findall(r'href="#((?:cell|connection|event|message)/[^"]+)"', report + "".join(evidence.values())))
     assert len(links) > 100
-    assert links == set(evidence)
+    assert set(evidence) < links
+    lacking = links - set(evidence)
+    assert all(name.startswith("message/") for name in lacking), "of the later logins there is no room for the bytes"
+    cells = [html for name, html in evidence.items() if name.startswith("cell/")]
+    shown = "".join((report, *cells))
+    assert not [name for name in lacking if name in shown]
 
 
 def test_it_holds_no_key_and_no_path(report: str, finished_run: Path) -> None:

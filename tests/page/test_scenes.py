@@ -96,6 +96,24 @@ def test_every_link_opens_something(finished_run: Path) -> None:
                 assert not row.evidence or director.closeup(row.evidence), row
 
 
+def test_every_message_of_a_login_in_tls13_is_there_byte_by_byte(finished_run: Path) -> None:
+    judged = JudgedRun(open_run(finished_run))
+    director = tell_page(judged)
+    tls13 = next(scene for scene in director.page.scenes if scene.id == "tls13")
+    opened = director.closeup(tls13.links[0][0])
+    assert opened
+    wire, hers = opened.ladders
+    assert not any(row.evidence for row in wire.rows)
+    assert [row.name for row in hers.rows if row.mark] == ["Certificate", "CertificateVerify"]
+    for row in hers.rows:
+        shown = director.closeup(row.evidence)
+        assert shown
+        assert shown.message
+        assert len(shown.message.octets) == row.octets
+        assert shown.message.encrypted == row.encrypted
+        assert all(field.meaning or field.name for field in shown.message.fields)
+
+
 def test_what_was_told_stays_as_it_was(finished_run: Path, tmp_path: Path) -> None:
     """The events come in one by one; in the end the page tells the same as from the whole run."""
     whole = open_run(finished_run)

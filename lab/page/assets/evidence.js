@@ -50,6 +50,8 @@ async function unpacked(id) {
  */
 export function fill(where, html) {
   const made = new DOMParser().parseFromString(html, "text/html");
+  for (const run of made.querySelectorAll(".whole .run"))
+    run.textContent = run.textContent?.match(/../g)?.join(" ") ?? "";
   where.replaceChildren(...[...made.body.childNodes].map((one) => document.importNode(one, true)));
 }
 
