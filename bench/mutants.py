@@ -1,55 +1,49 @@
 """`python -m bench.mutants [PATH...]`: changes one thing in the code that decides, and sees whether a test fails.
 
 A mutant is a module with one change: another comparison, a condition negated, a number off by one, a check left out.
-The tests that cover the module run on a copy of the tree. A mutant that they pass survives: either a test is missing,
-or the change makes no difference, and then `mutants.toml` says why. Everything follows from the seed.
+The tests that execute the changed lines run on a copy of the tree. A mutant that they pass survives: either a test is
+missing, or the change makes no difference, and then `mutants.toml` says why. Everything follows from the seed.
 """
 
 import argparse
 import ast
-import os
 import random
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn, TypeAlias
+
+from bench.executed import Executed, executed_by
+from bench.workshop import Workshop
 
 ROOT = Path(__file__).parent.parent
 EXPLAINED = Path(__file__).with_name("mutants.toml")
 PATHS = ("lab/tls", "lab/judging", "attacker/moves")
 SHORT = 110
 """As many characters of a change are printed."""
+BUDGET_SECONDS = 90.0
+"""The tests of one mutant take about as long as this at most. Slower ones are not tried."""
 LEAST_SECONDS, SLACK = 20.0, 4
 """A mutant's tests may take this many times as long as those of the real code, and never less than this."""
-LEFT_OUT = (".git", ".venv", ".*_cache", "__pycache__", ".hypothesis", "runs", "*.egg-info")
 KILLED, TIMED_OUT, SURVIVED, IS_EXPLAINED = "killed", "timed out", "survived", "explained"
 
-_ENGINE = "messages tls_messages tls13_messages tls_records tls_states proof tls_sessions tls_flights tls_handshake"
-_TLS = tuple(f"tests/tls/test_{name}.py" for name in (*_ENGINE.split()[1:], "tls13_handshake", "tls_relaying"))
-_JUDGED = ("tests/judging/test_gateway_reports.py", "tests/judging/test_verdicts.py", "tests/judging/test_matrix.py")
+_JUDGING = tuple(
+    f"tests/judging/test_{name}*.py" for name in ("claims", "doctored", "gateway", "matrix", "shapes", "verdicts")
+)
 COVERED_BY: Mapping[str, tuple[str, ...]] = {
-    "lab/tls/bundle.py": ("tests/tls/test_bundle.py",),
-    "lab/tls/dissect.py": ("tests/story/test_octets.py", "tests/tls/test_dissect.py"),
-    "lab/tls/streams.py": ("tests/tls/test_streams.py", "tests/attacker/test_replay.py"),
-    "lab/tls/listener.py": ("tests/tls/test_listener.py", "tests/tls/test_streams.py"),
-    "lab/tls": (*_TLS, "tests/tls/test_tls_interop.py", "tests/tls/test_tls13_interop.py"),
-    "lab/judging/claims": ("tests/judging/test_claims.py",),
-    "lab/judging/queries.py": ("tests/judging/test_claims.py",),
-    "lab/judging/relays.py": ("tests/judging/test_claims.py", "tests/attacker/test_live_relay.py"),
-    "lab/judging": (*_JUDGED, "tests/judging/test_damaged_runs.py"),
-    "attacker/moves": ("tests/attacker/test_make.py", "tests/attacker/test_replay.py", "tests/judging/test_matrix.py"),
+    "lab/tls": ("tests/tls/test_*.py", "tests/attacker/test_replay.py", "tests/story/test_octets.py"),
+    "lab/judging": (*_JUDGING, "tests/story/test_*.py", "tests/attacker/test_live_relay.py"),
+    "attacker/moves": ("tests/attacker/test_make.py", "tests/attacker/test_re*.py", "tests/judging/test_matrix.py"),
 }
-"""Which tests cover a module, the quick ones first: the first row that its path begins with."""
+"""The test modules in which the tests of a package's lines are looked for."""
 
 _Part: TypeAlias = ast.expr | ast.stmt
 _UNTOUCHED = ("annotation", "returns", "decorator_list", "pattern")
@@ -63,11 +57,15 @@ _OTHER: Mapping[type[ast.AST], Callable[[], Any]] = {one: other for a, b in _SWA
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change to a module: in which function, at which line, what it was and what it is. `source` is all of it."""
+    """One change to a module: in which function, at which line, what it was and what it is. `source` is all of it.
+
+    `lines` are those of the statement that is changed; None for one that is executed when the module is imported.
+    """
 
     path: str
     function: str
     line: int
+    lines: range | None
     before: str
     after: str
     source: str
@@ -104,26 +102,39 @@ def mutants(path: str, source: str) -> Iterator[Mutant]:
     for line in lines:
         starts.append(starts[-1] + len(line))
     data = source.encode()
-    for function, node, new in _changes(ast.parse(source), ""):
+    for function, statement, node, new in _changes(ast.parse(source), "", None):
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         begin, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
         text = ast.unparse(new)
         put = text if isinstance(new, ast.stmt) else f"({text})"
         mutated = (data[:begin] + put.encode() + data[end:]).decode()
-        yield Mutant(path, function, node.lineno, ast.unparse(node), text, mutated)
+        yield Mutant(path, function, node.lineno, statement, ast.unparse(node), text, mutated)
 
 
-def _changes(node: ast.AST, function: str) -> Iterator[tuple[str, _Part, _Part]]:
-    """For each possible change the function's name, what is changed, and what takes its place."""
+def _changes(node: ast.AST, function: str, lines: range | None) -> Iterator[tuple[str, range | None, _Part, _Part]]:
+    """For each change the function's name, the statement's lines, what is changed, and what takes its place."""
+    inside = lines is not None
+    if isinstance(node, ast.stmt) and inside:
+        lines = _lines(node)
+    yield from ((function, lines, old, new) for old, new in _instead(node))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         function = f"{function}.{node.name}".lstrip(".")
-    yield from ((function, old, new) for old, new in _instead(node))
     for name, value in ast.iter_fields(node):
+        in_body = name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in value if isinstance(value, list) else [value]:
             # Types decide nothing, and the parts of an f-string have no place in Python 3.11.
             if isinstance(child, ast.AST) and name not in _UNTOUCHED and not isinstance(child, ast.JoinedStr):
-                yield from _changes(child, function)
+                yield from _changes(child, function, _lines(child) if in_body else lines)
+
+
+def _lines(node: ast.AST) -> range:
+    """Those of a statement without the statements in it, or of an expression."""
+    assert isinstance(node, ast.stmt | ast.expr)
+    body = getattr(node, "body", None)
+    if isinstance(body, list) and body:
+        return range(node.lineno, max(node.lineno + 1, body[0].lineno))
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _instead(node: ast.AST) -> Iterator[tuple[_Part, _Part]]:
@@ -156,9 +167,10 @@ def _instead(node: ast.AST) -> Iterator[tuple[_Part, _Part]]:
             yield test, ast.UnaryOp(ast.Not(), test)
 
 
-def covering(path: str) -> tuple[str, ...]:
-    """The tests that cover a module."""
-    return next(tests for begin, tests in COVERED_BY.items() if path.startswith(begin))
+def covering(root: Path, path: str) -> tuple[str, ...]:
+    """The test modules of a module or package."""
+    patterns = next(tests for begin, tests in COVERED_BY.items() if path.startswith(begin))
+    return tuple(sorted({file.relative_to(root).as_posix() for one in patterns for file in root.glob(one)}))
 
 
 def chosen(root: Path, path: str, limit: int | None, seed: int) -> list[Mutant]:
@@ -171,77 +183,40 @@ def chosen(root: Path, path: str, limit: int | None, seed: int) -> list[Mutant]:
     return [found[at] for at in sorted(picked)]
 
 
-class Workshop:
-    """A copy of the tree in which mutants are tried one after the other."""
-
-    def __init__(self, root: Path, folder: Path) -> None:
-        self._root = folder / "tree"
-        shutil.copytree(root, self._root, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
-        self._seconds: dict[tuple[str, ...], float] = {}
-
-    def outcome(self, mutant: Mutant, tests: tuple[str, ...]) -> str:
-        """What the tests make of a mutant; RuntimeError if the real code fails them."""
-        file = self._root / mutant.path
-        source = file.read_text()
-        if tests not in self._seconds:
-            began = time.monotonic()
-            if self._run(tests, None) != 0:
-                raise RuntimeError(f"the tests fail without any change: {' '.join(tests)}")
-            self._seconds[tests] = time.monotonic() - began
-        try:
-            self._write(file, mutant.source)
-            status = self._run(tests, max(LEAST_SECONDS, SLACK * self._seconds[tests]))
-        finally:
-            self._write(file, source)
-        return TIMED_OUT if status is None else KILLED if status else SURVIVED
-
-    def _write(self, file: Path, source: str) -> None:
-        """Also forgets the compiled module, whose time and size may be those of the next."""
-        for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
-            compiled.unlink()
-        file.write_text(source)
-
-    def _run(self, tests: tuple[str, ...], seconds: float | None) -> int | None:
-        """The status of pytest, which ends at the first failure; None if it took too long, and was ended."""
-        options = ("-x", "-q", "--no-header", "-p", "no:xdist", "-p", "no:cacheprovider")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=self._root,
-            # A test that is skipped for want of a program would let everything pass.
-            env=os.environ | {"PYTHONPATH": str(self._root), "CERTREPLAY_REQUIRE_DOCKER": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with all that it started: the group is its own
-                process.wait()
+def outcome(mutant: Mutant, workshop: Workshop, executed: Executed, budget: float) -> str:
+    """What the tests make of a mutant: as many of them, and one at least, as take so many seconds by themselves."""
+    tests = executed.quickest(mutant.path, mutant.lines, budget)
+    if not tests:
+        return SURVIVED
+    seconds = max(LEAST_SECONDS, SLACK * executed.seconds(tests))
+    status = workshop.status(mutant.path, mutant.source, tests, seconds)
+    return TIMED_OUT if status is None else KILLED if status else SURVIVED
 
 
-def tried(root: Path, what: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
+def tried(
+    root: Path,
+    what: Iterable[Mutant],
+    executed: Executed,
+    jobs: int = 1,
+    budget: float = BUDGET_SECONDS,
+    reasons: Container[tuple[str, str, str]] = (),
+) -> Iterator[tuple[Mutant, str]]:
     """Each mutant with its outcome, as many at once as there are jobs. The order is that of the mutants."""
-    reasons = {one.key for one in explained()}
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         workshops: SimpleQueue[Workshop] = SimpleQueue()
         for number in range(jobs):
-            workshops.put(Workshop(root, Path(folder, str(number))))
+            workshops.put(stack.enter_context(closing(Workshop(root, Path(folder, str(number))))))
 
-        def outcome(mutant: Mutant) -> tuple[Mutant, str]:
+        def of(mutant: Mutant) -> tuple[Mutant, str]:
             if mutant.key in reasons:
                 return mutant, IS_EXPLAINED
             workshop = workshops.get()
             try:
-                return mutant, workshop.outcome(mutant, covering(mutant.path))
+                return mutant, outcome(mutant, workshop, executed, budget)
             finally:
                 workshops.put(workshop)
 
-        yield from pool.map(outcome, what)
+        yield from pool.map(of, what)
 
 
 def _inline(text: str) -> str:
@@ -255,20 +230,25 @@ def main() -> NoReturn:
     it = argparse.ArgumentParser(prog="python -m bench.mutants", description=__doc__)
     it.add_argument("path", nargs="*", help=f"modules or packages ({' '.join(PATHS)})")
     it.add_argument("--jobs", type=int, default=1, help="how many are tried at once (%(default)s)")
+    it.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds of tests for a mutant (%(default)s)")
     it.add_argument("--limit", type=int, help="at most this many of each path, chosen at random (all)")
     it.add_argument("--seed", type=int, default=1, help="another one chooses others (%(default)s)")
     arguments = it.parse_args()
     survivors: list[Mutant] = []
+    reasons = {one.key for one in explained()}
     print("| path | mutants | killed | timed out | explained | survived | seconds |\n|---|---|---|---|---|---|---|")
     for path in arguments.path or PATHS:
         if not (ROOT / path).exists() or not any(path.startswith(begin) for begin in COVERED_BY):
             it.error(f"{path}: no such module, or no row of COVERED_BY has tests for it")
+        executed = executed_by(ROOT, covering(ROOT, path))
         began = time.monotonic()
         counts: Counter[str] = Counter()
-        for mutant, outcome in tried(ROOT, chosen(ROOT, path, arguments.limit, arguments.seed), arguments.jobs):
-            counts[outcome] += 1
-            survivors += [mutant] if outcome == SURVIVED else []
-            print(f"{counts.total()} {outcome}: {mutant.path}:{mutant.line}", file=sys.stderr, flush=True)
+        picked = chosen(ROOT, path, arguments.limit, arguments.seed)
+        for mutant, told in tried(ROOT, picked, executed, arguments.jobs, arguments.budget, reasons):
+            counts[told] += 1
+            survivors += [mutant] if told == SURVIVED else []
+            change = f" {mutant.function}: {_inline(mutant.before)} → {_inline(mutant.after)}" * (told == SURVIVED)
+            print(f"{counts.total()} {told}: {mutant.path}:{mutant.line}{change}", file=sys.stderr, flush=True)
         cells = [counts.total(), *(counts[one] for one in (KILLED, TIMED_OUT, IS_EXPLAINED, SURVIVED))]
         print(f"| `{path}` | {' | '.join(map(str, cells))} | {time.monotonic() - began:.0f} |", flush=True)
     for path in dict.fromkeys(one.path for one in survivors):

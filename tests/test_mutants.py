@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench import mutants
-from bench.mutants import KILLED, SURVIVED, TIMED_OUT, Mutant, Workshop, chosen, covering, explained
+from bench.executed import Executed, executed_by
+from bench.mutants import IS_EXPLAINED, KILLED, SURVIVED, TIMED_OUT, Mutant, chosen, covering, explained, tried
 from programs import PATIENCE_SECONDS
 
 MODULE = '''"""A module."""
@@ -38,6 +39,31 @@ def test_it_opens() -> None:
 
 def test_it_waits() -> None:
     assert Door().waits(2) == "done"
+"""
+
+SHARED = """import subprocess
+import sys
+
+import pytest
+
+from package.door import Door
+
+
+@pytest.fixture(scope="session")
+def opened():
+    return Door().opens(2, [2])
+
+
+def test_one(opened) -> None:
+    assert opened
+
+
+def test_two(opened) -> None:
+    assert opened
+
+
+def test_process() -> None:
+    subprocess.run([sys.executable, "-c", "from package.door import Door; Door().waits(2)"], check=True)
 """
 
 
@@ -99,33 +125,75 @@ def test_the_same_seed_chooses_the_same_mutants(project: Path) -> None:
     assert len(one) == len({mutant.source for mutant in one}) == 6
 
 
+@pytest.fixture
+def executed(project: Path, tmp_path: Path) -> Executed:
+    """What the project's tests execute."""
+    return executed_by(project, ["test_door.py"], tmp_path / "cache")
+
+
+def outcomes(project: Path, executed: Executed, *what: Mutant) -> list[str]:
+    return [told for _, told in tried(project, what, executed)]
+
+
 def test_the_tests_decide_and_the_project_stays_as_it_is(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, executed: Executed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mutants, "LEAST_SECONDS", PATIENCE_SECONDS)
-    workshop = Workshop(project, tmp_path / "copy")
-    tests = ("test_door.py",)
-    assert workshop.outcome(one_that("key not in known"), tests) == KILLED
-    assert workshop.outcome(one_that("0 <= key < LIMIT"), tests) == SURVIVED
-    assert workshop.outcome(one_that("1"), tests) == SURVIVED, "the mutant before is gone"
+    several = one_that("key not in known"), one_that("0 <= key < LIMIT"), one_that("1")
+    told = outcomes(project, executed, *several)
+    assert told == [KILLED, SURVIVED, SURVIVED], "of each mutant nothing is left for the next"
     monkeypatch.setattr(mutants, "LEAST_SECONDS", 3.0)
     monkeypatch.setattr(mutants, "SLACK", 0)
-    assert workshop.outcome(one_that("pass", "Door.waits"), tests) == TIMED_OUT
+    assert outcomes(project, executed, one_that("pass", "Door.waits")) == [TIMED_OUT]
     assert (project / "package" / "door.py").read_text() == MODULE
-    assert sorted(path.name for path in project.rglob("*")) == ["door.py", "package", "test_door.py"]
+    assert {path.name for path in project.rglob("*.py")} == {"door.py", "test_door.py"}
+
+
+def test_an_explained_mutant_is_not_tried(project: Path, executed: Executed) -> None:
+    mutant = one_that("key not in known")
+    assert [told for _, told in tried(project, [mutant], executed, reasons={mutant.key})] == [IS_EXPLAINED]
+
+
+def test_only_the_tests_that_execute_the_statement_are_asked(executed: Executed) -> None:
+    opens, waits = one_that("key not in known"), one_that("pass", "Door.waits")
+    assert executed.quickest(opens.path, opens.lines, 60) == ["test_door.py::test_it_opens"]
+    assert executed.quickest(waits.path, waits.lines, 60) == ["test_door.py::test_it_waits"]
+    (limit,) = (one for one in mutants.mutants("package/door.py", MODULE) if not one.function)
+    assert len(executed.quickest(limit.path, limit.lines, 60)) == 2, "what an import executes concerns all"
+    assert len(executed.quickest(limit.path, limit.lines, 0)) == 1
+
+
+def test_what_a_shared_fixture_and_a_started_process_execute_counts_for_the_tests(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "test_door.py").write_text(SHARED)
+    executed = executed_by(project, ["test_door.py"], tmp_path / "cache")
+    opens, waits = one_that("key not in known"), one_that("pass", "Door.waits")
+    names = [f"test_door.py::test_{name}" for name in ("one", "two")]
+    assert sorted(executed.quickest(opens.path, opens.lines, 60)) == names
+    assert executed.quickest(waits.path, waits.lines, 60) == ["test_door.py::test_process"]
+
+
+def test_what_was_measured_is_kept_until_the_code_changes(
+    project: Path, tmp_path: Path, executed: Executed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.executed._measure", None)
+    assert executed_by(project, ["test_door.py"], tmp_path / "cache") == executed
+    (project / "package" / "door.py").write_text(MODULE + "\n")
+    with pytest.raises(TypeError):
+        executed_by(project, ["test_door.py"], tmp_path / "cache")
 
 
 def test_where_the_tests_fail_anyway_no_mutant_is_killed(project: Path, tmp_path: Path) -> None:
     (project / "test_door.py").write_text("def test_nothing() -> None:\n    assert False\n")
     with pytest.raises(RuntimeError, match=r"fail without any change: test_door\.py"):
-        Workshop(project, tmp_path / "copy").outcome(one_that("1"), ("test_door.py",))
+        executed_by(project, ["test_door.py"], tmp_path / "cache")
 
 
 def test_every_module_has_tests_that_are_there() -> None:
     for path in mutants.PATHS:
         for file in (mutants.ROOT / path).rglob("*.py"):
-            for test in covering(file.relative_to(mutants.ROOT).as_posix()):
-                assert (mutants.ROOT / test).exists()
+            assert covering(mutants.ROOT, file.relative_to(mutants.ROOT).as_posix())
 
 
 def test_an_explained_mutant_is_one_that_can_be_made() -> None:
