@@ -1,6 +1,6 @@
 """The leak `wire`: a position between client and server, and everything that is seen from there."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from attacker.moves.make import Loot
 from attacker.position.tcp_relay import TcpRelay
 from attacker.scope import wait_for_hosts
 from lab.address import Address, find_address
-from lab.capture.handshake import Capture, Contact
+from lab.capture.handshake import Capture, Contact, described
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET, CaptureFile, RecentPackets
@@ -125,8 +125,8 @@ class Wiretap:
                 server_name=contact.server_name or "",
                 client_random=(contact.client_random or b"").hex(),
                 server_random=(contact.server_random or b"").hex(),
-                client_records=tuple(_described(contact.client_records)),
-                server_records=tuple(_described(contact.server_records)),
+                client_records=tuple(described(contact.client_records)),
+                server_records=tuple(described(contact.server_records)),
                 asked=contact.asked,
                 session=contact.offered.identity.hex() if contact.offered else "",
             )
@@ -195,11 +195,6 @@ def _parsed(raw: bytes) -> object:
         return parse(raw)
     except Abort:
         return None
-
-
-def _described(records: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    names = {int(kind): kind.name.lower() for kind in ContentType}
-    return (f"{names.get(kind, kind)} {length}" for kind, length in records)
 
 
 async def relay(call: Call) -> None:

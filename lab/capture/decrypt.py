@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import files
+from lab.capture.errors import CaptureFileError
 from lab.capture.packets import ACK, SYN, Endpoint, segment
-from lab.capture.pcap import read_packets
+from lab.capture.pcap import Packet, read_packets
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 from lab.events.types import HandshakeDecrypted, LoginDecrypted
 from lab.tls import extensions as ext
@@ -74,27 +75,52 @@ def read_handshakes(capture: Path, key_log: Path) -> list[ReadHandshake]:
 
     CaptureFileError if it cannot be read.
     """
-    return [one.as_read() for one in _connections(capture, read_key_log(key_log), keep=True)]
+    end = _end(capture)
+    return [one.as_read() for one in _connections(capture, end, read_key_log(key_log), keep=True)]
 
 
 def decrypted_handshakes(capture: Path, key_logs: KeyLogs) -> list[HandshakeDecrypted]:
     """Every handshake in a capture file, in the order of their start. CaptureFileError if it cannot be read."""
+    end = _end(capture)
     by_part = {part: read_key_log(path) for part, path in key_logs.items()}
     whose = {random: part for part, secrets in by_part.items() for random in secrets}
     secrets = {random: of for one in by_part.values() for random, of in one.items()}
-    return [connection.as_event(whose) for connection in _connections(capture, secrets)]
+    return [connection.as_event(whose) for connection in _connections(capture, end, secrets)]
 
 
-def decrypted_logins(capture: Path, key_log: Path) -> list[LoginDecrypted]:
-    """The same with all that the wire shows of each message. `key_log` is the client's own."""
-    return [connection.as_login() for connection in _connections(capture, read_key_log(key_log))]
+def decrypted_logins(
+    capture: Path, key_log: Path, end: int | None = None, growing: bool = False
+) -> list[LoginDecrypted]:
+    """The same with all that the wire shows of each message, up to byte `end` of the file. `key_log` is the client's.
+    The last packet of a `growing` file may be cut off."""
+    end = _end(capture) if end is None else end
+    return [connection.as_login() for connection in _connections(capture, end, read_key_log(key_log), growing=growing)]
 
 
-def _connections(capture: Path, secrets: "Secrets", keep: bool = False) -> "list[_Connection]":
-    """The connections in which a handshake message was read; with `keep` the messages' bytes are kept."""
+def _packets(capture: Path, end: int, growing: bool) -> Iterator[Packet]:
+    try:
+        yield from read_packets(capture, end)
+    except CaptureFileError:
+        if not growing:
+            raise
+
+
+def _end(capture: Path) -> int:
+    """How long the file is before the key logs are read: a later handshake's keys may not be in there yet."""
+    try:
+        return capture.stat().st_size
+    except OSError:
+        return 0  # reading it says what is wrong
+
+
+def _connections(
+    capture: Path, end: int, secrets: "Secrets", keep: bool = False, growing: bool = False
+) -> "list[_Connection]":
+    """The connections in which a handshake message was read, up to a byte of the file; with `keep` the messages' bytes
+    are kept."""
     connections: dict[frozenset[Endpoint], _Connection] = {}
     done: list[_Connection] = []
-    for packet in read_packets(capture):
+    for packet in _packets(capture, end, growing):
         seen = segment(packet.link_type, packet.data)
         if seen is None:
             continue

@@ -5,7 +5,7 @@ and the CertificateVerify. In TLS 1.3 nothing after ServerHello is (RFC 8446 sec
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,6 +24,7 @@ from lab.tls.messages import (
     ServerHello,
     ServerHelloDone,
 )
+from lab.tls.records import ContentType
 from lab.tls.transcript import Entry
 from lab.tls.versions import is_tls13, names_scheme
 
@@ -344,6 +345,12 @@ def _early_draft(server: PlaintextSide) -> int | None:
         if raw[0] == ServerHello.type and raw[4:5] == b"\x7f":
             return int.from_bytes(raw[4:6], "big")
     return None
+
+
+def described(records: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """A Contact's records as events have them: `handshake 512`."""
+    names = {int(kind): kind.name.lower() for kind in ContentType}
+    return (f"{names.get(kind, kind)} {length}" for kind, length in records)
 
 
 def _entries(client: PlaintextSide, server: PlaintextSide) -> Iterator[Entry]:

@@ -51,14 +51,17 @@ class Packet(NamedTuple):
     at: int
 
 
-def read_packets(path: Path) -> Iterator[Packet]:
-    """The packets of a file in order; CaptureFileError after the last intact one if the rest is damaged."""
+def read_packets(path: Path, end: int = MAX_FILE) -> Iterator[Packet]:
+    """The packets of a file in order; CaptureFileError after the last intact one if the rest is damaged.
+
+    A file that goes on growing is read as if it ended at byte `end`.
+    """
     try:
         file = files.open_to_read(path, MAX_FILE)
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
-        reader = _Reader(file, path)
+        reader = _Reader(file, path, end)
         magic = reader.more(0, 4)[:4]
         if not magic:
             raise CaptureFileError(f"{path}: is empty; give a pcap or pcapng file")
@@ -78,9 +81,10 @@ class _Reader:
     Callers read `window` directly: a call for each packet would cost more than all other work.
     """
 
-    def __init__(self, file: FileIO, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path, end: int) -> None:
         self._file = file
         self._path = path
+        self._left = end
         self.passed = 0
         """The window's place in the file."""
         self.window = b""
@@ -93,13 +97,14 @@ class _Reader:
         missing = count - len(parts[0])
         while missing > 0:
             try:
-                data = self._file.read(max(BUFFER, missing))
+                data = self._file.read(min(max(BUFFER, missing), self._left))
             except OSError as error:
                 raise CaptureFileError(f"{self._path}: {error.strerror}; give a pcap or pcapng file") from None
             if not data:
                 break
             parts.append(data)
             missing -= len(data)
+            self._left -= len(data)
         self.window = b"".join(parts)
         return self.window
 

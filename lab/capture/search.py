@@ -75,10 +75,11 @@ class Found:
     alone: int = 0
 
 
-def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
+def find_in_capture(path: Path, needles: Mapping[str, bytes], end: int = MAX_FILE) -> Found:
     """Searches both directions of every TCP connection, TLS or not, and the whole file for each needle.
 
-    CaptureFileError if the file cannot be read to its end.
+    A file that goes on growing is searched as if it ended at byte `end`. CaptureFileError if the file cannot be read to
+    its end.
     """
     try:
         file = files.open_to_read(path, MAX_FILE)
@@ -86,7 +87,7 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
         search = _Search(needles, file)
-        for number, (_, link_type, data, length, at) in enumerate(read_packets(path), start=1):
+        for number, (_, link_type, data, length, at) in enumerate(read_packets(path, end), start=1):
             search.cut += len(data) < length
             seen = segment(link_type, data)
             if seen is None:
@@ -96,20 +97,20 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes]) -> Found:
         search.end()
     hits = search.hits
     missing = {name: needle for name, needle in needles.items() if not hits[name]}
-    for name, at in _find_in_file(path, missing):
+    for name, at in _find_in_file(path, missing, end):
         if len(hits[name]) < MAX_HITS:
             hits[name].append(Hit(name, THE_FILE, at, (Piece(None, at, len(needles[name])),)))
     together = tuple(hit for found in hits.values() for hit in found)
     return Found(search.connections, search.octets, together, search.gaps, search.cut, search.alone)
 
 
-def _find_in_file(path: Path, needles: Mapping[str, bytes]) -> Iterator[tuple[str, int]]:
+def _find_in_file(path: Path, needles: Mapping[str, bytes], end: int) -> Iterator[tuple[str, int]]:
     """Each needle's name and offset in the raw file."""
     keep = max(map(len, needles.values()), default=1) - 1
     window, passed = b"", 0
     try:
         with files.open_to_read(path, MAX_FILE) as file:
-            while data := file.read(1 << 20):
+            while data := file.read(min(1 << 20, end - passed - len(window))):
                 tail = window[len(window) - min(keep, len(window)) :]
                 passed += len(window) - len(tail)
                 window = tail + data

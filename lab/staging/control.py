@@ -7,7 +7,7 @@ moves mean nothing. It also searches the attacker's capture for many encodings o
 import asyncio
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,13 +23,11 @@ from lab.address import Address
 from lab.capture.key_forms import key_forms
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
-from lab.catalogue.leaks import WIRE, Leak
+from lab.catalogue.leaks import Leak
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
-from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
-from lab.events.parts import CAPTURE_FILE
-from lab.events.run import Run
-from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, MoveTried
-from lab.judging.own_proof import own_proof
+from lab.catalogue.searches import PASSWORD
+from lab.events.types import CaptureSearched, FileSearched, MoveTried
+from lab.judging.searches import search_file
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.versions import Version
 
@@ -61,21 +59,6 @@ async def try_stolen_key(targets: Iterable[ControlTarget]) -> list[MoveTried]:
     return await asyncio.gather(*map(try_one, targets))
 
 
-def search_for_hashes(capture: Path, run: Run) -> FileSearched:
-    """Searches the capture for what alice's captured proofs sign, hashed: the proofs are in there, the hashes are not.
-
-    CaptureFileError if the file cannot be read.
-    """
-    proofs: dict[str, bytes] = {}
-    hashes: dict[str, bytes] = {}
-    for recorded in run.events:
-        seen = recorded.event
-        if isinstance(seen, CertificateCaptured) and seen.leak == WIRE.id and seen.proof and (own := own_proof(seen)):
-            proofs[f"the proof {recorded.number}"] = bytes.fromhex(seen.proof)
-            hashes[f"{own.hash} of what {recorded.number} signs"] = bytes.fromhex(own.captured_hash)
-    return _searched(WIRE, capture, TRANSCRIPT_HASHES, hashes, "the proofs themselves", proofs)
-
-
 def search_for_password(leak: Leak, file: Path, password: str, certificates: Iterable[bytes]) -> FileSearched:
     """Searches the file of a leak for alice's password in several forms, and for her certificates, which have to be
     there. They are given in DER.
@@ -97,31 +80,7 @@ def search_for_password(leak: Leak, file: Path, password: str, certificates: Ite
             f"certificate {number} as PEM": pem,
             f"certificate {number} as percent-encoded PEM": quote(pem, safe="").encode(),
         }
-    return _searched(leak, file, PASSWORD, sought, "alice's certificates", control)
-
-
-def _searched(
-    leak: Leak, file: Path, what: str, sought: Mapping[str, bytes], control: str, present: Mapping[str, bytes]
-) -> FileSearched:
-    """Searches a file for what should not be there, and for what is `present` as the control."""
-    places = _places(file, {**sought, **present})
-    return FileSearched(
-        leak=leak.id,
-        file=file.name,
-        what=what,
-        sought=tuple(sought),
-        found_at=tuple(f"{needle}: {place}" for needle, place in places if needle in sought),
-        control=control,
-        control_at=tuple(f"{needle}: {place}" for needle, place in places if needle in present),
-    )
-
-
-def _places(file: Path, needles: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Where each needle is: in a capture in every connection, in another file the first place."""
-    if file.name == CAPTURE_FILE:
-        return [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in find_in_capture(file, needles).hits]
-    content = files.read(file, files.LARGE)
-    return [(name, f"byte {content.index(needle)}") for name, needle in needles.items() if needle in content]
+    return search_file(leak, file, PASSWORD, sought, "alice's certificates", control)
 
 
 def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:
@@ -137,7 +96,7 @@ def search_capture(capture: Path, *bundles: Path) -> CaptureSearched:
     for number, one in enumerate(read, start=1):
         forms |= {f"key {number}, {name}": form for name, form in key_forms(one.key).items()}
     octets = files.read(capture, files.LARGE)
-    found = find_in_capture(capture, {CERTIFICATE: read[0].chain[0], **forms})
+    found = find_in_capture(capture, {CERTIFICATE: read[0].chain[0], **forms}, len(octets))
     places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
     kept = b"\n".join(content + b"\n".join(_decoded(content)) for content in contents)
     return CaptureSearched(

@@ -23,6 +23,7 @@ from lab.events.run import Run, RunError, make_run_folder, new_run_name
 from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
 from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
+from lab.judging.searches import search_for_hashes
 from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, held_ports
 from lab.staging import control, pki, stages
@@ -189,7 +190,7 @@ class _Lab:
             key_log = self.run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
             for login in decrypted_logins(self.run.folders.capture, key_log):
                 log.report(login)
-            log.report(control.search_for_hashes(self.run.folders.capture, self.run))
+            log.report(search_for_hashes(self.run.folders.capture, self.run))
         issued = self.setting.issued
         leaking = (
             (WIRE, self.run.folders.capture),

@@ -35,7 +35,7 @@ from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.plan import KeyType
 from lab.events.types import BundleIssued
 from lab.tls.bundle import Bundle
-from lab.tls.proof import PrivateKey
+from lab.tls.proof import PrivateKey, key_words
 from victim_server import register
 from victim_server.passwords import keep
 
@@ -382,7 +382,7 @@ def _event(pem: Path, names: tuple[str, ...]) -> BundleIssued:
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-        key_type=_key_words(certificate.public_key()),
+        key_type=key_words(certificate.public_key()),
         not_after=certificate.not_valid_after_utc.isoformat(),
         files=names,
     )
@@ -390,16 +390,6 @@ def _event(pem: Path, names: tuple[str, ...]) -> BundleIssued:
 
 def _key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _key_words(key: object) -> str:
-    match key:
-        case ec.EllipticCurvePublicKey():
-            return f"ECDSA, {key.curve.name}"
-        case rsa.RSAPublicKey():
-            return f"RSA, {key.key_size} bits"
-        case _:
-            return "Ed25519"
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

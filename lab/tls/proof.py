@@ -85,6 +85,17 @@ def key_kind(key: PublicKey | PrivateKey) -> str:
             return "Ed25519"
 
 
+def key_words(key: object) -> str:
+    """A kind of public key for people, with its curve or its length."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA, {key.curve.name}"
+        case rsa.RSAPublicKey():
+            return f"RSA, {key.key_size} bits"
+        case _:
+            return "Ed25519"
+
+
 @lru_cache(maxsize=64)  # one server is asked again and again
 def public_key(certificate: bytes) -> PublicKey:
     """The public key in a DER certificate; CertificateError if there is no usable one."""

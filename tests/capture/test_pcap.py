@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,15 @@ def test_the_packets_before_the_damage_come_out_first(path: Path) -> None:
     assert next(packets)._replace(at=0) == EXPECTED[0]
     with pytest.raises(CaptureFileError):
         next(packets)
+
+
+@pytest.mark.parametrize("form", [pcap, pcapng])
+def test_a_file_that_grows_is_read_up_to_a_byte(path: Path, form: Callable[[list[bytes]], bytes]) -> None:
+    end = len(form(PACKETS[:1]))
+    path.write_bytes(form(PACKETS))
+    assert [packet.data for packet in read_packets(path, end)] == [packet.data for packet in EXPECTED[:1]]
+    with pytest.raises(CaptureFileError, match=f"breaks off at byte {end + 1}, in the middle of packet 2"):
+        list(read_packets(path, end + 1))
 
 
 def test_a_pcap_that_claims_an_impossible_packet(path: Path) -> None:

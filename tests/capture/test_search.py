@@ -307,3 +307,14 @@ def test_so_many_segments_that_not_all_are_remembered_hide_no_hit(path: Path, mo
     found = find_in_capture(wirecraft.write(path, sent(b"x" * 45 + HIDDEN, 1)), NEEDLES)
     assert found.hits == (replace(HIT, offset=50),)
     assert found.hits[0].pieces == ()
+
+
+def test_a_file_that_grows_is_searched_up_to_a_byte(path: Path) -> None:
+    """Neither its streams nor its own bytes are searched beyond."""
+    nothing = find(path, sent(b"nothing"))
+    end = path.stat().st_size
+    later = sent(HIDDEN, client=("10.9.0.3", 50124))
+    assert find(path, [*sent(b"nothing"), *later]).hits
+    assert find_in_capture(path, NEEDLES, end) == nothing
+    path.write_bytes(path.read_bytes()[:end] + NEEDLE)
+    assert find_in_capture(path, NEEDLES, end) == nothing

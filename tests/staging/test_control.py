@@ -18,6 +18,7 @@ from lab.events.parts import CAPTURE_FILE
 from lab.events.run import Run, open_run
 from lab.events.types import CertificateCaptured, FileSearched
 from lab.judging.own_proof import own_proof
+from lab.judging.searches import search_for_hashes
 from lab.staging import control, pki
 from victim_server import register
 from victims import Victims, run_curl
@@ -92,7 +93,7 @@ def test_a_hash_in_the_capture_is_found(finished_run: Path, tmp_path: Path) -> N
     proofs = [one for seen in run.all(CertificateCaptured) if (one := own_proof(seen))]
     assert len(proofs) == len(told.sought)
     copy = with_a_packet(finished_run, tmp_path, b"x" + bytes.fromhex(proofs[0].captured_hash) + b"x")
-    (place,) = control.search_for_hashes(copy, run).found_at
+    (place,) = search_for_hashes(copy, run).found_at
     assert place.startswith(told.sought[0])
 
 
