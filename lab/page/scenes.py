@@ -649,7 +649,7 @@ def closing(given: Teaching) -> Scene | None:
         points.append(("proof", f"A proof fits one handshake only. Where it is checked she was refused {times}."))
     searched = judged.run.first(CaptureSearched)
     if searched and not searched.key_at:
-        points.append(("key", "Her key never left her. It must sign every handshake anew."))
+        points.append(("key", "Her key never left her. It must sign every full handshake anew."))
     title = "The certificate is not a secret. The key is."
     if not judgement.as_expected:
         title = "This run has findings: look into them."

@@ -551,10 +551,10 @@ def answer(judgement: Judgement) -> str:
     key = f"never {crossed}"
     if with_the_key:
         key = f"is what must not get out: where it did, it opened {listed(list(with_the_key))}"
+    refusals = f"{listed(list(dict.fromkeys(v.gateway for v in held)))} refused {times}"
     return (
-        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every "
-        f"handshake needs a new signature by it. That is why {listed(list(dict.fromkeys(v.gateway for v in held)))} "
-        f"refused {times}{' without it' if with_the_key else ''}."
+        f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every full "
+        f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_the_key else ''}."
     )
 
 
