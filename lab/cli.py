@@ -562,6 +562,86 @@ def exhibits(
 
 
 @app.command()
+def exercise(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Nothing for the list; N for the task; `check N ANSWER` for an answer.", metavar="[[check] N [ANSWER]]"
+        ),
+    ] = None,
+    hint: Annotated[bool, typer.Option("--hint", help="Show one hint more.")] = False,
+    run: Annotated[Path | None, typer.Option(help="The run that the answer is about; the newest if not given.")] = None,
+    runs: Runs = RUNS,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget what is done, and the hints.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Exercises for students: list them, show a task, check an answer against a run of your own."""
+    from lab.exercises import progress as kept
+    from lab.exercises import telling
+    from lab.exercises.table import EXERCISES, find_exercise
+    from lab.views import terminal
+
+    if reset:
+        if words or hint:
+            bad_input("--reset forgets all exercises: give it alone")
+        kept.reset(runs)
+    progress = kept.load(runs)
+    match words or []:
+        case []:
+            if hint:
+                bad_input("give the exercise's number: certreplay exercise 1 --hint")
+            if as_json:
+                _print_json([telling.tell_as_data(one, progress) for one in EXERCISES])
+            else:
+                terminal.show(telling.tell_list(progress))
+        case ["check", number, *answer]:
+            if hint:
+                bad_input(f"a hint comes with the task: certreplay exercise {number} --hint")
+            _check_answer(number, " ".join(answer), run, runs, as_json)
+        case [number] if number != "check":
+            found = find_exercise(number)
+            if hint:
+                progress = progress.with_hints(found.name, min(telling.shown_of(found, progress) + 1, len(found.hints)))
+                kept.save(runs, progress)
+            if as_json:
+                _print_json(telling.tell_as_data(found, progress))
+            else:
+                for line in telling.tell_task(found, progress, _run_for_task(run, runs)).splitlines():
+                    say(line)
+        case _:
+            bad_input("certreplay exercise: nothing for the list, N for a task, `check N ANSWER` for an answer")
+
+
+def _run_for_task(run: Path | None, runs: Path) -> str:
+    """The run's folder, for the commands in a task; RUN where there is none yet."""
+    from lab.events.run import RunError, newest_run
+
+    try:
+        return str(runs / run if run and not run.exists() else run or newest_run(runs))
+    except RunError:
+        return "RUN"
+
+
+def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_json: bool) -> NoReturn:
+    from lab.document import Paragraph, Span
+    from lab.exercises import progress as kept
+    from lab.exercises.checking import check
+    from lab.exercises.table import find_exercise
+    from lab.views import terminal
+
+    exercise = find_exercise(number)
+    folder, checked = check(exercise, answer, run, runs)
+    if checked.right:
+        kept.save(runs, kept.load(runs).with_done(exercise.name, folder.name))
+    if as_json:
+        _print_json({"exercise": exercise.number, "run": folder.name, "right": checked.right, "why": checked.why})
+    else:
+        verdict = Span("Right", "holds") if checked.right else Span("Not yet", "warning")
+        terminal.show([Paragraph((verdict, f", for the run {folder}.")), Paragraph(checked.why)])
+    sys.exit(AS_EXPECTED if checked.right else NOT_AS_EXPECTED)
+
+
+@app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""
     from lab.catalogue.moves import MOVES

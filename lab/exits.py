@@ -87,12 +87,23 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from lab.capture.errors import CaptureFileError
     from lab.catalogue.plan import PlanError
     from lab.events.run import RunError
+    from lab.exercises.exercise import ExerciseError
     from lab.staging.pki import PkiError
     from lab.story.recipe import NoRecipe
     from lab.tls.errors import BundleError
     from lab.views.terminal import WidthError
 
-    return (AttackerError, BundleError, CaptureFileError, NoRecipe, PkiError, PlanError, RunError, WidthError)
+    return (
+        AttackerError,
+        BundleError,
+        CaptureFileError,
+        ExerciseError,
+        NoRecipe,
+        PkiError,
+        PlanError,
+        RunError,
+        WidthError,
+    )
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:

@@ -50,7 +50,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.page", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
-    "lab.views": ("lab.views", "lab.story", "lab.document", "lab.events", "lab.printable"),
+    "lab.exercises": (
+        *("lab.exercises", "lab.judging", "lab.document", "lab.files"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
+    ),
+    "lab.views": ("lab.views", "lab.exercises", "lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
         *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),

@@ -50,7 +50,7 @@ def test_an_installed_command_runs_the_lab_from_an_empty_folder(installed: Path,
 def test_every_module_and_data_file_is_installed(installed: Path) -> None:
     for package in ("lab", "attacker", "victim_client", "victim_server"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".typed", ".txt", ".html", ".css", ".js"):
+            if path.suffix in (".py", ".typed", ".txt", ".html", ".css", ".js", ".md"):
                 assert (installed / path.relative_to(ROOT)).is_file(), path
 
 

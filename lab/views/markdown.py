@@ -1,5 +1,8 @@
-"""Blocks as Markdown, and the documents made of them: `python -m lab.views.markdown` writes docs/matrix.md from the
-catalogue, and with `--claims RUN` docs/claims.md from a run of everything (`certreplay claims --new` makes one)."""
+"""Blocks as Markdown, and the documents made of them.
+
+`python -m lab.views.markdown` writes docs/matrix.md from the catalogue and docs/exercises.md from the exercises, and
+with `--claims RUN` docs/claims.md from a run of everything (`certreplay claims --new` makes one).
+"""
 
 import re
 import sys
@@ -24,6 +27,7 @@ from lab.document import (
     plain,
     spans,
 )
+from lab.exercises.telling import exercises_document
 from lab.printable import printable
 from lab.story.claims import claims_document
 from lab.story.matrix import expected_document
@@ -31,6 +35,7 @@ from lab.story.matrix import expected_document
 DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "matrix.md"
 CLAIMS_FILE = DOCS / "claims.md"
+EXERCISES_FILE = DOCS / "exercises.md"
 
 _CODE = re.compile(r"(`[^`]+`)")
 _SPECIAL = re.compile(r"[\\*<&\[\]|~`$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -149,6 +154,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case []:
             FILE.write_text(text(expected_document()))
+            EXERCISES_FILE.write_text(exercises_document())
         case ["--claims", run]:
             CLAIMS_FILE.write_text(text(claims_document(Path(run))))
         case _:

@@ -1,0 +1,47 @@
+"""Checks an answer against a run, and looks whether it is another run's."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from lab.events.log import FILE_NAME
+from lab.events.run import RunError, newest_run, open_run
+from lab.exercises.exercise import Checked, Exercise, ExerciseError
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
+
+MOST_RUNS = 20
+"""An answer is looked for in so many of the newest other runs."""
+
+
+def check(exercise: Exercise, answer: str, run: Path | None, runs: Path) -> tuple[Path, Checked]:
+    """Whether an answer is right for a run, the newest in `runs` if not told otherwise, and which run that was.
+
+    ExerciseError where there is no answer, or where the run has nothing to check it with; RunError where there is no
+    such run.
+    """
+    if exercise.needs == "run":
+        if answer and run:
+            raise ExerciseError("the answer is a run: name it once, as the answer or with --run")
+        run, answer = run or (Path(answer) if answer else None), ""
+    elif not answer.strip():
+        raise ExerciseError(f"give an answer: certreplay exercise check {exercise.number} {exercise.answer}")
+    folder = newest_run(runs) if run is None else runs / run if not run.exists() else run
+    checked = exercise.check(_queries(folder), answer)
+    if not checked.right and answer and (other := _right_in(exercise, answer, folder, runs)):
+        why = f"This is the answer for another run, {other.name}. Add `--run {other}`, or find this run's answer."
+        checked = Checked(False, why)
+    return folder, checked
+
+
+def _right_in(exercise: Exercise, answer: str, folder: Path, runs: Path) -> Path | None:
+    """Another run for which the answer is right."""
+    others = {path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}")} - {folder}
+    for other in sorted(others, reverse=True)[:MOST_RUNS]:
+        with suppress(ExerciseError, RunError):
+            if exercise.check(_queries(other), answer).right:
+                return other
+    return None
+
+
+def _queries(folder: Path) -> RunQueries:
+    return RunQueries(JudgedRun(open_run(folder)))

@@ -1,0 +1,65 @@
+"""What an exercise is: texts in a folder, and a check of an answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Literal, TypeAlias
+
+from lab.judging.queries import RunQueries
+
+NEXT_HINT = "\n---\n"
+
+
+class ExerciseError(Exception):
+    """An exercise that cannot be shown or checked; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether an answer is right, and why: what helps after a wrong one, why it worked after a right one."""
+
+    right: bool
+    why: str
+
+
+Check: TypeAlias = Callable[[RunQueries, str], Checked]
+"""Checks an answer against a run; ExerciseError where the run has nothing to check it with."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise. Its folder `NN-name` has task.md, which begins with the title, and hints.md.
+
+    `minutes` is how long it takes, `learns` what one learns, a sentence. `answer` is the form of the answer, and
+    `needs` says whether the answer is words or the run itself, which then may be named.
+    """
+
+    number: int
+    name: str
+    minutes: int
+    learns: str
+    answer: str
+    check: Check
+    needs: Literal["words", "run"] = "words"
+
+    @property
+    def folder(self) -> str:
+        return f"{self.number:02}-{self.name}"
+
+    @cached_property
+    def task(self) -> str:
+        """The task in Markdown, without the title."""
+        return self._text("task.md").partition("\n")[2].strip()
+
+    @cached_property
+    def title(self) -> str:
+        return self._text("task.md").partition("\n")[0].removeprefix("# ")
+
+    @cached_property
+    def hints(self) -> tuple[str, ...]:
+        """The hints in Markdown, in their order."""
+        return tuple(hint.strip() for hint in self._text("hints.md").split(NEXT_HINT))
+
+    def _text(self, name: str) -> str:
+        return files("lab.exercises").joinpath(self.folder, name).read_text()
