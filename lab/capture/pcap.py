@@ -1,16 +1,17 @@
-"""Reads capture files, packet by packet: pcap and pcapng, either byte order, micro- and nanoseconds.
+"""Reads capture files, packet by packet: pcap and pcapng, either byte order, micro- and nanoseconds, and snoop.
 
-The formats are draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Memory does not grow with the file. A
-truncated file is an error that names the place, since a tool that stops silently looks as if it had read everything.
+The formats are draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng and RFC 1761; the file may be compressed. Memory does
+not grow with the file. A truncated file is an error that names the place, since a tool that stops silently looks as if
+it had read everything.
 """
 
 import struct
 from collections.abc import Callable, Iterator
-from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from lab import files
+from lab.capture.compressed import MAGIC_LENGTH, NotDecompressed, Readable, decompressed
 from lab.capture.errors import CaptureFileError
 
 MAX_FILE = 1 << 36
@@ -22,15 +23,19 @@ BUFFER = 1 << 18
 LATEST_NS = 253_402_300_799 * 10**9
 """The last second that a `datetime` can hold; times in a damaged file may be later."""
 
-_PCAP_HEADER, _PCAP_PACKET_HEADER, _BLOCK_HEADER = 24, 16, 8
+_PCAP_HEADER, _BLOCK_HEADER = 24, 8
 _NANOSECONDS = 10**9
 _PCAP_MAGICS = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1000),
-    b"\xa1\xb2\xc3\xd4": (">", 1000),
-    b"\x4d\x3c\xb2\xa1": ("<", 1),
-    b"\xa1\xb2\x3c\x4d": (">", 1),
+    b"\xd4\xc3\xb2\xa1": ("<IIII", 1000),
+    b"\xa1\xb2\xc3\xd4": (">IIII", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<IIII", 1),
+    b"\xa1\xb2\x3c\x4d": (">IIII", 1),
+    b"\x34\xcd\xb2\xa1": ("<IIII8x", 1000),  # with Kuznetzov's patch for libpcap, once usual on Linux
+    b"\xa1\xb2\xcd\x34": (">IIII8x", 1000),
 }
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # gzip, zstd, lz4
+"""The header of each packet, and the unit of a fraction of a second in nanoseconds."""
+_SNOOP, _SNOOP_LINKS = b"snoop\0", {0: 1, 4: 1}
+_SNOOP_HEADER, _SNOOP_PACKET_HEADER = 16, 24
 _SECTION_BYTES = b"\x0a\x0d\x0d\x0a"
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 1, 2, 3, 6
@@ -63,14 +68,20 @@ def read_packets(path: Path, end: int = MAX_FILE) -> Iterator[Packet]:
     with file:
         reader = _Reader(file, path, end)
         magic = reader.more(0, 4)[:4]
+        reader = _Reader(file, path)
+        content = decompressed(cast(BinaryIO, file), reader.more(0, MAGIC_LENGTH)[:MAGIC_LENGTH])
+        if content:
+            file.seek(0)
+            reader = _Reader(content, path)
+        magic = reader.more(0, MAGIC_LENGTH)[:4]
         if not magic:
             raise CaptureFileError(f"{path}: is empty; give a pcap or pcapng file")
         if magic in _PCAP_MAGICS:
             yield from _read_pcap(reader, *_PCAP_MAGICS[magic])
         elif magic == _SECTION_BYTES:
             yield from _read_pcapng(reader)
-        elif magic.startswith(_COMPRESSED):
-            raise CaptureFileError(f"{path}: is compressed; decompress it first")
+        elif reader.window.startswith(_SNOOP):
+            yield from _read_snoop(reader)
         else:
             raise CaptureFileError(f"{path}: not a pcap or pcapng file (begins with {magic.hex(' ')})")
 
@@ -82,6 +93,7 @@ class _Reader:
     """
 
     def __init__(self, file: FileIO, path: Path, end: int) -> None:
+    def __init__(self, file: Readable, path: Path) -> None:
         self._file = file
         self._path = path
         self._left = end
@@ -98,6 +110,9 @@ class _Reader:
         while missing > 0:
             try:
                 data = self._file.read(min(max(BUFFER, missing), self._left))
+                data = self._file.read(max(BUFFER, missing))
+            except NotDecompressed as error:
+                raise CaptureFileError(f"{self._path}: cannot be decompressed ({error}); decompress it first") from None
             except OSError as error:
                 raise CaptureFileError(f"{self._path}: {error.strerror}; give a pcap or pcapng file") from None
             if not data:
@@ -124,22 +139,23 @@ class _Reader:
         return CaptureFileError(f"{self._path}: {what}; {remedy}")
 
 
-def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet]:
-    """`nanoseconds` is the length of the unit that a packet's fraction of a second counts in."""
+def _read_pcap(reader: _Reader, header: str, nanoseconds: int) -> Iterator[Packet]:
+    """`header` is the layout of a packet's; `nanoseconds` the unit that its fraction of a second counts in."""
     window, at = reader.more(0, _PCAP_HEADER), _PCAP_HEADER
     if len(window) < _PCAP_HEADER:
         raise reader.cut_off()
-    link_type = int(struct.unpack_from(f"{order}I", window, 20)[0]) & 0xFFFF  # upper bits: check sequences
-    head = struct.Struct(f"{order}IIII").unpack_from
+    link_type = int(struct.unpack_from(f"{header[0]}I", window, 20)[0]) & 0xFFFF  # upper bits: check sequences
+    layout = struct.Struct(header)
+    head, header_length = layout.unpack_from, layout.size
     while True:
-        if len(window) - at < _PCAP_PACKET_HEADER:
-            window, at = reader.more(at, _PCAP_PACKET_HEADER), 0
+        if len(window) - at < header_length:
+            window, at = reader.more(at, header_length), 0
             if not window:
                 return
-            if len(window) < _PCAP_PACKET_HEADER:
+            if len(window) < header_length:
                 raise reader.cut_off()
         seconds, fraction, captured, length = head(window, at)
-        at += _PCAP_PACKET_HEADER
+        at += header_length
         if captured > MAX_PACKET:
             raise reader.damaged(f"claims a packet of {captured} bytes, {MAX_PACKET} at most,", at)
         end = at + captured
@@ -151,6 +167,38 @@ def _read_pcap(reader: _Reader, order: str, nanoseconds: int) -> Iterator[Packet
         time_ns = seconds * _NANOSECONDS + fraction * nanoseconds
         yield Packet(time_ns, link_type, window[at:end], length, reader.passed + at)
         at = end
+
+
+def _read_snoop(reader: _Reader) -> Iterator[Packet]:
+    """RFC 1761, as Solaris writes it: big-endian, and every record says how long it is with its padding."""
+    window, at = reader.more(0, _SNOOP_HEADER), _SNOOP_HEADER
+    if len(window) < _SNOOP_HEADER:
+        raise reader.cut_off()
+    (number,) = struct.unpack_from(">I", window, 12)
+    link_type = _SNOOP_LINKS.get(number)
+    if link_type is None:
+        raise reader.damaged(f"has snoop's data link {number}, which is not read,", 12)
+    while True:
+        if len(window) - at < _SNOOP_PACKET_HEADER:
+            window, at = reader.more(at, _SNOOP_PACKET_HEADER), 0
+            if not window:
+                return
+            if len(window) < _SNOOP_PACKET_HEADER:
+                raise reader.cut_off()
+        length, captured, record, _, seconds, micros = struct.unpack_from(">IIIIII", window, at)
+        if captured > MAX_PACKET or record > MAX_PACKET + _SNOOP_PACKET_HEADER + 8:
+            raise reader.damaged(f"claims a packet of {captured} bytes, {MAX_PACKET} at most,", at)
+        if record < captured + _SNOOP_PACKET_HEADER:
+            raise reader.damaged("has a record shorter than its packet", at)
+        if at + record > len(window):
+            window, at = reader.more(at, record), 0
+            if record > len(window):
+                raise reader.cut_off()
+        reader.packets += 1
+        start = at + _SNOOP_PACKET_HEADER
+        time_ns = seconds * _NANOSECONDS + micros * 1000
+        yield Packet(time_ns, link_type, window[start : start + captured], length, reader.passed + start)
+        at += record
 
 
 class _Interface(NamedTuple):

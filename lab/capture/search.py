@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lab import files
+from lab.capture.compressed import MAGIC_LENGTH, decompressed
 from lab.capture.errors import CaptureFileError
 from lab.capture.packets import ACK, FIN, RST, SYN, Endpoint, Segment, payload_offset, segment
 from lab.capture.pcap import MAX_FILE, read_packets
@@ -86,6 +87,8 @@ def find_in_capture(path: Path, needles: Mapping[str, bytes], end: int = MAX_FIL
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
+        if decompressed(file, file.read(MAGIC_LENGTH)):
+            raise CaptureFileError(f"{path}: is compressed, and places in it are asked for; decompress it first")
         search = _Search(needles, file)
         for number, (_, link_type, data, length, at) in enumerate(read_packets(path, end), start=1):
             search.cut += len(data) < length
