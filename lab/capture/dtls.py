@@ -10,6 +10,8 @@ from lab.tls.records import MAX_MESSAGE, ContentType
 from lab.tls.versions import DTLS10, DTLS12
 
 RECORD_HEADER, MESSAGE_HEADER = 13, 12
+ENOUGH = 3
+"""So many encrypted records are seen before a side's handshake is taken to be over: datagrams may overtake others."""
 _VERSIONS = tuple(version.to_bytes(2, "big") for version in (DTLS10, DTLS12))
 _BEFORE_STANDARD = b"\x01\x00"
 """The version that OpenSSL sent before RFC 4347, which Cisco's VPN still does."""
@@ -95,7 +97,7 @@ class _DtlsSide(PlaintextSide):
         super().__init__(endpoint)
         self._begun: dict[int, _Assembly] = {}
         self._done: set[int] = set()
-        self._kept = 0
+        self._kept = self._encrypted = 0
         self._sizes: list[tuple[int, int]] = []
 
     @property
@@ -119,7 +121,8 @@ class _DtlsSide(PlaintextSide):
             self._sizes.append((kind, len(fragment)))
             self._kept += len(fragment) + 64
             if epoch or kind in (ContentType.APPLICATION_DATA, _CONNECTION_ID):
-                self.over = self.changed_cipher or len(self._sizes) >= MAX_PROTECTED_RECORDS
+                self._encrypted += 1
+                self.over = self._encrypted >= (ENOUGH if self.changed_cipher else MAX_PROTECTED_RECORDS)
             elif kind == ContentType.CHANGE_CIPHER_SPEC:
                 self.changed_cipher = True
             elif kind == ContentType.HANDSHAKE:

@@ -217,7 +217,7 @@ class Handshake:
             return Upshot.PRESENTED if presented[0].chain else Upshot.EMPTY
         if is_tls13(self.version()):
             return Upshot.TLS13
-        if Certificate.type in client.holed:
+        if Certificate.type in client.holed or (client.gaps and client.sent(CertificateVerify)):
             return Upshot.HOLE_IN_CERTIFICATE
         if self.resumed or (client.changed_cipher and not client.sent(ClientKeyExchange) and not client.gaps):
             return Upshot.RENEGOTIATED if client.later_handshakes or server.later_handshakes else Upshot.RESUMED

@@ -262,8 +262,16 @@ class PlaintextSide:
 
     def _take_old_hello(self, data: bytes) -> bytes | None:
         """What follows a ClientHello in the form of SSL 2.0, with which some clients begin; None if there is none."""
-        if len(data) < 11 or not data[0] & 0x80 or data[2] != ClientHello.type or data[3:5] not in _OLD_VERSIONS:
+        version = data[3:5]
+        if (
+            not data[0] & 0x80
+            or data[2:3] not in (b"", b"\1")
+            or not any(one.startswith(version) for one in _OLD_VERSIONS)
+        ):
             return None
+        if len(data) < 11:
+            self._beginning = data
+            return b""
         ciphers, session, challenge = (int.from_bytes(data[at : at + 2], "big") for at in (5, 7, 9))
         length = (data[0] & 0x7F) << 8 | data[1]
         if length != 9 + ciphers + session + challenge or not ciphers or ciphers % 3 or not 16 <= challenge <= 32:

@@ -159,13 +159,13 @@ _UNREAD = {
     TOO_SHORT: _Words("1 packet is shorter than its headers say", "{} packets are shorter than their headers say"),
     ENCRYPTED_WIFI: _Words("1 Wi-Fi frame is encrypted", "{} Wi-Fi frames are encrypted"),
     QUIC: _Words(
-        "1 UDP packet carries QUIC, which encrypts the Certificate messages",
-        "{} UDP packets carry QUIC, which encrypts the Certificate messages",
+        "1 QUIC connection, which encrypts the Certificate messages",
+        "{} QUIC connections, which encrypt the Certificate messages",
         "capture TLS 1.2",
     ),
     OPENVPN_ENCRYPTED: _Words(
-        "1 packet is of an OpenVPN connection that encrypts its handshake (tls-crypt)",
-        "{} packets are of OpenVPN connections that encrypt their handshake (tls-crypt)",
+        "1 OpenVPN connection encrypts its handshake (tls-crypt)",
+        "{} OpenVPN connections encrypt their handshakes (tls-crypt)",
     ),
     SSL2: _Words("1 connection speaks SSL 2.0, which is not read", "{} connections speak SSL 2.0, which is not read"),
     BEGAN_EARLIER: _Words(

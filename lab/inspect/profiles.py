@@ -44,7 +44,8 @@ class Profile:
         """In one sentence."""
         times, first, last = len(self.sightings), self.sightings[0].time, self.sightings[-1].time
         seen = f"seen {times} times" if times > 1 else "seen once"
-        when = f"between {_short(first)} and {_short(last)} UTC" if times > 1 else f"at {_short(first)} UTC"
+        first, last = _short(first), _short(last)
+        when = f"at {first} UTC" if first == last else f"between {first} and {last} UTC"
         return f"{seen}, {when}, on {_list('network', self.networks)}, at {_list('server', self.servers)}"
 
 
