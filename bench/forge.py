@@ -3,6 +3,7 @@
 import os
 import random
 import ssl
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -21,9 +22,25 @@ AT_ONCE = 20
 SERVER = Address("10.9.0.4", 8443)
 
 _PIECE = 1 << 14
+_HOSTILE_SEGMENTS = 8000
 _NOON_NS, _PACKET_NS = 1_767_268_800 * 10**9, 20_000
 _CLIENTS_A_HOST = 1000
 _SEED = 8446
+
+
+def forge_hostile(path: Path, connections: int) -> None:
+    """Writes a pcap file of connections in which every second byte is missing, about 470 kB each."""
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, 101))
+        for number in range(connections):
+            source = struct.pack("!I", (10 << 24) + number)
+            for at in range(_HOSTILE_SEGMENTS):
+                payload = bytes((0x16, number % 250, at % 250)) if at else b""
+                head = struct.pack("!BxHHHBBH", 0x45, 40 + len(payload), 0, 0, 64, 6, 0) + source + b"\xc0\0\2\1"
+                flags, sequence = (0x18, 1 + 4 * at) if at else (2, 0)
+                head += struct.pack("!HHIIBBHHH", 40_000, 443, sequence, 0, 0x50, flags, 1000, 0, 0)
+                length = len(head) + len(payload)
+                file.write(struct.pack("<IIII", 1_767_268_800, 0, length, length) + head + payload)
 
 
 def forge(path: Path, handshakes: int) -> set[str]:

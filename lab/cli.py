@@ -415,24 +415,21 @@ def capture(
     import dataclasses
 
     from lab.inspect import captures, certificates, profiles
-    from lab.views import terminal
     from lab.views.json_array import JsonListing
 
     chains: dict[tuple[bytes, ...], None] = {}
     seen: list[SeenCertificate] = []
     listing = JsonListing("certificates")
-    read: list[captures.FileRead] = []
-    for file in files:
 
-        def take(one: "SeenCertificate", chain: tuple[bytes, ...]) -> None:
-            if pem:
-                chains[chain] = None
-            if as_json and not profile:
-                listing.add(dataclasses.asdict(one))
-            else:
-                seen.append(one)
+    def take(one: "SeenCertificate", chain: tuple[bytes, ...]) -> None:
+        if pem:
+            chains[chain] = None
+        if as_json and not profile:
+            listing.add(dataclasses.asdict(one))
+        else:
+            seen.append(one)
 
-        read.append(captures.read(file, take))
+    read = captures.read_all(files, take)
     problems = [one.problem for one in read if one.problem]
     if problems and all(one.problem and not one.packets for one in read):
         bad_input("; ".join(problems))
@@ -443,6 +440,8 @@ def capture(
     elif as_json:
         listing.end({"files": told})
     else:
+        from lab.views import terminal
+
         shown = profiles.tell_profiles(profiles.profiles(seen)) if profile else certificates.tell_sightings(seen)
         terminal.show([*shown, *captures.tell(read)])
     if pem and chains:

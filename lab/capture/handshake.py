@@ -123,6 +123,8 @@ class Handshake:
         self._time_ns = time_ns
         self._told = False
         self._carrier = carrier
+        self.counted = 0
+        """Its memory in bytes, when that was last asked for."""
         self.over = False
         """Whether nothing more can be learned from it."""
 

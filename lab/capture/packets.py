@@ -5,7 +5,6 @@ others. Arbitrary bytes give something or nothing, never an error.
 """
 
 import struct
-from collections.abc import Container
 
 from lab.capture.contents import (
     ACK,
@@ -41,34 +40,17 @@ __all__ = (
     "Unread",
     "contents",
     "flow",
-    "is_of_flows",
     "payload_offset",
     "segment",
 )
 
-_ETHERNET = 1
+_ETHERNET, _RAW_IP = 1, 101
 _IPV4_HEADER = struct.Struct("!BxHxxHxBxx4s4s").unpack_from
 
 
 def flow(source: Endpoint, destination: Endpoint) -> bytes:
     """Addresses and ports as the bytes of a packet."""
     return source.host + destination.host + source.port.to_bytes(2, "big") + destination.port.to_bytes(2, "big")
-
-
-def is_of_flows(flows: Container[bytes], link_type: int, data: bytes) -> bool:
-    """Whether a packet certainly belongs to one of these flows and is no SYN.
-
-    A quick test for the most usual packets, Ethernet with IPv4 and no options; it costs a fraction of reading them.
-    """
-    return (
-        data[26:38] in flows
-        and link_type == _ETHERNET
-        and data[12:15] == b"\x08\x00\x45"
-        and len(data) > 47
-        and not data[47] & SYN
-        and data[23] == 6
-        and not (data[20] & 0x3F or data[21])
-    )
 
 
 def segment(link_type: int, data: bytes) -> Segment | None:
@@ -97,15 +79,21 @@ def payload_offset(seen: Segment, data: bytes) -> int:
 
 
 def _quickly(link_type: int, data: bytes) -> Segment | None:
-    """The segment in a packet of Ethernet, IPv4 and TCP."""
-    if link_type != _ETHERNET or data[12:14] != b"\x08\x00":
+    """The segment in a packet of IPv4 and TCP, on Ethernet or raw."""
+    if link_type == _ETHERNET:
+        if data[12:14] != b"\x08\x00":
+            return None
+        start = 14
+    elif link_type == _RAW_IP:
+        start = 0
+    else:
         return None
     try:
-        words, total, fragment, protocol, source, destination = _IPV4_HEADER(data, 14)
+        words, total, fragment, protocol, source, destination = _IPV4_HEADER(data, start)
         header = (words & 0x0F) * 4
         if words >> 4 != 4 or header < 20 or protocol != 6 or fragment & 0x3FFF:
             return None
-        end = 14 + total if total else len(data)  # zero with segmentation offload
-        return tcp_segment(data, 14 + header, end, source, destination)
+        end = start + total if total else len(data)  # zero with segmentation offload
+        return tcp_segment(data, start + header, end, source, destination)
     except (IndexError, struct.error):
         return None  # shorter than its own headers say

@@ -6,7 +6,7 @@ it had read everything.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -56,34 +56,53 @@ class Packet(NamedTuple):
     at: int
 
 
-def read_packets(path: Path, end: int = MAX_FILE) -> Iterator[Packet]:
+class Passed:
+    """How many packets were passed over, as they belong to the flows of connections that need no more reading."""
+
+    def __init__(self, flows: Container[bytes]) -> None:
+        self.flows = flows
+        self.packets = 0
+
+
+def read_packets(path: Path, end: int = MAX_FILE, passed: Passed | None = None) -> Iterator[Packet]:
     """The packets of a file in order; CaptureFileError after the last intact one if the rest is damaged.
 
-    A file that goes on growing is read as if it ended at byte `end`.
+    A file that goes on growing is read as if it ended at byte `end`, counted after it is decompressed.
+    Packets that certainly are of the flows in `passed` are counted there and not given.
     """
+    passed = passed or Passed(())
     try:
         file = files.open_to_read(path, MAX_FILE)
     except OSError as error:
         raise CaptureFileError(f"{path}: {error.strerror}; give a pcap or pcapng file") from None
     with file:
         reader = _Reader(file, path, end)
-        magic = reader.more(0, 4)[:4]
-        reader = _Reader(file, path)
         content = decompressed(cast(BinaryIO, file), reader.more(0, MAGIC_LENGTH)[:MAGIC_LENGTH])
         if content:
             file.seek(0)
-            reader = _Reader(content, path)
+            reader = _Reader(content, path, end)
         magic = reader.more(0, MAGIC_LENGTH)[:4]
         if not magic:
             raise CaptureFileError(f"{path}: is empty; give a pcap or pcapng file")
         if magic in _PCAP_MAGICS:
-            yield from _read_pcap(reader, *_PCAP_MAGICS[magic])
+            yield from _read_pcap(reader, passed, *_PCAP_MAGICS[magic])
         elif magic == _SECTION_BYTES:
-            yield from _read_pcapng(reader)
+            yield from _read_pcapng(reader, passed)
         elif reader.window.startswith(_SNOOP):
             yield from _read_snoop(reader)
         else:
             raise CaptureFileError(f"{path}: not a pcap or pcapng file (begins with {magic.hex(' ')})")
+
+
+def is_bulk(data: bytes, at: int, octets: int) -> bool:
+    """Whether the Ethernet frame at `at` is TCP in IPv4, without options or fragments, and no SYN."""
+    return (
+        octets > 47
+        and data.startswith(b"\x08\x00\x45", at + 12)
+        and data[at + 23] == 6
+        and not data[at + 47] & 2
+        and not (data[at + 20] & 0x3F or data[at + 21])
+    )
 
 
 class _Reader:
@@ -92,8 +111,7 @@ class _Reader:
     Callers read `window` directly: a call for each packet would cost more than all other work.
     """
 
-    def __init__(self, file: FileIO, path: Path, end: int) -> None:
-    def __init__(self, file: Readable, path: Path) -> None:
+    def __init__(self, file: Readable, path: Path, end: int) -> None:
         self._file = file
         self._path = path
         self._left = end
@@ -110,7 +128,6 @@ class _Reader:
         while missing > 0:
             try:
                 data = self._file.read(min(max(BUFFER, missing), self._left))
-                data = self._file.read(max(BUFFER, missing))
             except NotDecompressed as error:
                 raise CaptureFileError(f"{self._path}: cannot be decompressed ({error}); decompress it first") from None
             except OSError as error:
@@ -139,14 +156,14 @@ class _Reader:
         return CaptureFileError(f"{self._path}: {what}; {remedy}")
 
 
-def _read_pcap(reader: _Reader, header: str, nanoseconds: int) -> Iterator[Packet]:
+def _read_pcap(reader: _Reader, passed: Passed, header: str, nanoseconds: int) -> Iterator[Packet]:
     """`header` is the layout of a packet's; `nanoseconds` the unit that its fraction of a second counts in."""
     window, at = reader.more(0, _PCAP_HEADER), _PCAP_HEADER
     if len(window) < _PCAP_HEADER:
         raise reader.cut_off()
     link_type = int(struct.unpack_from(f"{header[0]}I", window, 20)[0]) & 0xFFFF  # upper bits: check sequences
     layout = struct.Struct(header)
-    head, header_length = layout.unpack_from, layout.size
+    head, header_length, flows = layout.unpack_from, layout.size, passed.flows
     while True:
         if len(window) - at < header_length:
             window, at = reader.more(at, header_length), 0
@@ -164,6 +181,15 @@ def _read_pcap(reader: _Reader, header: str, nanoseconds: int) -> Iterator[Packe
             if end > len(window):
                 raise reader.cut_off()
         reader.packets += 1
+        if (
+            window[at + 26 : at + 38] in flows
+            and captured == length
+            and link_type == 1
+            and is_bulk(window, at, captured)
+        ):
+            passed.packets += 1
+            at = end
+            continue
         time_ns = seconds * _NANOSECONDS + fraction * nanoseconds
         yield Packet(time_ns, link_type, window[at:end], length, reader.passed + at)
         at = end
@@ -220,9 +246,17 @@ class _Section:
         self.number = struct.Struct(f"{order}I")
         self.interfaces: list[_Interface] = []
 
+    def passes_over(self, window: bytes, at: int, end: int) -> bool:
+        """Whether the packet block at `at` has a whole packet of bulk data on Ethernet."""
+        number, _, _, captured, length = self.packet.unpack_from(window, at + _BLOCK_HEADER)
+        if captured != length or at + 28 + captured > end or number >= len(self.interfaces):
+            return False
+        return self.interfaces[number].link_type == 1 and is_bulk(window, at + 28, captured)
 
-def _read_pcapng(reader: _Reader) -> Iterator[Packet]:
+
+def _read_pcapng(reader: _Reader, passed: Passed) -> Iterator[Packet]:
     section = _Section("<")
+    flows = passed.flows
     window, at = reader.window, 0
     while True:
         if len(window) - at < _BLOCK_HEADER:
@@ -245,7 +279,10 @@ def _read_pcapng(reader: _Reader) -> Iterator[Packet]:
         end = at + length - 4
         if window[end : end + 4] != window[at + 4 : at + 8]:
             raise reader.damaged("has a block whose two lengths differ", at)
-        if kind in _PACKET_KINDS:
+        if kind == _PACKET and window[at + 54 : at + 66] in flows and section.passes_over(window, at, end):
+            reader.packets += 1
+            passed.packets += 1
+        elif kind in _PACKET_KINDS:
             packet = _packet(kind, at, end, section, reader)
             reader.packets += 1
             yield packet

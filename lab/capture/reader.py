@@ -9,7 +9,7 @@ from lab.capture.fragments import Fragments
 from lab.capture.handshake import Capture, Contact
 from lab.capture.layers import FRAGMENT, TOO_SHORT
 from lab.capture.packets import Segment, Unread, contents
-from lab.capture.pcap import read_packets
+from lab.capture.pcap import Passed, read_packets
 from lab.capture.tally import CUT, NotRead, Tally
 from lab.capture.tracker import Tracker
 
@@ -48,16 +48,15 @@ def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[
     Returns the counts, and what is wrong with the file.
     """
     tracker, fragments = Tracker(), Fragments()
+    passed = Passed(tracker.flows_over)
     tally = tracker.tally
     problem: CaptureFileError | None = None
     try:
-        for time_ns, link_type, data, length, _ in read_packets(path):
+        for time_ns, link_type, data, length, _ in read_packets(path, passed=passed):
             tally.packets += 1
             cut = len(data) < length
             if cut:
                 tally.unread[CUT] += 1
-            if tracker.passes_over(link_type, data):
-                continue
             for seen in contents(link_type, data, fragments):
                 if isinstance(seen, Segment):
                     found = tracker.feed(time_ns, seen)
@@ -71,6 +70,7 @@ def scan_file(path: Path, take: Callable[[Capture | Contact], object]) -> tuple[
                     take(one)
     except CaptureFileError as error:
         problem = error
+    tally.packets += passed.packets
     for one in tracker.finish():
         take(one)
     if fragments.unfinished:

@@ -40,6 +40,8 @@ MAX_PROTECTED_RECORDS = 16
 """The most application data records that are kept of one side: TLS 1.3 hides its handshake in such records."""
 MAX_SKIPPED = 1 << 18
 """After this many bytes without the start of a record, the connection is not TLS."""
+MAX_GAPS = 1 << 6
+"""With more gaps than this a side is given up."""
 MAX_WATCHED, MAX_WATCHED_RECORDS = 1 << 16, 64
 """So much is read after a handshake, to see whether another, encrypted one follows."""
 MAX_PREFACE = 1 << 12
@@ -186,6 +188,7 @@ class PlaintextSide:
 
     def lose(self) -> None:
         """Bytes are missing here; messages that are whole before that are still read."""
+        self.over = self.over or self.changed_cipher  # what follows is encrypted
         if self.over:
             return
         self.gaps += 1
@@ -194,6 +197,7 @@ class PlaintextSide:
             self.holed.add(self._joiner.begun)
         self._records, self._joiner = RecordReader(), MessageJoiner()
         self._synchronized, self._lost, self._beginning, self._tail = False, True, b"", b""
+        self.over = self.gaps > MAX_GAPS
 
     def finish(self) -> None:
         """No more bytes will come."""

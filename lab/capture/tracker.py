@@ -10,7 +10,7 @@ from lab.capture.handshake import Capture, Contact, Handshake, TcpHandshake
 from lab.capture.layers import NO_TLS
 from lab.capture.openvpn import CLIENT_RESET, find_hmac, hides_handshake, read_control
 from lab.capture.openvpn_udp import VpnHandshake
-from lab.capture.packets import flow, is_of_flows
+from lab.capture.packets import flow
 from lab.capture.tally import BEGAN_EARLIER, DROPPED, DTLS_BEGAN_EARLIER, OPENVPN_ENCRYPTED, QUIC, SSL2, Tally
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Tracker:
         self.tally = Tally()
         self._open: dict[Hashable, Handshake] = {}
         self._over: dict[Hashable, _Openings] = {}
-        self._flows_over: set[bytes] = set()
+        self.flows_over: set[bytes] = set()
         """Both directions of each connection in `_over`."""
         self._octets = 0
         self._dialogues = Dialogues()
@@ -50,10 +50,6 @@ class Tracker:
         """The ends of OpenVPN connections, each with the length of its HMAC."""
         self._noted: dict[Hashable, None] = {}
         """The conversations of each kind that are not read."""
-
-    def passes_over(self, link_type: int, data: bytes) -> bool:
-        """Whether a packet can be skipped because the handshake of its connection is over."""
-        return is_of_flows(self._flows_over, link_type, data)
 
     def feed(self, time_ns: int, seen: Segment) -> list[Capture | Contact]:
         """Takes one segment; returns the captures and contacts that it completes."""
@@ -75,10 +71,7 @@ class Tracker:
         if flags & SYN and not connection.continued_by(seen):
             found += self._end(ends)  # the ports are used again
             connection = self._begin(ends, seen, time_ns)
-        self._octets -= connection.octets
-        told = connection.feed(seen)
-        self._octets += connection.octets
-        return found + self._after(ends, connection, told)
+        return found + self._after(ends, connection, connection.feed(seen))
 
     def take(self, time_ns: int, seen: Datagram | EapFrame) -> list[Capture | Contact]:
         """Takes what is no segment; returns the captures and contacts that it completes."""
@@ -158,20 +151,19 @@ class Tracker:
 
     def _open_other(self, key: Hashable, connection: Handshake) -> Handshake:
         self._open[key] = connection
-        self._octets += connection.octets
         return connection
 
     def _go_on(
         self, key: Hashable, connection: Handshake, step: Callable[[], Capture | Contact | None]
     ) -> list[Capture | Contact]:
-        self._octets -= connection.octets
-        told = step()
-        self._octets += connection.octets
-        return self._after(key, connection, told)
+        return self._after(key, connection, step())
 
     def _after(self, key: Hashable, connection: Handshake, told: Capture | Contact | None) -> list[Capture | Contact]:
         """What is told of a conversation that has just gone on, and of those that make way."""
         found = [told] if told else []
+        self._octets -= connection.counted
+        connection.counted = connection.octets
+        self._octets += connection.counted
         if connection.over:
             found += self._end(key)
         while len(self._open) > MAX_OPEN or self._octets > MAX_OCTETS:
@@ -186,15 +178,14 @@ class Tracker:
     def _begin(self, ends: _Ends, first: Segment, time_ns: int) -> TcpHandshake:
         self._forget(ends)
         connection = self._open[ends] = TcpHandshake(first, time_ns)
-        self._octets += connection.octets
         return connection
 
     def _end(self, key: Hashable) -> list[Capture | Contact]:
         connection = self._open.pop(key)
-        self._octets -= connection.octets
+        self._octets -= connection.counted
         if isinstance(connection, TcpHandshake):
             self._over[key] = connection.openings
-            self._flows_over |= _flows(connection)
+            self.flows_over |= _flows(connection)
             if len(self._over) > MAX_OVER:
                 self._forget(next(iter(self._over)))
         told = connection.end()
@@ -206,7 +197,7 @@ class Tracker:
         openings = self._over.pop(key, None)
         if openings is not None:
             (one, _), (other, _) = openings
-            self._flows_over -= {flow(one, other), flow(other, one)}
+            self.flows_over -= {flow(one, other), flow(other, one)}
 
     def _count(self, connection: Handshake) -> None:
         """Adds a finished conversation to the tally."""

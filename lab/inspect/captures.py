@@ -1,8 +1,12 @@
 """What capture files hold: client certificates, and what was not read, which is told too."""
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lab.capture.handshake import Capture, Contact
@@ -10,6 +14,11 @@ from lab.capture.reader import scan_file
 from lab.capture.tally import NotRead
 from lab.document import Block, Section, facts
 from lab.inspect.certificates import SeenCertificate, seen_certificate
+
+Take = Callable[[SeenCertificate, tuple[bytes, ...]], object]
+"""What is done with each certificate and its chain."""
+WORTH_A_PROCESS = 1 << 23
+"""Files that are smaller than this together, in bytes, are read before another process has started."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class FileRead:
     problem: str
 
 
-def read(file: Path, take: Callable[[SeenCertificate, tuple[bytes, ...]], object]) -> FileRead:
+def read(file: Path, take: Take) -> FileRead:
     """Passes each certificate in a file to `take`, with its chain, and keeps none."""
 
     def found(one: Capture | Contact) -> None:
@@ -37,6 +46,37 @@ def read(file: Path, take: Callable[[SeenCertificate, tuple[bytes, ...]], object
     tally, problem = scan_file(file, found)
     reason = "" if problem else tally.reason()
     return FileRead(str(file), tally.packets, tally.certificates, reason, tally.not_read(), str(problem or ""))
+
+
+def read_all(files: Sequence[Path], take: Take) -> list[FileRead]:
+    """The same for several files, in their order; large ones at once, each in a process of its own."""
+    processes = min(len(files), os.cpu_count() or 1)
+    if processes == 1 or sum(map(_size, files)) < WORTH_A_PROCESS:
+        return [read(file, take) for file in files]
+    from concurrent.futures import ProcessPoolExecutor  # takes time to import
+
+    found = []
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(processes) as pool:
+        spools = [Path(folder) / str(number) for number in range(len(files))]
+        for spool, one in zip(spools, pool.map(_read_apart, files, spools), strict=True):
+            with spool.open("rb") as certificates:
+                while certificates.peek(1):
+                    take(*pickle.load(certificates))  # noqa: S301 the file is ours
+            spool.unlink()
+            found.append(one)
+    return found
+
+
+def _read_apart(file: Path, spool: Path) -> FileRead:
+    """Reads a file in a process of its own; what is found goes through a file, so that memory does not grow with it."""
+    with spool.open("wb") as certificates:
+        return read(file, lambda *found: pickle.dump(found, certificates))
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
 
 
 def as_json(one: FileRead) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a capture file gives away: every client certificate in it, and the person or device that it identifies."""
 
-import ssl
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +16,6 @@ from cryptography.x509.oid import NameOID
 from lab import files
 from lab.capture.handshake import Capture
 from lab.document import Block, Section, facts
-from lab.events.run import RunError
 from lab.inspect.times import period
 from lab.tls.der import elements, layout
 from lab.tls.versions import protocol_name, version_name
@@ -164,12 +162,16 @@ def alternative_names(certificate: x509.Certificate) -> tuple[Name, ...]:
 
 def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
     """Each chain in DER once, as `<sha256>.pem` of its first; RunError where the folder cannot be written."""
+    from ssl import DER_cert_to_PEM_cert  # these two take as long to import as a small capture to read
+
+    from lab.events.run import RunError
+
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for chain in dict.fromkeys(chains):
             path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
-            files.write(path, "".join(map(ssl.DER_cert_to_PEM_cert, chain)))
+            files.write(path, "".join(map(DER_cert_to_PEM_cert, chain)))
             written.append(path)
     except OSError as error:
         raise RunError(f"{folder}: {error.strerror}; choose a folder that can be written") from None

@@ -243,6 +243,10 @@ def dtls(files: Files, *options: str) -> UdpRelay:
         files.server,
         "-CAfile",
         files.ca,
+        "-Verify",
+        "1",
+        "-mtu",
+        "400",
     )
     log, client_log = files.folder / "dtls.log", files.folder / "dtls-client.log"
     with running(log, "openssl", *server) as serving, UdpRelay(port) as relay:

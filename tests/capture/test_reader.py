@@ -30,6 +30,7 @@ from lab.capture.handshake import (
     Contact,
 )
 from lab.capture.packets import ACK, FIN, RST, SYN, Segment
+from lab.capture.pcap import Passed, read_packets
 from lab.capture.reader import Reading, Tracker, read_file, scan_file
 from lab.catalogue import plan
 from lab.staging import pki
@@ -622,16 +623,37 @@ def test_what_two_captures_hold_makes_two(authority: pki.Identity, alice: Login,
     assert [found.chain[0] for found in read_file(path).captures] == [alice.certificate, second.certificate]
 
 
-def test_after_the_handshake_packets_need_not_be_read_until_the_ports_are_used_again(alice: Login) -> None:
+@pytest.mark.parametrize("form", [wirecraft.pcap, wirecraft.pcapng])
+def test_after_the_handshake_packets_need_not_be_read_until_the_ports_are_used_again(
+    alice: Login, path: Path, form: Callable[[Iterable[bytes]], bytes]
+) -> None:
     tracker = Tracker()
     login = alice_to_bank(alice.flights)
-    packets = on_ethernet(login)
+    path.write_bytes(form(on_ethernet(login)))
     for segment in login:
         tracker.feed(7, segment)
-    assert [tracker.passes_over(1, packet) for packet in packets] == [not segment.flags & SYN for segment in login]
+    passed = Passed(tracker.flows_over)
+    assert len(list(read_packets(path, passed=passed))) == sum(bool(segment.flags & SYN) for segment in login)
+    assert passed.packets == sum(not segment.flags & SYN for segment in login)
     for segment in alice_to_bank(alice.flights, starts=(5, 6))[:1]:
         tracker.feed(7, segment)
-    assert not any(tracker.passes_over(1, packet) for packet in packets)
+    passed = Passed(tracker.flows_over)
+    assert len(list(read_packets(path, passed=passed))) == len(login)
+
+
+def test_packets_that_were_cut_or_have_no_plain_headers_are_always_read(alice: Login, path: Path) -> None:
+    tracker = Tracker()
+    login = alice_to_bank(alice.flights)
+    for segment in login:
+        tracker.feed(7, segment)
+    packets = on_ethernet(login)
+    path.write_bytes(wirecraft.pcap(packets, keep=70))
+    passed = Passed(tracker.flows_over)
+    cut = [packet for packet in read_packets(path, passed=passed) if len(packet.data) < packet.length]
+    assert len(cut) == sum(len(packet) > 70 for packet in packets)
+    fragments = [packet[:20] + b"\x20" + packet[21:] for packet in packets]
+    path.write_bytes(wirecraft.pcap(fragments))
+    assert len(list(read_packets(path, passed=Passed(tracker.flows_over)))) == len(packets)
 
 
 def test_a_file_in_which_ports_are_used_again_gives_every_capture(alice: Login, path: Path) -> None:
@@ -679,7 +701,7 @@ def test_only_so_many_ended_connections_are_remembered(monkeypatch: pytest.Monke
         for segment in alice_to_bank(alice.flights, client=("10.9.0.3", port)):
             tracker.feed(7, segment)
     assert len(tracker._over) == 3
-    assert len(tracker._flows_over) == 6
+    assert len(tracker.flows_over) == 6
 
 
 def test_all_connections_together_take_up_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def test_who_moves_between_networks_is_followed(tmp_path: Path) -> None:
     followed = of["O=Bank of Example,CN=alice"]
     assert set(followed["networks"]) == {"10.0.1.0/24", "192.168.7.0/24"}
     assert set(followed["servers"]) == {f"bank.example:{port}" for port in (8443, 8444, 8445)}
-    assert followed["summary"].startswith("seen 4 times, between 2026-01-01 12:00:00 and ")
+    assert followed["summary"].startswith("seen 4 times, at 2026-01-01 12:00:00 UTC, on 2 networks")
 
 
 def test_a_capture_that_other_programs_wrote_of_real_logins(finished_run: Path, tmp_path: Path) -> None:
