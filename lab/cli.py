@@ -406,7 +406,7 @@ def report(
 
 @app.command()
 def capture(
-    files: Annotated[list[Path], typer.Argument(help="Capture files: pcap, pcapng or snoop, also compressed.", metavar="FILE...")],
+    files: Annotated[list[Path], typer.Argument(help="pcap, pcapng or snoop, also compressed.", metavar="FILE...")],
     pem: Annotated[Path | None, typer.Option(help="Also write the certificates there, as PEM.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Sum up who was seen, where and when.")] = False,
     as_json: Json = False,
