@@ -453,7 +453,10 @@ def test_a_server_that_asks_for_another_key_share_is_no_way_in(bank: Victims, tm
     port = int(relayed.server.rpartition(":")[2])
     log = EventLog(tmp_path / "run" / "victim-server", "victim-server")
     log.report(GatewayListening("mtls@openssl", "127.0.0.1", port, ("1.3",)))
+    log.close()
+    log = EventLog(tmp_path / "run" / "attacker", "attacker")
     log.report(relayed)
+    log.close()
     (found,) = JudgedRun(open_run(tmp_path / "run")).relayed_proofs
     assert found.reason.fits_captured
     assert not found.reason.fits_server
