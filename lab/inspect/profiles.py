@@ -113,9 +113,13 @@ def _server(one: SeenCertificate) -> str:
 
 
 def network_of(client: str) -> str:
-    """The network that a client's address, host:port, belongs to."""
+    """The network that a client's address, host:port, belongs to; the client itself where it is no IP address, as a
+    station's in Wi-Fi."""
     address = find_address(client)
-    ip = ip_address(address.host if address else client)
+    try:
+        ip = ip_address(address.host if address else client)
+    except ValueError:
+        return client
     return str(ip_network((ip, NETWORK_BITS[ip.version]), strict=False))
 
 

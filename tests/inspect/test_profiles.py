@@ -79,6 +79,7 @@ def test_an_address_belongs_to_a_network(client: str, network: str) -> None:
 def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     parties = wirecraft.parties(pki.new_authority())
     files = [
+        ("02:00:00:00:00:01", "02:00:00:00:00:01"),
         wirecraft.write(tmp_path / name, wirecraft.alice_to_bank(wirecraft.handshake(parties)[0]))
         for name in ("home.pcap", "work.pcap")
     ]
