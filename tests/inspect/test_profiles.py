@@ -70,7 +70,11 @@ def test_the_same_common_name_is_not_the_same_person(seen: certificates.SeenCert
 
 @pytest.mark.parametrize(
     ("client", "network"),
-    [("192.168.7.20:5000", "192.168.7.0/24"), ("[2001:db8:1:2:3::4]:5000", "2001:db8:1:2::/64")],
+    [
+        ("192.168.7.20:5000", "192.168.7.0/24"),
+        ("[2001:db8:1:2:3::4]:5000", "2001:db8:1:2::/64"),
+        ("02:00:00:00:00:01", "02:00:00:00:00:01"),
+    ],
 )
 def test_an_address_belongs_to_a_network(client: str, network: str) -> None:
     assert profiles.network_of(client) == network
@@ -79,7 +83,6 @@ def test_an_address_belongs_to_a_network(client: str, network: str) -> None:
 def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     parties = wirecraft.parties(pki.new_authority())
     files = [
-        ("02:00:00:00:00:01", "02:00:00:00:00:01"),
         wirecraft.write(tmp_path / name, wirecraft.alice_to_bank(wirecraft.handshake(parties)[0]))
         for name in ("home.pcap", "work.pcap")
     ]
