@@ -1,6 +1,6 @@
 """All exercises, in the order in which they are done. One row and one folder make an exercise."""
 
-from lab.exercises.checks import certificate
+from lab.exercises.checks import alerts, bundle, certificate, proof, runs, tls13
 from lab.exercises.exercise import Exercise, ExerciseError
 
 EXERCISES = (
@@ -11,6 +11,64 @@ EXERCISES = (
         "A client's certificate is no secret: in TLS 1.2 it crosses the wire in plaintext.",
         "SHA-256",
         certificate.check,
+    ),
+    Exercise(
+        2,
+        "who-said-no",
+        15,
+        "The server refuses, in the handshake, and its alert says what was wrong with the proof.",
+        "omit-proof=ALERT replay-proof=ALERT foreign-key=ALERT",
+        alerts.check,
+    ),
+    Exercise(
+        3,
+        "verify-her-proof",
+        30,
+        "A proof is a signature over this one handshake, and anybody can check it.",
+        "HASH",
+        proof.check_hers,
+    ),
+    Exercise(
+        4,
+        "why-it-does-not-fit",
+        25,
+        "A replayed proof fails because the server puts something new into each handshake.",
+        "HASH MESSAGE FIELD",
+        proof.check_replayed,
+    ),
+    Exercise(
+        5,
+        "open-tls-1.3",
+        20,
+        "TLS 1.3 hides certificate and proof from all who lack the session's keys.",
+        "NAMES SIGNATURE",
+        tls13.check,
+    ),
+    Exercise(
+        6,
+        "what-never-left",
+        20,
+        "Key and certificate lie in one file, and only the certificate ever crosses the wire.",
+        "PART OFFSET",
+        bundle.check,
+    ),
+    Exercise(
+        11,
+        "not-tls-1.3",
+        15,
+        "Certificates get out in other ways than the wire, so hiding them is not enough.",
+        "[RUN]",
+        runs.check_tls13,
+        "run",
+    ),
+    Exercise(
+        12,
+        "issue-it-right",
+        15,
+        "With a certificate request nobody but the client ever has the key.",
+        "[RUN]",
+        runs.check_request,
+        "run",
     ),
 )
 

@@ -6,12 +6,12 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.catalogue.leaks import WIRE
-from lab.events.types import CertificateCaptured
 from lab.exercises.answers import as_text, check_hash, hex_in
 from lab.exercises.exercise import Checked, ExerciseError
-from lab.exercises.recorded import certificates, servers_certificates
+from lab.exercises.recorded import captured, certificates, servers_certificates
+from lab.judging.proof_comparison import chain_in
 from lab.judging.queries import RunQueries
+from lab.tls.versions import TLS12
 
 WHY = (
     "TLS 1.2 sends the client's Certificate message before anything is encrypted, so everybody on the way can read it. "
@@ -57,8 +57,19 @@ def _wrong(record: RunQueries, hers: list[bytes]) -> Iterator[tuple[str, str]]:
             sha256(certificate.tbs_certificate_bytes).hexdigest(),
             "This is the hash of the part that the issuer signed. Hash the whole certificate, with the signature.",
         )
-    for seen in record.all(CertificateCaptured, lambda one: one.leak == WIRE.id):
-        message = bytes.fromhex(seen.event.message)
+    for seen in captured(record):
+        message = bytes.fromhex(seen.message)
+        chain = chain_in(message, TLS12)
+        for der in chain[1:]:
+            yield (
+                sha256(der).hexdigest(),
+                "This is the authority's certificate, the second one. Take the first.",
+            )
+        for octets in (b"".join(chain), message[10:]):
+            yield (
+                sha256(octets).hexdigest(),
+                "Two certificates are in there. Hash hers alone, the first.",
+            )
         for at in (0, 4, 7):
             yield (
                 sha256(message[at:]).hexdigest(),
