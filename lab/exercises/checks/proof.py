@@ -13,7 +13,6 @@ from lab.judging.judgement import Verdict
 from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import Difference, ProofReason
 from lab.judging.queries import RunQueries
-from lab.story.recipe import REPLAY_PROOF
 from lab.tls.errors import Abort
 from lab.tls.messages import CertificateVerify
 from lab.tls.messages13 import parse
@@ -44,6 +43,8 @@ _NO_FIELD = (
     "failure",
 )
 """What programs print around a hash, and how files and places are called: no name of a field."""
+REPLAY_PROOF = "replay-proof"
+"""The move that sends alice's proof as it was captured."""
 SOUGHT = "all handshake messages before her proof"
 
 
