@@ -6,6 +6,7 @@ there are no verdicts, but errors.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -47,6 +48,7 @@ from lab.judging.judgement import (
     Verdict,
 )
 from lab.judging.ledger import Ledger
+from lab.judging.logs import event_counts, other_verdicts
 from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
@@ -129,7 +131,7 @@ class JudgedRun:
         there = [target for target in self.plan.targets() if target[0] in self.gateways.values()]
         targets = [(leak, *target) for leak in self.leaks for target in there]
         complete = not self.missing
-        return Judgement(
+        judgement = Judgement(
             run=self.run.name,
             lab=started.lab if started else "",
             capture=CapturedCertificate(seen.subject, seen.sha256, seen.tls, seen.source)
@@ -139,15 +141,14 @@ class JudgedRun:
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
             errors=(*self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
-            contradictions=(
-                *refused_events(self.run),
-                *(
-                    contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
-                    if complete
-                    else ()
-                ),
-            ),
+            contradictions=refused_events(self.run),
+            events=event_counts(self.run),
         )
+        if not complete:
+            return judgement
+        told = contradictions(self.run, self.plan, self.attempts.all, self.relayed_proofs, self.ledger)
+        told = (*judgement.contradictions, *told, *other_verdicts(self.run, judgement))
+        return replace(judgement, contradictions=told)
 
     @cached_property
     def relayed_proofs(self) -> list[RelayedProof]:

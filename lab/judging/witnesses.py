@@ -24,9 +24,12 @@ from lab.events.types import (
 )
 from lab.judging.attempts import NAMES_CONNECTIONS, Tried
 from lab.judging.captures import odd_captures, odd_file
+from lab.judging.consistency import inconsistent
 from lab.judging.facts import common_name
 from lab.judging.gateway_reports import sentence
 from lab.judging.ledger import Ledger
+from lab.judging.logs import broken_logs
+from lab.judging.recomputed import unlike_the_files
 from lab.judging.relays import RelayedProof
 from lab.judging.shapes import first_certificate, proof_fits
 from lab.judging.stolen import stolen_files
@@ -52,7 +55,9 @@ def contradictions(
     told += _logins(run)
     told += odd_captures(run)
     told += odd_file(run)
-    told += _gaps(run)
+    told += inconsistent(run)
+    told += broken_logs(run)
+    told += unlike_the_files(run)
     told += _kept_files(run)
     return tuple(told)
 
@@ -76,6 +81,8 @@ def _disagreement(one: Tried | RelayedProof, ledger: Ledger) -> Iterator[str]:
         yield f"the gateway log has {len(one.reports)} reports on this one connection"
     if (shown := _shown_outcome(event)) not in (event.outcome, None) and event.outcome != NOT_APPLICABLE:
         yield f"the attacker says {event.outcome}, and what came back says {shown}"
+    elif event.outcome == ACCEPTED and shown is None:
+        yield "the attempt was accepted, and what came back does not say so"
     as_customer = isinstance(report, ClientAuthenticated) and common_name(report.subject) == event.customer
     alert = event.alert if event.alert_by == "server" else None
     if report and outcome in (ACCEPTED, REFUSED) and as_customer != (outcome == ACCEPTED):
@@ -193,21 +200,6 @@ def _on_the_money(run: Run, events: Iterable[MoveTried | ProofRelayed], ledger: 
 def _of_this_version(run: Run) -> Iterator[Recorded]:
     """The events that say enough to be held against each other."""
     return (recorded for recorded in run.events if recorded.version >= NAMES_CONNECTIONS)
-
-
-def _gaps(run: Run) -> Iterator[str]:
-    """Whether each part's events are all there: they are numbered from 1. Earlier, parts shared a name in a class."""
-    numbers: dict[str, list[int]] = defaultdict(list)
-    own = (one.recorded for one in run.refused if one.recorded.part == one.folder)
-    for recorded in (*_of_this_version(run), *own):
-        numbers[recorded.part].append(recorded.sequence)
-    for part, found in sorted(numbers.items()):
-        there = set(found)
-        if missing := sorted(set(range(1, max(found) + 1)) - there)[:3]:
-            yield f"the log of {part} has a gap: event {', '.join(map(str, missing))} is missing"
-        if len(found) > len(there):
-            twice = min(number for number in there if found.count(number) > 1)
-            yield f"the log of {part} has event {twice} more than once"
 
 
 def _kept_files(run: Run) -> Iterator[str]:

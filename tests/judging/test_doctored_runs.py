@@ -1,6 +1,7 @@
 """A run that somebody changed: each change of what a witness says is found, and said in a sentence."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +14,25 @@ from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.log import FILE_NAME
 from lab.events.run import Run, open_run
 from lab.events.types import (
+    BundleIssued,
+    CaptureSearched,
     CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
     Event,
+    FileSearched,
+    GatewayListening,
+    HandshakeSeen,
     LoggedIn,
+    LoginDecrypted,
     MoneyMoved,
     MoveTried,
+    PositionTaken,
     RunStarted,
 )
+from lab.judging.consistency import inconsistent
 from lab.judging.judgement import Judgement
+from lab.judging.recomputed import unlike_the_files
 from lab.judging.verdicts import JudgedRun
 from lab.staging import pki
 
@@ -91,6 +101,265 @@ def alert_added(event: MoveTried) -> MoveTried:
 def garbage(event: CertificateCaptured) -> CertificateCaptured:
     assert event.proof
     return dataclasses.replace(event, proof=event.proof[:-8] + "00" * 4)
+
+
+def any_of(event: object) -> bool:
+    return True
+
+
+def in_tls13(event: LoginDecrypted) -> bool:
+    return event.tls == "1.3"
+
+
+def longer(event: LoginDecrypted) -> LoginDecrypted:
+    """Her certificate is one byte longer."""
+    messages = [(*one[:2], one[2] + 1, *one[3:]) if one[1] == "Certificate" else one for one in event.messages]
+    return dataclasses.replace(event, messages=tuple(messages))
+
+
+def in_plaintext(event: LoginDecrypted) -> LoginDecrypted:
+    return dataclasses.replace(event, messages=tuple((*one[:3], False, one[4]) for one in event.messages))
+
+
+def one_way_elsewhere(event: PositionTaken) -> PositionTaken:
+    """The relay's first two ways lead to one another's gateways."""
+    ways = [line.split(" -> ") for line in event.detail]
+    ways[0][1], ways[1][1] = ways[1][1], ways[0][1]
+    return dataclasses.replace(event, detail=tuple(" -> ".join(ends) for ends in ways))
+
+
+def by_the_client(event: MoveTried) -> bool:
+    return bool(event.leak) and event.outcome == REFUSED
+
+
+def control(event: MoveTried) -> bool:
+    return not event.leak
+
+
+FIELD_CASES: tuple[tuple[type, str, object, Callable[[Any], bool], str], ...] = (
+    (RunStarted, "mode", "elsewhere", any_of, "there is no mode elsewhere"),
+    (RunStarted, "run", "another", any_of, "and the run is another"),
+    (RunStarted, "key_type", "rsa", any_of, "keys of the type rsa, and certificates for others"),
+    (BundleIssued, "subject", "CN=carol", any_of, "has another subject: O=Bank of Example,CN=alice"),
+    (BundleIssued, "issuer", "CN=carol", any_of, "has another issuer: "),
+    (BundleIssued, "key_type", "ECDSA, secp384r1", any_of, "has another key type: ECDSA, secp256r1"),
+    (BundleIssued, "not_after", "2099-01-01T00:00:00+00:00", any_of, "has another not after: "),
+    (GatewayListening, "versions", ("1.3",), any_of, "does not serve these versions: 1.3"),
+    (GatewayListening, "host", "127.0.0.9", any_of, "and not at 127.0.0.9"),
+    (ClientAuthenticated, "gateway", "mtls@nobody", any_of, "no gateway mtls@nobody is listening"),
+    (ClientRefused, "gateway", "mtls@nobody", any_of, "no gateway report for this attempt"),
+    (
+        ClientAuthenticated,
+        "proof",
+        "received, not checked",
+        lambda one: one.proof.endswith(", valid"),
+        "cannot have let a client in with this proof",
+    ),
+    (ClientAuthenticated, "proof", "none received", lambda one: "OpenSSL" in one.proof, "the capture has one"),
+    (LoggedIn, "connection", "ab" * 32, any_of, "does not tell of this login"),
+    (LoggedIn, "url", "https://localhost:9", any_of, "alice logged in at https://localhost:9, and the capture"),
+    (LoggedIn, "resumed", True, lambda one: one.tls == "1.3", "and the capture shows the contrary"),
+    (MoveTried, "alert", 51, accepted, "the alert 51 and its sender None do not go together"),
+    (MoveTried, "alert_by", "the bank", by_the_client, "its sender the bank do not go together"),
+    (MoveTried, "status", 201, accepted, "accepted, and what came back does not say so"),
+    (MoveTried, "status", 200, by_the_client, "the attempt ended by HTTP 200 and by the alert"),
+    (MoveTried, "body", None, accepted, "an answer has a status and a body"),
+    (MoveTried, "error", "the cable was cut", accepted, "why it was neither accepted nor refused: the cable was cut"),
+    (MoveTried, "header", "ab", by_the_client, "asks in TLS, and a certificate was sent in a header"),
+    (MoveTried, "signed_by", "ab", lambda one: one.leak and one.move == "foreign-key", "none of this move"),
+    (MoveTried, "signed_by", "ab", by_the_client, "none of this move"),
+    (MoveTried, "seen_at", "127.0.0.1:9", by_the_client, "nothing was found at 127.0.0.1:9 through the leak wire"),
+    (MoveTried, "seen_at", "127.0.0.1:9", control, "a control is tried once, with what the lab has"),
+    (MoveTried, "round", 2, control, "a control is tried once, with what the lab has"),
+    (PositionTaken, "kind", "telepathy", any_of, "there is no position telepathy"),
+    (PositionTaken, "detail", ("127.0.0.1:9 -> 127.0.0.1:9",), any_of, "the relay leads to no gateway of this run"),
+    (CertificateCaptured, "client", "127.0.0.1:9", any_of, "has no such handshake as"),
+    (CertificateCaptured, "record", "1603020386", any_of, "tells: its record"),
+    (CertificateCaptured, "note", "nothing to see", any_of, "tells: its note"),
+    (CertificateCaptured, "transcript", (), any_of, "tells: its transcript"),
+    (CertificateCaptured, "session", "ab", any_of, "tells: its session"),
+    (HandshakeSeen, "client_records", ("handshake 1",), any_of, "tells: its client records"),
+    (HandshakeSeen, "server_records", (), any_of, "tells: its server records"),
+    (HandshakeSeen, "server_name", "example.org", any_of, "tells: its server name"),
+    (HandshakeSeen, "client_random", "ab" * 32, any_of, "tells: its client random"),
+    (HandshakeSeen, "asked", True, any_of, "tells: its asked"),
+    (CaptureSearched, "connections", 99, any_of, "tells: its connections"),
+    (CaptureSearched, "octets", 99, any_of, "tells: its octets"),
+    (CaptureSearched, "gaps", 99, any_of, "tells: its gaps"),
+    (CaptureSearched, "cut", 99, any_of, "tells: its cut"),
+    (CaptureSearched, "alone", 99, any_of, "tells: its alone"),
+    (CaptureSearched, "certificate_at", ("elsewhere",), any_of, "tells: its certificate at"),
+    (CaptureSearched, "keys", 1, any_of, "the forms are not the same for each of 1 keys"),
+    (CaptureSearched, "key_forms", ("key 1, scalar", "key 2, scalar"), any_of, "a form that it did not look for"),
+    (FileSearched, "sought", ("sha256 of nothing",), any_of, "tells: its sought"),
+    (FileSearched, "control_at", (), any_of, "tells: its control at"),
+    (LoginDecrypted, "client", "127.0.0.1:9", any_of, "does not show the handshake that"),
+    (LoginDecrypted, "tls", "1.2", in_tls13, "does not show the handshake that"),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "having", "why"), FIELD_CASES, ids=[f"{one[0].__name__}-{one[1]}" for one in FIELD_CASES]
+)
+def test_a_changed_field_is_found(
+    finished_run: Path, kind: type, name: str, value: object, having: Callable[[Any], bool], why: str
+) -> None:
+    judgement = judged(changed(finished_run, kind, with_field(name, value), having))
+    assert not judgement.as_expected
+    assert why in told(judgement)
+
+
+@pytest.mark.parametrize("change", [longer, in_plaintext])
+def test_another_reading_of_alices_handshake_is_found(finished_run: Path, change: Change) -> None:
+    judgement = judged(changed(finished_run, LoginDecrypted, change, in_tls13))
+    assert "read with victim-client/keys.log does not show the handshake that lab#" in told(judgement)
+
+
+def test_a_way_of_the_relay_that_led_elsewhere_is_found(finished_run: Path) -> None:
+    judgement = judged(changed(finished_run, PositionTaken, one_way_elsewhere))
+    assert "and the gateways tell otherwise" in told(judgement)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (LoginDecrypted, "and the lab does not tell of it"),
+        (HandshakeSeen, "and the attacker does not tell of it"),
+        (CertificateCaptured, "and the attacker does not tell of it"),
+    ],
+)
+def test_what_the_capture_has_and_nobody_tells_is_found(finished_run: Path, kind: type, why: str) -> None:
+    first = open_run(finished_run).first(kind)
+    judgement = judged(doctored_run(finished_run, lambda event: None if event == first else event))
+    assert why in "\n".join(unlike_the_files(doctored_run(finished_run, lambda e: None if e == first else e)))
+    assert not judgement.as_expected
+
+
+Edit: TypeAlias = Callable[[bytes], bytes]
+
+LOG_CASES: tuple[tuple[str, str, Edit, str], ...] = (
+    (
+        "the last event dropped",
+        "attacker/events.jsonl",
+        lambda c: _first_lines(c, -1),
+        "the log of attacker has no end",
+    ),
+    ("several dropped", "victim-client/events.jsonl", lambda c: _first_lines(c, -4), "the log of victim-client has "),
+    (
+        "all but one dropped",
+        "victim-server/events.jsonl",
+        lambda c: _first_lines(c, 1),
+        "no gateway is listening",
+    ),
+    ("garbage", "lab/events.jsonl", lambda c: c + b"garbage\n", "lab/events.jsonl has lines that are no events: line "),
+    ("half a line", "lab/events.jsonl", lambda c: c + b'{"version"', "lab/events.jsonl has lines that are no events"),
+    (
+        "an empty line",
+        "attacker/events.jsonl",
+        lambda c: b"\n" + c,
+        "attacker/events.jsonl has lines that are no event",
+    ),
+    (
+        "a field of another type",
+        "attacker/events.jsonl",
+        lambda c: c.replace(b'"kind": "relay", "detail": ["', b'"kind": "relay", "detail": [7, "'),
+        "the event attacker#1 is damaged: its fields are not those of position-taken",
+    ),
+    (
+        "an earlier time",
+        "attacker/events.jsonl",
+        lambda c: re.sub(rb'("sequence": 9, "time": ")\d{4}', rb"\g<1>2000", c),
+        "the log of attacker goes back in time: event 9 is later than 1",
+    ),
+    (
+        "other keys",
+        "victim-client/keys.log",
+        lambda c: _other_digits(c),
+        "read with victim-client/keys.log does not show",
+    ),
+    ("no keys", "victim-client/keys.log", lambda c: b"", "read with victim-client/keys.log does not show"),
+    (
+        "an outcome",
+        "verdicts.json",
+        lambda c: c.replace(b'"outcome": "refused"', b'"outcome": "accepted"', 1),
+        "has other",
+    ),
+    ("a body", "verdicts.json", lambda c: c.replace(b":900}", b":90}"), "verdicts.json has other verdicts than follow"),
+    ("a control", "verdicts.json", lambda c: c.replace(b'"control": "client"', b'"control": "x"', 1), "other controls"),
+    ("no JSON", "verdicts.json", lambda c: c[:-9], "verdicts.json is not readable"),
+    (
+        "another's",
+        "verdicts.json",
+        lambda c: c.replace(b'"run": "20', b'"run": "19'),
+        "verdicts.json is that of the run",
+    ),
+)
+
+
+def _first_lines(content: bytes, count: int) -> bytes:
+    """The first lines; with a negative count all but so many."""
+    return b"".join(content.splitlines(keepends=True)[:count])
+
+
+def _other_digits(content: bytes) -> bytes:
+    """Each secret in a key log with another last digit."""
+    return b"".join(line[:-1] + (b"0" if line[-1:] != b"0" else b"1") + b"\n" for line in content.splitlines())
+
+
+@pytest.mark.parametrize(("name", "edit", "why"), [one[1:] for one in LOG_CASES], ids=[one[0] for one in LOG_CASES])
+def test_a_changed_file_is_found(finished_run: Path, tmp_path: Path, name: str, edit: Edit, why: str) -> None:
+    copy = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    content = (copy / name).read_bytes()
+    changed = edit(content)
+    assert changed != content
+    (copy / name).write_bytes(changed)
+    judgement = judged(open_run(copy))
+    assert not judgement.as_expected
+    assert why in told(judgement)
+
+
+def in_a_class(event: Event) -> Event:
+    return dataclasses.replace(event, mode="classroom") if isinstance(event, RunStarted) else event
+
+
+def test_in_a_class_the_banks_log_may_have_been_read_before_alices(finished_run: Path) -> None:
+    """Her last login is not told by the bank then; an earlier one is."""
+    reports = list(open_run(finished_run).all(ClientAuthenticated))
+    logins = list(open_run(finished_run).all(LoggedIn))
+
+    def without(login: LoggedIn, later: bool) -> str:
+        gone = [one for one in reports if one.connection == login.connection]
+        gone += reports[reports.index(gone[0]) :] if later else []
+        run = doctored_run(finished_run, lambda event: None if event in gone else in_a_class(event))
+        return told(judged(run)) + "\n".join(inconsistent(run))
+
+    assert "does not tell of this login" in without(logins[0], later=False)
+    assert "does not tell of this login" not in without(logins[-1], later=True)
+
+
+def test_in_a_class_a_line_may_be_copied_in_part(finished_run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    path = copy / "attacker" / FILE_NAME
+    path.write_bytes(path.read_bytes() + b'{"version"')
+    assert "attacker/events.jsonl has lines that are no events: line " in told(judged(open_run(copy)))
+    assert "has lines that are no events" not in told(judged(doctored_run(copy, in_a_class)))
+
+
+def test_the_number_of_a_refused_event_is_not_missing(finished_run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    path = copy / "attacker" / FILE_NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    moved = re.sub(rb'"version": \d', b'"version": 2', lines[1])
+    path.write_bytes(b"".join([lines[0], moved, *lines[2:]]))
+    findings = told(judged(open_run(copy)))
+    assert "the part attacker holds events of the format 2, and the run's is 3; they are left out: number 2" in findings
+    assert "has a gap" not in findings
+
+
+def test_missing_verdicts_are_found(finished_run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (copy / "verdicts.json").unlink()
+    assert "all parts have stopped, and verdicts.json is missing" in told(judged(open_run(copy)))
 
 
 CASES: tuple[tuple[str, type, Change, Callable[[Any], bool], str], ...] = (

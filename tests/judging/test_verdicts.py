@@ -36,6 +36,7 @@ from lab.events.types import (
     UnknownEvent,
 )
 from lab.judging.attempts import CLOCK_SLACK_MS
+from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.staging import pki
 from lab.story.acts import tell
@@ -358,6 +359,12 @@ def test_a_transfer_on_a_connection_that_nobody_attacked_on_is_found(doctored: D
     assert "the bank's ledger has an order on a connection that no attempt was made on: victim-server#" in told
 
 
+def otherwise(judgement: Judgement) -> Judgement:
+    """The judgement of a run that went otherwise, but for its verdicts.json, which is that of the real run."""
+    told = (one for one in judgement.contradictions if not one.startswith("verdicts.json has other verdicts"))
+    return dataclasses.replace(judgement, contradictions=tuple(told))
+
+
 def test_a_bank_that_refused_a_transfer_is_told_as_that(doctored: Doctor) -> None:
     """Another story than the ledger's is a contradiction, too."""
 
@@ -373,8 +380,7 @@ def test_a_bank_that_refused_a_transfer_is_told_as_that(doctored: Doctor) -> Non
     run = doctored(refuse)
     judgement = judge(run)
     assert judgement
-    assert judgement.contradictions == ()
-    assert judgement.as_expected
+    assert otherwise(judgement).as_expected
     assert "the bank refused the transfer: HTTP 409" in " ".join(told(run).split())
     assert "the bank answered the transfer with HTTP 200, and its ledger has " in contradictions_of(
         doctored, lambda event: refuse(event) if isinstance(event, MoneyMoved) else event
@@ -388,7 +394,7 @@ def test_an_event_that_is_missing_or_there_twice_is_found(doctored: Doctor) -> N
     judgement = judge(run)
     assert judgement
     assert judgement.contradictions == (f"the log of {lost.part} has a gap: event {lost.sequence} is missing",)
-    run.events += [lost, lost]
+    run.events = sorted([*run.events, lost, lost], key=lambda one: (one.time, one.part, one.sequence))
     judgement = judge(run)
     assert judgement
     assert judgement.contradictions == (f"the log of {lost.part} has event {lost.sequence} more than once",)
@@ -413,7 +419,7 @@ def test_a_file_in_stolen_that_is_not_what_was_captured_is_found(finished_run: P
 
 
 def test_a_refusal_that_the_rfcs_have_otherwise_is_safe_and_noted(doctored: Doctor) -> None:
-    def otherwise(event: Event) -> Event:
+    def handshake_failure(event: Event) -> Event:
         if isinstance(event, MoveTried) and event.alert == 51:
             steps = (*event.steps[:-1], ("server", "alert handshake_failure", "0228"))
             return dataclasses.replace(event, alert=40, steps=steps)
@@ -421,10 +427,10 @@ def test_a_refusal_that_the_rfcs_have_otherwise_is_safe_and_noted(doctored: Doct
             return dataclasses.replace(event, alert=40)
         return event
 
-    run = doctored(otherwise)
+    run = doctored(handshake_failure)
     judgement = judge(run)
     assert judgement
-    assert judgement.as_expected
+    assert otherwise(judgement).as_expected
     unusual = {(verdict.gateway, verdict.move) for verdict in judgement.verdicts if not verdict.conforms}
     assert unusual == {
         (gateway, move)

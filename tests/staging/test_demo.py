@@ -140,10 +140,12 @@ def test_the_money_is_gone_at_the_bank_itself(finished: Demo) -> None:
 
 def test_verdicts_json_has_the_documented_fields(finished: Demo) -> None:
     verdicts = finished.verdicts
-    assert set(verdicts) == {"version", "run", "lab", "capture", "controls", "verdicts", "as_expected"}
+    assert set(verdicts) == {"version", "run", "lab", "capture", "controls", "verdicts", "as_expected", "events"}
     assert verdicts["version"] == 3
     assert verdicts["run"] == finished.run.name
     assert verdicts["lab"] == str(finished.run.folders.path.parent)
+    assert set(verdicts["events"]) == {recorded.part for recorded in finished.run.events}
+    assert all(count > 0 for count in verdicts["events"].values())
     assert set(verdicts["capture"]) == {"subject", "sha256", "tls", "source"}
     assert {"leak", "gateway", "scheme", "implementation", "tls", "move", "expected", "outcome", "evidence"} == set(
         verdicts["verdicts"][0]

@@ -1,0 +1,311 @@
+"""Rules that one event of a run has to keep, by itself or beside what others tell of the same thing.
+
+Each rule is a row of `RULES`: the kind of event, and what is wrong with one, a sentence each. What compares whole
+accounts of an attempt is in `lab.judging.witnesses`, what compares events with files in `lab.judging.recomputed`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from lab.address import find_address
+from lab.capture.decrypt import CCS, is_certificate
+from lab.catalogue.gateways import Gateway, find_gateway
+from lab.catalogue.leaks import LEAKS, WIRE
+from lab.catalogue.moves import find_move
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.shapes import ProofShape
+from lab.events.run import Run
+from lab.events.types import (
+    BundleIssued,
+    CertificateCaptured,
+    ClientAuthenticated,
+    ClientRefused,
+    GatewayListening,
+    HandshakeSeen,
+    KeyFound,
+    LoggedIn,
+    LoginDecrypted,
+    LoginFailed,
+    MoveTried,
+    PasswordFound,
+    PositionTaken,
+    ProofRelayed,
+    RunStarted,
+    WentOn,
+)
+from lab.judging.attempts import NAMES_CONNECTIONS
+from lab.judging.facts import listening_gateways, port_of
+from lab.judging.logs import EMBEDDED
+from lab.judging.proof_comparison import certificates_in
+from lab.tls.errors import Abort
+from lab.tls.messages import CertificateVerify, Finished
+from lab.tls.proof import PublicKey, key_words
+from lab.tls.server import ProofSeen
+from lab.tls.versions import TLS12, TLS13, find_version
+
+MODES = (EMBEDDED, "classroom")
+RELAY, ARP = "relay", "arp"
+INSTRUMENT = "instrument"
+ARROW = " -> "
+
+
+def inconsistent(run: Run) -> Iterator[str]:
+    """What is wrong with single events, each named by its number. Earlier versions said less, and are let be."""
+    told = Told(run)
+    for recorded in run.events:
+        if (rule := RULES.get(type(recorded.event))) and recorded.version >= NAMES_CONNECTIONS:
+            yield from (f"{recorded.number}: {why}" for why in rule(recorded.event, told))
+
+
+class Told:
+    """What a run tells, as the rules need it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.gateways = listening_gateways(run)
+        self.started = run.first(RunStarted)
+        self._kinds: dict[type[Any], list[Any]] = defaultdict(list)
+        for recorded in run.events:
+            self._kinds[type(recorded.event)].append(recorded.event)
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        """The events of one kind."""
+        return self._kinds[kind]
+
+    @cached_property
+    def certificates(self) -> Mapping[str, x509.Certificate]:
+        """The certificates in captured messages, by fingerprint."""
+        found: dict[str, x509.Certificate] = {}
+        for seen in self.run.all(CertificateCaptured):
+            version = find_version(seen.tls)
+            if seen.message and version:
+                try:
+                    leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
+                    found[sha256(leaf).hexdigest()] = x509.load_der_x509_certificate(leaf)
+                except (Abort, ValueError, IndexError):
+                    continue
+        return found
+
+    @cached_property
+    def reports(self) -> Mapping[str, list[ClientAuthenticated]]:
+        """Who was authenticated, by connection."""
+        found: dict[str, list[ClientAuthenticated]] = defaultdict(list)
+        for report in self.run.all(ClientAuthenticated):
+            found[report.connection].append(report)
+        return found
+
+    @cached_property
+    def read(self) -> Mapping[str, LoginDecrypted]:
+        """What the lab read of the client's side to its end, by connection."""
+        last = {str(TLS12): CCS, str(TLS13): Finished.name}
+        whole = (one for one in self.run.all(LoginDecrypted) if ("client", last.get(one.tls)) in _names(one))
+        return {one.connection: one for one in whole if one.connection}
+
+    @cached_property
+    def places(self) -> frozenset[tuple[str, str]]:
+        """Where the attacker found something, with the leak."""
+        seen = {(one.leak, one.server) for one in self.run.all(CertificateCaptured)}
+        found = {(one.leak, one.seen_at) for one in self.run.all(PasswordFound)}
+        keys = {(one.leak, one.file) for one in self.run.all(KeyFound)}
+        return frozenset(seen | found | keys)
+
+    @cached_property
+    def untold(self) -> frozenset[str]:
+        """The connections on which a gateway authenticated a client, and no client tells of them. The last ones at each
+        gateway do not count: a client can be stopped before it has told."""
+        named: set[str] = set()
+        last: dict[str, datetime] = {}
+        for recorded in self.run.events:
+            event = recorded.event
+            if isinstance(event, MoveTried | ProofRelayed | WentOn):
+                named.add(event.local)
+            if isinstance(event, MoveTried | ProofRelayed | LoggedIn | LoginFailed):
+                named.add(event.connection)
+            if isinstance(event, LoggedIn):
+                last[event.gateway] = recorded.time
+        reports = ((recorded, recorded.event) for recorded in self.run.events)
+        return frozenset(
+            report.connection
+            for recorded, report in reports
+            if isinstance(report, ClientAuthenticated)
+            and not {report.connection, report.peer} & named
+            and recorded.time < last.get(report.gateway, recorded.time)
+        )
+
+    @cached_property
+    def unreported(self) -> frozenset[str]:
+        """The connections of logins that no gateway tells of. In a class the last ones do not count: the bank's log may
+        have been read before alice's."""
+        embedded = self.started is not None and self.started.mode == EMBEDDED
+        last = max((one.time for one in self.run.events if isinstance(one.event, ClientAuthenticated)), default=None)
+        return frozenset(
+            one.event.connection
+            for one in self.run.events
+            if isinstance(one.event, LoggedIn)
+            and all(report.gateway != one.event.gateway for report in self.reports.get(one.event.connection, ()))
+            and (embedded or last is None or one.time < last)
+        )
+
+    @cached_property
+    def rounds(self) -> Mapping[tuple[object, ...], int]:
+        """How often each attempt was made."""
+        found: dict[tuple[object, ...], int] = defaultdict(int)
+        for one in self.run.all(MoveTried):
+            found[_attempt(one)] += 1
+        return found
+
+
+def _names(read: LoginDecrypted) -> set[tuple[str, str]]:
+    """Sender and name of each message."""
+    return {message[:2] for message in read.messages}
+
+
+def _attempt(event: MoveTried) -> tuple[object, ...]:
+    return event.leak, event.seen_at, event.customer, event.server, event.tls, event.move, event.round
+
+
+def _started(event: RunStarted, told: Told) -> Iterator[str]:
+    if event.mode not in MODES:
+        yield f"there is no mode {event.mode}"
+    if event != told.started:
+        yield "the run began twice"
+    words = {"p256": "ECDSA, secp256r1", "p384": "ECDSA, secp384r1", "ed25519": "Ed25519"}.get(event.key_type, "RSA, ")
+    if any(not issued.key_type.startswith(words) for issued in told.all(BundleIssued)):
+        yield f"the run has keys of the type {event.key_type}, and certificates for others"
+
+
+def _issued(event: BundleIssued, told: Told) -> Iterator[str]:
+    certificate = told.certificates.get(event.sha256)
+    if certificate is None:
+        return
+    shown = {
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "key_type": key_words(certificate.public_key()),
+        "not_after": certificate.not_valid_after_utc.isoformat(),
+    }
+    for name, value in shown.items():
+        if getattr(event, name) != value:
+            yield f"the certificate that was issued has another {name.replace('_', ' ')}: {value}"
+
+
+def _listening(event: GatewayListening, told: Told) -> Iterator[str]:
+    if gateway := find_gateway(event.gateway):
+        able = {str(version) for version in gateway.versions}
+        tried = {one.tls for one in told.all(MoveTried) if port_of(one.server) == event.port}
+        versions = set(event.versions)
+        if len(versions) < len(event.versions) or not versions <= able or not tried & able <= versions:
+            yield f"{event.gateway} does not serve these versions: {', '.join(event.versions)}"
+    hosts = {find_address(one.server) for one in told.all(MoveTried)}
+    here = {address.host for address in hosts if address and address.port == event.port}
+    if here and event.host not in (*here, "0.0.0.0", "::"):  # noqa: S104 - a container's gateways listen everywhere
+        yield f"{event.gateway} was reached at {min(here)}, and not at {event.host}"
+
+
+def _authenticated(event: ClientAuthenticated, told: Told) -> Iterator[str]:
+    gateway = find_gateway(event.gateway)
+    yield from _known_gateway(event.gateway, told)
+    embedded = told.started is not None and told.started.mode == EMBEDDED
+    if embedded and event.connection in told.untold:
+        yield "a gateway authenticated a client on a connection that no client tells of"
+    if gateway and gateway.implementation.id == INSTRUMENT and gateway.scheme.asks_in_tls:
+        allowed = [ProofSeen.VALID] if gateway.scheme.checks_proof else list(ProofSeen)
+        if event.proof not in map(str, allowed):
+            yield f"{event.gateway} cannot have let a client in with this proof: {event.proof}"
+    if read := told.read.get(event.connection):
+        proven = ("client", CertificateVerify.name) in _names(read)
+        if proven == event.proof.startswith(ProofSeen.NONE):
+            yield f"the gateway log says of the proof: {event.proof}; the capture has {'one' if proven else 'none'}"
+
+
+def _refused(event: ClientRefused, told: Told) -> Iterator[str]:
+    yield from _known_gateway(event.gateway, told)
+
+
+def _known_gateway(name: str, told: Told) -> Iterator[str]:
+    if name not in {one.gateway for one in told.all(GatewayListening)}:
+        yield f"no gateway {name} is listening"
+
+
+def _logged_in(event: LoggedIn, told: Told) -> Iterator[str]:
+    gateway = find_gateway(event.gateway)
+    if gateway is None:
+        return  # a shop of the attacker's, or one that this version does not know
+    if event.connection and event.connection in told.unreported:
+        yield f"{event.gateway} does not tell of this login"
+    if read := told.read.get(event.connection):
+        if port_of(read.server) != port_of(event.url):
+            yield f"alice logged in at {event.url}, and the capture has this connection with {read.server}"
+        shown = any(sender == "client" and is_certificate(name) for sender, name in _names(read))
+        if gateway.scheme.asks_in_tls and read.tls == str(TLS13) and shown == event.resumed:
+            yield f"the login was {'' if event.resumed else 'not '}resumed, and the capture shows the contrary"
+
+
+def _tried(event: MoveTried, told: Told) -> Iterator[str]:
+    gateway, move = told.gateways.get(port_of(event.server)), find_move(event.move)
+    if told.rounds[_attempt(event)] > 1:
+        yield f"round {event.round} of this attempt was made {told.rounds[_attempt(event)]} times"
+    if event.leak and (event.leak, event.seen_at) not in told.places:
+        yield f"nothing was found at {event.seen_at} through the leak {event.leak}"
+    if not event.leak and (event.seen_at or event.round != 1):
+        yield "a control is tried once, with what the lab has"
+    if event.alert_by not in ("client", "server", *((None,) if event.alert is None else ())):
+        yield f"the alert {event.alert} and its sender {event.alert_by} do not go together"
+    if event.status is not None and event.alert is not None:
+        yield f"the attempt ended by HTTP {event.status} and by the alert {event.alert}"
+    if (event.status is None) != (event.body is None):
+        yield "an answer has a status and a body"
+    if event.outcome in (ACCEPTED, REFUSED) and event.error is not None:
+        yield f"the attempt was {event.outcome}, and it says why it was neither accepted nor refused: {event.error}"
+    if event.header and gateway and gateway.scheme.asks_in_tls:
+        yield f"{gateway.id} asks in TLS, and a certificate was sent in a header"
+    if event.signed_by and not (move and move.shape.proof is ProofShape.BY_FOREIGN_KEY and _is_key(event.signed_by)):
+        yield "the key that it says made the proof is none of this move"
+
+
+def _is_key(octets: str) -> bool:
+    try:
+        return isinstance(load_der_public_key(bytes.fromhex(octets)), PublicKey)
+    except ValueError:
+        return False
+
+
+def _taken(event: PositionTaken, told: Told) -> Iterator[str]:
+    if event.kind not in (RELAY, ARP, *(leak.id for leak in LEAKS)):
+        yield f"there is no position {event.kind}"
+    if len(set(event.detail)) < len(event.detail):
+        yield "it names one way twice"
+    if event.kind != RELAY:
+        return
+    forwards = [tuple(line.split(ARROW)) for line in event.detail]
+    if any(len(ends) != 2 or told.gateways.get(port_of(ends[1])) is None for ends in forwards):
+        yield "the relay leads to no gateway of this run"
+        return
+    ways: dict[int, Gateway] = {port_of(ends[0]): told.gateways[port_of(ends[1])] for ends in forwards}
+    wire = [one for one in told.all(CertificateCaptured) if one.leak == WIRE.id]
+    for seen in (*wire, *told.all(HandshakeSeen)):
+        reports = told.reports.get(seen.server_random, ())
+        gateway = ways.get(port_of(seen.server))
+        if gateway is None or any(report.gateway != gateway.id for report in reports):
+            where = gateway.id if gateway else "nowhere"
+            yield f"what was sent to {seen.server} went to {where}, and the gateways tell otherwise"
+            return
+
+
+RULES: Mapping[type[Any], Callable[[Any, Told], Iterator[str]]] = {
+    RunStarted: _started,
+    BundleIssued: _issued,
+    GatewayListening: _listening,
+    ClientAuthenticated: _authenticated,
+    ClientRefused: _refused,
+    LoggedIn: _logged_in,
+    MoveTried: _tried,
+    PositionTaken: _taken,
+}
