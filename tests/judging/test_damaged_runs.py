@@ -13,7 +13,7 @@ import pytest
 from lab.catalogue.plan import full_matrix
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.run import Run, open_run
-from lab.events.types import Event, MoneyMoved, TransferRefused, Trouble, UnknownEvent, type_name
+from lab.events.types import Event, MoneyMoved, ServerAnswered, TransferRefused, Trouble, UnknownEvent, type_name
 from lab.judging.claims import CLAIMS, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -28,7 +28,7 @@ Line: TypeAlias = dict[str, Any]
 ENVELOPE = ("version", "part", "sequence", "time", "type")
 ROUNDS = 2
 """How many events of each type are damaged, in each of their fields."""
-KINDS = [kind for kind in get_args(Event) if kind not in (UnknownEvent, Trouble)]
+KINDS = [kind for kind in get_args(Event) if kind not in (UnknownEvent, Trouble, ServerAnswered)]
 WRONG_TYPES: tuple[object, ...] = (None, True, 7, 0.5, "x", [], ["x"], [["x"]], {}, {"x": 1})
 NUMBERS = (-1, 0, 255, 300, 2**63, 10**400, 1e300, -0.5, float("nan"), float("inf"))
 TEXTS = ("", "x", "9.9", "1.3", "0b", "0b000000", "00" * 40, "localhost", "[::1", "a:99999", "[::1]:1", "mtls@nginx")
@@ -37,7 +37,7 @@ TIMES = ("1970-01-01T00:00:00+00:00", "9999-12-31T23:59:59-14:00", "0001-01-01T0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with events of every type."""
+    """A run with events of every type that runs have: what another's server answered is in none."""
     mitmproxy()
     runs = tmp_path_factory.mktemp("runs")
     leaks = ["wire", "interception", "live-relay", "rogue-server", "log", "archive"]
