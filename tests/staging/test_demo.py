@@ -415,7 +415,10 @@ def test_the_run_can_be_judged_and_told_again(finished: Demo) -> None:
     for verb in ("verdicts", "story"):
         again = certreplay(verb, finished.run.folders.path, "--json")
         assert again.returncode == 0
-        assert json.loads(again.stdout) == finished.verdicts
+        told = json.loads(again.stdout)
+        counts = told.pop("events")
+        assert all(counts[part] >= count for part, count in finished.verdicts["events"].items())  # the parts stop later
+        assert told == {name: value for name, value in finished.verdicts.items() if name != "events"}
 
 
 def test_every_certificate_was_seen_where_alice_logged_in(finished: Demo) -> None:
