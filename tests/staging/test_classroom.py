@@ -414,6 +414,10 @@ def of_the_host(classroom: Class) -> Iterator[list[str]]:
         yield [str(listener.getsockname()[1]), *found]
 
 
+ALONE = ("--rm", "--no-deps", "--build", "--no-TTY")
+"""How a container of a service is run by itself."""
+
+
 def services(it: Class) -> list[str]:
     """Every service of compose.yaml."""
     return it.compose("--profile", "*", "config", "--services").stdout.split()
@@ -423,13 +427,13 @@ def test_no_service_reaches_the_host(classroom: Class, of_the_host: list[str]) -
     """A container of each service, with its networks and its capabilities. Docker's own network is the control."""
     image = classroom.container("victim-server").image
     assert image
-    probe = ["python", "-c", PROBE, *of_the_host]
+    probe = ["-c", PROBE, *of_the_host]
     of_no_project = {"com.docker.compose.project": ""}
-    control = json.loads(classroom.engine.containers.run(image, probe, remove=True, labels=of_no_project))
+    control = json.loads(classroom.engine.containers.run(image, ["python", *probe], remove=True, labels=of_no_project))
     assert len(control) > 1, "what listens on the host answers"
 
     def reached(service: str) -> list[str]:
-        done = classroom.compose("run", "--rm", "--no-deps", "--build", "--no-TTY", service, *probe)
+        done = classroom.compose("run", *ALONE, "--entrypoint", "python", service, *probe)
         assert done.returncode == 0, done.stderr
         found: list[str] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -461,7 +465,7 @@ def test_a_subnet_of_the_hosts_lan_takes_nothing_from_it(engine: docker.DockerCl
         asked = [("ip", "route", "get", f"{lan}.{host}") for host in (1, 2, 9)]
         before = [output_of(*question) for question in asked]
         for it in in_class(engine, "overlap", tmp_path, CERTREPLAY_SUBNET=f"{lan}.0/24"):
-            made = it.compose("run", "--rm", "--no-deps", "--build", "--no-TTY", "victim-client", "true")
+            made = it.compose("run", *ALONE, "--entrypoint", "true", "victim-client")
             assert made.returncode == 0, made.stderr
             (network,) = engine.networks.list(names=[f"{it.project}_lan"])
             assert network.attrs["IPAM"]["Config"][0]["Subnet"] == f"{lan}.0/24"
