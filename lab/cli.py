@@ -328,6 +328,7 @@ def record(
     as_json: Json = False,
 ) -> None:
     """Record a run's story for a terminal player: an asciicast, with a marker for each act."""
+    from lab import files
     from lab.document import Section
     from lab.story import acts as story
     from lab.views import cast
@@ -343,7 +344,7 @@ def record(
     blocks = story.tell(judged, short)
     lines = list(cast.recording(blocks, f"certreplay, run {folder.name}", int(began.timestamp()), pace))
     file = output or Path(f"{folder.name}.cast")
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    files.write(file, "".join(f"{line}\n" for line in lines))
     lasts = cast.lasts(lines)
     if as_json:
         acts = sum(isinstance(block, Section) for block in blocks)

@@ -46,6 +46,14 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def part_of_one(text: str) -> float:
+    """Reads an argument that is a number from 0 to 1; for `add_argument(type=...)`."""
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+
+
 def seconds(most: float) -> Callable[[str], float]:
     """Reads an argument that is a time: more than 0, and at most `most` seconds; for `add_argument(type=...)`."""
 

@@ -130,6 +130,7 @@ OPENS_ITSELF = {
     "lab.staging.copies": "copies between volumes, with checks of its own",
     "lab.probing.gallery": "works in a folder of its own",
     "lab.page.rendering": "reads its own assets",
+    "lab.exercises.exercise": "reads its own texts",
     "lab.staging.private": "holds a lock on a folder of its own",
     "lab.staging.pki": "makes new files, and fails where there are any",
     "attacker.scope": "reads the system's own tables",
@@ -166,6 +167,7 @@ OTHERWISE = {
     "capture": ["tests-have-no-such-file.pcap"],
     "bundle": ["tests-have-no-such-file.pem"],
     "explain": ["--move", "omit-proof", "--scheme", "mtls"],
+    "exercise": ["check", "1", "0"],
 }
 """What a verb needs besides the path."""
 
@@ -188,10 +190,12 @@ def test_an_odd_file_on_the_command_line(
             return  # is written at the end, if there was a server
         others = ["127.0.0.1:9"]
         others += [] if option == ["--bundle"] else ["--bundle", bundle]
-    if (verb, option) == ("report", ["--output"]):
+    if verb in ("report", "record") and option == ["--output"]:
         if path.name == "sparse":
             return  # is written anew
         others = [finished_run]
+    if verb == "exercise" and option == ["--runs"]:
+        return  # a folder of runs, as elsewhere
     if verb in real:
         others = [real[verb]] if option else []
     if (verb, option) == ("capture", ["--pem"]) and path.is_dir():

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from lab.events.log import EventLog, Reporter
 from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import LoggedIn, LoginFailed, PartStopped
-from lab.process import ArgumentParser, BadInput, run_part, seconds, stop_signal, until_told, whole_number
+from lab.process import ArgumentParser, BadInput, part_of_one, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
 from victim_client.login import (
@@ -143,7 +143,7 @@ def parser() -> ArgumentParser:
     it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
     it.add_argument(
         "--ease-off",
-        type=float,
+        type=part_of_one,
         default=0,
         metavar="PART",
         help="log in less and less often: wait for at least this part of the time since the first login, such as 0.2, "
@@ -187,8 +187,6 @@ def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
 async def main() -> int:
     """The part; its exit status: 1 where `--times` is given and the last login at some gateway failed."""
     arguments = parser().parse_args()
-    if not 0 <= arguments.ease_off <= 1:
-        raise BadInput("--ease-off has to be from 0 to 1")
     gateways = [parse_gateway(text) for text in arguments.gateway]
     names = [gateway.name for gateway in gateways]
     by_password = {name: Path(file) for name, _, file in (text.partition("=") for text in arguments.password_login)}
