@@ -140,7 +140,7 @@ class _Search:
         self.connections = self.octets = self.gaps = self.cut = self.alone = 0
         self._needles = needles
         self._file = file
-        self._remember = max(REMEMBERED, *map(len, needles.values()))
+        self._remember = max((REMEMBERED, *map(len, needles.values())))
         self._directions: dict[_Way, _Direction] = {}
         self._held = 0
 

@@ -131,6 +131,7 @@ class Listener:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._places.discard(place))
+        task.add_done_callback(lambda _: writer.transport.abort())  # also if it was broken off before it began
 
     def _make_room(self, host: str) -> bool:
         """Breaks off one connection for a newcomer from `host`, if there is one to break off.
@@ -157,7 +158,6 @@ class Listener:
         try:
             await self._serve(reader, writer)
         finally:
-            writer.transport.abort()
             if error := reader.exception():  # it has been raised, and its traceback holds all of the connection
                 error.__traceback__ = None
 

@@ -127,7 +127,9 @@ def test_without_the_wire_there_is_no_capture_and_nothing_minds(finished: Finish
     assert not finished.run.folders.capture.exists()
     assert finished.run.first(CaptureSearched) is None
     again = certreplay("verdicts", finished.run.folders.path, "--json")
-    assert json.loads(again.stdout) == finished.verdicts
+    told, before = json.loads(again.stdout), dict(finished.verdicts)
+    del told["events"], before["events"]  # the parts stop later
+    assert told == before
     assert (again.returncode, again.stderr) == (0, "")
 
 

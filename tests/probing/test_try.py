@@ -193,7 +193,7 @@ def test_nobody_there_is_said_in_one_line(files: Files) -> None:
         (("localhost:1", "--at-once", "100000"), "--at-once"),
         (("localhost:1", "--path", "a b"), "--path"),
         (("localhost:1", "--header", "no colon"), "--header"),
-        (("localhost:1", "--baseline", "/dev/null"), "no baseline"),
+        (("localhost:1", "--baseline", "/proc/version"), "no baseline"),
     ],
 )
 def test_a_wrong_call_is_said_in_one_line(call: tuple[str, ...], says: str, files: Files) -> None:

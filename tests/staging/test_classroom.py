@@ -547,7 +547,9 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(classroo
     (network,) = second.engine.networks.list(names=[f"{second.project}_lan"])
     assert network.attrs["IPAM"]["Config"][0]["Subnet"] == SECOND_SUBNET
     for service in ("victim-client", "attacker"):
-        assert second.container(service).attrs["Image"] == classroom.container(service).attrs["Image"]
+        images = [one.container(service).image for one in (classroom, second)]
+        layers = [image.attrs["RootFS"]["Layers"] for image in images if image]
+        assert layers[0] == layers[1]  # compose labels each image with its project
     assert classroom.container("lab").status == "running"
     (run,) = second.runs.iterdir()
     assert {path.stat().st_uid for path in (run, *run.rglob("*"))} == {12345}
