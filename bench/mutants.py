@@ -184,7 +184,7 @@ def chosen(root: Path, path: str, limit: int | None, seed: int) -> list[Mutant]:
 
 
 def outcome(mutant: Mutant, workshop: Workshop, executed: Executed, budget: float) -> str:
-    """What the tests make of a mutant: as many of them, and one at least, as take so many seconds by themselves."""
+    """What becomes of a mutant. Its quickest tests run, as many as take `budget` seconds in all, and one at least."""
     tests = executed.quickest(mutant.path, mutant.lines, budget)
     if not tests:
         return SURVIVED

@@ -54,7 +54,7 @@ def demo(
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
     short: Short = False,
     step: Step = False,
-    page: Annotated[bool, typer.Option("--page", help="Show it in a browser, too: prints the page's address.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="On a terminal: serve its page too, until Ctrl-C.")] = False,
     opens: Annotated[bool, typer.Option("--open", help="The same, and open the browser.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -80,7 +80,7 @@ def demo(
             shown.show(teller.update(JudgedRun(run)))
 
     stay = None
-    if (page or opens) and not as_json:
+    if (opens or (page and sys.stdout.isatty())) and not as_json:
         from lab.page.showing import beside
 
         stay = beside(lambda: next(iter(folders), None), opens)
@@ -94,7 +94,9 @@ def demo(
         if keep_bundle:
             kept = run.folders.part(VICTIM_CLIENT) / f"{pki.BUNDLES[plan.kinds[0]]}.p12"
             say(f"Alice's bundle is kept: certreplay bundle {kept}")
-    if stay and (opens or sys.stdout.isatty()):
+        if not stay:
+            say(f"certreplay show {run.folders.path} shows it in a browser")
+    if stay:
         stay()
     _end(judgement, as_json)
 

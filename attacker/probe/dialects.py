@@ -34,9 +34,6 @@ class Line(Protocol):
 class Dialect(Protocol):
     """How to ask a server of one kind."""
 
-    port: ClassVar[int | None]
-    """The usual port, for people; None if there is none."""
-
     async def before(self, line: Line) -> None:
         """What comes before the handshake; DialectError if the server does not go along."""
 
@@ -101,7 +98,6 @@ class Http:
     """HTTP/1.1: GET of a path (RFC 9112)."""
 
     question: Question
-    port: ClassVar[int | None] = 443
 
     async def before(self, line: Line) -> None:
         """Nothing."""
@@ -140,14 +136,13 @@ class Raw:
     """Anything: what is sent is up to the caller, and being in is a handshake that stays, or what comes back."""
 
     question: Question
-    port: ClassVar[int | None] = None
 
     async def before(self, line: Line) -> None:
         """Nothing."""
 
     async def ask(self, line: Line) -> ServerAnswer:
         if not self.question.send:
-            # whoever calls ends this after a second: silence after a complete handshake is what is waited for
+            # the caller waits a second: a server that says nothing has accepted the handshake
             data = await line.read()
             if not data:
                 raise EndOfLine
@@ -176,7 +171,6 @@ class Smtp:
     """STARTTLS (RFC 3207); then EHLO, and who may send mail: EXTERNAL if it is offered, and MAIL FROM, taken back."""
 
     question: Question
-    port: ClassVar[int | None] = 25
 
     async def before(self, line: Line) -> None:
         reader = AnswerReader(line)
@@ -216,7 +210,6 @@ class Imap:
     """STARTTLS (RFC 9051 section 6.2.1), then AUTHENTICATE EXTERNAL."""
 
     question: Question
-    port: ClassVar[int | None] = 143
 
     async def before(self, line: Line) -> None:
         reader = AnswerReader(line)
@@ -253,7 +246,6 @@ class Pop3:
     """STLS (RFC 2595 section 4), then AUTH EXTERNAL (RFC 5034)."""
 
     question: Question
-    port: ClassVar[int | None] = 110
 
     async def before(self, line: Line) -> None:
         reader = AnswerReader(line)
@@ -301,7 +293,6 @@ class Ldap:
     """StartTLS (RFC 4511 section 4.14), SASL EXTERNAL (RFC 4513 section 5.2.3), then who one is (RFC 4532)."""
 
     question: Question
-    port: ClassVar[int | None] = 389
 
     async def before(self, line: Line) -> None:
         await line.write(_ber(0x30, _ber(2, b"\x01") + _ber(0x77, _ber(0x80, _START_TLS))))
@@ -325,7 +316,6 @@ class Xmpp:
     """STARTTLS (RFC 6120 section 5), then SASL EXTERNAL (section 6)."""
 
     question: Question
-    port: ClassVar[int | None] = 5222
 
     def _open(self) -> bytes:
         return (
@@ -358,7 +348,6 @@ class Postgres:
     """SSLRequest and StartupMessage (PostgreSQL's documentation, "Message Formats"): logs in as a user."""
 
     question: Question
-    port: ClassVar[int | None] = 5432
 
     async def before(self, line: Line) -> None:
         await line.write(struct.pack("!II", 8, 80877103))
@@ -387,7 +376,6 @@ class Mysql:
     """SSLRequest and HandshakeResponse41 (MySQL's documentation, "Connection Phase"): logs in without a password."""
 
     question: Question
-    port: ClassVar[int | None] = 3306
 
     _PLUGIN: ClassVar[bytes] = b"mysql_native_password"
     _FLAGS: ClassVar[int] = 0x00000001 | 0x00000200 | 0x00000800 | 0x00008000 | 0x00080000

@@ -11,7 +11,8 @@ from lab.tls.versions import DTLS10, DTLS12
 
 RECORD_HEADER, MESSAGE_HEADER = 13, 12
 ENOUGH = 3
-"""So many encrypted records are seen before a side's handshake is taken to be over: datagrams may overtake others."""
+"""After this many encrypted records a side's handshake counts as over. One would not do: datagrams may come out of
+order."""
 _VERSIONS = tuple(version.to_bytes(2, "big") for version in (DTLS10, DTLS12))
 _BEFORE_STANDARD = b"\x01\x00"
 """The version that OpenSSL sent before RFC 4347, which Cisco's VPN still does."""

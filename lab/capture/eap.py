@@ -22,7 +22,7 @@ _ACCESS_REQUEST, _ACCESS_ACCEPT, _ACCESS_REJECT, _ACCESS_CHALLENGE = 1, 2, 3, 11
 _USER_NAME, _STATE, _CALLING_STATION, _EAP_MESSAGE = 1, 24, 31, 79
 _RADIUS_HEADER = 20
 MAX_REMEMBERED = 1 << 12
-"""So many requests, and so many states, are remembered at most."""
+"""The most requests that are remembered, and the most states."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -37,7 +37,7 @@ class Eap(NamedTuple):
 
 
 class Talk(NamedTuple):
-    """An EAP packet with who talks to whom. `key` tells conversations apart."""
+    """An EAP packet with its two parties. Packets of one conversation have the same `key`."""
 
     key: Hashable
     station: Place

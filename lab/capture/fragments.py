@@ -6,7 +6,7 @@ Where fragments overlap, the bytes that came first count.
 from collections.abc import Hashable
 
 MAX_WAITING = 1 << 10
-"""So many incomplete packets are kept; the oldest are dropped first."""
+"""The most incomplete packets that are kept; the oldest are dropped first."""
 MAX_OCTETS = 1 << 23
 """The most memory of all of them together, in bytes; an estimate."""
 MAX_PIECES = 1 << 10
@@ -14,7 +14,7 @@ MAX_PIECES = 1 << 10
 MAX_LENGTH = 65_535
 _OVERHEAD = 200
 MAX_DONE = 1 << 10
-"""So many complete packets are remembered, whose fragments may be seen again."""
+"""The most complete packets that are remembered, in case one of their fragments is seen again."""
 
 
 class _Waiting:

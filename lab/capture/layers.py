@@ -12,9 +12,9 @@ from lab.capture.contents import Content, Datagram, EapFrame, Endpoint, Station,
 from lab.capture.fragments import Fragments
 
 MAX_LAYERS = 24
-"""So deep may layers be nested."""
+"""How deep layers may be nested."""
 MAX_CONTENTS = 64
-"""So many may one packet carry."""
+"""How many payloads one packet may carry."""
 
 TOO_DEEP, TOO_SHORT, FRAGMENT = "nested too deep", "too short for its headers", "IP fragment"
 NO_TLS, ENCRYPTED_WIFI, OTHER_LLC, OTHER_GRE = "no TLS", "encrypted Wi-Fi", "other LLC", "other GRE"

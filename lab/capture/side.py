@@ -62,7 +62,7 @@ _KEPT_OVERHEAD = 160
 _SIDE_OVERHEAD = 2600
 """The approximate memory of a side that has read nothing, measured."""
 _TAIL = 11
-"""So many bytes tell the start of a handshake message in a record, less one."""
+"""One byte less than it takes to recognise a record with the start of a handshake message."""
 
 _PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 """How a PROXY header of version 2 begins (haproxy's proxy-protocol.txt, section 2.2)."""

@@ -21,7 +21,7 @@ MAX_OCTETS = 48 << 20
 """The most memory, in bytes, that all open handshakes together may use; an estimate."""
 
 MAX_NOTED = 1 << 13
-"""So many other conversations are remembered at most."""
+"""The most other conversations that are remembered."""
 
 _Ends = tuple[Endpoint, Endpoint]
 """A conversation's two ends, sorted."""

@@ -27,9 +27,7 @@ def tell(shown: Sequence[Shown]) -> Iterator[Block]:
     for one in shown:
         if one.missing:
             yield Paragraph((Span(f"Not tried: {one.server.id}", "warning"), f": {one.missing}"))
-    yield Paragraph(
-        f"{counted(len(tried), 'server')} tried. Each lets in who has the certificate and its key: that is the control."
-    )
+    yield Paragraph(f"{counted(len(tried), 'server')} tried. The control got in at each: the certificate with its key.")
 
 
 def document(shown: Sequence[Shown]) -> Iterator[Block]:
@@ -37,17 +35,16 @@ def document(shown: Sequence[Shown]) -> Iterator[Block]:
     yield Heading("Real servers", 1)
     yield Paragraph("Generated from a run of certreplay gallery --markdown; what it says was measured in that run.")
     yield Paragraph(
-        "Each server is configured to let in who has the certificate and its key. Then everything that certreplay try "
-        "does is done to it: the controls, every move, both versions. What a defender learns: which option makes it "
-        "check, what it answers to whom, and the line in its log when a proof is wrong. The configurations are in "
-        "victim_server/gallery. Servers that are not installed are named and left out; on Debian these packages have "
-        "them all:"
+        "Each server lets in a client that has the certificate and its key. certreplay try is run on each: the "
+        "controls, and every move in both versions. You see which option makes the server check, what it answers in "
+        "each case, and what it logs when a proof is wrong. The configurations are in victim_server/gallery. Servers "
+        "that are not installed are left out. On Debian these packages have all of them:"
     )
     packages = sorted({package for one in shown for package in one.server.packages})
     yield Items((f"apt-get install {' '.join(packages)}",))
     yield Paragraph(
-        "pytest -m gallery runs those that the other tests don't need. What each does by default is what its "
-        "documentation says; all the rest was seen."
+        "pytest -m gallery runs the servers that the other tests don't need. What a server does by default comes "
+        "from its documentation. All else was measured."
     )
     yield from tell(shown)
 

@@ -1,5 +1,6 @@
 """Relays on loopback that pass on everything and remember it, as a capture has it: no root is needed."""
 
+import abc
 import contextlib
 import selectors
 import socket
@@ -19,7 +20,7 @@ CLIENT, SERVER = ("10.9.0.2", 50123), ("10.9.0.4", 4444)
 """How the two ends are called in what is recorded."""
 
 
-class _Relay:
+class _Relay(abc.ABC):
     """A relay to a port of loopback, in a thread of its own."""
 
     kind: socket.SocketKind
@@ -44,8 +45,8 @@ class _Relay:
         self._thread.join()
         self._listening.close()
 
-    def _run(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _run(self) -> None: ...
 
 
 class UdpRelay(_Relay):

@@ -17,7 +17,7 @@ WHY = (
     "certificate lie in one file, but only one of them is a secret."
 )
 _BEGINS = 32
-"""So many bytes of a certificate have its serial number in them, and packets do not cut them."""
+"""How many bytes of a certificate are looked for: they hold its serial number, and no packet ends within them."""
 _NUMBER = re.compile(r"\b(0x[0-9a-f]+|\d+)\b", re.IGNORECASE)
 
 
