@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attacker.probe.dialects import STARTTLS, Question
+from attacker.probe.orders import Target
 from lab import files
 from lab.address import Address, find_address
 from lab.catalogue.exhibits import EXHIBITS, find_exhibit
@@ -20,7 +21,7 @@ from lab.probing import gallery_blocks, reports
 from lab.probing.exhibits import ReleasePair, exhibits_document, tell_exhibits, try_exhibit
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
-from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
+from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, probe
 from lab.probing.tell import tell
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS, find_version
@@ -67,12 +68,8 @@ def carry_out(options: Options) -> int:
     except reports.BaselineError as error:
         bad_input(str(error))
 
-    def stage(words: str) -> None:
-        if not options.as_json and sys.stderr.isatty():
-            say(f"certreplay: {words}", error=True)
-
     try:
-        probed = run_to_end(_bounded(target, bundle, other, stage))
+        probed = run_to_end(_bounded(target, bundle, other, _stages(options.as_json)))
     except ProbeFailed as error:
         bad_input(str(error))
     if options.junit:
@@ -87,6 +84,12 @@ def carry_out(options: Options) -> int:
         terminal.show(tell(probed))
         _tell_of_baseline([one for one in reports.findings(probed) if one.fingerprint in accepted])
     return reports.status_with(probed, accepted)
+
+
+def _stages(as_json: bool) -> Callable[[str], object]:
+    """Says on a terminal what goes on."""
+    shown = sys.stderr.isatty() and not as_json
+    return lambda words: say(f"certreplay: {words}", error=True) if shown else None
 
 
 async def _bounded(target: Target, bundle: Bundle, other: Bundle | None, stage: Callable[[str], object]) -> Probed:
@@ -179,15 +182,13 @@ def carry_out_gallery(names: Sequence[str], as_markdown: bool, as_json: bool) ->
             bad_input(f"{name}: no such server; give one of {', '.join(one.id for one in GALLERY)}")
     servers = [one for one in GALLERY if not names or one.id in names]
 
-    def stage(words: str) -> None:
-        if not as_json and sys.stderr.isatty():
-            say(f"certreplay: {words}", error=True)
+    stage = _stages(as_json)
 
     async def all_of_them() -> list[Shown]:
         found = []
         for number, server in enumerate(servers, start=1):
             stage(f"{server.id} ({number} of {len(servers)})")
-            found.append(await show(server, lambda words: None))
+            found.append(await show(server))
         return found
 
     shown = run_to_end(all_of_them())
@@ -215,9 +216,7 @@ def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -
             bad_input(f"{name}: no such exhibit; give one of {', '.join(one.id for one in EXHIBITS)}")
     chosen = [one for one in EXHIBITS if not names or one.id in names]
 
-    def stage(words: str) -> None:
-        if not as_json and sys.stderr.isatty():
-            say(f"certreplay: {words}", error=True)
+    stage = _stages(as_json)
 
     async def all_of_them() -> list[ReleasePair]:
         return [await try_exhibit(one, stage) for one in chosen]

@@ -60,7 +60,7 @@ async def try_exhibit(exhibit: BrokenRelease, tell: Callable[[str], object]) -> 
             if problem := await _install(requirement, Path(folder)):
                 return ReleasePair(exhibit, missing=f"pip cannot install {requirement}: {problem}")
             tell(f"{exhibit.id}: trying {requirement}")
-            shown = await show(JAVA, lambda words: None, {"RUNTIME": folder})
+            shown = await show(JAVA, {"RUNTIME": folder})
             if shown.missing:
                 return ReleasePair(exhibit, missing=f"{requirement}: {shown.missing}")
             found.append(shown)

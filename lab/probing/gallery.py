@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -18,10 +18,11 @@ from attacker.moves.make import Loot, foreign_key
 from attacker.moves.replay import Attempt
 from attacker.probe.attempt import attempt
 from attacker.probe.dialects import Question, dialect_named
+from attacker.probe.orders import Target
 from lab.address import Address
 from lab.catalogue.gallery import RealServer
 from lab.ports import held_ports
-from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, Target, probe
+from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, probe
 from lab.staging import pki
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS
@@ -53,9 +54,7 @@ def is_installed(server: RealServer) -> bool:
     return bool(glob.glob(server.program) if "/" in server.program else shutil.which(server.program))
 
 
-async def show(
-    server: RealServer, tell: Callable[[str], object], more_places: Mapping[str, str] = MappingProxyType({})
-) -> Shown:
+async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxyType({})) -> Shown:
     """Starts a server, tries it, and ends it. `more_places` are what else `@NAME@` stands for."""
     if not is_installed(server):
         return Shown(server, missing=f"not installed (Debian: {' '.join(server.packages)})")
@@ -63,7 +62,7 @@ async def show(
         try:
             async with _running(server, Path(folder), more_places) as subject:
                 version = await _version(_filled(server.version, more_places))
-                probed = await probe(subject.target, subject.alice, subject.mallory, tell)
+                probed = await probe(subject.target, subject.alice, subject.mallory, lambda words: None)
                 log = await _log_of_a_replay(Path(folder), subject)
         except (ProbeFailed, NotStarted) as error:
             return Shown(server, missing=str(error))

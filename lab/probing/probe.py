@@ -1,7 +1,6 @@
 """Carries out a probe: the owner logs in, the controls are made, the attacker tries her moves, and all is judged."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from cryptography.x509.oid import NameOID
 from attacker.collected import common_name
 from attacker.moves.make import Loot, Script, fresh_key, no_certificate, stolen_key
 from attacker.moves.replay import Attempt
-from attacker.probe.__main__ import Order, Pace
 from attacker.probe.answers import Ending, ServerAnswer
 from attacker.probe.attempt import attempt
-from attacker.probe.dialects import Question, dialect_named
+from attacker.probe.dialects import dialect_named
+from attacker.probe.orders import Order, Pace, Target
 from attacker.scope import OutOfScope, check_target
 from lab.address import Address
 from lab.catalogue.gateways import find_gateway
@@ -42,20 +41,6 @@ HINT = (
     "`kubectl port-forward service/NAME 8443:443`, and probe localhost:8443"
 )
 MOVE_IDS = tuple(move.id for move in MOVES if not move.with_key)
-
-
-@dataclass(frozen=True)
-class Target:
-    """The server, and how it is spoken to; `rate` is connections a second, `at_once` how many at a time."""
-
-    address: Address
-    server_name: str
-    dialect: str
-    question: Question
-    versions: tuple[Version, ...]
-    moves: tuple[str, ...] = MOVE_IDS
-    rate: float = 20.0
-    at_once: int = 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +85,8 @@ class _Probe:
         self._connections = 0
 
     async def run(self) -> Probed:
-        attacker = await _Attacker.start(self._order())
+        own = as_pem(self._other) if self._other else ""
+        attacker = await _Attacker.start(Order(self._target, self._customer, self._bundle.chain, own))
         try:
             relay = await attacker.position()
             self._tell("the owner logs in through the attacker's relay")
@@ -134,22 +120,6 @@ class _Probe:
             for version, found in before.items()
         }
         return Probed(self._target, self._customer, judged, tuple(events), self._connections)
-
-    def _order(self) -> Order:
-        target, other = self._target, self._other
-        return Order(
-            target=target.address,
-            server_name=target.server_name,
-            dialect=target.dialect,
-            question=target.question,
-            moves=target.moves,
-            versions=target.versions,
-            rate=target.rate,
-            at_once=target.at_once,
-            customer=self._customer,
-            chain=self._bundle.chain,
-            own=as_pem(other) if other else "",
-        )
 
     async def _log_in(self, version: Version, relay: Address) -> tuple[ServerAnswer, ...]:
         """Twice: only a client that comes again shows its ticket (RFC 8446 section 4.2.11)."""
@@ -206,7 +176,6 @@ class _Attacker:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
                 limit=1 << 24,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         )
         await it._say(order.to_json())

@@ -26,7 +26,7 @@ def test_it_is_safe_and_its_control_gets_in(name: str) -> None:
     assert server
     if not is_installed(server):
         unavailable(f"{name} is not installed (Debian: {' '.join(server.packages)})")
-    shown = asyncio.run(show(server, lambda words: None))
+    shown = asyncio.run(show(server))
     assert shown.probed, shown.missing
     assert status(shown.probed.judged) == 0, markdown.text(tell([shown]))
     assert any(char.isdigit() for char in shown.version)
@@ -58,7 +58,7 @@ def test_nothing_of_a_server_is_left() -> None:
     before = {entry.name for entry in os.scandir("/proc") if entry.name.isdigit()}
     server = find_server("openssl")
     assert server
-    shown = asyncio.run(show(server, lambda words: None))
+    shown = asyncio.run(show(server))
     assert shown.probed
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and entry.name not in before:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from attacker.probe.__main__ import Order
 from attacker.probe.dialects import Question
+from attacker.probe.orders import Order, Target
 from bank_servers import BANK_SERVERS
 from lab.address import Address
 from lab.probing.probe import MOVE_IDS
@@ -244,11 +244,10 @@ def test_a_clean_server_has_no_result(files: Files, tmp_path: Path) -> None:
 
 def test_the_process_that_attacks_never_gets_the_key() -> None:
     alice = pki.new_client(pki.new_authority(), "alice")
-    question = Question("localhost")
+    question = Question("localhost", headers=(("X-One", "1"),), send=b"\xff\n")
     chain = (alice.certificate.public_bytes(Encoding.DER),)
-    order = Order(
-        Address("127.0.0.1", 1), "localhost", "http", question, ("omit-proof",), (TLS12, TLS13), 1, 1, "alice", chain
-    )
+    target = Target(Address("127.0.0.1", 1), "localhost", "http", question, (TLS12, TLS13), ("omit-proof",))
+    order = Order(target, "alice", chain)
     line = order.to_json()
     der = alice.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     assert "PRIVATE KEY" not in line
