@@ -16,7 +16,6 @@ import h11
 from attacker.probe.answers import Ending, ServerAnswer, answered
 
 MAX_ANSWER = 1 << 18
-READ_SIZE = 1 << 14
 
 
 class DialectError(Exception):
@@ -61,7 +60,7 @@ class AnswerReader:
     unread: bytes = b""
 
     async def more(self) -> None:
-        """Reads once; DialectError at the end."""
+        """Reads once; EndOfLine at the end, DialectError for an answer that is too long."""
         data = await self.line.read()
         if not data:
             raise EndOfLine

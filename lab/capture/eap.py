@@ -130,6 +130,9 @@ class Dialogues:
         eap = read_eap(frame.packet)
         if eap is None:
             return None
+        if frame.source == frame.destination:  # PPP has no addresses
+            client, authenticator = Station("PPP client"), Station("PPP server")
+            return Talk(("EAP", client, authenticator), client, authenticator, "in PPP", eap)
         if eap.code == RESPONSE:
             station, server = frame.source, frame.destination
             self._last_answerer = station
@@ -140,8 +143,6 @@ class Dialogues:
             self._last_asker = server
             if frame.group:
                 station = self._last_answerer or station
-        if station == server:
-            station, server = Station("PPP client"), Station("PPP server")
         self._authenticators[station] = server
         _bound(self._authenticators)
         return Talk(("EAP", station, server), station, server, "in 802.1X", eap)

@@ -643,13 +643,15 @@ def closing(given: Teaching) -> Scene | None:
     points: list[tuple[Literal["certificate", "proof", "key"], Inline]] = []
     if opened:
         where = listed(list(dict.fromkeys(one.gateway for one in opened)))
-        points.append(("certificate", f"Everyone she shows it to has it. It alone opened {where}."))
+        points.append(("certificate", f"Every server that asks for it gets it. Without her key it opened {where}."))
     if refused:
         times = counted(len(refused), "time")
         points.append(("proof", f"A proof fits one handshake only. Where it is checked she was refused {times}."))
     searched = judged.run.first(CaptureSearched)
     if searched and not searched.key_at:
-        points.append(("key", "Her key never left her. It must sign every full handshake anew."))
+        points.append(
+            ("key", "Her key is not in what Mallory recorded. Every full handshake needs a new signature by it.")
+        )
     title = "The certificate is not a secret. The key is."
     if not judgement.as_expected:
         title = "This run has findings: look into them."

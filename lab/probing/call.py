@@ -38,7 +38,6 @@ class Options:
     bundle: Path
     password_file: Path | None = None
     other_bundle: Path | None = None
-    other_password_file: Path | None = None
     name: str = ""
     starttls: str = ""
     raw: bool = False
@@ -61,7 +60,7 @@ class Options:
 def carry_out(options: Options) -> int:
     """The probe and its reports; the exit status. What is wrong with the call is said in one line."""
     bundle = _bundle(options.bundle, options.password_file)
-    other = _bundle(options.other_bundle, options.other_password_file) if options.other_bundle else None
+    other = _bundle(options.other_bundle, None) if options.other_bundle else None
     target = _target(options, bundle)
     try:
         accepted = reports.read_baseline(options.baseline) if options.baseline else frozenset()
@@ -73,7 +72,7 @@ def carry_out(options: Options) -> int:
     except ProbeFailed as error:
         bad_input(str(error))
     if options.junit:
-        files.write(options.junit, reports.junit(probed))
+        files.write(options.junit, reports.junit(probed, accepted))
     if options.sarif:
         files.write(options.sarif, reports.sarif(probed, accepted))
     if options.write_baseline:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.catalogue.exhibits import JAVA, BrokenRelease
+from lab.catalogue.exhibits import AMD64, JAVA, BrokenRelease
 from lab.catalogue.outcomes import ACCEPTED
 from lab.document import Block, Column, Facts, Heading, Inline, Paragraph, Section, Span, Table
 from lab.probing.gallery import Shown, show
@@ -51,8 +51,8 @@ def accepted(shown: Shown | None) -> set[tuple[str, str]] | None:
 
 async def try_exhibit(exhibit: BrokenRelease, tell: Callable[[str], object]) -> ReleasePair:
     """Installs both releases for the moment, and tries them."""
-    if platform.machine() not in exhibit.machines:
-        return ReleasePair(exhibit, missing=f"it runs on {exhibit.machines[0]}, and this is {platform.machine()}")
+    if platform.machine() not in AMD64:
+        return ReleasePair(exhibit, missing=f"it runs on {AMD64[0]}, and this is {platform.machine()}")
     found: list[Shown] = []
     for requirement in (exhibit.shipped, exhibit.mended):
         with tempfile.TemporaryDirectory(prefix="certreplay-exhibit-") as folder:

@@ -63,7 +63,7 @@ async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxy
             async with _running(server, Path(folder), more_places) as subject:
                 version = await _version(_filled(server.version, more_places))
                 probed = await probe(subject.target, subject.alice, subject.mallory, lambda words: None)
-                log = await _log_of_a_replay(Path(folder), subject)
+                log = await _log_of_a_foreign_proof(Path(folder), subject)
         except (ProbeFailed, NotStarted) as error:
             return Shown(server, missing=str(error))
     return Shown(server, version, probed, log=log)
@@ -239,10 +239,10 @@ async def _backend(port: int) -> AsyncIterator[None]:
         yield
 
 
-async def _log_of_a_replay(folder: Path, subject: _Subject) -> tuple[str, ...]:
+async def _log_of_a_foreign_proof(folder: Path, subject: _Subject) -> tuple[str, ...]:
     """What the server writes while nothing but a proof by a foreign key comes, in TLS 1.2."""
-    logs = [path for path in (folder / "output", folder / "server.log") if path.exists()]
-    before = {path: path.stat().st_size for path in logs}
+    logs = (folder / "output", folder / "server.log")
+    before = {path: path.stat().st_size for path in logs if path.exists()}
     chain = subject.alice.chain
     script = foreign_key(Loot(chain, None), subject.target.versions[0])
     target = subject.target
@@ -250,7 +250,7 @@ async def _log_of_a_replay(folder: Path, subject: _Subject) -> tuple[str, ...]:
     await attempt(it, script, dialect_named(target.dialect, target.question))
     await asyncio.sleep(LOG_SECONDS)
     lines: list[str] = []
-    for path in (folder / "output", folder / "server.log"):
+    for path in logs:
         if path.exists():
             with path.open("rb") as file:
                 file.seek(before.get(path, 0))

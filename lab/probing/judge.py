@@ -5,7 +5,7 @@ An attempt is accepted where the answer is like the owner's, refused where it is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer
 from lab.catalogue.moves import find_move
@@ -82,7 +82,7 @@ class Judged:
     unfit: str
     stranger_in: bool
     verdicts: tuple[MoveVerdict, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -108,8 +108,8 @@ def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -
     """The verdicts of one version."""
     if _lacks_version(controls):
         return Judged(version, controls, False, "", False, ())
-    unfit = _unfit(controls)
     alike = _Likeness(controls)
+    unfit = _unfit(controls, alike)
     stranger_in = not unfit and alike(controls.stranger.answer, controls.key.answer)
     verdicts = tuple(_verdict(controls, alike, unfit, attempted) for attempted in attempts)
     return Judged(version, controls, True, unfit, stranger_in, verdicts, tuple(_notes(controls)))
@@ -131,7 +131,7 @@ def _lacks_version(controls: Controls) -> bool:
     return key.kind == _NO_SUCH_VERSION and all(one.ending is not Ending.ANSWERED for one in controls.owner)
 
 
-def _unfit(controls: Controls) -> str:
+def _unfit(controls: Controls, alike: "_Likeness") -> str:
     """Why no verdict can rest on these controls; empty where it can."""
     key, none, again = controls.key, controls.none, controls.again
     owner = controls.owner[0]
@@ -143,14 +143,14 @@ def _unfit(controls: Controls) -> str:
         return (
             "the server does not ask for a certificate in the handshake; asking later, by renegotiation, is not tried"
         )
-    if not _Likeness(controls)(again.answer, key.answer):
+    if not alike(again.answer, key.answer):
         return (
             f"the owner got in before and not after ({key.answer.text}; then {again.answer.text}): the server stopped, "
             "or shuts clients out that fail too often"
         )
-    if _Likeness(controls)(controls.spoiled.answer, key.answer):
+    if alike(controls.spoiled.answer, key.answer):
         return "it completes a handshake whose Finished is wrong (RFC 5246 section 7.4.9), so this is no TLS to judge"
-    if _Likeness(controls)(none.answer, key.answer):
+    if alike(none.answer, key.answer):
         return (
             f"it answers a client without a certificate as it answers the owner ({key.answer.text}): ask for something "
             "that only the owner gets"
@@ -236,9 +236,9 @@ def _notes(controls: Controls) -> list[str]:
     ]
 
 
-def status(judged: Mapping[Version, Judged]) -> int:
-    """0 safe, 1 not safe, 2 not fit for a verdict."""
+def status(judged: Mapping[Version, Judged], open_counts: bool = True) -> int:
+    """0 safe, 1 not safe, 2 no verdict. Without `open_counts` only what is undecided counts."""
     spoken = [one for one in judged.values() if one.spoken]
-    if any(one.open for one in spoken):
+    if open_counts and any(one.open for one in spoken):
         return 1
     return 2 if not spoken or any(one.unfit or one.undecided for one in spoken) else 0

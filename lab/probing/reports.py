@@ -20,6 +20,7 @@ from lab.probing.probe import Probed
 from lab.tls.versions import find_version
 
 STRANGER_ID = "stranger"
+IN_BASELINE = "accepted in the baseline"
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -125,10 +126,7 @@ def clauses(verdict: MoveVerdict) -> list[str]:
 
 def status_with(probed: Probed, accepted: frozenset[str]) -> int:
     """The exit status where findings of the baseline do not count."""
-    found = status(probed.judged)
-    if found != 1 or any(one.fingerprint not in accepted for one in findings(probed)):
-        return found
-    return 2 if any(one.unfit or one.undecided for one in probed.judged.values() if one.spoken) else 0
+    return status(probed.judged, any(one.fingerprint not in accepted for one in findings(probed)))
 
 
 def read_baseline(file: Path) -> frozenset[str]:
@@ -146,19 +144,20 @@ def baseline(probed: Probed) -> str:
     return json.dumps({"accepted": rows}, indent=2) + "\n"
 
 
-def junit(probed: Probed) -> str:
-    """JUnit's XML: a suite for each version, a case for each check."""
+def junit(probed: Probed, accepted: frozenset[str] = frozenset()) -> str:
+    """JUnit's XML: a suite for each version, a case for each check. Findings of the baseline are skipped."""
+    left = {(one.id, one.tls) for one in findings(probed) if one.fingerprint in accepted}
     whole = JUnitXml()
     for judged in probed.judged.values():
         suite = TestSuite(f"certreplay {probed.target.address} TLS {judged.version}")
-        for case in _cases(judged):
+        for case in _cases(judged, left):
             suite.add_testcase(case)
         whole.add_testsuite(suite)
     whole.update_statistics()  # type: ignore[no-untyped-call]
     return str(whole.tostring(), "utf-8")  # type: ignore[no-untyped-call]
 
 
-def _cases(judged: Judged) -> Iterator[TestCase]:
+def _cases(judged: Judged, left: set[tuple[str, str]]) -> Iterator[TestCase]:
     name = f"certreplay.tls{str(judged.version).replace('.', '')}"
     control = TestCase("the controls carry a verdict", name)
     if not judged.spoken:
@@ -169,13 +168,17 @@ def _cases(judged: Judged) -> Iterator[TestCase]:
     if not judged.spoken or judged.unfit:
         return
     stranger = TestCase(STRANGER_ID, name)
-    if judged.stranger_in:
+    if (STRANGER_ID, str(judged.version)) in left:
+        stranger.result = [Skipped(IN_BASELINE)]
+    elif judged.stranger_in:
         stranger.result = [Failure(f"{STRANGER.family}. {STRANGER.cure}")]
     yield stranger
     for verdict in judged.verdicts:
         case = TestCase(verdict.move, name, verdict.event.milliseconds / 1000)
         said = verdict.reason or verdict.answer
-        if verdict.outcome == ACCEPTED:
+        if (verdict.move, verdict.tls) in left:
+            case.result = [Skipped(IN_BASELINE)]
+        elif verdict.outcome == ACCEPTED:
             check = CHECKS[verdict.move]
             case.result = [Failure(f"{check.family}: {verdict.answer}. {check.cure}")]
         elif verdict.outcome == INCONCLUSIVE:

@@ -11,8 +11,8 @@ from lab.probing.probe import Probed
 from lab.story.words import counted
 
 NOT_TRIED = (
-    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), DTLS and QUIC, sessions that "
-    "began at another server with the same ticket keys, and certificates in HTTP headers."
+    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), HTTP/2 alone, DTLS and QUIC, "
+    "sessions that began at another server with the same ticket keys, and certificates in HTTP headers."
 )
 
 
@@ -84,9 +84,9 @@ def _conclusion(probed: Probed) -> Iterator[Block]:
             )
             yield Paragraph((Span("Safe. ", "refused", strong=True), words))
         case 1:
-            words = f"{where} lets in who has the certificate of {probed.customer} and not its key."
+            words = f"{where} lets in a client that has the certificate of {probed.customer} and not its key."
             if not accepted:
-                words = f"{where} lets in who has any certificate, whoever made it."
+                words = f"{where} lets in any client with a certificate, even one that nobody issued."
             yield Paragraph((Span("Not safe. ", "accepted", strong=True), words))
         case _:
             words = f"Nothing can be said of {where} as a whole; the reasons are above."

@@ -44,7 +44,7 @@ def other_kind(judged: JudgedRun, told: Sequence[Block]) -> Inline:
 
 def wire(judged: JudgedRun, told: Sequence[Block]) -> Inline:
     """What mallory has now."""
-    files = stolen_files(judged.run, ATTACKER)
+    files = tuple(stolen_files(judged.run, ATTACKER))
     certificates, keys = sum(len(one.fingerprints) for one in files), sum(one.keys for one in files)
     kept = f"{counted(certificates, 'certificate')}, {counted(keys, 'private key') if keys else 'no private key'}"
     return f"alice's Certificate message and her proof are plaintext in TLS 1.2. Mallory keeps {kept}."
@@ -52,7 +52,7 @@ def wire(judged: JudgedRun, told: Sequence[Block]) -> Inline:
 
 def tls13(judged: JudgedRun, told: Sequence[Block]) -> Inline:
     """What she does not see."""
-    return "the wire shows neither; after the hellos all is encrypted."
+    return "the wire shows neither certificate nor proof; after the hellos every record is encrypted."
 
 
 def gateway(at: Gateway, version: Version) -> Brief:

@@ -10,7 +10,7 @@ from lab.tls.fields import Cursor, Field, Opaque, Structure, read_all, sized
 from lab.tls.messages import HEADER_LENGTH, ServerHello
 from lab.tls.messages13 import RETRY_RANDOM
 from lab.tls.records import ContentType
-from lab.tls.versions import TLS13, version_name
+from lab.tls.versions import TLS13, protocol_name, version_name
 
 __all__ = ["Field", "dissect", "dissect_alert", "dissect_change_cipher_spec", "dissect_protected", "dissect_record"]
 
@@ -74,5 +74,5 @@ def _name(kind: int) -> str:
 
 def _record(header: bytes) -> str:
     kind = {int(one): one.name.lower() for one in ContentType}.get(header[0], f"type {header[0]}")
-    version = version_name(int.from_bytes(header[1:3], "big"))
-    return f"record: {kind}, TLS {version}, {sized(int.from_bytes(header[3:], 'big'))}"
+    version = protocol_name(version_name(int.from_bytes(header[1:3], "big")))
+    return f"record: {kind}, {version}, {sized(int.from_bytes(header[3:], 'big'))}"

@@ -30,14 +30,14 @@ from lab.tls.messages13 import (
     KeyUpdate,
     NewSessionTicket13,
 )
-from lab.tls.versions import DOWNGRADED, version_name
+from lab.tls.versions import DOWNGRADED, protocol_name, version_name
 
 RETRY = "HelloRetryRequest"
 """A ServerHello with a random of its own, whose extensions look different (RFC 8446 section 4.1.4)."""
 
 
 def _tls(number: int) -> str:
-    return names.named({}, number, 2) if names.is_grease(number) else f"TLS {version_name(number)}"
+    return names.named({}, number, 2) if names.is_grease(number) else protocol_name(version_name(number))
 
 
 def _text(octets: bytes) -> str:

@@ -93,7 +93,7 @@ def key_words(key: object) -> str:
         case rsa.RSAPublicKey():
             return f"RSA, {key.key_size} bits"
         case _:
-            return "Ed25519"
+            return type(key).__name__.removesuffix("PublicKey").strip("_")
 
 
 @lru_cache(maxsize=64)  # one server is asked again and again
