@@ -43,6 +43,9 @@ RunFolder = Annotated[
 ]
 Short = Annotated[bool, typer.Option("--short", help="Thirty lines, and no bytes.")]
 Step = Annotated[bool, typer.Option("--step", help="Show an act at each Enter; when the input ends, the rest at once.")]
+Student = Annotated[
+    str, typer.Option(help="Whose run it is: it stands in alice's certificates.", envvar="CERTREPLAY_STUDENT")
+]
 RUNS = Path("runs")
 
 
@@ -52,6 +55,7 @@ def demo(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
     port: Annotated[int | None, typer.Option(help="The first of the ports to use; free ones if not given.")] = None,
     keep_bundle: Annotated[bool, typer.Option("--keep-bundle", help="Leave alice's bundle in her folder.")] = False,
+    student: Student = "",
     short: Short = False,
     step: Step = False,
     page: Annotated[bool, typer.Option("--page", help="On a terminal: serve its page too, until Ctrl-C.")] = False,
@@ -71,7 +75,7 @@ def demo(
     _check_step(step, as_json)
     shown = terminal.Terminal(quiet=as_json)
     teller = story.Teller(short)
-    plan = short_story(key_type)
+    plan = short_story(key_type).of(student)
     folders: list[Path] = []
 
     def watch(run: "Run") -> None:
@@ -111,6 +115,7 @@ def matrix(
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
     leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="How often to try each move everywhere.")] = 1,
+    student: Student = "",
     runs: NewRuns = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +132,7 @@ def matrix(
             key_type=key,
             rounds=repeat,
             leaks=leak or (WIRE.id,),
-        )
+        ).of(student)
         for key in key_types(key_type or ["p256"])
     ]
     judgements: list[Judgement] = []
@@ -180,6 +185,7 @@ def claims(
     run: RunFolder = None,
     runs: Runs = RUNS,
     new: Annotated[bool, typer.Option("--new", help="Run every move and leak first, and take that run.")] = False,
+    student: Student = "",
     as_json: Json = False,
 ) -> None:
     """Settle each claim of the discussion by what happened in a run."""
@@ -192,7 +198,7 @@ def claims(
 
     if new and run is not None:
         bad_input("--new makes a run of its own: leave RUN out")
-    run = runs / _run_plan(everything(), runs)[0].run if new else _find_run(run, runs)
+    run = runs / _run_plan(everything().of(student), runs)[0].run if new else _find_run(run, runs)
     judged = _judge(run)
     judgement, settled = judged.judgement, settle(CLAIMS, RunQueries(judged))
     if as_json:
@@ -711,17 +717,22 @@ def check() -> None:
     """Look whether the class can begin."""
     from lab.staging import classroom
 
-    classroom.check(os.environ.get("CERTREPLAY_SUBNET", ""), os.environ["CERTREPLAY_RUNS"])
+    environ = os.environ
+    classroom.check(
+        environ.get("CERTREPLAY_SUBNET", ""), environ["CERTREPLAY_RUNS"], environ.get("CERTREPLAY_STUDENT", "")
+    )
 
 
 @classroom_app.command()
 def authority(
     key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
+    student: Student = "",
 ) -> None:
     """Issue the bundles and name the run."""
+    from lab.catalogue.plan import short_story
     from lab.staging import classroom
 
-    classroom.start_run(key_type, os.environ.get("CERTREPLAY_PROJECT", ""))
+    classroom.start_run(short_story(key_type).of(student), os.environ.get("CERTREPLAY_PROJECT", ""))
 
 
 @classroom_app.command()

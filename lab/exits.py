@@ -86,6 +86,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from attacker.errors import AttackerError
     from lab.capture.errors import CaptureFileError
     from lab.catalogue.plan import PlanError
+    from lab.catalogue.students import StudentError
     from lab.events.run import RunError
     from lab.exercises.exercise import ExerciseError
     from lab.staging.pki import PkiError
@@ -102,6 +103,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
         PkiError,
         PlanError,
         RunError,
+        StudentError,
         WidthError,
     )
 

@@ -59,6 +59,7 @@ def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
     ("arguments", "word"),
     [
         (("demo", "--key-type", "dsa"), "dsa"),
+        (("demo", "--student", "S07"), "'S07'"),
         (("demo", "--port", "70000"), "70000"),
         (("demo", "--port", "many"), "--port"),
         (("capture",), "FILE"),

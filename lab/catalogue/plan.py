@@ -1,7 +1,7 @@
 """What a run sets out to do, as data: which gateways, moves and versions, with which keys, how often."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from lab.catalogue.certificates import CertificateKind
@@ -10,6 +10,7 @@ from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
 from lab.catalogue.moves import MOVES, moves_for
 from lab.catalogue.schemes import SCHEMES
+from lab.catalogue.students import check_student
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
 
 KeyType = Literal["p256", "rsa", "ed25519", "p384"]
@@ -27,7 +28,8 @@ class Plan:
     Every move is tried `rounds` times at every gateway, and all of it once for each of the `leaks`; a leak
     of the key is tried with the key as well (`moves_for`). With `one_by_one` that happens in order, gateway by gateway,
     each attempt after the one before; otherwise several are made at once. A plan read from a run may name gateways,
-    moves and leaks that this version does not know; they are left out.
+    moves and leaks that this version does not know; they are left out. `student` is whose run it is, empty if nobody is
+    named.
     """
 
     gateways: tuple[str, ...]
@@ -37,6 +39,11 @@ class Plan:
     rounds: int = 1
     leaks: tuple[str, ...] = (WIRE.id,)
     one_by_one: bool = False
+    student: str = ""
+
+    def of(self, student: str) -> "Plan":
+        """The same for a student, or for nobody if the name is empty; StudentError for a name that cannot be one."""
+        return replace(self, student=check_student(student) if student else "")
 
     def targets(self) -> Iterator[tuple[Gateway, Version]]:
         """Each gateway with each version that is to be tried there."""

@@ -36,8 +36,8 @@ class RunStarted:
     """A run began.
 
     `mode` is embedded or classroom, `run` the name of the run's directory, and `lab` says whose run it is: the compose
-    project, or the folder in which an embedded lab keeps its runs. The rest is what the run sets out to do, as
-    `lab.catalogue.plan.Plan` has it.
+    project, or the folder in which an embedded lab keeps its runs. The rest is what the run sets out to do, and for
+    which student, as `lab.catalogue.plan.Plan` has it.
     """
 
     mode: str
@@ -50,6 +50,7 @@ class RunStarted:
     leaks: tuple[str, ...]
     one_by_one: bool = False
     lab: str = ""
+    student: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from lab.events.types import (
     WentOn,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
-from lab.judging.facts import listening_gateways, port_of
+from lab.judging.facts import listening_gateways, port_of, student_in
 from lab.judging.logs import EMBEDDED
 from lab.judging.proof_comparison import certificates_in
 from lab.tls.errors import Abort
@@ -194,6 +194,14 @@ def _issued(event: BundleIssued, told: Told) -> Iterator[str]:
     for name, value in shown.items():
         if getattr(event, name) != value:
             yield f"the certificate that was issued has another {name.replace('_', ' ')}: {value}"
+    whose, named = told.started.student if told.started else "", student_in(certificate)
+    if whose != named:
+        yield f"the certificate names {called(named)}, and the run {called(whose)}"
+
+
+def called(student: str) -> str:
+    """A student in a sentence."""
+    return f"the student {student}" if student else "no student"
 
 
 def _listening(event: GatewayListening, told: Told) -> Iterator[str]:

@@ -43,6 +43,7 @@ def plan_of(run: Run) -> Plan:
         rounds=started.rounds,
         leaks=tuple(leak.id for leak in LEAKS if leak.id in started.leaks or leak.id in joined),
         one_by_one=started.one_by_one,
+        student=started.student,
     )
 
 
@@ -60,6 +61,7 @@ def run_started(mode: str, name: str, plan: Plan, lab: str) -> RunStarted:
         plan.leaks,
         plan.one_by_one,
         lab,
+        plan.student,
     )
 
 
@@ -113,7 +115,16 @@ def has_seen_tls13(run: Run) -> bool:
 def common_name(subject: str) -> str:
     """The common name in a subject as events have it (RFC 4514); empty if there is none."""
     try:
-        names = x509.Name.from_rfc4514_string(subject).get_attributes_for_oid(NameOID.COMMON_NAME)
+        return _in_name(x509.Name.from_rfc4514_string(subject), NameOID.COMMON_NAME)
     except ValueError:
         return ""
-    return str(names[0].value) if names else ""
+
+
+def student_in(certificate: x509.Certificate) -> str:
+    """The student named in one of alice's certificates, as `lab.staging.pki` puts it there; empty if there is none."""
+    return _in_name(certificate.subject, NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+def _in_name(name: x509.Name, attribute: x509.ObjectIdentifier) -> str:
+    found = name.get_attributes_for_oid(attribute)
+    return str(found[0].value) if found else ""

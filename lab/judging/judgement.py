@@ -156,6 +156,8 @@ class Judgement:
     """Where the attacker, the gateways and the bank's ledger disagree, or one of them with itself."""
     lab: str = ""
     """Whose run it is: the compose project, or the folder with an embedded lab's runs; empty in earlier runs."""
+    student: str = ""
+    """Whose run it is, if a student is named."""
     events: Mapping[str, int] = field(default_factory=dict)
     """How many events of each part it rests on."""
 
@@ -168,7 +170,7 @@ class Judgement:
     def as_dict(self) -> dict[str, Any]:
         """The content of verdicts.json."""
         fields: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(self), "as_expected": self.as_expected}
-        for name in ("errors", "relays", "contradictions", "events"):
+        for name in ("errors", "relays", "contradictions", "student", "events"):
             if not fields[name]:
                 del fields[name]
         return fields

@@ -134,6 +134,7 @@ class JudgedRun:
         judgement = Judgement(
             run=self.run.name,
             lab=started.lab if started else "",
+            student=self.plan.student,
             capture=CapturedCertificate(seen.subject, seen.sha256, seen.tls, seen.source)
             if seen
             else CapturedCertificate("", "", "", ""),

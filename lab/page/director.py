@@ -37,7 +37,10 @@ class Director:
         if not self.page.run:
             self._ahead = makers(judged.plan)
             self.page = replace(
-                self.page, run=started.run if started else judged.run.name, mode=started.mode if started else ""
+                self.page,
+                run=started.run if started else judged.run.name,
+                mode=started.mode if started else "",
+                student=judged.plan.student,
             )
         given = Teaching(judged, over, roles_of(judged.plan), self._messages)
         news: list[Scene] = []

@@ -426,7 +426,8 @@ class Closeup:
 
 @dataclass(frozen=True)
 class Page:
-    """A run as far as it is told. `pending` are the ids of the scenes that are still to come."""
+    """A run as far as it is told. `pending` are the ids of the scenes that are still to come; `student` is whose run it
+    is, empty if nobody is named."""
 
     run: str
     mode: str
@@ -434,6 +435,7 @@ class Page:
     scenes: tuple[Scene, ...]
     pending: tuple[str, ...]
     over: bool
+    student: str = ""
     version: int = VERSION
 
 

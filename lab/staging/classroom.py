@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from cryptography import x509
+
 from attacker.attempts import Destination
 from lab import files
 from lab.capture.decrypt import decrypted_handshakes, decrypted_logins
@@ -34,12 +36,13 @@ from lab.catalogue.cast import (
 )
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import INTERCEPTION
-from lab.catalogue.plan import KeyType, short_story
+from lab.catalogue.plan import KeyType, Plan, short_story
+from lab.catalogue.students import check_student
 from lab.events.log import FILE_NAME, EventLog
 from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
 from lab.events.run import Folders, Run, RunError, make_run_folder, new_run_name
 from lab.events.types import CaptureSearched, HandshakeDecrypted, LoginDecrypted, PartStopped, PositionLeft, Trouble
-from lab.judging.facts import run_started, tried_everywhere
+from lab.judging.facts import run_started, student_in, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
 from lab.printable import printable, say
@@ -87,12 +90,16 @@ GOOD_FOR = timedelta(days=1)
 FollowWatcher = Callable[[Run, Judgement | None], None]
 
 
-def check(subnet: str, runs: str) -> None:
-    """Refuses, by RunError, a subnet that cannot serve the lab, and a folder for the runs that cannot be written.
+def check(subnet: str, runs: str, student: str) -> None:
+    """Refuses, by RunError, a subnet that cannot serve the lab, and a folder for the runs that cannot be written;
+    by StudentError a student's name that cannot be one.
 
-    They are what CERTREPLAY_SUBNET and CERTREPLAY_RUNS say; without a subnet the engine chooses one.
+    They are what CERTREPLAY_SUBNET, CERTREPLAY_RUNS and CERTREPLAY_STUDENT say; without a subnet the engine chooses
+    one.
     """
     _check_container()
+    if student:
+        check_student(student)
     if subnet:
         check_subnet(subnet)
     try:
@@ -116,7 +123,7 @@ def check_subnet(text: str) -> None:
         raise RunError(f"CERTREPLAY_SUBNET={text}: too small; the lab takes a /{SMALLEST_PREFIX} or more")
 
 
-def start_run(key_type: KeyType, project: str) -> None:
+def start_run(plan: Plan, project: str) -> None:
     """Names the run and issues everything, unless an earlier run's bundles are still valid.
 
     While a part of an earlier run lives, that run goes on: each holds a shared lock on the file with the run's name.
@@ -128,8 +135,8 @@ def start_run(key_type: KeyType, project: str) -> None:
         except BlockingIOError:
             say(f"the run {_run_name()} goes on: parts of it are running")
             return
-        _issue(key_type)
-        name, plan = new_run_name(), short_story(key_type)
+        _issue(plan)
+        name = new_run_name()
         log = EventLog(DATA / name, AUTHORITY)
         log.report(run_started("classroom", name, plan, project))
         for kind in plan.kinds:
@@ -142,17 +149,24 @@ def start_run(key_type: KeyType, project: str) -> None:
         named.write(f"{name}\n")
 
 
-def _issue(key_type: KeyType) -> None:
-    """Issues everything anew if anything is missing or not valid for another day: it belongs together."""
-    if _still_good():
+def _issue(plan: Plan) -> None:
+    """Issues everything anew if anything is missing, not valid for another day, or another student's: it belongs
+    together."""
+    if _still_good(plan.student):
         return
     server, client, shop, archive = (KEYS / name for name in ISSUED)
     for path in (path for folder in (server, client, shop, archive) for path in folder.iterdir()):
         path.unlink()
     (PUBLIC / pki.CA_FILE).unlink(missing_ok=True)
-    issued = pki.issue(PUBLIC, server, client, key_type, shop=shop, archive=archive, rsa_transport=True)
+    issued = pki.issue(
+        *(PUBLIC, server, client, plan.key_type),
+        shop=shop,
+        archive=archive,
+        rsa_transport=True,
+        student=plan.student,
+    )
     if REQUESTS.exists():
-        pki.answer(issued.authority, REQUESTS)
+        pki.answer(issued.authority, REQUESTS, plan.student)
 
 
 def request_certificate(key_type: KeyType) -> None:
@@ -310,12 +324,14 @@ def _run_name() -> str:
     return files.read(PUBLIC / RUN_NAME_FILE).decode().strip()
 
 
-def _still_good() -> bool:
-    """Whether all that was issued is there, and alice's bundles are valid for another day; and whether the bank has
-    answered her request, if there is one."""
+def _still_good(student: str) -> bool:
+    """Whether all that was issued is there, and alice's bundles are this student's and valid for another day; and
+    whether the bank has answered her request, if there is one."""
     try:
         for kind in CertificateKind:
-            _bundle(kind, datetime.now(UTC) + GOOD_FOR)
+            bundle = _bundle(kind, datetime.now(UTC) + GOOD_FOR)
+            if student_in(x509.load_der_x509_certificate(bundle.chain[0])) != student:
+                return False
     except (OSError, BundleError):
         return False
     files = (KEYS / folder / name for folder, names in ISSUED.items() for name in names)

@@ -68,6 +68,7 @@ async def run_embedded(
             rsa_transport=LIVE_RELAY.id in plan.leaks,
             archive=keys / VICTIM_SERVER if ARCHIVE.id in plan.leaks else None,
             passwords=any(gateway.scheme.takes_password for gateway in plan.served()),
+            student=plan.student,
         )
         for kind in plan.kinds:
             log.report(pki.issued_event(folder, pki.BUNDLES[kind]))

@@ -147,16 +147,25 @@ def _new_server(authority: Identity, names: tuple[str, ...], key_type: KeyType, 
 
 
 def new_client(
-    authority: Identity, name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None
+    authority: Identity,
+    name: str = CUSTOMER,
+    key_type: KeyType = "p256",
+    now: datetime | None = None,
+    student: str = "",
 ) -> Identity:
-    """A customer's certificate. It names her as real ones do: common name, organisation, e-mail address."""
+    """A customer's certificate. It names her as real ones do: common name, organisation, e-mail address.
+
+    A student whose run it is stands in it as the organisational unit.
+    """
     key = new_key(key_type)
-    return _issued(authority, _customer(name), key, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return _issued(authority, _customer(name, student), key, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
-def new_self_signed_client(name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+def new_self_signed_client(
+    name: str = CUSTOMER, key_type: KeyType = "p256", now: datetime | None = None, student: str = ""
+) -> Identity:
     """A self-signed certificate for a customer; a server must know it in advance to accept it."""
-    key, subject = new_key(key_type), _customer(name)
+    key, subject = new_key(key_type), _customer(name, student)
     builder = _builder(subject, subject, key.public_key(), now or datetime.now(UTC))
     return Identity(_signed(_for_end_entity(builder, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH), key), key)
 
@@ -169,7 +178,7 @@ def new_request(key: PrivateKey, name: str = CUSTOMER) -> bytes:
 
 
 def issue_on_request(
-    authority: Identity, request: bytes, name: str = CUSTOMER, now: datetime | None = None
+    authority: Identity, request: bytes, name: str = CUSTOMER, now: datetime | None = None, student: str = ""
 ) -> x509.Certificate:
     """The certificate for the public key in a request, in PEM, that the bank has from the customer of this name.
 
@@ -184,7 +193,7 @@ def issue_on_request(
         raise PkiError(f"{name}'s certificate request cannot be read: {error}; send one in PEM") from None
     if not signed:
         raise PkiError(f"{name}'s certificate request is not signed by the key in it; send one that is")
-    return _issue(authority, _customer(name), public, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return _issue(authority, _customer(name, student), public, _mail(name), ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
 @dataclass(frozen=True)
@@ -249,23 +258,25 @@ def issue(
     rsa_transport: bool = False,
     archive: Path | None = None,
     passwords: bool = False,
+    student: str = "",
 ) -> Issued:
     """Issues everything into these folders; makes the folders that are missing.
 
     Without a folder `attacker` mallory is no customer and gets nothing; with a folder `shop` she has a shop. With
     `rsa_transport` the server also has a bundle with an RSA key; in a folder `archive` the issuer keeps a copy of each
     bundle that it hands out to its customers, but for mallory's; with `passwords` its customers have passwords as well,
-    of 96 random bits, and it keeps these hashed. Only their owner can read files with a private key or a password; one
-    password opens both of alice's PKCS#12 files. Nothing is overwritten: PkiError if a file exists or cannot be
-    written. The authority's key is not kept; its certificate is written last, when all else is there.
+    of 96 random bits, and it keeps these hashed. Alice's certificates name the `student`, if there is one. Only their
+    owner can read files with a private key or a password; one password opens both of alice's PKCS#12 files. Nothing is
+    overwritten: PkiError if a file exists or cannot be written. The authority's key is not kept; its certificate is
+    written last, when all else is there.
     """
     authority = new_authority()
     more_server_keys = rsa_transport and key_type != "rsa"
     issued = Issued(
         authority=authority,
         server=new_server(authority, key_type),
-        client=new_client(authority, CUSTOMER, key_type),
-        client_self_signed=new_self_signed_client(CUSTOMER, key_type),
+        client=new_client(authority, CUSTOMER, key_type, student=student),
+        client_self_signed=new_self_signed_client(CUSTOMER, key_type, student=student),
         mallory=_mallory(authority, attacker, key_type) if attacker else None,
         shop_pem=shop / SHOP_PEM if shop else None,
         ca_pem=public / CA_FILE,
@@ -335,7 +346,7 @@ def request(key_pem: Path, requests: Path, key_type: KeyType = "p256") -> Privat
     return key
 
 
-def answer(authority: Identity, requests: Path) -> x509.Certificate:
+def answer(authority: Identity, requests: Path, student: str = "") -> x509.Certificate:
     """The bank issues a certificate on the request in this file, and keeps it there after the request.
 
     A certificate that it issued earlier makes room. PkiError as in `issue_on_request`, or if the file cannot be
@@ -343,7 +354,7 @@ def answer(authority: Identity, requests: Path) -> x509.Certificate:
     """
     with _writing(requests):
         asked = files.read(requests).partition(_CERTIFICATE)[0]
-        certificate = issue_on_request(authority, asked)
+        certificate = issue_on_request(authority, asked, student=student)
         requests.write_bytes(asked + certificate.public_bytes(Encoding.PEM))
     return certificate
 
@@ -353,14 +364,16 @@ def is_answered(requests: Path) -> bool:
     return _CERTIFICATE in files.read(requests)
 
 
-def request_and_issue(authority: Identity, server: Path, client: Path, key_type: KeyType = "p256") -> Requested:
+def request_and_issue(
+    authority: Identity, server: Path, client: Path, key_type: KeyType = "p256", student: str = ""
+) -> Requested:
     """Alice makes a key in her folder and sends the bank a request; the bank keeps that and the certificate in its own.
 
     PkiError as in `issue`.
     """
     client_pem, requests = client / f"{BY_REQUEST}.pem", server / REQUESTS
     key = request(client_pem, requests, key_type)
-    identity = Identity(answer(authority, requests), key)
+    identity = Identity(answer(authority, requests, student), key)
     client_pem.write_bytes(identity.bundle_pem())
     return Requested(identity, client_pem, requests)
 
@@ -418,13 +431,10 @@ def _mallory(authority: Identity, folder: Path, key_type: KeyType) -> Bundles:
     )
 
 
-def _customer(name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Bank of Example"),
-        ]
-    )
+def _customer(name: str, student: str = "") -> x509.Name:
+    named = {NameOID.COMMON_NAME: name, NameOID.ORGANIZATION_NAME: "Bank of Example"}
+    named |= {NameOID.ORGANIZATIONAL_UNIT_NAME: student} if student else {}
+    return x509.Name([x509.NameAttribute(*attribute) for attribute in named.items()])
 
 
 def _mail(name: str) -> list[x509.GeneralName]:

@@ -217,7 +217,7 @@ def requests(setting: Setting) -> Stage:
     vouches for it and where it is not on the list. Then what the bank kept leaks."""
     issued = setting.issued
     server, client = issued.server_pem.parent, issued.client_pem.parent
-    made = pki.request_and_issue(issued.authority, server, client, setting.plan.key_type)
+    made = pki.request_and_issue(issued.authority, server, client, setting.plan.key_type, setting.plan.student)
     asking = {one: port for one, port in setting.gateways.items() if one.scheme.asks_in_tls}
     alice = _part(
         setting,

@@ -99,7 +99,11 @@ class Teller:
         started = judged.run.first(RunStarted)
         if started and not self._acts:
             self._acts = acts(judged.plan)
-            news = [Paragraph(Span(QUESTION, strong=True)), Paragraph(f"run {started.run}, {started.mode}")]
+            whose = f", student {started.student}" if started.student else ""
+            news = [
+                Paragraph(Span(QUESTION, strong=True)),
+                Paragraph(f"run {started.run}, {started.mode}{whose}"),
+            ]
         for act in self._acts[self._told :]:
             blocks = act.tell(judged, over)
             if blocks is None and not over:

@@ -113,6 +113,7 @@ def test_a_line_says_who_when_and_what() -> None:
         "leaks": ["wire"],
         "one_by_one": False,
         "lab": "",
+        "student": "",
     }
 
 

@@ -140,6 +140,7 @@ FIELD_CASES: tuple[tuple[type, str, object, Callable[[Any], bool], str], ...] = 
     (RunStarted, "mode", "elsewhere", any_of, "there is no mode elsewhere"),
     (RunStarted, "run", "another", any_of, "and the run is another"),
     (RunStarted, "key_type", "rsa", any_of, "keys of the type rsa, and certificates for others"),
+    (RunStarted, "student", "s12", any_of, "the certificate names no student, and the run the student s12"),
     (BundleIssued, "subject", "CN=carol", any_of, "has another subject: O=Bank of Example,CN=alice"),
     (BundleIssued, "issuer", "CN=carol", any_of, "has another issuer: "),
     (BundleIssued, "key_type", "ECDSA, secp384r1", any_of, "has another key type: ECDSA, secp256r1"),

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from lab.catalogue.cast import AUTHORITY
+from lab.catalogue.plan import short_story
 from lab.events.log import FILE_NAME, EventLog
 from lab.events.run import Folders, make_run_folder, new_run_name
 from lab.events.types import Trouble
@@ -32,9 +33,9 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start(volumes: Path) -> str:
+def start(volumes: Path, student: str = "") -> str:
     """The name of the run that the authority starts."""
-    classroom.start_run("p256", "a project")
+    classroom.start_run(short_story().of(student), "a project")
     return (volumes / "public" / "run").read_text().strip()
 
 
@@ -69,6 +70,19 @@ def test_everything_is_issued_anew_when_anything_is_missing(volumes: Path, lost:
     authority = x509.load_pem_x509_certificate((volumes / "public" / pki.CA_FILE).read_bytes())
     for name in ("keys/server/server.pem", "keys/client/alice.pem", "keys/shop/shop.pem"):
         x509.load_pem_x509_certificate((volumes / name).read_bytes()).verify_directly_issued_by(authority)
+
+
+def test_another_student_gets_certificates_that_name_him(volumes: Path) -> None:
+    start(volumes, "s07")
+    mine = issued(volumes)
+    start(volumes, "s07")
+    assert issued(volumes) == mine
+    start(volumes, "s12")
+    theirs = issued(volumes)
+    assert not [path for path in theirs if theirs[path] == mine[path]]
+    for bundle in pki.BUNDLES.values():
+        pem = (volumes / "keys" / "client" / f"{bundle}.pem").read_bytes()
+        assert "OU=s12" in x509.load_pem_x509_certificate(pem).subject.rfc4514_string()
 
 
 @pytest.mark.parametrize("folder", classroom.ISSUED)

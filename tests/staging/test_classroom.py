@@ -534,6 +534,7 @@ def test_the_story_is_told_and_the_lab_goes_on(classroom: Class) -> None:
 def second(classroom: Class, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     """A copy beside the first, with a shop, on a subnet of its own; it ended by itself."""
     settings = {"CERTREPLAY_ONCE": "1", "CERTREPLAY_SUBNET": SECOND_SUBNET, "COMPOSE_PROFILES": "rogue"}
+    settings["CERTREPLAY_STUDENT"] = "s07"
     runs = tmp_path_factory.mktemp("runs")
     os.chown(runs, 12345, 12345)
     for it in in_class(engine, "second", runs, **settings):
@@ -553,6 +554,12 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(classroo
     assert classroom.container("lab").status == "running"
     (run,) = second.runs.iterdir()
     assert {path.stat().st_uid for path in (run, *run.rglob("*"))} == {12345}
+
+
+def test_a_students_class_names_him_in_alices_certificates(second: Class) -> None:
+    verdicts = second.verdicts()
+    assert verdicts["student"] == "s07"
+    assert verdicts["capture"]["subject"] == "OU=s07,O=Bank of Example,CN=alice"
 
 
 def test_a_shop_tries_at_the_bank_what_alice_showed_it(second: Class) -> None:

@@ -156,6 +156,20 @@ def test_on_request_the_bank_signs_a_key_that_it_never_has(
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_alices_certificates_name_the_student_and_nobody_elses_do(tmp_path: Path) -> None:
+    folders = tmp_path / "public", tmp_path / "server", tmp_path / "client"
+    issued = pki.issue(*folders, attacker=tmp_path, student="s07")
+    requested = pki.request_and_issue(issued.authority, tmp_path / "server", tmp_path / "client", student="s07")
+    hers = [issued.client_pem, issued.client_self_signed_pem, requested.client_pem]
+    others = [issued.server_pem, tmp_path / pki.ATTACKER_PEM, tmp_path / pki.ATTACKER_SELF_SIGNED_PEM]
+
+    def subject(pem: Path) -> str:
+        return openssl("x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", pem)
+
+    assert all("OU=s07" in subject(one) for one in hers)
+    assert not any("OU=" in subject(one) for one in others)
+
+
 def test_a_request_is_answered_anew_by_a_new_authority(issued: pki.Issued, tmp_path: Path) -> None:
     """The lab issues everything anew where something is missing or has expired; alice keeps her key."""
     key, requests = tmp_path / "key.pem", tmp_path / "requests.pem"
