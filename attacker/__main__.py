@@ -16,7 +16,7 @@ from lab.capture.errors import CaptureFileError
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
 from lab.catalogue.moves import MOVES
 from lab.events.log import EventLog
-from lab.events.types import PartStopped, Trouble
+from lab.events.types import DONE, TOLD_TO_STOP, PartStopped, Trouble
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told, whole_number
 from lab.tls.versions import VERSION_NAMES
 
@@ -63,7 +63,7 @@ async def main(call: Call, command: LeakCommand) -> int:
             await stop.wait()  # a container that has ended never counts as healthy
     else:
         await command.run(call)
-    call.reporter.report(PartStopped("told to stop" if stop.is_set() else "done"))
+    call.reporter.report(PartStopped(TOLD_TO_STOP if stop.is_set() else DONE))
     return 0
 
 

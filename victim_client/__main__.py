@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from lab.events.log import EventLog, Reporter
 from lab.events.parts import KEY_LOG_FILE
-from lab.events.types import LoggedIn, LoginFailed, PartStopped
+from lab.events.types import DONE, TOLD_TO_STOP, LoggedIn, LoginFailed, PartStopped
 from lab.process import ArgumentParser, BadInput, part_of_one, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
@@ -225,7 +225,7 @@ async def main() -> int:
         return all(await asyncio.gather(*logins))
 
     all_in = await until_told(stopped, log_in_everywhere())
-    log.report(PartStopped("told to stop" if all_in is None else "done"))
+    log.report(PartStopped(TOLD_TO_STOP if all_in is None else DONE))
     return 1 if all_in is False else 0
 
 

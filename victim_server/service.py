@@ -20,7 +20,7 @@ from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway
 from lab.events.log import EventLog, Reporter
 from lab.events.parts import KEY_LOG_FILE
-from lab.events.types import GatewayListening, PartStopped, Trouble
+from lab.events.types import TOLD_TO_STOP, GatewayListening, PartStopped, Trouble
 from lab.files import open_to_write, read
 from lab.process import BadInput, stop_signal
 from lab.tls.bundle import Bundle, parse_bundle
@@ -85,7 +85,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         customers = tuple(entry.name for entry in entries)
         async with running(settings, files, customers, listeners, log):
             await stopped.wait()
-        log.report(PartStopped("told to stop"))
+        log.report(PartStopped(TOLD_TO_STOP))
     return 0
 
 

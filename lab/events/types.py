@@ -496,6 +496,10 @@ class Trouble:
     what: str
 
 
+DONE, TOLD_TO_STOP = "done", "told to stop"
+"""Why a part stops."""
+
+
 @dataclass(frozen=True)
 class PartStopped:
     """The part's last event, with the reason for people."""

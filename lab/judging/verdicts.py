@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from lab.capture.key_forms import WORDS
-from lab.catalogue.cast import MALLORY
+from lab.catalogue.cast import LAB, MALLORY
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
@@ -140,7 +140,7 @@ class JudgedRun:
             else CapturedCertificate("", "", "", ""),
             controls=tuple(self._controls()),
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
-            errors=(*self.missing, *self.unknown, *self._not_their_moves()),
+            errors=(*(() if complete else self._noticed()), *self.missing, *self.unknown, *self._not_their_moves()),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
             contradictions=refused_events(self.run),
             events=event_counts(self.run),
@@ -176,6 +176,10 @@ class JudgedRun:
                 lacking.append(f"{move.id} at {where}: not tried{times}")
             lacking += [f"{move.id} at {where}: {why}" for why in map(_undecided, attempts) if why][:1]
         return lacking
+
+    def _noticed(self) -> Iterator[str]:
+        """What the lab itself reported as troubles: they may be why something is missing."""
+        return (one.event.what for one in self.run.events if one.part == LAB and isinstance(one.event, Trouble))
 
     def _not_their_moves(self) -> Iterator[str]:
         for tried in self.attempts.all:

@@ -41,7 +41,15 @@ from lab.catalogue.students import check_student
 from lab.events.log import FILE_NAME, EventLog
 from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
 from lab.events.run import Folders, Run, RunError, make_run_folder, new_run_name
-from lab.events.types import CaptureSearched, HandshakeDecrypted, LoginDecrypted, PartStopped, PositionLeft, Trouble
+from lab.events.types import (
+    DONE,
+    CaptureSearched,
+    HandshakeDecrypted,
+    LoginDecrypted,
+    PartStopped,
+    PositionLeft,
+    Trouble,
+)
 from lab.judging.facts import run_started, student_in, tried_everywhere
 from lab.judging.judgement import Judgement
 from lab.judging.verdicts import JudgedRun, judge
@@ -50,6 +58,7 @@ from lab.scope import write_scope
 from lab.staging import control, pki
 from lab.staging.control import ControlTarget
 from lab.staging.copies import Caps, Copies
+from lab.staging.ended import EndedParts
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
@@ -143,6 +152,7 @@ def start_run(plan: Plan, project: str) -> None:
             log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
         if REQUESTS.exists():
             log.report(pki.answered_event(REQUESTS))
+        log.report(PartStopped(DONE))
         log.close()
         write_scope(HOSTS)
         named.truncate(0)
@@ -197,7 +207,7 @@ async def run_control(gateways: Sequence[Destination]) -> None:
         if attacks.folders.capture.exists():
             with _whatever_she_wrote(log):
                 log.report(control.search_capture(attacks.folders.capture, *map(_bundle_file, bundles)))
-        log.report(PartStopped("done"))
+        log.report(PartStopped(DONE))
         log.close()
 
 
@@ -228,13 +238,18 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     left_out = copies.update()
     log = EventLog(folders.part(LAB), LAB)
     run = Run(folders.path)
+    ended = EndedParts(run, copies)
     judgement: Judgement | None = None
     looked_inside = read_logins = written = False
     deadline = asyncio.get_running_loop().time() + RUN_SECONDS
+
+    def tell(what: str) -> None:
+        log.report(Trouble(what))
+        say(f"certreplay: {printable(what)}", error=True)
+
     while not stop.is_set():
         for what in (*left_out, *copies.update()):
-            log.report(Trouble(what))
-            say(f"certreplay: {what}", error=True)
+            tell(what)
         left_out = []
         if judgement is None and run.update():
             if not looked_inside and any(left.kind == INTERCEPTION.id for left in run.all(PositionLeft)):
@@ -250,7 +265,10 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
                 read_logins = True
                 run.update()
             judgement = judge(run)
-        if judgement is None and asyncio.get_running_loop().time() > deadline:
+        if judgement is None and (ended.update() or asyncio.get_running_loop().time() > deadline):
+            for what in ended.told():
+                tell(what)
+            run.update()
             judgement = JudgedRun(run).judgement
         if not written:
             watch(run, judgement)
@@ -266,6 +284,9 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
         except TimeoutError:
             pass
     copies.update()
+    if judgement is None:
+        for what in ended.told(killed=True):
+            tell(what)
     over = "the verdicts are in" if judgement and judgement.verdicts else "there will be no verdicts"
     log.report(PartStopped(over if judgement else "told to stop before the verdicts were in"))
     log.close()

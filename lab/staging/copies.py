@@ -5,6 +5,7 @@ hold (`lab.events.parts`), opens them without following a link or waiting for a 
 of all together, and no more. What it leaves out it tells once, and goes on.
 """
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -74,6 +75,16 @@ class Copies:
     def update(self) -> list[str]:
         """Copies the new bytes; a sentence for each thing that is left out, once."""
         return [what for part, told in self._told.items() for what in self._update(part, told)]
+
+    def ended(self) -> Iterator[str]:
+        """The parts that have begun, and whose folder no process holds a lock on any more."""
+        for part in self._told:
+            try:
+                with _folder(str(self._volumes / part)) as volume, _folder(self._name, volume) as folder:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed
+                    yield part
+            except (FileNotFoundError, NotTaken, BlockingIOError):
+                pass
 
     def _update(self, part: str, told: set[str]) -> Iterator[str]:
         for what in self._copy_part(part):

@@ -20,7 +20,7 @@ from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
 from lab.events.run import Run, RunError, make_run_folder, new_run_name
-from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken
+from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken, Trouble
 from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
 from lab.judging.searches import search_for_hashes
@@ -30,7 +30,7 @@ from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
 from lab.staging.private import private_folder
 from lab.staging.stages import Setting
-from lab.staging.supervisor import Supervisor
+from lab.staging.supervisor import PartFailed, Supervisor
 
 T = TypeVar("T")
 
@@ -86,6 +86,9 @@ async def run_embedded(
                     judgement = await lab.carry_out(ports[len(gateways) :], log)
             except TimeoutError:
                 judgement = JudgedRun(lab.run).judgement
+            except PartFailed as failure:
+                log.report(Trouble(str(failure)))
+                raise
         log.report(PartStopped("the verdicts are in" if not judgement.errors else "there will be no verdicts"))
         lab.run.update()
         files.write(folders.verdicts, judgement.to_json())

@@ -360,6 +360,27 @@ def test_what_cannot_work_is_said_in_one_line_before_anything_starts(classroom: 
     assert ready == set(found)
 
 
+def test_a_plain_up_shows_what_cannot_work(engine: docker.DockerClient, tmp_path: Path) -> None:
+    subnet = f"10.215.{os.getpid() % 256}.0/28"
+    for it in in_class(engine, "small", tmp_path, CERTREPLAY_SUBNET=subnet):
+        up = it.compose("up", "--build")
+        assert up.returncode == 1
+        assert f" | certreplay: CERTREPLAY_SUBNET={subnet}: too small; the lab takes a /27 or more\n" in up.stderr
+        assert {name for name, one in it.containers().items() if one.status != "created"} == {"check"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bank_that_is_killed_in_mid_run_is_named_at_once(engine: docker.DockerClient, tmp_path: Path) -> None:
+    """Nobody attacks it here, so that the verdicts never come."""
+    for it in in_class(engine, "killed", tmp_path):
+        up = it.compose("up", "--build", "--detach", "victim-client", "lab")
+        assert up.returncode == 0, up.stderr
+        it.container("victim-server").kill()
+        why = "victim-server: ended before the verdicts: it was killed or broke off"
+        assert it.verdicts()["errors"][0].startswith(why)
+        assert f"certreplay: {why}" in it.container("lab").logs().decode()
+
+
 def test_the_search_for_keys_finds_the_victims_own(classroom: Class) -> None:
     """The control of the test above."""
     status, found = classroom.run_in("victim-client", "grep", "-rEsl", PEM_KEY, "/keys")
