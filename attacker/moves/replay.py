@@ -114,7 +114,7 @@ class _AtTheBank:
         assert isinstance(engine, Client | Playback)
         if pointless(engine, self.script):
             return
-        if _unasked(engine):
+        if unasked(engine):
             self.header = self.script.header
         bank = BankClient(stream, it.server_name, self.header, self.script.authorization)
         self.account = await bank.account()
@@ -269,7 +269,7 @@ def made(engine: Client | Playback, script: Script) -> bool:
     return isinstance(engine, Playback) or script.resume is not None or engine.is_its_turn
 
 
-def _unasked(engine: Client | Playback) -> bool:
+def unasked(engine: Client | Playback) -> bool:
     """Whether the server has answered and did not ask for a certificate."""
     return isinstance(engine, Client) and engine.version is not None and engine.request is None
 

@@ -18,7 +18,7 @@ from attacker.moves.make import MAKERS, Loot
 from attacker.moves.replay import Attempt, not_tried
 from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.probe.attempt import attempt
-from attacker.probe.dialects import dialect_named
+from attacker.probe.dialects import DIALECTS
 from attacker.probe.orders import Order, Pace, Target
 from attacker.probe.overheard import Overheard
 from lab.address import Address
@@ -67,7 +67,7 @@ async def probe(order: Order, read_line: Callable[[], str]) -> None:
 
 async def _try(target: Target, customer: str, loot: Loot, printer: Printer) -> None:
     pace = Pace(target.rate, target.at_once)
-    dialect = dialect_named(target.dialect, target.question)
+    dialect = DIALECTS[target.dialect](target.question)
 
     async def one(move: str, version: Version) -> None:
         it = Attempt(move, version, target.address, target.server_name, customer, None, WIRE.id, loot.seen_at)

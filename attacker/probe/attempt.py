@@ -1,21 +1,17 @@
 """One attempt at a server of any kind, with what it answered."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field, replace
 
 from attacker.moves.make import Script
-from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported
-from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answer_to, answered
-from attacker.probe.dialects import Dialect, DialectError, EndOfLine, Line, Raw, closed_in_order
+from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported, unasked
+from attacker.probe.answers import Ending, ServerAnswer, answer_to, answered
+from attacker.probe.dialects import Dialect, DialectError, EndOfLine, Line, closed_in_order
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
 from lab.tls.client import Client
 from lab.tls.streams import SocketConnection
 
-QUIET_SECONDS = 1.0
-"""How long a handshake has to stand, where nothing is spoken above it, to count as complete: a server may check the
-client after its own end of the handshake (RFC 8446 section 4.4)."""
 READ_SIZE = 1 << 14
 
 
@@ -54,16 +50,8 @@ class Questioning:
 
     async def ask(self, line: Line) -> None:
         """After the handshake: the dialect's question."""
-        quiet = isinstance(self.dialect, Raw) and not self.dialect.question.send
         try:
-            if not quiet:
-                self.said = await self.dialect.ask(line)
-                return
-            try:
-                async with asyncio.timeout(QUIET_SECONDS):
-                    self.said = await self.dialect.ask(line)
-            except TimeoutError:
-                self.said = answered(HANDSHAKE, f"and no alert within {QUIET_SECONDS:g} s")
+            self.said = await self.dialect.ask(line)
         except EndOfLine:
             self.said = closed_in_order()
         except DialectError as error:
@@ -86,7 +74,6 @@ async def attempt(it: Attempt, script: Script, dialect: Dialect) -> tuple[MoveTr
     tried = replace(reported(it, script, course), milliseconds=milliseconds)
     if script.resume and (reason := pointless(engine, script)):
         tried = replace(tried, outcome=NOT_APPLICABLE, error=reason)
-    asked = not (isinstance(engine, Client) and engine.version is not None and engine.request is None)
     return tried, ServerAnswered(
         move=it.move,
         tls=tried.tls,
@@ -95,7 +82,7 @@ async def attempt(it: Attempt, script: Script, dialect: Dialect) -> tuple[MoveTr
         kind=answer.kind,
         words=answer.words,
         content=answer.content,
-        asked=asked or (isinstance(engine, Client) and engine.resumed),
+        asked=not unasked(engine) or (isinstance(engine, Client) and engine.resumed),
         made=made(engine, script),
         completed=course.completed,
     )

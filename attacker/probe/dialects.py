@@ -4,6 +4,7 @@ Each dialect asks one question that does no harm and whose answer depends on who
 attacker and the strangers ask the same one.
 """
 
+import asyncio
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -13,9 +14,12 @@ from xml.sax.saxutils import quoteattr
 
 import h11
 
-from attacker.probe.answers import Ending, ServerAnswer, answered
+from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
 
 MAX_ANSWER = 1 << 18
+QUIET_SECONDS = 1.0
+"""How long a handshake has to stand, where nothing is spoken above it, to count as complete: a server may check the
+client after its own end of the handshake (RFC 8446 section 4.4)."""
 
 
 class DialectError(Exception):
@@ -140,16 +144,17 @@ class Raw:
         """Nothing."""
 
     async def ask(self, line: Line) -> ServerAnswer:
-        if not self.question.send:
-            # the caller waits a second: a server that says nothing has accepted the handshake
-            data = await line.read()
-            if not data:
-                raise EndOfLine
-            return answered("a greeting", clean(data), data)
-        await line.write(self.question.send)
-        data = await line.read()
+        if self.question.send:
+            await line.write(self.question.send)
+        try:
+            async with asyncio.timeout(None if self.question.send else QUIET_SECONDS):
+                data = await line.read()
+        except TimeoutError:
+            return answered(HANDSHAKE, f"and no alert within {QUIET_SECONDS:g} s")
         if not data:
             raise EndOfLine
+        if not self.question.send:
+            return answered("a greeting", clean(data), data)
         return answered(f"answer {clean(data.split()[0] if data.split() else data, 40)}", clean(data), data)
 
 
@@ -420,11 +425,6 @@ STARTTLS: Mapping[str, Callable[[Question], Dialect]] = {
 """The protocols that begin in the clear, by their names on the command line."""
 DIALECTS: Mapping[str, Callable[[Question], Dialect]] = {"http": Http, "raw": Raw, **STARTTLS}
 """All of them."""
-
-
-def dialect_named(name: str, question: Question) -> Dialect:
-    """One of DIALECTS; KeyError for another."""
-    return DIALECTS[name](question)
 
 
 def closed_in_order() -> ServerAnswer:

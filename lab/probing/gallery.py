@@ -17,7 +17,7 @@ from types import MappingProxyType
 from attacker.moves.make import Loot, foreign_key
 from attacker.moves.replay import Attempt
 from attacker.probe.attempt import attempt
-from attacker.probe.dialects import Question, dialect_named
+from attacker.probe.dialects import DIALECTS, Question
 from attacker.probe.orders import Target
 from lab.address import Address
 from lab.catalogue.gallery import RealServer
@@ -247,7 +247,7 @@ async def _log_of_a_foreign_proof(folder: Path, subject: _Subject) -> tuple[str,
     script = foreign_key(Loot(chain, None), subject.target.versions[0])
     target = subject.target
     it = Attempt("foreign-key", target.versions[0], target.address, target.server_name, "alice")
-    await attempt(it, script, dialect_named(target.dialect, target.question))
+    await attempt(it, script, DIALECTS[target.dialect](target.question))
     await asyncio.sleep(LOG_SECONDS)
     lines: list[str] = []
     for path in logs:

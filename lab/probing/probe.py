@@ -17,7 +17,7 @@ from attacker.moves.make import Loot, Script, fresh_key, no_certificate, stolen_
 from attacker.moves.replay import Attempt
 from attacker.probe.answers import Ending, ServerAnswer
 from attacker.probe.attempt import attempt
-from attacker.probe.dialects import dialect_named
+from attacker.probe.dialects import DIALECTS
 from attacker.probe.orders import Order, Pace, Target
 from attacker.scope import OutOfScope, check_target
 from lab.address import Address
@@ -79,7 +79,7 @@ async def probe(target: Target, bundle: Bundle, other: Bundle | None, tell: Call
 class _Probe:
     def __init__(self, target: Target, bundle: Bundle, other: Bundle | None, tell: Callable[[str], object]) -> None:
         self._target, self._bundle, self._other, self._tell = target, bundle, other, tell
-        self._dialect = dialect_named(target.dialect, target.question)
+        self._dialect = DIALECTS[target.dialect](target.question)
         self._customer = common_name(bundle.chain[0])
         self._pace = Pace(target.rate, target.at_once)
         self._connections = 0
