@@ -113,11 +113,11 @@ def _ip(data: bytes, fragments: Fragments | None) -> Steps:
     yield Inner(_ipv4, data) if version == 4 else Inner(_ipv6, data) if version == 6 else Unread(NO_TLS)
 
 
-def _ip_behind(octets: int) -> Layer:
-    """IP behind a header of a fixed length."""
+def _behind(octets: int, inner: Layer) -> Layer:
+    """A layer behind a header of a fixed length."""
 
     def layer(data: bytes, fragments: Fragments | None) -> Steps:
-        yield Inner(_ip, data[octets:])
+        yield Inner(inner, data[octets:])
 
     return layer
 
@@ -148,10 +148,6 @@ def _link(link_type: int) -> Layer:
         yield Unread(f"link type {link_type}")
 
     return layer or unknown
-
-
-def _net_analyzer(data: bytes, fragments: Fragments | None) -> Steps:
-    yield Inner(_ethernet, data[4:])
 
 
 def _nflog(data: bytes, fragments: Fragments | None) -> Steps:
@@ -364,20 +360,15 @@ def _unknown_tunnel(data: bytes, fragments: Fragments | None) -> Steps:
     yield Unread("unknown tunnel")
 
 
-def _provider_bridge(data: bytes, fragments: Fragments | None) -> Steps:
-    """IEEE 802.1ah: a tag, then a whole Ethernet frame."""
-    yield Inner(_ethernet, data[4:])
-
-
-def _ether_ip(data: bytes, fragments: Fragments | None) -> Steps:
-    """RFC 3378."""
-    yield Inner(_ethernet, data[2:])
-
-
 def _vxlan(data: bytes) -> Steps:
     """RFC 7348 section 5."""
     if data[0] & 0x08:
         yield Inner(_ethernet, data[8:])
+
+
+def _is_vxlan(data: bytes) -> bool:
+    """Whether a datagram on any port can only be VXLAN: its reserved bits are zero, and it holds Ethernet."""
+    return data[:4] == b"\x08\0\0\0" and data[7:8] == b"\0" and len(data) > 22 and _is_ethernet(data[8:])
 
 
 def _vxlan_gpe(data: bytes) -> Steps:
@@ -441,6 +432,18 @@ def _teredo(data: bytes) -> Steps:
     """RFC 4380 section 5.1.1, without the indications that may stand before."""
     if data[0] >> 4 == 6 and len(data) >= 40:
         yield Inner(_ipv6, data)
+
+
+def _tzsp(data: bytes) -> Steps:
+    """TaZmen's sniffer protocol, by which access points send what they hear: a header, tagged fields, a frame."""
+    if data[0] != 1 or data[1] > 1:  # a packet that was received, or one to be sent
+        return
+    at = 4
+    while data[at] != 1:
+        at += 1 if data[at] == 0 else 2 + data[at + 1]
+    protocol = _two(data, 2)
+    layer = {1: _ethernet, 18: _wifi, 119: _prism, 127: _avs}.get(protocol)
+    yield Inner(layer, data[at + 1 :]) if layer else Unread("unknown tunnel")
 
 
 def _esp_in_udp(data: bytes) -> Steps:
@@ -523,7 +526,7 @@ def _udp(data: bytes, source: bytes, destination: bytes) -> Steps:
     """A datagram, or the tunnel that its port stands for, if its bytes agree."""
     source_port, destination_port, length = struct.unpack_from("!HHH", data)
     payload = data[8 : length if length >= 8 else len(data)]
-    tunnel = _TUNNELS.get(destination_port) or _TUNNELS.get(source_port)
+    tunnel = _TUNNELS.get(destination_port) or _TUNNELS.get(source_port) or (_vxlan if _is_vxlan(payload) else None)
     if tunnel and payload and (steps := list(tunnel(payload))):
         yield from steps
     else:
@@ -558,14 +561,14 @@ _ETHERTYPES: dict[int, Layer] = {
     0x8848: _mpls,
     0x8864: _pppoe,
     0x880B: _ppp,
-    0x88E7: _provider_bridge,
+    0x88E7: _behind(4, _ethernet),  # IEEE 802.1ah
     0x894F: _nsh,
     0x6558: _ethernet,
 }
 _WITHOUT_TLS = frozenset((0x0806, 0x8035, 0x8863, 0x88CC, 0x8809, 0x88F7, 0x8902, 0x9000, 0x8808, 0x890D, 0x893A))
 """ARP, RARP, PPPoE discovery, LLDP, LACP, PTP, CFM, loopback test, PAUSE, TDLS, IEEE 1905.1."""
 _PPP_PROTOCOLS: dict[int, Layer] = {0x0021: _ipv4, 0x0057: _ipv6, 0x0281: _mpls, 0x0283: _mpls}
-_PROTOCOLS: dict[int, Layer] = {4: _ipv4, 41: _ipv6, 47: _gre, 94: _ipv4, 97: _ether_ip, 137: _mpls}
+_PROTOCOLS: dict[int, Layer] = {4: _ipv4, 41: _ipv6, 47: _gre, 94: _ipv4, 97: _behind(2, _ethernet), 137: _mpls}
 _PROTOCOLS_WITHOUT_TLS = frozenset((1, 2, 46, 58, 59, 88, 89, 103, 112))
 """ICMP, IGMP, RSVP, ICMPv6, nothing, EIGRP, OSPF, PIM, VRRP."""
 _TUNNELS: dict[int, Callable[[bytes], Steps]] = {
@@ -579,10 +582,11 @@ _TUNNELS: dict[int, Callable[[bytes], Steps]] = {
     1701: _l2tp,
     3544: _teredo,
     4500: _esp_in_udp,
+    37008: _tzsp,
 }
 """By UDP port."""
 _LINKS: dict[int, Layer] = {
-    0: _ip_behind(4),
+    0: _behind(4, _ip),
     1: _ethernet,
     9: _ppp,
     12: _ip,
@@ -594,8 +598,8 @@ _LINKS: dict[int, Layer] = {
     104: _cisco_hdlc,
     105: _wifi,
     107: _frame_relay,
-    108: _ip_behind(4),
-    109: _ip_behind(12),
+    108: _behind(4, _ip),
+    109: _behind(12, _ip),
     113: _cooked,
     117: _packet_filter,
     119: _prism,
@@ -608,7 +612,7 @@ _LINKS: dict[int, Layer] = {
     228: _ipv4,
     229: _ipv6,
     239: _nflog,
-    240: _net_analyzer,
+    240: _behind(4, _ethernet),
     258: _pktap,
     276: _cooked2,
 }

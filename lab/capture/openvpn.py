@@ -7,7 +7,8 @@ number, the sender's session, with tls-auth an HMAC and a replay counter, acknow
 from collections.abc import Iterator
 from typing import NamedTuple
 
-SOFT_RESET, CONTROL, ACK_ONLY, CLIENT_RESET, SERVER_RESET, CLIENT_RESET_V3, WRAPPED_KEY = 3, 4, 5, 7, 8, 10, 11
+CARRIER = "OpenVPN over TCP"
+SOFT_RESET, CONTROL, CLIENT_RESET, SERVER_RESET, CLIENT_RESET_V3 = 3, 4, 7, 8, 10
 _HMACS = (0, 16, 20, 28, 32, 48, 64)
 """The lengths of tls-auth's HMAC: none, MD5, SHA-1 and the SHA-2 family."""
 _REPLAY = 8

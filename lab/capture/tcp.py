@@ -1,11 +1,12 @@
 """One side of a TCP connection: its segments in any order in, its handshake messages out."""
 
 from lab.capture.contents import ACK, FIN, SYN, Segment
+from lab.capture.openvpn import CARRIER as OPENVPN
 from lab.capture.openvpn import ControlStream, find_hmac, first_packet, hides_handshake
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
 from lab.capture.side import PlaintextSide
-
-CARRIER = "OpenVPN over TCP"
+from lab.capture.tds import CARRIER as TDS
+from lab.capture.tds import TdsStream, begins_tds
 
 
 class TcpSide(PlaintextSide):
@@ -18,7 +19,8 @@ class TcpSide(PlaintextSide):
         self._first: int | None = None
         self._end = 0
         self._stream = Stream()
-        self._vpn: ControlStream | None = None
+        self._carried: ControlStream | TdsStream | None = None
+        """What takes TLS out of another protocol's packets."""
         self._at_start = True
         self.hidden = False
         """Whether it is OpenVPN's, with a handshake that is encrypted as a whole."""
@@ -26,21 +28,24 @@ class TcpSide(PlaintextSide):
     def read(self, data: bytes) -> None:
         if self._at_start and data:
             self._at_start = False
-            self._look_for_vpn(data)
-        super().read(self._vpn.feed(data) if self._vpn else data)
+            self._look_for_carrier(data)
+        super().read(self._carried.feed(data) if self._carried else data)
 
-    def _look_for_vpn(self, data: bytes) -> None:
+    def _look_for_carrier(self, data: bytes) -> None:
+        if begins_tds(data):
+            self._carried, self.carrier = TdsStream(), TDS
+            return
         packet = first_packet(data)
         if packet is None:
             return
         hmac = find_hmac(packet)
         if hmac is not None:
-            self._vpn, self.carrier = ControlStream(hmac), CARRIER
+            self._carried, self.carrier = ControlStream(hmac), OPENVPN
         else:
             self.hidden = self.over = hides_handshake(packet)
 
     def lose(self) -> None:
-        if self._vpn:
+        if self._carried:
             self.gaps += 1
             self.over = True  # where the next packet starts is not known
         super().lose()

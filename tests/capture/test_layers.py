@@ -118,6 +118,9 @@ CARRIERS: tuple[Link, ...] = (
     Link("IEEE 802.1ah", 1, pbb),
     Link("LLC and SNAP", 1, lambda p: MACS + (len(p) + 8).to_bytes(2, "big") + SNAP + kind_of(p) + p),
     Link("VXLAN", 1, lambda p: e(vxlan(p))),
+    Link("VXLAN on another port", 1, lambda p: e(in_udp(14789, vxlan(p)[28:]))),
+    Link("TZSP with Ethernet", 1, lambda p: e(in_udp(37008, b"\1\0\0\1\0\x0d\2ab\1" + ether(p)))),
+    Link("TZSP with Wi-Fi", 1, lambda p: e(in_udp(37008, b"\1\0\0\x12\1" + wifi(p)))),
     Link("GENEVE", 1, lambda p: e(in_udp(6081, b"\0\0\x65\x58\0\0\7\0" + ether(p)))),
     Link("GENEVE with options", 1, lambda p: e(in_udp(6081, b"\x02\0\x65\x58\0\0\7\0" + b"\1\2\0\1abcd" + ether(p)))),
     Link("GRE", 1, lambda p: e(in_gre(b"\0\0" + kind_of(p), p))),
@@ -148,7 +151,10 @@ CARRIERS: tuple[Link, ...] = (
 )  # fmt: skip
 
 
-TSHARK_OPTIONS = {"Ethernet over MPLS": ("-d", "mpls.label==32,pwethcw")}
+TSHARK_OPTIONS = {
+    "VXLAN on another port": ("-d", "udp.port==14789,vxlan"),
+    "Ethernet over MPLS": ("-d", "mpls.label==32,pwethcw"),
+}
 
 
 @pytest.fixture(scope="module")

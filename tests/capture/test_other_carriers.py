@@ -370,6 +370,41 @@ def test_openvpn_packets_out_of_order_and_twice_give_the_same(files: Files, path
     assert read_file(path).captures[0].chain[0] == files.certificate
 
 
+PRELOGIN = bytes.fromhex("000006000601000c0001ff0e000000000000")
+"""Two options of a PRELOGIN message: a version, and the word that everything has to be encrypted."""
+
+
+def in_tds(kind: int, content: bytes, size: int = 600) -> bytes:
+    """Packets of TDS, of which only the last ends the message."""
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+    return b"".join(
+        bytes((kind, piece is pieces[-1])) + (8 + len(piece)).to_bytes(2, "big") + b"\0\0\1\0" + piece
+        for piece in pieces
+    )
+
+
+@pytest.mark.parametrize("answers", [0x04, 0x12], ids=["in responses", "in PRELOGIN messages"])
+def test_a_login_inside_the_packets_of_tds_is_read(
+    files: Files, authority: pki.Identity, path: Path, answers: int
+) -> None:
+    who = wirecraft.parties(authority)
+    flights, _ = wirecraft.handshake(who)
+    wrapped = [Flight(True, in_tds(0x12, PRELOGIN)), Flight(False, in_tds(0x04, PRELOGIN))]
+    wrapped += [Flight(one.from_client, in_tds(0x12 if one.from_client else answers, one.data)) for one in flights]
+    wrapped.append(Flight(True, b"\x17\3\3\0\x20" + bytes(32)))
+    wirecraft.write(path, wirecraft.alice_to_bank(wrapped))
+    found = sole(path)
+    assert (found.chain[0], found.carrier) == (who.certificate, "TDS")
+    assert found.certificate_verify
+
+
+def test_what_only_begins_like_tds_is_not_lost(authority: pki.Identity, path: Path) -> None:
+    who = wirecraft.parties(authority)
+    flights, _ = wirecraft.handshake(who)
+    wirecraft.write(path, wirecraft.alice_to_bank([Flight(True, in_tds(0x12, PRELOGIN)), *flights]))
+    assert sole(path).chain[0] == who.certificate
+
+
 def test_quic_is_told(path: Path) -> None:
     initial = b"\xc3\0\0\0\1\x08abcdefgh\0\0" + bytes(1200)
     path.write_bytes(wirecraft.pcap([datagram(Flight(True, initial))] * 3, RAW_IP.number))
