@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import files
-from lab.capture.errors import CaptureFileError
+from lab.capture.errors import CutOffError
 from lab.capture.packets import ACK, SYN, Endpoint, segment
 from lab.capture.pcap import Packet, read_packets
 from lab.capture.reassembly import SEQUENCE_NUMBERS, Stream, StreamBroken
@@ -100,7 +100,7 @@ def decrypted_logins(
 def _packets(capture: Path, end: int, growing: bool) -> Iterator[Packet]:
     try:
         yield from read_packets(capture, end)
-    except CaptureFileError:
+    except CutOffError:
         if not growing:
             raise
 

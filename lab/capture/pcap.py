@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from lab import files
 from lab.capture.compressed import MAGIC_LENGTH, NotDecompressed, Readable, decompressed
-from lab.capture.errors import CaptureFileError
+from lab.capture.errors import CaptureFileError, CutOffError
 
 MAX_FILE = 1 << 36
 """64 GiB."""
@@ -140,20 +140,20 @@ class _Reader:
         self.window = b"".join(parts)
         return self.window
 
-    def cut_off(self) -> CaptureFileError:
+    def cut_off(self) -> CutOffError:
         """The error for a file that ends too early."""
         where = f"in the middle of packet {self.packets + 1}" if self.packets else "before its first packet is complete"
-        return self._error(f"breaks off at byte {self.passed + len(self.window)}, {where}", "copy it again")
+        return CutOffError(self._told(f"breaks off at byte {self.passed + len(self.window)}, {where}", "copy it again"))
 
     def damaged(self, what: str, at: int) -> CaptureFileError:
         """The error for damaged bytes at `at` of the window."""
         where = f"behind packet {self.packets}" if self.packets else "before its first packet"
-        return self._error(
-            f"{what} at byte {self.passed + at}, {where}", "the file is damaged, copy or capture it again"
+        return CaptureFileError(
+            self._told(f"{what} at byte {self.passed + at}, {where}", "the file is damaged, copy or capture it again")
         )
 
-    def _error(self, what: str, remedy: str) -> CaptureFileError:
-        return CaptureFileError(f"{self._path}: {what}; {remedy}")
+    def _told(self, what: str, remedy: str) -> str:
+        return f"{self._path}: {what}; {remedy}"
 
 
 def _read_pcap(reader: _Reader, passed: Passed, header: str, nanoseconds: int) -> Iterator[Packet]:

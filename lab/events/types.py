@@ -31,11 +31,14 @@ from lab.events.fields import (
 # --- the lab ---
 
 
+EMBEDDED, CLASSROOM = "embedded", "classroom"
+
+
 @dataclass(frozen=True)
 class RunStarted:
     """A run began.
 
-    `mode` is embedded or classroom, `run` the name of the run's directory, and `lab` says whose run it is: the compose
+    `mode` is EMBEDDED or CLASSROOM, `run` the name of the run's directory, and `lab` says whose run it is: the compose
     project, or the folder in which an embedded lab keeps its runs. The rest is what the run sets out to do, and for
     which student, as `lab.catalogue.plan.Plan` has it.
     """

@@ -6,9 +6,9 @@ accounts of an attempt is in `lab.judging.witnesses`, what compares events with 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
@@ -23,6 +23,8 @@ from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.shapes import ProofShape
 from lab.events.run import Run
 from lab.events.types import (
+    CLASSROOM,
+    EMBEDDED,
     BundleIssued,
     CertificateCaptured,
     ClientAuthenticated,
@@ -41,16 +43,13 @@ from lab.events.types import (
     WentOn,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
-from lab.judging.facts import listening_gateways, port_of, student_in
-from lab.judging.logs import EMBEDDED
-from lab.judging.proof_comparison import certificates_in
-from lab.tls.errors import Abort
+from lab.judging.facts import captured_certificates, listening_gateways, port_of, student_in
 from lab.tls.messages import CertificateVerify, Finished
 from lab.tls.proof import PublicKey, key_words
 from lab.tls.server import ProofSeen
-from lab.tls.versions import TLS12, TLS13, find_version
+from lab.tls.versions import TLS12, TLS13
 
-MODES = (EMBEDDED, "classroom")
+MODES = (EMBEDDED, CLASSROOM)
 RELAY, ARP = "relay", "arp"
 INSTRUMENT = "instrument"
 ARROW = " -> "
@@ -83,14 +82,9 @@ class Told:
     def certificates(self) -> Mapping[str, x509.Certificate]:
         """The certificates in captured messages, by fingerprint."""
         found: dict[str, x509.Certificate] = {}
-        for seen in self.run.all(CertificateCaptured):
-            version = find_version(seen.tls)
-            if seen.message and version:
-                try:
-                    leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
-                    found[sha256(leaf).hexdigest()] = x509.load_der_x509_certificate(leaf)
-                except (Abort, ValueError, IndexError):
-                    continue
+        for fingerprint, der in captured_certificates(self.run).items():
+            with suppress(ValueError):
+                found[fingerprint] = x509.load_der_x509_certificate(der)
         return found
 
     @cached_property

@@ -1,6 +1,8 @@
 """What the judge knows of a run besides its attempts: its plan, its gateways, what was captured."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -21,6 +23,8 @@ from lab.events.types import (
     MoveTried,
     RunStarted,
 )
+from lab.judging.proof_comparison import certificates_in
+from lab.tls.errors import Abort
 from lab.tls.versions import TLS13, find_version
 
 
@@ -74,6 +78,18 @@ def captured(run: Run, leak: str = WIRE.id) -> CertificateCaptured | None:
     found = [seen for seen in run.all(CertificateCaptured) if seen.leak == leak and (seen.proof or leak != WIRE.id)]
     ours = [seen for seen in found if seen.sha256 in issued]
     return min(ours, key=lambda seen: issued.index(seen.sha256), default=None if issued else next(iter(found), None))
+
+
+def captured_certificates(run: Run) -> dict[str, bytes]:
+    """The certificates of customers in captured messages, in DER, by their fingerprints."""
+    found: dict[str, bytes] = {}
+    for seen in run.all(CertificateCaptured):
+        version = find_version(seen.tls)
+        if seen.message and version:
+            with suppress(Abort, ValueError, IndexError):
+                leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
+                found[sha256(leaf).hexdigest()] = leaf
+    return found
 
 
 def listening_gateways(run: Run) -> dict[int, Gateway]:

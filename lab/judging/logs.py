@@ -10,11 +10,10 @@ from typing import Any
 from lab import files
 from lab.events.log import FILE_NAME, MAX_FILE, VERSION, Recorded, from_line
 from lab.events.run import VERDICTS_FILE, Run
-from lab.events.types import BY_NAME, MoveTried, PartStopped, ProofRelayed, RunStarted, UnknownEvent
+from lab.events.types import BY_NAME, EMBEDDED, MoveTried, PartStopped, ProofRelayed, RunStarted, UnknownEvent
 from lab.judging.attempts import NAMES_CONNECTIONS
 from lab.judging.judgement import Judgement
 
-EMBEDDED = "embedded"
 SHOWN = 3
 """No more event numbers are told in a sentence."""
 _DECIDES = (MoveTried, ProofRelayed)

@@ -19,6 +19,7 @@ from lab.events.log import Recorded
 from lab.events.parts import CAPTURE_FILE, INTERCEPTION_FILE, KEY_LOG_FILE, RECENT_FILES
 from lab.events.run import Run
 from lab.events.types import (
+    EMBEDDED,
     BundleIssued,
     CaptureSearched,
     CertificateCaptured,
@@ -32,12 +33,10 @@ from lab.events.types import (
     Trouble,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
-from lab.judging.logs import EMBEDDED
-from lab.judging.proof_comparison import certificates_in
+from lab.judging.facts import captured_certificates
 from lab.judging.searches import search_for_hashes
-from lab.tls.errors import Abort
 from lab.tls.messages import serialize
-from lab.tls.versions import find_version, version_name
+from lab.tls.versions import version_name
 
 CERTIFICATE, THE_WORDS = "certificate", b"PRIVATE KEY-----"
 
@@ -135,7 +134,7 @@ def _search(run: Run, recorded: Recorded) -> Iterator[str]:
     told = recorded.event
     assert isinstance(told, CaptureSearched)
     first = run.first(BundleIssued)
-    der = _certificates(run).get(first.sha256 if first else "")
+    der = captured_certificates(run).get(first.sha256 if first else "")
     needles = {WORDS: THE_WORDS, **({CERTIFICATE: der} if der else {})}
     found = find_in_capture(run.folders.capture, needles, told.file_octets or MAX_FILE)
     places = [(hit.needle, f"{hit.place}, byte {hit.offset}") for hit in found.hits]
@@ -161,20 +160,6 @@ def _search(run: Run, recorded: Recorded) -> Iterator[str]:
     named = [*(told.key_in_bundle or ()), *(place.partition(": ")[0] for place in told.key_at)]
     if strange := sorted(set(named) - set(told.key_forms)):
         yield f"{recorded.number}: it found a form that it did not look for: {strange[0]}"
-
-
-def _certificates(run: Run) -> Mapping[str, bytes]:
-    """The certificates in captured messages by their fingerprints."""
-    found: dict[str, bytes] = {}
-    for seen in run.all(CertificateCaptured):
-        version = find_version(seen.tls)
-        if seen.message and version:
-            try:
-                leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
-            except (Abort, IndexError):
-                continue
-            found[sha256(leaf).hexdigest()] = leaf
-    return found
 
 
 def _readings(run: Run, searched: int) -> Iterator[str]:

@@ -42,6 +42,7 @@ from lab.events.log import FILE_NAME, EventLog
 from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
 from lab.events.run import Folders, Run, RunError, make_run_folder, new_run_name
 from lab.events.types import (
+    CLASSROOM,
     DONE,
     CaptureSearched,
     HandshakeDecrypted,
@@ -147,7 +148,7 @@ def start_run(plan: Plan, project: str) -> None:
         _issue(plan)
         name = new_run_name()
         log = EventLog(DATA / name, AUTHORITY)
-        log.report(run_started("classroom", name, plan, project))
+        log.report(run_started(CLASSROOM, name, plan, project))
         for kind in plan.kinds:
             log.report(pki.issued_event(KEYS / "client", pki.BUNDLES[kind]))
         if REQUESTS.exists():

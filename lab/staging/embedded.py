@@ -20,7 +20,7 @@ from lab.catalogue.plan import Plan
 from lab.events.log import EventLog
 from lab.events.parts import INTERCEPTION_FILE, KEY_LOG_FILE
 from lab.events.run import Run, RunError, make_run_folder, new_run_name
-from lab.events.types import LoggedIn, MoveTried, PartStopped, PositionTaken, Trouble
+from lab.events.types import EMBEDDED, LoggedIn, MoveTried, PartStopped, PositionTaken, Trouble
 from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
 from lab.judging.searches import search_for_hashes
@@ -59,7 +59,7 @@ async def run_embedded(
         stack.callback(log.close)
         private = stack.enter_context(private_folder())
         keys = private.path
-        log.report(run_started("embedded", folders.path.name, plan, str(runs.resolve())))
+        log.report(run_started(EMBEDDED, folders.path.name, plan, str(runs.resolve())))
         folder = keys / VICTIM_CLIENT
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
