@@ -631,6 +631,7 @@ def _run_for_task(run: Path | None, runs: Path) -> str:
 
 
 def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_json: bool) -> NoReturn:
+    from lab.course import receipts
     from lab.document import Paragraph, Span
     from lab.exercises import progress as kept
     from lab.exercises.checking import check
@@ -640,13 +641,55 @@ def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_jso
     exercise = find_exercise(number)
     folder, checked = check(exercise, answer, run, runs)
     if checked.right:
-        kept.save(runs, kept.load(runs).with_done(exercise.name, folder.name))
+        kept.save(runs, kept.load(runs).with_done(exercise.name, folder.name, answer))
+    student, token = os.environ.get("CERTREPLAY_STUDENT", ""), os.environ.get("CERTREPLAY_TOKEN", "")
+    receipt = receipts.receipt(token, exercise.number, student) if checked.right and student and token else ""
     if as_json:
-        _print_json({"exercise": exercise.number, "run": folder.name, "right": checked.right, "why": checked.why})
+        _print_json(
+            {
+                "exercise": exercise.number,
+                "run": folder.name,
+                "right": checked.right,
+                "why": checked.why,
+                **({"receipt": receipt} if receipt else {}),
+            }
+        )
     else:
         verdict = Span("Right", "holds") if checked.right else Span("Not yet", "warning")
         terminal.show([Paragraph((verdict, f", for the run {folder}.")), Paragraph(checked.why)])
+        if receipt:
+            say(f"Your receipt: {receipt}")
     sys.exit(AS_EXPECTED if checked.right else NOT_AS_EXPECTED)
+
+
+Roster = Annotated[Path, typer.Option(help="CSV with a column `student`; also `name` and `email`.")]
+Secret = Annotated[Path, typer.Option(help="The course's secret, a file that is made if it is not there.")]
+
+
+@app.command()
+def grade(
+    folders: Annotated[list[Path], typer.Argument(help="One of each student, named after him.", metavar="FOLDER...")],
+    roster: Annotated[Path | None, typer.Option(help="Name those as well who handed nothing in.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table there, as CSV.")] = None,
+    secret: Annotated[Path | None, typer.Option(help="The course's secret: print receipts for right answers.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge handed-in runs and answers anew, for a teacher. Status 0: nothing found; 1: findings."""
+    from lab.course.call import grade_folders
+
+    sys.exit(grade_folders(folders, roster, csv, secret, as_json))
+
+
+export_app = typer.Typer(help="Write what a course needs elsewhere.", rich_markup_mode=None)
+app.add_typer(export_app, name="export")
+
+
+@export_app.command(name="tokens")
+def export_tokens_command(roster: Roster, secret: Secret = Path("course.secret"), as_json: Json = False) -> None:
+    """Print each student's token, with which his lab prints receipts."""
+    from lab.course.call import export_tokens
+
+    sys.exit(export_tokens(roster, secret, as_json))
 
 
 @app.command()

@@ -87,6 +87,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from lab.capture.errors import CaptureFileError
     from lab.catalogue.plan import PlanError
     from lab.catalogue.students import StudentError
+    from lab.course.errors import CourseError
     from lab.events.run import RunError
     from lab.exercises.exercise import ExerciseError
     from lab.staging.pki import PkiError
@@ -98,6 +99,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
         AttackerError,
         BundleError,
         CaptureFileError,
+        CourseError,
         ExerciseError,
         NoRecipe,
         PkiError,

@@ -54,6 +54,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.exercises", "lab.judging", "lab.document", "lab.files"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
+    "lab.course": (
+        *("lab.course", "lab.exercises", "lab.views", "lab.judging", "lab.document", "lab.exits"),
+        *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable"),
+    ),
     "lab.views": ("lab.views", "lab.exercises", "lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
         *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),

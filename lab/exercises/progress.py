@@ -14,13 +14,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Progress:
-    """By an exercise's name: the run whose answer was right, and how many hints were shown."""
+    """By an exercise's name: the run whose answer was right, that answer, and how many hints were shown."""
 
     done: dict[str, str] = field(default_factory=dict)
     hints: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
 
-    def with_done(self, name: str, run: str) -> "Progress":
-        return replace(self, done=self.done | {name: run})
+    def with_done(self, name: str, run: str, answer: str) -> "Progress":
+        return replace(self, done=self.done | {name: run}, answers=self.answers | {name: answer})
 
     def with_hints(self, name: str, shown: int) -> "Progress":
         return replace(self, hints=self.hints | {name: shown})
@@ -31,8 +32,8 @@ def load(runs: Path) -> Progress:
     path = runs / FILE_NAME
     try:
         content = json.loads(files.read(path))
-        done, hints = content["done"], content["hints"]
-        sound = content["version"] == VERSION and _is(done, str) and _is(hints, int)
+        done, hints, answers = content["done"], content["hints"], content.get("answers", {})
+        sound = content["version"] == VERSION and _is(done, str) and _is(hints, int) and _is(answers, str)
     except FileNotFoundError:
         return Progress()
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -41,7 +42,7 @@ def load(runs: Path) -> Progress:
         raise ExerciseError(
             f"{path}: holds no progress that this version can read; `certreplay exercise --reset` forgets it"
         )
-    return Progress(done, hints)
+    return Progress(done, hints, answers)
 
 
 def _is(value: object, kind: type) -> bool:
@@ -53,7 +54,7 @@ def save(runs: Path, progress: Progress) -> None:
     """Writes the file whole: one that is killed meanwhile leaves the one before."""
     runs.mkdir(parents=True, exist_ok=True)
     unfinished = runs / f".{FILE_NAME}.{os.getpid()}"
-    content = {"version": VERSION, "done": progress.done, "hints": progress.hints}
+    content = {"version": VERSION, "done": progress.done, "hints": progress.hints, "answers": progress.answers}
     try:
         files.write(unfinished, json.dumps(content, indent=2) + "\n")
         unfinished.replace(runs / FILE_NAME)

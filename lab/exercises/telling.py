@@ -86,5 +86,5 @@ a task take RUN for the run's folder, such as `runs/2026-11-29T11-39-47.451Z`; `
 it in for you.
 
 These are exercises for one student with runs of her own. There are none yet in which you change code or write rules (a
-careless client, a server to mend, a new move, a detection rule, a real server to configure), none on the page in the
-browser, and there is no grading for a class."""
+careless client, a server to mend, a new move, a detection rule, a real server to configure) and none on the page in the
+browser. [class.md](class.md) says how a teacher grades what is handed in."""

@@ -1,0 +1,71 @@
+"""Graded work as a table, as CSV and as data."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+from lab.course.grading import GradedWork
+from lab.document import Block, Column, Items, Paragraph, Section, Span, Table, columns
+from lab.exercises.table import EXERCISES
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def tell_grades(works: Sequence[GradedWork]) -> Iterator[Block]:
+    """One table, and then each student's findings."""
+    heads = (Column("student", "name"), *columns("runs", "right answers"), Column("findings", "number"))
+    yield Table(heads, tuple(_row(one) for one in works))
+    for work in works:
+        if found := tuple(work.all_findings()):
+            yield Section(work.student, (Items(found),), "entry")
+    if not any(True for work in works for _ in work.all_findings()):
+        yield Paragraph("No findings: every run is as its lab made it, and every answer is right.")
+
+
+def _row(work: GradedWork) -> tuple[str | Span, ...]:
+    sound = sum(not one.findings for one in work.runs)
+    runs = str(len(work.runs)) if sound == len(work.runs) else f"{len(work.runs)}, {sound} without findings"
+    found = len(list(work.all_findings()))
+    return work.student, runs, ", ".join(map(str, work.done)) or "none", Span(str(found), "finding" if found else "")
+
+
+def grades_csv(works: Sequence[GradedWork], receipts: Mapping[tuple[str, int], str]) -> str:
+    """A line for each student: his runs, each exercise with `right`, `wrong` or nothing, his findings and receipts.
+
+    A cell that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(
+        [
+            "student",
+            "runs",
+            "runs_without_findings",
+            *(f"exercise_{one.number}" for one in EXERCISES),
+            "findings",
+            "receipts",
+        ]
+    )
+    for work in works:
+        marks = {one.exercise: "right" if one.right else "wrong" for one in work.answers}
+        row = [
+            work.student,
+            len(work.runs),
+            sum(not one.findings for one in work.runs),
+            *(marks.get(one.number, "") for one in EXERCISES),
+            "; ".join(work.all_findings()),
+            " ".join(receipts[work.student, one] for one in work.done if (work.student, one) in receipts),
+        ]
+        writer.writerow([f"'{one}" if str(one).startswith(_FORMULA) else one for one in row])
+    return lines.getvalue()
+
+
+def as_data(work: GradedWork, receipts: Mapping[tuple[str, int], str]) -> dict[str, object]:
+    """The same for JSON."""
+    given = {str(one): receipts[work.student, one] for one in work.done if (work.student, one) in receipts}
+    fields = dataclasses.asdict(work)
+    for answer, graded in zip(fields["answers"], work.answers, strict=True):
+        answer["right"] = graded.right
+    return {**fields, "done": work.done, "receipts": given}
