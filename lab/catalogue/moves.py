@@ -71,6 +71,10 @@ WITH_THE_KEY = (
 )
 """What becomes of a move that is made with the key."""
 
+OMIT_PROOF = "omit-proof"
+"""The move with the certificate and nothing else."""
+REPLAY_PROOF = "replay-proof"
+"""The move that sends alice's proof as it was captured."""
 STOLEN_KEY = "stolen-key"
 """The move with the key. The lab's control is the same: nobody else has alice's key, unless a leak yields it."""
 STOLEN_PASSWORD = "stolen-password"
@@ -187,7 +191,7 @@ MOVES: tuple[Move, ...] = (
         shape=Shape(((),)),
     ),
     Move(
-        "omit-proof",
+        OMIT_PROOF,
         "Send the certificate, skip the proof",
         "Certificate and no CertificateVerify",
         _NO_PROOF,
@@ -195,7 +199,7 @@ MOVES: tuple[Move, ...] = (
         shape=Shape((_CUSTOMERS,)),
     ),
     Move(
-        "replay-proof",
+        REPLAY_PROOF,
         "Send the certificate and the captured proof",
         "the CertificateVerify that was captured, byte for byte",
         _NO_VALID_PROOF,

@@ -1,6 +1,6 @@
 """Why a proof does not fit: what it was made over, beside what the server had to check it against."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from hashlib import sha256
@@ -80,20 +80,15 @@ def proof_reason(captured: CertificateCaptured, tried: MoveTried) -> ProofReason
     version, seen_in = find_version(tried.tls), find_version(captured.tls)
     if version is None or seen_in is None:
         return None
-    sent = as_the_server_saw_them(handshake_messages(tried), version)
+    before, verify = up_to_the_proof(handshake_messages(tried.steps), version)
     made_over = [bytes.fromhex(raw) for raw in captured.transcript]
-    at = next(
-        (i for i, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type), None
-    )
-    if at is None or not made_over:
-        return None
-    shown = [raw for sender, raw in sent[:at] if sender == "client" and raw[0] == Certificate.type]
-    if not shown:
+    shown = [raw for sender, raw in before if sender == "client" and raw[0] == Certificate.type]
+    if not (verify and made_over and shown):
         return None
     try:
         key = proof.public_key(chain_in(shown[-1], version)[0])
         hers = bytes.fromhex(captured.proof or "")
-        return held_against(key, sent[at][1], (made_over, seen_in), ([raw for _, raw in sent[:at]], version), hers)
+        return held_against(key, verify, (made_over, seen_in), ([raw for _, raw in before], version), hers)
     except Abort:
         return None
 
@@ -134,6 +129,17 @@ def _hash_of(answer: CertificateVerify) -> hashes.HashAlgorithm:
     return next((one.hash for one in proof.SIGNATURE_SCHEMES if one.id == answer.scheme and one.hash), hashes.SHA256())
 
 
+def up_to_the_proof(messages: Messages, version: Version) -> tuple[Messages, bytes]:
+    """The messages before the client's proof, in the order in which the server saw them, and the proof.
+
+    Without a proof they are all messages, and it is empty.
+    """
+    seen = as_the_server_saw_them(messages, version)
+    kind = bytes([CertificateVerify.type])
+    at = next((i for i, (who, raw) in enumerate(seen) if who == "client" and raw[:1] == kind), len(seen))
+    return seen[:at], seen[at][1] if at < len(seen) else b""
+
+
 def as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
     """A transcript is in the order of the handshake. An attempt that sends everything at once is answered afterwards.
 
@@ -148,9 +154,9 @@ def as_the_server_saw_them(messages: Messages, version: Version) -> Messages:
     return [hello, *servers, *(one for one in rest if one[0] != "server")]
 
 
-def handshake_messages(tried: MoveTried) -> Messages:
-    """The attempt's handshake messages, with who sent them."""
-    return [(sender, bytes.fromhex(raw)) for sender, name, raw in tried.steps if not name.startswith(_NO_MESSAGES)]
+def handshake_messages(steps: Iterable[tuple[str, str, str]]) -> Messages:
+    """The handshake messages of an attempt, with who sent them. A step is sender, name and hex."""
+    return [(sender, bytes.fromhex(raw)) for sender, name, raw in steps if not name.startswith(_NO_MESSAGES)]
 
 
 def challenge_of(sent: list[bytes], version: Version) -> Challenge:
@@ -179,7 +185,7 @@ def fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> boo
 def presented(tried: MoveTried) -> frozenset[str]:
     """The fingerprints of the certificates that an attempt sent, in hex; none if they are unreadable."""
     version = find_version(tried.tls) or TLS12
-    own = [raw for sender, raw in handshake_messages(tried) if sender == "client" and raw[0] == Certificate.type]
+    own = [raw for sender, raw in handshake_messages(tried.steps) if sender == "client" and raw[0] == Certificate.type]
     try:
         return frozenset(sha256(der).hexdigest() for raw in own for der in certificates_in(raw, version))
     except Abort:

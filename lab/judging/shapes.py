@@ -22,7 +22,14 @@ from lab.events.run import Run
 from lab.events.types import BundleIssued, CertificateCaptured, HandshakeSeen, MoveTried
 from lab.judging.attempts import Tried
 from lab.judging.facts import common_name
-from lab.judging.proof_comparison import as_the_server_saw_them, certificates_in, challenge_of, fits, handshake_messages
+from lab.judging.proof_comparison import (
+    as_the_server_saw_them,
+    certificates_in,
+    challenge_of,
+    fits,
+    handshake_messages,
+    up_to_the_proof,
+)
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import FATAL
@@ -80,7 +87,7 @@ def departure(tried: Tried, known: Known) -> str:
 def first_certificate(event: MoveTried) -> str:
     """The fingerprint of the first certificate that an attempt presented in TLS, in hex; empty for none."""
     version = find_version(event.tls) or TLS12
-    for sender, raw in handshake_messages(event):
+    for sender, raw in handshake_messages(event.steps):
         if sender == "client" and raw[0] == Certificate.type:
             chain = certificates_in(raw, version)
             return sha256(chain[0]).hexdigest() if chain else ""
@@ -90,16 +97,16 @@ def first_certificate(event: MoveTried) -> str:
 def proof_fits(event: MoveTried) -> bool | None:
     """Whether an attempt's proof is a signature over its handshake by the first certificate's key; None without one."""
     version = find_version(event.tls) or TLS12
-    sent = as_the_server_saw_them(handshake_messages(event), version)
-    own = [at for at, (sender, raw) in enumerate(sent) if sender == "client" and raw[0] == CertificateVerify.type]
-    if not own:
+    sent = handshake_messages(event.steps)
+    before, verify = up_to_the_proof(sent, version)
+    if not verify:
         return None
-    before = [raw for _, raw in sent[: own[0]]]
     shown = [raw for sender, raw in sent if sender == "client" and raw[0] == Certificate.type]
     try:
-        answer = parse(sent[own[0]][1], version)
+        answer = parse(verify, version)
         key = proof.public_key(certificates_in(shown[0], version)[0])
-        return isinstance(answer, CertificateVerify) and fits(key, challenge_of(before, version), answer)
+        challenge = challenge_of([raw for _, raw in before], version)
+        return isinstance(answer, CertificateVerify) and fits(key, challenge, answer)
     except (TlsError, IndexError):
         return False
 
@@ -112,7 +119,7 @@ class _Attempted:
         self.asked_in_tls = tried.gateway.scheme.asks_in_tls
         self.captures = known.of(tried.event)
         self.hers = {one.sha256 for one in self.captures} if tried.event.leak else known.issued
-        self.sent = as_the_server_saw_them(handshake_messages(tried.event), tried.version)
+        self.sent = as_the_server_saw_them(handshake_messages(tried.event.steps), tried.version)
 
     def check(self, shape: Shape) -> None:
         """NotThisMove if the bytes are not of that shape; Abort or ValueError if they are unreadable."""

@@ -5,8 +5,8 @@ A number is that of an event, `attacker-12`.
 """
 
 import dataclasses
-import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import product
 
@@ -23,10 +23,12 @@ from lab.events.log import Recorded
 from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import (
     AccountOpened,
+    BundleIssued,
     CertificateCaptured,
     HandshakeSeen,
     MoneyMoved,
     MoveTried,
+    ProofRelayed,
     TransferRefused,
     type_name,
 )
@@ -50,39 +52,23 @@ from lab.page.model import (
     LedgerSheet,
     Matrix,
     Moment,
-    Outcome,
     Scene,
     SeenConnection,
     SettledClaim,
+    Sight,
 )
 from lab.page.teaching import Teaching
 from lab.page.transcripts import two_transcripts
 from lab.story.evidence import due, unusual
 from lab.story.explain import explain
 from lab.story.matrix import tell_lessons
-from lab.story.words import counted
-from lab.tls.versions import VERSIONS
+from lab.story.words import counted, listed
+from lab.tls.versions import TLS13, VERSIONS
 
 MAX_LISTED = 200
 """How many connections and ledger entries are listed."""
 MAX_FIELD = 2000
 """How much of an event's field is shown, in characters."""
-
-_BALANCE = re.compile(r'\{"customer":"(\w+)","balance":(-?\d+)\}')
-
-
-def outcome(verdict: Verdict) -> Outcome:
-    """A verdict's outcome, as the page has it."""
-    found: dict[str, Outcome] = {"accepted": "accepted", "refused": "refused", "not applicable": "not applicable"}
-    return found.get(str(verdict.outcome), "inconclusive")
-
-
-def answer_of(verdict: Verdict) -> tuple[str, int] | None:
-    """Customer and balance in the bank's answer, if it is one that tells them."""
-    http = verdict.evidence.http
-    told = _BALANCE.fullmatch((http and http.body) or "")
-    return (told[1], int(told[2])) if told else None
-
 
 # --- ids ---
 
@@ -114,7 +100,7 @@ def ids_of_events(judged: JudgedRun) -> dict[str, str]:
 def cell(verdict: Verdict) -> Cell:
     """What a gateway did with a move."""
     note = f"expected {due(verdict)}" if not verdict.as_expected else unusual(verdict)
-    return Cell(outcome(verdict), cell_id(verdict), not verdict.as_expected, note)
+    return Cell(verdict.outcome, cell_id(verdict), not verdict.as_expected, note)
 
 
 def matrix(given: Teaching) -> Scene | None:
@@ -141,7 +127,7 @@ def _opened(judgement: Judgement) -> Iterator[str]:
         ]
         moves, opened = {one.move for one in tried}, {one.move for one in tried if one.outcome == ACCEPTED}
         if moves:
-            yield f"{len(opened) or 'none'} of {counted(len(moves), 'trick')} opened {where}"
+            yield f"{len(opened) or 'none'} of {counted(len(moves), 'move')} opened {where}"
 
 
 def _sentence(words: str) -> str:
@@ -155,17 +141,17 @@ def _matrix_title(judgement: Judgement) -> str:
         for one in judgement.verdicts
         if (found := find_gateway(one.gateway)) and found.scheme.checks_proof and one.outcome in (ACCEPTED, REFUSED)
     ]
-    tricks = [one for one in tried if one.move != STOLEN_KEY]
-    got_in = {one.move for one in tricks if one.outcome == ACCEPTED}
-    if not tricks:
-        return "What each trick did at each gateway."
+    without_key = [one for one in tried if one.move != STOLEN_KEY]
+    got_in = {one.move for one in without_key if one.outcome == ACCEPTED}
+    if not without_key:
+        return "What each move did at each gateway."
     if got_in:
-        return f"Finding: {counted(len(got_in), 'trick')} got in where the proof is checked."
+        return f"Finding: {counted(len(got_in), 'move')} got in where the proof is checked."
     if judgement.contradictions:
         return "The witnesses disagree, so this decides nothing."
     if judgement.errors:
         return "Not every attempt could be judged."
-    return "Where the proof is checked, no trick gets in."
+    return "Where the proof is checked, no move gets in."
 
 
 def _tables(judgement: Judgement, given: Teaching) -> Iterator[CellTable]:
@@ -236,34 +222,52 @@ def ledger(given: Teaching) -> Scene | None:
     """The bank's ledger, the third witness."""
     if not given.over:
         return None
-    attempts = {
+    judged = given.judged
+    orders = {
         one.event.connection: one
-        for one in given.judged.run.events
-        if isinstance(one.event, MoveTried) and one.event.connection
+        for one in judged.run.events
+        if isinstance(one.event, MoveTried | ProofRelayed) and one.event.connection
     }
     kinds = AccountOpened | MoneyMoved | TransferRefused
-    told = [one for one in given.judged.run.events if isinstance(one.event, kinds)]
-    ids = ids_of_events(given.judged)
-    lines = [_line(recorded, attempts, ids) for recorded in told[:MAX_LISTED]]
+    told = [one for one in judged.run.events if isinstance(one.event, kinds)]
+    ids = ids_of_events(judged)
+    lines = [_line(recorded, orders, ids) for recorded in told[:MAX_LISTED]]
     if not lines:
         return None
-    moved = [one.event for one in told if isinstance(one.event, MoneyMoved)]
-    gone = sum(one.amount for one in moved)
-    said = (
-        f"The bank moved {gone:,} in {counted(len(moved), 'transfer')}, each ordered by an attempt of Mallory's."
-        if moved
-        else "The bank moved nothing."
-    )
     return Scene(
         "ledger",
         "The bank's ledger is the third witness.",
-        (Moment(said),),
+        (Moment(_moved(judged.run.all(MoneyMoved), orders)),),
         LedgerSheet(tuple(lines), len(told) - len(lines)),
         part="evidence",
     )
 
 
-def _line(recorded: Recorded, attempts: Mapping[str, Recorded], ids: Mapping[str, str]) -> LedgerLine:
+def _moved(transfers: Iterable[MoneyMoved], orders: Mapping[str, Recorded]) -> str:
+    """How much the bank moved, and who ordered it."""
+    moved = list(transfers)
+    if not moved:
+        return "The bank moved nothing."
+    by = Counter(_ordered_by(orders.get(one.connection)) for one in moved)
+    total = f"The bank moved {sum(one.amount for one in moved):,} in {counted(len(moved), 'transfer')}"
+    if len(by) == 1:
+        return f"{total}, {'each' if len(moved) > 1 else 'ordered'} {next(iter(by))}."
+    return f"{total}: {listed([f'{number} {how}' for how, number in by.items()])}."
+
+
+def _ordered_by(order: Recorded | None) -> str:
+    """In which way a transfer was ordered."""
+    match order and order.event:
+        case MoveTried(leak=""):
+            return "by the lab's control"
+        case MoveTried():
+            return "by a move of Mallory's"
+        case ProofRelayed():
+            return "by Mallory in a login of Alice's that she relayed"
+    return "in a connection that nobody reports"
+
+
+def _line(recorded: Recorded, orders: Mapping[str, Recorded], ids: Mapping[str, str]) -> LedgerLine:
     event = recorded.event
     balance: int | None
     when = f"{recorded.time:%H:%M:%S}"
@@ -276,10 +280,11 @@ def _line(recorded: Recorded, attempts: Mapping[str, Recorded], ids: Mapping[str
             what, amount, balance = f"refused, HTTP {event.status}: {event.reason}", 0, None
         case _:
             raise AssertionError(event)
-    by = attempts.get(event.connection)
-    tried = by.event if by and isinstance(by.event, MoveTried) else None
-    words = f"{tried.move}, TLS {tried.tls}" if tried else ""
-    return LedgerLine(recorded.number, when, what, amount, balance, ids[by.number] if by else "", words)
+    order, words = orders.get(event.connection), ""
+    if order and isinstance(order.event, MoveTried | ProofRelayed):
+        tried = order.event.move if isinstance(order.event, MoveTried) else "a relayed proof"
+        words = f"{tried}, TLS {order.event.tls}"
+    return LedgerLine(recorded.number, when, what, amount, balance, ids[order.number] if order else "", words)
 
 
 # --- the connections ---
@@ -293,8 +298,11 @@ def connections(given: Teaching) -> Scene | None:
     if not seen:
         return None
     listed = tuple(_connection(one, given.judged) for one in seen[:MAX_LISTED])
-    readable = sum(isinstance(one.event, CertificateCaptured) for one in seen)
-    said = f"In {readable} of {counted(len(seen), 'handshake')} Alice's certificate could be read. Open any of them."
+    hers = {one.subject for one in given.judged.run.all(BundleIssued)}
+    shown = [one.event.subject in hers for one in seen if isinstance(one.event, CertificateCaptured)]
+    others = f", and in {shown.count(False)} another customer's" if not all(shown) else ""
+    of = counted(len(seen), "handshake")
+    said = f"In {shown.count(True)} of {of} Alice's certificate could be read{others}. Open any of them."
     return Scene(
         "connections",
         "What Mallory recorded.",
@@ -314,9 +322,11 @@ def _connection(recorded: Recorded, judged: JudgedRun) -> SeenConnection:
     on = connection_of(event, judged.run, judged.gateways, judged.reports)
     if isinstance(event, CertificateCaptured):
         shows = "certificate and proof" if event.proof else "certificate"
+        sight: Sight = "readable"
         by = "" if event.leak == WIRE.id else event.leak
     else:
-        shows, by = "neither: encrypted" if event.tls == "1.3" else "no certificate", ""
+        sealed = event.tls == str(TLS13)
+        shows, sight, by = ("neither: encrypted", "encrypted", "") if sealed else ("no certificate", "absent", "")
     return SeenConnection(
         recorded.number,
         f"{recorded.time:%H:%M:%S}",
@@ -325,6 +335,7 @@ def _connection(recorded: Recorded, judged: JudgedRun) -> SeenConnection:
         (on.gateway.id if on.gateway else "") or by,
         event.tls,
         shows,
+        sight,
         on.login is not None,
         connection_id(recorded.number),
     )
@@ -395,7 +406,7 @@ class Closeups:
         return Closeup(
             cell_id(verdict),
             f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}",
-            outcome(verdict),
+            verdict.outcome,
             tuple(before),
             (ladder,) if ladder.rows else (),
             drawn,

@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.events.run import Run
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import Director
-from lab.page.model import Scene
+from lab.page.model import Page
 
 POLL_SECONDS = 0.1
 SILENT_SECONDS = 20.0
@@ -19,11 +19,9 @@ SILENT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class News:
-    """What followers are told: the scenes so far, whether there will be more, and where the presenter is."""
+    """What followers are told: the page so far, and where the presenter is."""
 
-    scenes: tuple[Scene, ...]
-    pending: tuple[str, ...]
-    over: bool
+    page: Page
     place: str
 
 
@@ -74,15 +72,13 @@ class Following:
     async def news(self) -> AsyncIterator[News]:
         """What there is, at once and then whenever it changes."""
         while True:
-            page = self.director.page
-            now = News(page.scenes, page.pending, page.over, self.place)
+            now = News(self.director.page, self.place)
             yield now
             async with self._changed:
                 await self._changed.wait_for(partial(self._differs, now))
 
     def _differs(self, told: News) -> bool:
-        page = self.director.page
-        return (len(told.scenes), told.over, told.place) != (len(page.scenes), page.over, self.place)
+        return (told.page, told.place) != (self.director.page, self.place)
 
     async def _tell(self) -> None:
         async with self._changed:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
+from lab.catalogue.outcomes import Outcome
 from lab.document import Block, Inline, Octets
 
 VERSION = 1
 """Grows when a field changes its meaning or goes away."""
 
-Outcome: TypeAlias = Literal["accepted", "refused", "not applicable", "inconclusive", "error"]
-"""As `lab.catalogue.outcomes` has it; `error` where an attempt was not its move, and has no verdict."""
 Holding: TypeAlias = Literal["own", "copy", "none"]
 Holds: TypeAlias = Literal["holds", "fails", "conditional", "none"]
+Sight: TypeAlias = Literal["readable", "encrypted", "absent"]
 Mark: TypeAlias = Literal["", "certificate", "proof", "alert"]
 
 
@@ -55,7 +55,6 @@ class Chip:
     kind: Literal["certificate", "key", "proof"]
     text: str
     holding: Holding = "own"
-    since: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ class GatewayBox:
 class Network:
     """Alice, mallory in between, the bank with its gateways and the account.
 
-    `carried` is what a disc brings to the gateway that is `here`, from step `carried_at` on, `by` whom. `more` gateways
-    are not drawn. `balance` is what the account has, and `stolen` is what leaves it from step `stolen_at` on.
+    `carried` is what a disc brings from mallory to the gateway that is `here`: in step 1 it is under way, in step 2 it
+    is there. `more` gateways are not drawn. `balance` is what the account has; `stolen` is what leaves it in step 2.
     """
 
     alice: tuple[Chip, ...]
@@ -86,13 +85,9 @@ class Network:
     more: int = 0
     balance: int | None = None
     stolen: int = 0
-    stolen_at: int = 1
     gained: int = 0
     """What mallory has moved in an earlier scene."""
     carried: Literal["", "certificate", "proof", "key"] = ""
-    carried_at: int = 1
-    by: Literal["alice", "mallory"] = "mallory"
-    with_key: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,8 +177,6 @@ class MessagePair:
 class TwoTranscripts:
     """What alice signed, beside what the bank checks."""
 
-    left_note: str
-    right_note: str
     pairs: tuple[MessagePair, ...]
     hashes: tuple[str, str]
     left_hash: str
@@ -320,7 +313,8 @@ class SeenConnection:
     gateway: str
     tls: str
     shows: str
-    """What the wire shows of the client's certificate."""
+    """What the wire shows of the client's certificate, in words."""
+    sight: Sight
     login: bool
     evidence: str
 

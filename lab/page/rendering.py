@@ -17,6 +17,8 @@ from lab.document import Compared, Inline, Octets, plain, spans
 from lab.page.model import Closeup, Highlighted, Page, Scene
 from lab.printable import printable
 
+MODULES = ("stage.js", "disc.js", "evidence.js", "live.js", "page.js")
+"""The modules in `assets`, each after those that it imports."""
 A_LINE = 16
 """How many bytes stand on a line."""
 MAX_TEXT = 4000

@@ -17,10 +17,8 @@ from hashlib import sha256
 from markupsafe import Markup, escape
 
 from lab.page.director import Director
-from lab.page.rendering import asset, render_closeup, render_page, render_scene
+from lab.page.rendering import MODULES, asset, render_closeup, render_page, render_scene
 
-MODULES = ("stage.js", "disc.js", "evidence.js", "live.js", "page.js")
-"""The modules, each after those that it imports."""
 A_BLOCK = 512
 """How many pieces of evidence are compressed together; the more, the smaller, and the longer the first takes."""
 MAX_MESSAGES = 160

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY
+from lab.catalogue.moves import MOVES, OMIT_PROOF, REPLAY_PROOF, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
@@ -49,7 +49,6 @@ from lab.page.model import (
     Moment,
     Network,
     Opened,
-    Outcome,
     Scene,
     Words,
 )
@@ -57,7 +56,7 @@ from lab.page.roles import Target, roles_of
 from lab.page.teaching import Teaching
 from lab.page.transcripts import two_transcripts
 from lab.story import acts, leaks
-from lab.story.evidence import came_back, due
+from lab.story.evidence import balance_in, came_back, due
 from lab.story.matrix import tell_problems
 from lab.story.words import counted, listed
 from lab.tls.der import layout
@@ -294,8 +293,8 @@ def _highlights(message: bytes, seen: CertificateCaptured) -> Iterator[Highlight
 # --- at the gateways ---
 
 _QUESTIONS = {
-    "omit-proof": "Mallory shows Alice's certificate, and no proof. What does {gateway} do?",
-    "replay-proof": "This is a genuine signature of Alice's. What does {gateway} do?",
+    OMIT_PROOF: "Mallory shows Alice's certificate, and no proof. What does {gateway} do?",
+    REPLAY_PROOF: "This is a genuine signature of Alice's. What does {gateway} do?",
 }
 _TITLES = {
     ("blind", "not checked"): "{gateway} looks at the certificate, no more.",
@@ -303,7 +302,7 @@ _TITLES = {
     ("no-proof", "checked"): "{gateway} checks a proof too. Mallory has none.",
     ("old-proof", "checked"): "But she recorded Alice's proof, and plays it again.",
 }
-_MOVES = {"blind": ("omit-proof", "replay-proof"), "no-proof": ("omit-proof",), "old-proof": ("replay-proof",)}
+_MOVES = {"blind": (OMIT_PROOF, REPLAY_PROOF), "no-proof": (OMIT_PROOF,), "old-proof": (REPLAY_PROOF,)}
 
 
 def _at(scene: str) -> Tell:
@@ -339,9 +338,9 @@ def _attempt(given: Teaching, scene: str, gateway: Gateway, verdict: Verdict) ->
     before = _balance(known or verdict)
     gained = known.evidence.stolen if known else 0  # the story tells this theft; the run may have more by now
     boxes = tuple(
-        replace(box, outcome=_outcome(verdict), since=2)
+        replace(box, outcome=verdict.outcome, since=2)
         if box.here
-        else replace(box, outcome=_outcome(known))
+        else replace(box, outcome=known.outcome)
         if known and earlier and box.id == earlier.id
         else box
         for box in drawn.gateways
@@ -350,11 +349,10 @@ def _attempt(given: Teaching, scene: str, gateway: Gateway, verdict: Verdict) ->
         drawn,
         mallory=tuple(chip for chip in STOLEN if scene != "no-proof" or chip.kind != "proof"),
         gateways=boxes,
-        carried="proof" if verdict.move == "replay-proof" else "certificate",
+        carried="proof" if verdict.move == REPLAY_PROOF else "certificate",
         balance=before - gained if before is not None else drawn.balance,
         gained=gained,
         stolen=verdict.evidence.stolen,
-        stolen_at=2,
     )
     said = _TITLES.get((scene, gateway.scheme.proof), "{gateway} is tried.")
     finding = "" if verdict.as_expected else due(verdict)
@@ -362,26 +360,22 @@ def _attempt(given: Teaching, scene: str, gateway: Gateway, verdict: Verdict) ->
     return Scene(
         scene,
         said.format(gateway=name.capitalize()),
-        (Moment("", question), Moment(_what_happened(verdict), outcome=_outcome(verdict), finding=finding)),
+        (Moment("", question), Moment(_what_happened(verdict), outcome=verdict.outcome, finding=finding)),
         drawn,
         links=((evidence.cell_id(verdict), f"all evidence: {verdict.move} at {verdict.gateway}"),),
     )
 
 
-def _outcome(verdict: Verdict | None) -> Outcome | None:
-    return evidence.outcome(verdict) if verdict else None
-
-
 def _balance(verdict: Verdict) -> int | None:
     """What the bank answered that the account had."""
-    answer = evidence.answer_of(verdict)
+    answer = balance_in(verdict)
     return answer[1] if answer else None
 
 
 def _what_happened(verdict: Verdict) -> Inline:
     """What came back, and what follows."""
     told = verdict.evidence
-    answer = evidence.answer_of(verdict)
+    answer = balance_in(verdict)
     if verdict.outcome == ACCEPTED:
         said = f"HTTP {told.http.status}" if told.http else came_back(verdict)
         said += f": “customer {answer[0]}, balance {answer[1]:,}”" if answer else ""
@@ -405,7 +399,7 @@ def _reason(verdict: Verdict) -> str:
 def why_not(given: Teaching) -> Scene | None:
     """The heart: what alice signed beside what the bank checks."""
     target = given.roles.checking
-    verdict = _verdict(given, target, "replay-proof") if target else None
+    verdict = _verdict(given, target, REPLAY_PROOF) if target else None
     seen = evidence.made_of(given.judged, verdict) if verdict else None
     drawn = two_transcripts(seen, verdict, given.messages) if seen and verdict else None
     if drawn is None or target is None or verdict is None:
@@ -427,7 +421,7 @@ def why_not(given: Teaching) -> Scene | None:
         ),
     ]
     links = [(evidence.cell_id(verdict), f"all evidence: {verdict.move} at {verdict.gateway}")]
-    blind = _verdict(given, given.roles.blind, "replay-proof") if given.roles.blind else None
+    blind = _verdict(given, given.roles.blind, REPLAY_PROOF) if given.roles.blind else None
     proof = blind.evidence.proof if blind else None
     if blind and proof and given.roles.blind and blind.outcome == ACCEPTED and not proof.fits_server:
         at = given.roles.name(given.roles.blind[0])
@@ -505,13 +499,10 @@ def with_the_key(given: Teaching) -> Scene | None:
         boxes,
         mallory=(Chip("certificate", "certificate", "copy"), Chip("key", "alice's key", "copy")),
         says="the lab runs her program with the key",
-        gateways=tuple(
-            replace(box, outcome="accepted" if accepted else "refused", since=2) for box in boxes.gateways if box.here
-        ),
+        gateways=tuple(replace(box, outcome=tried.outcome, since=2) for box in boxes.gateways if box.here),
         more=0,
         carried="key",
         balance=None,
-        with_key=True,
     )
     name = given.roles.name(gateway)
     said = [
@@ -520,7 +511,7 @@ def with_the_key(given: Teaching) -> Scene | None:
             "It signs this very handshake, and gets in. So the refusals were about the key, not the program."
             if accepted
             else "It was refused too, so the refusals prove nothing.",
-            outcome="accepted" if accepted else "refused",
+            outcome=tried.outcome,
         ),
     ]
     facts = tuple(acts.search_facts(judged.run, searched)) if searched else ()
@@ -615,7 +606,7 @@ def _openings(given: Teaching, leak: Leak) -> Iterator[Opened]:
         if gateway not in found or (_meaning(told) == "accepted" != _meaning(found[gateway])):
             found[gateway] = told
     for gateway, told in found.items():
-        result: Outcome = "accepted" if _meaning(told) == "accepted" else "refused"
+        result = ACCEPTED if _meaning(told) == "accepted" else REFUSED
         yield Opened(GatewayBox(gateway.id, given.roles.name(gateway), _checks(gateway), result), told)
 
 

@@ -30,21 +30,14 @@ from starlette.routing import Route
 
 from lab.page.following import Following
 from lab.page.model import Page
-from lab.page.rendering import asset, render_closeup, render_page, render_scene
+from lab.page.rendering import MODULES, asset, render_closeup, render_page, render_scene
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FIRST_PORT = 8440
 HOST = "127.0.0.1"
-ASSETS = {
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "stage.js": "text/javascript",
-    "disc.js": "text/javascript",
-    "evidence.js": "text/javascript",
-    "live.js": "text/javascript",
-}
+ASSETS = {"page.css": "text/css", **dict.fromkeys(MODULES, "text/javascript")}
 MAX_PLACE = 200
 """The longest place that a presenter can be at, in characters."""
 HEADERS = {
@@ -214,12 +207,13 @@ class PageServer:
         """Each scene after the first `told`, the presenter's place, and the end."""
         place, over = "", False
         async for news in self.following.news():
-            for number, scene in enumerate(news.scenes[told:], start=told + 1):
-                later = [*(one.id for one in news.scenes[number:]), *news.pending]
+            scenes = news.page.scenes
+            for number, scene in enumerate(scenes[told:], start=told + 1):
+                later = [*(one.id for one in scenes[number:]), *news.page.pending]
                 data = json.dumps({"html": render_scene(scene), "pending": later})
                 yield {"event": "scene", "id": str(number), "data": data}
                 told = number
-            if news.over and not over:
+            if news.page.over and not over:
                 over = True
                 yield {"event": "over", "data": "{}"}
             if news.place != place:

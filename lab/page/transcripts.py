@@ -7,14 +7,13 @@ from lab.catalogue.outcomes import ACCEPTED
 from lab.document import Octets
 from lab.events.types import CertificateCaptured
 from lab.judging.judgement import Sent, Verdict
-from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, Messages, as_the_server_saw_them, pairs
+from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, handshake_messages, pairs, up_to_the_proof
 from lab.page import ladders
 from lab.page.model import Changed, MessagePair, Said, TwoTranscripts
 from lab.story.explain import on_the_proof
 from lab.story.octets import IN_SIGHT, exchange
-from lab.tls.versions import TLS12, TLS13, Version, find_version
+from lab.tls.versions import TLS12, TLS13, find_version
 
-PROOF_TYPE = 15
 SIGNER = {True: "the same signature", False: "the signature that was sent"}
 
 
@@ -24,7 +23,8 @@ def two_transcripts(seen: CertificateCaptured, verdict: Verdict, store: ladders.
     if reason is None or version is None or not seen.transcript:
         return None
     hers = [(sender, raw) for sender, _, raw in ladders.with_senders(seen.transcript, find_version(seen.tls) or TLS12)]
-    checked = _up_to_the_proof(verdict, version)
+    steps = ((one.sender, one.name, one.hex) for one in verdict.evidence.messages)
+    checked, proof_sent = up_to_the_proof(handshake_messages(steps), version)
     opened = reason.difference
     found: list[MessagePair] = []
     for left, right in pairs([raw[0] for _, raw in hers], [raw[0] for _, raw in checked]):
@@ -42,30 +42,15 @@ def two_transcripts(seen: CertificateCaptured, verdict: Verdict, store: ladders.
             )
         )
         opened = None if hold else opened
-    proof_sent = next((one.hex for one in verdict.evidence.by("client") if one.name == "CertificateVerify"), "")
     return TwoTranscripts(
-        "her own login, earlier",
-        "mallory's connection, now",
         tuple(found),
         (reason.signed_by, reason.hash),
         reason.captured_hash,
         reason.server_hash,
-        SIGNER[proof_sent == seen.proof],
+        SIGNER[proof_sent.hex() == seen.proof],
         (reason.fits_captured, reason.fits_server),
         on_the_proof(verdict, reason).rstrip(":") if verdict.outcome == ACCEPTED else "",
     )
-
-
-def _up_to_the_proof(verdict: Verdict, version: Version) -> Messages:
-    """The handshake messages before the client's proof, in the order in which the server saw them."""
-    sent = [
-        (one.sender, bytes.fromhex(one.hex))
-        for one in verdict.evidence.messages
-        if not one.name.startswith(("ChangeCipherSpec", "alert", "protected"))
-    ]
-    seen = as_the_server_saw_them(sent, version)
-    of_client = (i for i, (sender, raw) in enumerate(seen) if sender == "client" and raw[:1] == bytes([PROOF_TYPE]))
-    return seen[: next(of_client, len(seen))]
 
 
 def _said(

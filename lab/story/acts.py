@@ -1,6 +1,5 @@
 """The story of a run: acts, each a view of the run's events and told once all of them are there."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -47,7 +46,7 @@ from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
 from lab.story import short
-from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, sent, unusual
+from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, balance_in, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
 from lab.story.octets import octets
@@ -521,13 +520,12 @@ def _briefly(outcome: Outcome) -> str:
 def _in_short(verdict: Verdict) -> str:
     alert = verdict.evidence.alert
     short = alert and alert.sent_by == "server"
-    http = verdict.evidence.http
     if verdict.outcome == NOT_APPLICABLE:
         return verdict.evidence.clause if verdict.as_expected else verdict.evidence.reason
     if alert and short:
         return f"alert {alert.name} ({alert.number})"
-    balance = re.fullmatch(r'\{"customer":"(\w+)","balance":(-?\d+)\}', (http and http.body) or "")
-    return f"HTTP 200, {balance[1]} has {balance[2]}" if http and balance else came_back(verdict)
+    told = balance_in(verdict)
+    return f"HTTP 200, {told[0]} has {told[1]}" if told else came_back(verdict)
 
 
 def answer(judgement: Judgement) -> str:

@@ -1,5 +1,6 @@
 """The evidence of a verdict in words, the same in every view of it."""
 
+import re
 from http import HTTPStatus
 
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
@@ -25,6 +26,16 @@ def came_back(verdict: Verdict) -> str:
         unseen = ", which the attacker cannot decrypt" if evidence.alert_seen_by == "gateway" else ""
         return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}{unseen}"
     return "nothing"
+
+
+_BALANCE = re.compile(r'\{"customer":"(\w+)","balance":(-?\d+)\}')
+
+
+def balance_in(verdict: Verdict) -> tuple[str, int] | None:
+    """Customer and balance in the bank's answer, if it is one that tells them."""
+    http = verdict.evidence.http
+    told = _BALANCE.fullmatch((http and http.body) or "")
+    return (told[1], int(told[2])) if told else None
 
 
 def sent(verdict: Verdict) -> str:

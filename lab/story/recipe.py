@@ -15,6 +15,7 @@ from lab.capture.decrypt import decrypted_handshakes
 from lab.capture.errors import CaptureFileError
 from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.leaks import WIRE
+from lab.catalogue.moves import REPLAY_PROOF
 from lab.events.log import FILE_NAME
 from lab.events.parts import KEY_LOG_FILE
 from lab.events.run import Run
@@ -28,8 +29,6 @@ from lab.tls.messages13 import parse
 from lab.tls.proof import SignatureScheme
 from lab.tls.versions import TLS12, TLS13, Version
 
-REPLAY_PROOF = "replay-proof"
-"""The move that sends alice's proof as it was captured."""
 WIDTH = 96
 CONTEXT13 = "TLS 1.3, client CertificateVerify"
 """RFC 8446 section 4.4.3."""

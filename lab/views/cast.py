@@ -58,7 +58,7 @@ def lasts(lines: Sequence[str]) -> float:
 def seconds(line: str) -> float:
     """How long a reader takes for a line of the screen."""
     text = _IN_HEX.sub("", _SEQUENCE.sub("", line))
-    return LINE_SECONDS + len(_WORD.findall(text)) / WORDS_A_SECOND if text.strip() else LINE_SECONDS
+    return LINE_SECONDS + len(_WORD.findall(text)) / WORDS_A_SECOND
 
 
 def _event(at: float, kind: str, text: str) -> str:

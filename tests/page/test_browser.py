@@ -90,7 +90,7 @@ def test_a_cell_opens_its_evidence_and_a_message_its_bytes(browser: Browser, rep
         expect(fields.nth(2)).to_be_focused()
         expect(page.locator("#closeup .hex .lit").first).to_be_visible()
         page.keyboard.press("Escape")
-        assert headline(page) == "Where the proof is checked, no trick gets in."
+        assert headline(page) == "Where the proof is checked, no move gets in."
 
 
 def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> None:

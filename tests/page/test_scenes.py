@@ -45,7 +45,7 @@ def test_a_demo_has_the_scenes_of_the_story_in_order(scenes: dict[str, Scene]) -
         *("with-the-key", "tls13", "matrix", "claims", "answer", "connections", "ledger"),
     ]
     assert all(len(scene.title) <= 52 for scene in scenes.values()), "a headline is one line"
-    assert scenes["matrix"].title == "Where the proof is checked, no trick gets in."
+    assert scenes["matrix"].title == "Where the proof is checked, no move gets in."
 
 
 def test_a_gateway_is_asked_about_before_it_answers(scenes: dict[str, Scene]) -> None:
@@ -145,7 +145,7 @@ def test_no_headline_promises_what_the_run_refutes(finished_run: Path) -> None:
         return event
 
     found = scenes_of(doctored_run(finished_run, let_in))
-    assert found["matrix"].title == "Finding: 1 trick got in where the proof is checked."
+    assert found["matrix"].title == "Finding: 1 move got in where the proof is checked."
     assert found["answer"].title == "This run has findings: look into them."
     assert found["old-proof"].steps[1].outcome == "accepted"
     assert found["old-proof"].steps[1].finding == "refused, by alert decrypt_error (51)"

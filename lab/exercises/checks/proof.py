@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from hashlib import new, sha256
 
 from lab.catalogue.leaks import WIRE
+from lab.catalogue.moves import REPLAY_PROOF
 from lab.catalogue.outcomes import REFUSED
 from lab.exercises.answers import as_text, check_hash, hex_in, words_in
 from lab.exercises.exercise import Checked, ExerciseError
@@ -11,10 +12,9 @@ from lab.exercises.recorded import captured, certificates
 from lab.judging.claims.evidence import BLIND, CHECKING
 from lab.judging.judgement import Verdict
 from lab.judging.own_proof import own_proof
-from lab.judging.proof_comparison import Difference, ProofReason
+from lab.judging.proof_comparison import Difference, ProofReason, handshake_messages, up_to_the_proof
 from lab.judging.queries import RunQueries
 from lab.tls.errors import Abort
-from lab.tls.messages import CertificateVerify
 from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12
 
@@ -43,8 +43,6 @@ _NO_FIELD = (
     "failure",
 )
 """What programs print around a hash, and how files and places are called: no name of a field."""
-REPLAY_PROOF = "replay-proof"
-"""The move that sends alice's proof as it was captured."""
 SOUGHT = "all handshake messages before her proof"
 
 
@@ -88,10 +86,9 @@ def check_replayed(record: RunQueries, answer: str) -> Checked:
                 f"This attempt was at {one.gateway}, which accepted it although the proof does not fit: it does not "
                 "look. Take an attempt that was refused."
             )
-        messages = [(sent.name, bytes.fromhex(sent.hex)) for sent in one.evidence.messages]
-        at = next((i for i, (name, _) in enumerate(messages) if name == CertificateVerify.name), len(messages))
-        before = [raw for _, raw in messages[:at]]
-        verify = messages[at][1] if at < len(messages) else b""
+        steps = ((sent.sender, sent.name, sent.hex) for sent in one.evidence.messages)
+        messages, verify = up_to_the_proof(handshake_messages(steps), TLS12)
+        before = [raw for _, raw in messages]
         wrong |= {value: why for value, why in _missteps(before, verify, reason.hash) if value not in wrong}
     right = {reason.server_hash: DIFFERS for reason in refused.values()}
     found = hex_in(answer)

@@ -2,6 +2,7 @@
 
 const MILLISECONDS = 900;
 const WAITING = 0.3;
+const UNDER_WAY = 1;
 
 /**
  * Puts a scene's disc where it belongs in a step; moves it there if the step before was shown.
@@ -17,10 +18,10 @@ export function carry(scene, step, moves) {
   disc.style.visibility = places.length ? "visible" : "hidden";
   if (!places.length) return;
   const waiting = places[Math.floor(places.length * WAITING)];
-  const arrives = step > Number(disc.dataset.at);
+  const arrives = step > UNDER_WAY;
   disc.style.transform = arrives ? places[places.length - 1] : waiting;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (moves && arrives && step === Number(disc.dataset.at) + 1 && !still) {
+  if (moves && arrives && step === UNDER_WAY + 1 && !still) {
     const rest = places.slice(Math.floor(places.length * WAITING));
     disc.animate(
       rest.map((transform) => ({ transform })),
