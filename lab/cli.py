@@ -246,9 +246,10 @@ def explain_command(
     """Show all evidence for one verdict, and why a proof did not fit."""
     import dataclasses
 
+    from lab.catalogue.moves import REPLAY_PROOF
     from lab.catalogue.outcomes import REFUSED
     from lab.story.explain import explain
-    from lab.story.recipe import REPLAY_PROOF, recipe
+    from lab.story.recipe import recipe
     from lab.views import terminal
 
     if move is None and not as_recipe:
@@ -830,6 +831,28 @@ def follow() -> None:
         return await classroom.follow(stop_signal(tether=False), once, watch)
 
     _end(asyncio.run(run()), as_json=False)
+
+
+@classroom_app.command(name="page")
+def page_command(
+    port: Annotated[
+        int, typer.Option(envvar="CERTREPLAY_PAGE_PORT", min=1, max=65535, help="Where the host has the page.")
+    ],
+) -> None:
+    """Serve the page of the run that goes on."""
+    import asyncio
+
+    from lab.page import showing
+    from lab.process import stop_signal, until_told
+    from lab.staging import classroom
+
+    if why := classroom.why_not_shown():
+        say(f"certreplay: {why}", error=True)
+
+    async def run() -> None:
+        await until_told(stop_signal(tether=False), showing.show_published(classroom.run_to_show, port))
+
+    asyncio.run(run())
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

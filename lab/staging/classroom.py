@@ -1,9 +1,9 @@
 """The classroom lab: what the lab does in the containers of `docker compose up`.
 
-Five services: `check` looks whether all can begin, `authority` issues the bundles and names the run, `request` makes a
+Six services: `check` looks whether all can begin, `authority` issues the bundles and names the run, `request` makes a
 key of alice's own and asks for a certificate for it, `control` gets alice's key and runs what needs it, `follow`
-watches all parts, keeps the run on the host and judges it. Each part writes to a volume of its own, in a folder named
-after the run; `follow` copies these together into one run directory.
+watches all parts, keeps the run on the host and judges it, `page` shows that in a browser. Each part writes to a volume
+of its own, in a folder named after the run; `follow` copies these together into one run directory.
 """
 
 import asyncio
@@ -293,6 +293,20 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     log.close()
     run.update()
     return judgement or JudgedRun(run).judgement
+
+
+def run_to_show() -> Path | None:
+    """The folder of the run that goes on; None as long as there is none, or none that may be read."""
+    folder = RUNS / _run_name()
+    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+
+
+def why_not_shown() -> str:
+    """What keeps the page from reading the runs, and what to do; empty if nothing does."""
+    _check_container()
+    if os.access(RUNS, os.R_OK | os.X_OK):
+        return ""
+    return "the page cannot read the folder for the runs, as only its owner may; with `chmod go+rx` it can"
 
 
 @contextmanager

@@ -5,9 +5,11 @@ import os
 import re
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -57,16 +59,18 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @dataclass(frozen=True)
 class Class:
-    """One project of compose, and where its runs go on the host."""
+    """One project of compose, where its runs go on the host, and where its page is."""
 
     engine: docker.DockerClient
     project: str
     runs: Path
+    page_port: int
     settings: dict[str, str]
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["docker", "compose", "-p", self.project, *arguments]
-        environment = os.environ | {"CERTREPLAY_RUNS": str(self.runs), "CERTREPLAY_TAG": TAG} | self.settings
+        chosen = {"CERTREPLAY_RUNS": str(self.runs), "CERTREPLAY_TAG": TAG, "CERTREPLAY_PAGE_PORT": str(self.page_port)}
+        environment = os.environ | chosen | self.settings
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -128,7 +132,8 @@ def balances(verdicts: dict[str, Any], leak: str) -> list[int]:
 
 
 def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str) -> Iterator[Class]:
-    it = Class(engine, f"certreplay-{name}-{os.getpid()}", runs, settings)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        it = Class(engine, f"certreplay-{name}-{os.getpid()}", runs, free.getsockname()[1], settings)
     try:
         yield it
     finally:
@@ -139,6 +144,7 @@ def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str
 def classroom(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     """A class that goes on after its verdicts, as it does in front of students."""
     for it in in_class(engine, "test", tmp_path_factory.mktemp("runs")):
+        it.runs.chmod(0o755)  # for the page
         up = it.compose("up", "--build", "--detach")
         assert up.returncode == 0, up.stderr
         it.verdicts()
@@ -435,6 +441,42 @@ def of_the_host(classroom: Class) -> Iterator[list[str]]:
         yield [str(listener.getsockname()[1]), *found]
 
 
+def test_the_page_shows_the_run_and_can_do_nothing_else(classroom: Class) -> None:
+    """At the address that it prints before there are verdicts, on the host's loopback, from a network of its own."""
+    page = classroom.container("page")
+    (told,) = page.logs(timestamps=True).decode().splitlines()
+    when, _, said = told.partition(" The page is at ")
+    assert said.startswith(f"http://127.0.0.1:{classroom.page_port}/?token=")
+    (verdicts,) = classroom.runs.glob("*/verdicts.json")
+    assert datetime.fromisoformat(when).timestamp() < verdicts.stat().st_mtime
+
+    with urllib.request.urlopen(said) as answer:
+        html = answer.read().decode()
+    assert f'data-run="{verdicts.parent.name}"' in html
+    assert "Where the proof is checked, no move gets in." in html
+
+    made = page.attrs
+    ways = [{"HostIp": "127.0.0.1", "HostPort": str(classroom.page_port)}]
+    assert made["NetworkSettings"]["Ports"] == {"8440/tcp": ways}
+    assert {(one["Destination"], one["RW"]) for one in made["Mounts"]} == {("/runs", False), ("/public", False)}
+    assert (made["HostConfig"]["CapAdd"], made["HostConfig"]["ReadonlyRootfs"]) == (None, True)
+    fields = classroom.status("page")
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+    assert "0" not in fields["Uid"].split()
+    (name,) = made["NetworkSettings"]["Networks"]
+    assert list(classroom.engine.networks.get(name).attrs["Containers"]) == [page.id]
+
+    connect = ["python", "-c", "import socket, sys; socket.create_connection((sys.argv[1], sys.argv[2]), 3)"]
+    assert classroom.run_in("page", *connect, "127.0.0.1", "8440")[0] == 0
+    for service, address, port in (
+        ("page", classroom.address("victim-server")[0], "8441"),
+        ("attacker", classroom.address("page")[0], "8440"),
+    ):
+        status, output = classroom.run_in(service, *connect, address, port)
+        assert status == 1, service
+        assert any(why in output.lower() for why in ("timed out", "unreachable", "no route")), output
+
+
 ALONE = ("--rm", "--no-deps", "--build", "--no-TTY")
 """How a container of a service is run by itself."""
 
@@ -445,7 +487,10 @@ def services(it: Class) -> list[str]:
 
 
 def test_no_service_reaches_the_host(classroom: Class, of_the_host: list[str]) -> None:
-    """A container of each service, with its networks and its capabilities. Docker's own network is the control."""
+    """A container of each service, with its networks and its capabilities. Docker's own network is the control.
+
+    The page alone does reach the host, which publishes its port (docs/containment.md).
+    """
     image = classroom.container("victim-server").image
     assert image
     probe = ["-c", PROBE, *of_the_host]
@@ -459,7 +504,7 @@ def test_no_service_reaches_the_host(classroom: Class, of_the_host: list[str]) -
         found: list[str] = json.loads(done.stdout.splitlines()[-1])
         return found
 
-    everyone = services(classroom)
+    everyone = [service for service in services(classroom) if service != "page"]
     assert len(everyone) > 15
     with ThreadPoolExecutor(4) as pool:
         assert dict(zip(everyone, pool.map(reached, everyone), strict=True)) == {service: [] for service in everyone}
@@ -520,7 +565,7 @@ def test_the_network_has_no_way_out(classroom: Class) -> None:
         neighbour = classroom.engine.containers.run(image, call, remove=True, labels=of_no_project)
         assert neighbour == b""
         with ThreadPoolExecutor() as pool:  # each takes its three seconds
-            parts = ("attacker", "victim-client", "victim-server")
+            parts = ("attacker", "victim-client", "victim-server", "page")
             for status, output in pool.map(lambda part: classroom.run_in(part, *call), parts):
                 assert status == 1, output
                 assert any(why in output.lower() for why in ("timed out", "unreachable", "no route")), output
@@ -987,4 +1032,4 @@ def test_stopping_the_attacker_heals_both_tables(classroom: Class) -> None:
 
 def test_everything_stops_by_itself_when_told(classroom: Class) -> None:
     attack_again(classroom)
-    assert stop(classroom) == dict.fromkeys(("attacker", "victim-client", "victim-server", "lab"), 0)
+    assert stop(classroom) == dict.fromkeys(("attacker", "victim-client", "victim-server", "lab", "page"), 0)
