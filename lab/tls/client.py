@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lab.tls import extensions as ext
-from lab.tls import keys, proof
+from lab.tls import keys, proof, schedule
 from lab.tls.alerts import AlertDescription
 from lab.tls.client12 import ClientHandshake12
 from lab.tls.client13 import ClientHandshake13
@@ -18,10 +18,10 @@ from lab.tls.copied import able_to_do, check_choice, check_reach
 from lab.tls.engine import EngineEvent
 from lab.tls.errors import Abort, OutOfReach, TlsError
 from lab.tls.flight import Flight, honest_flight
-from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello
+from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello, serialize
 from lab.tls.messages13 import CertificateRequest13, is_retry
 from lab.tls.proof import Prover
-from lab.tls.sessions import Session
+from lab.tls.sessions import Session, Session13
 from lab.tls.sides import ClientHandshake, Offer
 from lab.tls.states import CLIENT12, CLIENT13, Fact
 from lab.tls.versions import DOWNGRADED, TLS12, TLS13, Version
@@ -50,8 +50,8 @@ class Client(Connection):
     challenge; an empty chain or no `prove` leaves that message out. A `flight` replaces this order, for one version.
 
     `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. It
-    always checks the server's proof. `resume` is a TLS 1.2 session to resume, or a TLS 1.3 ticket to offer, with its
-    binder as it is; `tickets` asks for a session ticket. The client sends key shares for the groups in `shares`, or for
+    always checks the server's proof. `resume` is a session to resume, or a TLS 1.3 ticket to offer, with its binder as
+    it is; `tickets` asks for a session ticket. The client sends key shares for the groups in `shares`, or for
     the first of `groups`. `hello` is a captured ClientHello to send instead of the client's own, with key shares of the
     client's own in TLS 1.3 (`lab.tls.copied`).
 
@@ -75,7 +75,7 @@ class Client(Connection):
         suites: tuple[keys.CipherSuite, ...] = keys.DEFAULT_SUITES,
         groups: tuple[int, ...] = keys.GROUPS,
         shares: tuple[int, ...] | None = None,
-        resume: Session | ext.OfferedPsk | None = None,
+        resume: Session | Session13 | ext.OfferedPsk | None = None,
         tickets: bool = False,
         hello: ClientHello | None = None,
         patient: bool = False,
@@ -85,8 +85,8 @@ class Client(Connection):
         """Whether the server has sent its flight, so that the client's is due or sent."""
         self.request: CertificateRequest | CertificateRequest13 | None = None
         """The server's CertificateRequest, once it has come."""
-        self.session: Session | None = None
-        """The session of a complete TLS 1.2 handshake, to resume it later."""
+        self.session: Session | Session13 | None = None
+        """The session of a complete handshake, to resume it later; in TLS 1.3 once the server has sent a ticket."""
         self.out_of_reach = False
         """Whether the server chose what the copied `hello` offers and this client cannot do."""
         self.ignores_change_cipher_spec = TLS13 in versions
@@ -96,7 +96,8 @@ class Client(Connection):
         self._flight = flight
         self._patient = patient
         self._chain, self._prove = chain, prove
-        self._psk = resume if isinstance(resume, ext.OfferedPsk) else None
+        offered = _offered(resume) if isinstance(resume, Session13) else resume
+        self._psk = offered if isinstance(offered, ext.OfferedPsk) else None
         offered_suites = tuple(suite for suite in suites if suite.version in versions and self._fits_psk(suite))
         schemes = proof.SCHEME_IDS
         if hello:
@@ -114,7 +115,7 @@ class Client(Connection):
             schemes=schemes,
             shares=new_shares,
             check_chain=check_chain,
-            resume=resume if isinstance(resume, Session) else None,
+            resume=resume if isinstance(resume, Session | Session13) else None,
         )
         self.random = self._offer.random
         host = server_name if server_name and not _is_address(server_name) else None
@@ -122,7 +123,8 @@ class Client(Connection):
             self._hello = replace(hello, extensions=self._with_own_shares(hello.extensions))
         else:
             extensions = tuple(self._extensions(host, tickets))
-            self._hello = ClientHello(self._offer.random, self._session_id(), tuple(self._offer.suites), extensions)
+            suites_offered = tuple(self._offer.suites)
+            self._hello = self._bound(ClientHello(self._offer.random, self._session_id(), suites_offered, extensions))
         self.send_message(self._hello)
 
     def go_on(self, flight: Flight) -> list[EngineEvent]:
@@ -150,9 +152,21 @@ class Client(Connection):
         """With a ticket, the server's echo of the ID says that it resumes (RFC 5077 section 3.4); in TLS 1.3 the ID is
         for middleboxes (RFC 8446 appendix D.4)."""
         resume = self._offer.resume
-        if resume and resume.id:
+        if isinstance(resume, Session) and resume.id:
             return resume.id
         return self._offer.entropy(32) if self._may13 or resume else b""
+
+    def _bound(self, hello: ClientHello) -> ClientHello:
+        """The same with the binder of the session that is offered (RFC 8446 section 4.2.11.2), if its key is known."""
+        session = self._offer.resume
+        if not self._psk or not isinstance(session, Session13):
+            return hello
+        binders = 2 + 1 + len(self._psk.binder)
+        transcript = self.transcript.content() + serialize(hello)[:-binders]
+        binder = schedule.binder(session.secret, transcript, session.suite)
+        return replace(
+            hello, extensions=(*(hello.extensions or ())[:-1], ext.pre_shared_key(replace(self._psk, binder=binder)))
+        )
 
     def _with_own_shares(self, extensions: ext.Extensions | None) -> ext.Extensions | None:
         """Captured extensions, with key shares of which this client has the private keys."""
@@ -168,7 +182,7 @@ class Client(Connection):
         offered.append(ext.number_list(ext.SIGNATURE_ALGORITHMS, offer.schemes))
         if TLS12 in offer.versions:
             offered += [ext.extended_master_secret(), ext.renegotiation_info()]
-            ticket = offer.resume.ticket if offer.resume else b""
+            ticket = offer.resume.ticket if isinstance(offer.resume, Session) else b""
             if tickets or ticket:
                 offered.append(ext.Extension(ext.SESSION_TICKET, ticket))
         if self._may13:
@@ -209,13 +223,16 @@ class Client(Connection):
             return
         self.version = version
         self.ignores_change_cipher_spec = version == TLS13
-        if version == TLS13 and self._psk and ext.find(hello.extensions, ext.PRE_SHARED_KEY) is not None:
+        takes_psk = ext.find(hello.extensions, ext.PRE_SHARED_KEY) is not None
+        knows_psk = isinstance(self._offer.resume, Session13)
+        if version == TLS13 and self._psk and takes_psk and not knows_psk:
             raise Abort(
                 AlertDescription.INTERNAL_ERROR, "the server accepts the binder of a key that is not known here"
             )
         if version == TLS12 and self._may_be_downgraded(hello):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "downgrade sentinel in ServerHello.random")
-        suite = self._chosen_suite(hello, version, _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12)
+        in_hello = _IN_SERVER_HELLO_13 if version == TLS13 else _IN_SERVER_HELLO_12
+        suite = self._chosen_suite(hello, version, (*in_hello, *((ext.PRE_SHARED_KEY,) if knows_psk else ())))
         if self._retried_with not in (None, suite):
             raise Abort(
                 AlertDescription.ILLEGAL_PARAMETER,
@@ -290,10 +307,15 @@ class Client(Connection):
             extensions.insert(len(extensions) - bool(self._psk), ext.Extension(ext.COOKIE, cookie))
         self.transcript.hash_first(suite.hash)
         self.send_change_cipher_spec()  # RFC 8446 appendix D.4
-        self._hello = replace(self._hello, extensions=tuple(extensions))
+        self._hello = self._bound(replace(self._hello, extensions=tuple(extensions)))
         self._retried_with = suite
         self._state = CLIENT13.after(self._state, hello, (Fact.RETRY,))
         self.send_message(self._hello)
+
+
+def _offered(session: Session13) -> ext.OfferedPsk:
+    """The session's ticket as it is offered, before there is a binder. Its age is not kept: it counts as new."""
+    return ext.OfferedPsk(session.ticket, session.age_add, bytes(session.suite.hash.digest_size))
 
 
 def _is_address(name: str) -> bool:

@@ -52,7 +52,7 @@ class ClientHandshake12:
         self._extended = ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) is not None
         facts = {Fact.RSA_TRANSPORT: suite.exchange == "RSA"}
         facts[Fact.NO_TICKET] = ext.find(hello.extensions, ext.SESSION_TICKET) is None  # RFC 5077 section 3.2
-        if offer.resume and hello.session_id and hello.session_id == client_hello.session_id:
+        if isinstance(offer.resume, Session) and hello.session_id and hello.session_id == client_hello.session_id:
             facts[Fact.RESUMED] = True
             self._resume(offer.resume)
         self._facts = [fact for fact, holds in facts.items() if holds]

@@ -12,9 +12,11 @@ from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFi
 from lab.tls.keys import CipherSuite
 from lab.tls.keys13 import Keys13
 from lab.tls.messages import CertificateVerify, ClientHello, Finished, Message, ServerHello
-from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate
+from lab.tls.messages13 import Certificate13, CertificateRequest13, EncryptedExtensions, KeyUpdate, NewSessionTicket13
+from lab.tls.schedule import ticket_secret
+from lab.tls.sessions import Session13
 from lab.tls.sides import ClientSide, Offer
-from lab.tls.states import CLIENT13
+from lab.tls.states import CLIENT13, Fact
 from lab.tls.versions import TLS13
 
 _IN_ENCRYPTED_EXTENSIONS = (ext.SERVER_NAME, ext.SUPPORTED_GROUPS, ext.ALPN)
@@ -40,7 +42,10 @@ class ClientHandshake13:
         self._offered = {extension.type for extension in client_hello.extensions or ()}
         if hello.session_id != client_hello.session_id:
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server did not echo the session ID")
-        self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random)
+        psk = self._resumed_with(hello)
+        self._facts = (Fact.RESUMED,) if psk else ()
+        self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random, psk)
+        self._resumption = b""
         self.keys.read()
         self.keys.write()
         self._state = CLIENT13.after(CLIENT13.start, hello)
@@ -61,18 +66,32 @@ class ClientHandshake13:
                 self._on_finished(message)
             case KeyUpdate():  # RFC 8446 section 4.6.3
                 self.keys.on_update(message)
-            case _:
-                pass  # NewSessionTicket: a ticket of TLS 1.3 has no use here (RFC 8446 section 4.6.1)
-        self._state = CLIENT13.after(self._state, message)
+            case NewSessionTicket13():  # RFC 8446 section 4.6.1
+                secret = ticket_secret(self._resumption, message.nonce, self._suite)
+                peer = self._client.peer_chain
+                self._client.session = Session13(message.ticket, message.age_add, secret, self._suite, peer)
+        self._state = CLIENT13.after(self._state, message, self._facts)
 
     def speak(self, flight: Flight) -> None:
         """Sends the client's flight, which completes the handshake as far as the client can tell."""
         for step in flight:
             self._send(step)
+        self._resumption = self.keys.resumption_secret()
         self.keys.write()
         self._client.establish()
 
     # --- what the server sends ---
+
+    def _resumed_with(self, hello: ServerHello) -> bytes:
+        """The pre-shared key that the server takes (RFC 8446 section 4.2.11); empty if it takes none."""
+        chosen, session = ext.find(hello.extensions, ext.PRE_SHARED_KEY), self._offer.resume
+        if chosen is None or not isinstance(session, Session13):
+            return b""
+        if int.from_bytes(chosen, "big") or self._suite.hash.name != session.suite.hash.name:
+            reason = "the server took a pre-shared key that was not offered, or another hash"
+            raise Abort(AlertDescription.ILLEGAL_PARAMETER, reason)
+        self._client.resumed, self._client.peer_chain = True, session.peer_chain
+        return session.secret
 
     def _shared_secret(self, hello: ServerHello) -> bytes:
         chosen = ext.read_key_share(hello.extensions)

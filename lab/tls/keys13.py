@@ -17,14 +17,17 @@ MAX_KEY_UPDATES = 64
 class Keys13:
     """The keys of one connection (RFC 8446 section 7), and their use in it.
 
-    Create it when the transcript ends with ServerHello: then the handshake secrets of both sides follow.
+    Create it when the transcript ends with ServerHello: then the handshake secrets of both sides follow. `psk` is the
+    pre-shared key, empty for none.
     """
 
-    def __init__(self, connection: Side, suite: CipherSuite, shared_secret: bytes, client_random: bytes) -> None:
+    def __init__(
+        self, connection: Side, suite: CipherSuite, shared_secret: bytes, client_random: bytes, psk: bytes = b""
+    ) -> None:
         self._connection = connection
         self._suite = suite
         self._client_random = client_random
-        self._schedule = Schedule(suite, shared_secret)
+        self._schedule = Schedule(suite, shared_secret, psk)
         self._handshake = self._schedule.handshake_secrets(connection.transcript.content())
         self._current = dict(self._handshake)
         self._updates = 0
@@ -45,6 +48,10 @@ class Keys13:
         application = self._schedule.application_secrets(self._connection.transcript.content())
         self._current = dict(application)
         self._connection.key_log = schedule.key_log_lines(self._client_random, self._handshake, application)
+
+    def resumption_secret(self) -> bytes:
+        """What the pre-shared keys of tickets come from; the transcript ends with the client's Finished."""
+        return self._schedule.resumption_secret(self._connection.transcript.content())
 
     def verify_data(self, sender: Party, transcript: bytes) -> bytes:
         """The content of the sender's Finished."""

@@ -15,14 +15,15 @@ TrafficSecrets: TypeAlias = dict[Party, bytes]
 
 
 class Schedule:
-    """The secrets of one connection from the ECDHE shared secret, without a pre-shared key.
+    """The secrets of one connection from the ECDHE shared secret and the pre-shared key `psk`, empty for none.
 
     A transcript is the bytes of the handshake messages, up to and including the one that the RFC names.
     """
 
-    def __init__(self, suite: CipherSuite, shared_secret: bytes) -> None:
+    def __init__(self, suite: CipherSuite, shared_secret: bytes, psk: bytes = b"") -> None:
         self._suite = suite
-        self._handshake = _extract(_before_handshake(type(suite.hash)), shared_secret, suite.hash)
+        before = _before_handshake_with(psk, type(suite.hash)) if psk else _before_handshake(type(suite.hash))
+        self._handshake = _extract(before, shared_secret, suite.hash)
         derived = _derive(self._handshake, b"derived", _hash_of_nothing(type(suite.hash)), suite.hash)
         self._master = _extract(derived, _zeros(suite.hash), suite.hash)
 
@@ -33,6 +34,10 @@ class Schedule:
     def application_secrets(self, transcript: bytes) -> TrafficSecrets:
         """`transcript` ends with the server's Finished."""
         return self._secrets(self._master, b"ap", transcript)
+
+    def resumption_secret(self, transcript: bytes) -> bytes:
+        """`transcript` ends with the client's Finished."""
+        return _derive(self._master, b"res master", digest(transcript, self._suite.hash), self._suite.hash)
 
     def _secrets(self, secret: bytes, epoch: bytes, transcript: bytes) -> TrafficSecrets:
         hash_ = self._suite.hash
@@ -60,6 +65,18 @@ def verify_data(secret: bytes, transcript: bytes, suite: CipherSuite) -> bytes:
     return _mac(finished_key, digest(transcript, suite.hash), suite.hash)
 
 
+def ticket_secret(resumption_secret: bytes, nonce: bytes, suite: CipherSuite) -> bytes:
+    """The pre-shared key of a ticket with this nonce (RFC 8446 section 4.6.1)."""
+    return _expand_label(resumption_secret, b"resumption", nonce, suite.hash.digest_size, suite.hash)
+
+
+def binder(psk: bytes, transcript: bytes, suite: CipherSuite) -> bytes:
+    """The binder of a pre-shared key (RFC 8446 section 4.2.11.2); `transcript` ends before the binders."""
+    early = _extract(_zeros(suite.hash), psk, suite.hash)
+    key = _derive(early, b"res binder", _hash_of_nothing(type(suite.hash)), suite.hash)
+    return verify_data(key, transcript, suite)
+
+
 def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: TrafficSecrets) -> str:
     """The lines that let Wireshark decrypt a TLS 1.3 connection (SSLKEYLOGFILE format), each with its newline."""
     labelled = (
@@ -74,8 +91,12 @@ def key_log_lines(client_random: bytes, handshake: TrafficSecrets, application: 
 @cache
 def _before_handshake(kind: type[hashes.HashAlgorithm]) -> bytes:
     """The secret derived from the early secret; without a pre-shared key it is always the same."""
+    return _before_handshake_with(_zeros(kind()), kind)
+
+
+def _before_handshake_with(psk: bytes, kind: type[hashes.HashAlgorithm]) -> bytes:
     hash_ = kind()
-    return _derive(_extract(_zeros(hash_), _zeros(hash_), hash_), b"derived", _hash_of_nothing(kind), hash_)
+    return _derive(_extract(_zeros(hash_), psk, hash_), b"derived", _hash_of_nothing(kind), hash_)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""TLS 1.2 sessions that a client can resume by ID (RFC 5246 section 7.3) or by ticket (RFC 5077)."""
+"""Sessions to resume: in TLS 1.2 by ID (RFC 5246 section 7.3) or ticket (RFC 5077), in TLS 1.3 by ticket."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lab.tls import wire
 from lab.tls.errors import DecodeError
+from lab.tls.keys import CipherSuite
 
 MAX_SESSIONS = 1024
 TICKET_LIFETIME_SECONDS = 7200
@@ -28,6 +29,21 @@ class Session:
     master: bytes | None
     suite: int
     extended: bool
+    peer_chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Session13:
+    """What a client keeps of a TLS 1.3 handshake to resume its session (RFC 8446 section 4.6.1).
+
+    `ticket` is what the server gave it, encrypted on the wire, and `secret` the pre-shared key that belongs to it.
+    `age_add` hides the ticket's age. `peer_chain` has the DER certificates of the server.
+    """
+
+    ticket: bytes
+    age_add: int
+    secret: bytes
+    suite: CipherSuite
     peer_chain: tuple[bytes, ...] = ()
 
 

@@ -18,7 +18,7 @@ from lab.tls.messages13 import CertificateRequest13
 from lab.tls.model import Model
 from lab.tls.proof import Challenge, PrivateKey
 from lab.tls.records import Protection
-from lab.tls.sessions import Session, SessionStore
+from lab.tls.sessions import Session, Session13, SessionStore
 from lab.tls.transcript import Transcript
 from lab.tls.versions import Version
 
@@ -67,7 +67,7 @@ class ClientSide(Side, Protocol):
     """What a client offers besides; see `Client`."""
 
     request: CertificateRequest | CertificateRequest13 | None
-    session: Session | None
+    session: Session | Session13 | None
 
     def take_turn(self) -> None: ...
 
@@ -108,4 +108,4 @@ class Offer:
     schemes: tuple[int, ...]
     shares: tuple[KeyShare, ...]
     check_chain: Callable[[tuple[bytes, ...]], None] | None
-    resume: Session | None
+    resume: Session | Session13 | None

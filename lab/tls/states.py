@@ -181,19 +181,20 @@ SERVER12 = Machine(
 CLIENT13 = Machine(
     "Client, TLS 1.3",
     "RFC 8446 appendix A.1",
-    # Without pre-shared keys and early data:
+    # Without early data:
     #
     #                  WAIT_SH ----+ HelloRetryRequest
     #                     |   <----+
     #                     | ServerHello
     #                  WAIT_EE
     #                     | EncryptedExtensions
-    #                WAIT_CERT_CR
-    #       Certificate |       | CertificateRequest
-    #                   |   WAIT_CERT
-    #                   |       | Certificate
-    #                  WAIT_CV -+
-    #                     | CertificateVerify
+    #                WAIT_CERT_CR ---------------------+
+    #       Certificate |       | CertificateRequest   | with a pre-shared key
+    #                   |   WAIT_CERT                  |
+    #                   |       | Certificate          |
+    #                  WAIT_CV -+                      |
+    #                     | CertificateVerify          |
+    #                     |   +------------------------+
     #               WAIT_FINISHED
     #                     | Finished
     #                     | send [Certificate [CertificateVerify]] Finished
@@ -208,7 +209,7 @@ CLIENT13 = Machine(
         State.WAIT_FINISHED: {Finished: State.CONNECTED},
         State.CONNECTED: {KeyUpdate: State.CONNECTED, NewSessionTicket13: State.CONNECTED},
     },
-    {State.WAIT_EE: {Fact.RETRY: State.WAIT_SH}},
+    {State.WAIT_EE: {Fact.RETRY: State.WAIT_SH}, State.WAIT_CERT_CR: {Fact.RESUMED: State.WAIT_FINISHED}},
 )
 
 SERVER13 = Machine(

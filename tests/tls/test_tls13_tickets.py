@@ -16,6 +16,7 @@ from lab.tls.client import Client
 from lab.tls.errors import DecodeError
 from lab.tls.extensions import Extension, OfferedPsk
 from lab.tls.messages import ClientHello, parse
+from lab.tls.sessions import Session13
 from lab.tls.versions import TLS13
 from tls13_script import GROUP, OTHER_GROUP, ScriptedServer13
 from tls_peers import (
@@ -120,6 +121,44 @@ def test_server_programs_refuse_it_too(files: Files, hers: ssl.SSLContext, tmp_p
         ticket = offered_by(again)
         thief = our_client(versions=(TLS13,), resume=replace(ticket, binder=binder(ticket)))
         assert asyncio.run(refusal(port, thief)).alert == AlertDescription.ILLEGAL_PARAMETER
+
+
+@pytest.mark.parametrize("group", [None, "secp384r1"], ids=["at once", "after a HelloRetryRequest"])
+def test_our_client_goes_on_with_its_own_session_at_openssl(
+    authority: pki.Identity, alice: pki.Identity, bank: pki.Identity, group: str | None
+) -> None:
+    context = openssl_context(True, authority, bank, versions=(TLS13,), group=group)
+    client = our_client(alice, versions=(TLS13,), tickets=True)
+    for count in range(3):
+        theirs = OpenSslEngine(context, server_side=True)
+        assert talk(client, theirs).established
+        assert client.resumed == theirs.tls.session_reused == (count > 0)
+        assert theirs.peer_chain == (alice.der,)
+        assert ("Certificate" in [step.name for step in client.steps]) == (count == 0)
+        theirs.send(b"hello")
+        assert talk(client, theirs).data("client") == b"hello"
+        assert isinstance(client.session, Session13)
+        client = our_client(versions=(TLS13,), tickets=True, resume=client.session)
+
+
+def test_our_clients_session_is_of_no_use_without_its_secret(at_bank: ssl.SSLContext, alice: pki.Identity) -> None:
+    client = our_client(alice, versions=(TLS13,), tickets=True)
+    assert talk(client, OpenSslEngine(at_bank, server_side=True)).established
+    assert isinstance(client.session, Session13)
+    thief = our_client(versions=(TLS13,), resume=replace(client.session, secret=bytes(len(client.session.secret))))
+    assert "binder does not verify" in talk(thief, OpenSslEngine(at_bank, server_side=True)).failure("server").reason
+
+
+def test_our_client_resumes_at_server_programs(files: Files, alice: pki.Identity, tmp_path: Path) -> None:
+    for name, command in (("openssl", s_server(files, "-tls1_3")), ("gnutls", gnutls_serv(files, GNUTLS_ONLY_13))):
+        with serving(tmp_path / name, *command) as port:
+            session: object = None
+            for count in range(2):
+                client = our_client(alice, versions=(TLS13,), tickets=True, resume=session)
+                said = asyncio.run(page(port, client) if name == "openssl" else call(port, client, b"hello\n"))
+                assert said
+                assert client.resumed == (count > 0)
+                session = client.session
 
 
 def test_a_server_that_knows_no_tickets_goes_on_without(alice: pki.Identity, bank: pki.Identity) -> None:

@@ -70,7 +70,7 @@ def abbreviated(ours: Connection) -> bool:
 
 
 def session_of(client: Client) -> Session:
-    assert client.session
+    assert isinstance(client.session, Session)
     return client.session
 
 
