@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.catalogue.moves import STOLEN_KEY
+from attacker.moves.headers import Headers, spellings
+from lab.catalogue.moves import OTHER_DOOR, STOLEN_KEY
 from lab.catalogue.outcomes import NO_TICKET
 from lab.tls import extensions as ext
 from lab.tls import proof
@@ -33,7 +34,7 @@ from lab.tls.flight import (
 )
 from lab.tls.messages import CertificateVerify, ClientHello
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, PrivateKey, Prover
-from lab.tls.sessions import Session
+from lab.tls.sessions import Session, Session13
 from lab.tls.versions import TLS12, TLS13, Version
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -64,6 +65,8 @@ class Loot:
     own: Bundle | None = None
     seen_at: str = ""
     key: PrivateKey | None = None
+    other_door: str = ""
+    """Another name of the server, under which mallory's own certificate gets in; empty if none is known."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,22 @@ class Script:
     `resume`, or sends `recorded` and nothing else. `header` is the certificate for servers that do not ask for one in
     TLS but read a Client-Cert header (RFC 9440): empty for none, None if the move has no meaning there. `signed_by` is
     the public key (SubjectPublicKeyInfo in DER) of the attacker's own key that makes the proof, if one does.
-    `authorization` goes with each request to such servers, if it is not empty (RFC 7617).
+    `authorization` goes with each request to such servers, if it is not empty (RFC 7617). `spellings` are headers that
+    say who the client is, in every way they are written: one way goes with each request, whatever the server asks for.
     """
 
     flight: Flight | None = None
     hello: ClientHello | None = None
-    resume: Session | ext.OfferedPsk | None = None
+    resume: Session | Session13 | ext.OfferedPsk | None = None
     recorded: bytes = b""
     header: bytes | None = None
     signed_by: bytes = b""
     authorization: str = field(default="", repr=False)
+    spellings: tuple[Headers, ...] = ()
+    tickets: bool = False
+    """Whether to ask for a ticket."""
+    elsewhere: "Script | None" = None
+    """What logs in at the server's other door first; `resume` is then the session of that login."""
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
@@ -92,6 +101,16 @@ Maker: TypeAlias = Callable[[Loot, Version], Script]
 
 def no_certificate(loot: Loot, version: Version) -> Script:
     return Script(honest_flight(version, (), None), header=b"")
+
+
+def no_certificate_message(loot: Loot, version: Version) -> Script:
+    _, *rest = honest_flight(version, (), None)
+    return Script(tuple(rest))
+
+
+def verify_header(loot: Loot, version: Version) -> Script:
+    leaf = loot.chain[0]
+    return Script(honest_flight(version, (), None), header=leaf, spellings=spellings(leaf))
 
 
 def omit_proof(loot: Loot, version: Version) -> Script:
@@ -190,6 +209,12 @@ def resume_session(loot: Loot, version: Version) -> Script:
     if loot.session is None:
         raise NotApplicable("the wire showed no session that the server gave the client")
     return Script(honest_flight(version, (), None), resume=loot.session)
+
+
+def other_door(loot: Loot, version: Version) -> Script:
+    if not loot.other_door:
+        raise NotApplicable("no other name of the server is known: give --other-name, and --other-bundle for it")
+    return Script(honest_flight(version, (), None), elsewhere=replace(stolen_key(_own(loot), version), tickets=True))
 
 
 def with_key(loot: Loot, version: Version) -> Script:
@@ -297,6 +322,8 @@ def _new_key(kind: str, curve: str) -> PrivateKey:
 
 MAKERS: Mapping[str, Maker] = {
     "no-certificate": no_certificate,
+    "no-certificate-message": no_certificate_message,
+    "verify-header": verify_header,
     "omit-proof": omit_proof,
     "replay-proof": replay_proof,
     "relabelled-proof": relabelled_proof,
@@ -313,5 +340,6 @@ MAKERS: Mapping[str, Maker] = {
     "replay-flight": replay_flight,
     "resume-session": resume_session,
     STOLEN_KEY: with_key,
+    OTHER_DOOR: other_door,
 }
 """How each move of the catalogue is made, by its id."""

@@ -4,7 +4,6 @@ The same code runs the attacker's moves and the lab's control with the real key;
 """
 
 import asyncio
-import base64
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 import h11
 
+from attacker.moves.headers import Headers, client_cert
 from attacker.moves.make import Script
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
@@ -116,7 +116,8 @@ class _AtTheBank:
             return
         if unasked(engine):
             self.header = self.script.header
-        bank = BankClient(stream, it.server_name, self.header, self.script.authorization)
+        said = next(iter(self.script.spellings), client_cert(self.header) if self.header else ())
+        bank = BankClient(stream, it.server_name, said, self.script.authorization)
         self.account = await bank.account()
         if it.transfer and self.account.customer == it.victim:
             self.moved = await bank.transfer(it.transfer)
@@ -164,6 +165,7 @@ def reported(it: Attempt, script: Script, course: Course) -> MoveTried:
         steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(course.engine.steps)),
         connection=server_random(course.engine.steps).hex(),
         signed_by=script.signed_by.hex(),
+        said_in=tuple(name for headers in script.spellings[:1] for name, _ in headers),
         alert=course.failed.alert,
         alert_by=course.failed.sent_by,
     )
@@ -260,6 +262,7 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
         flight=script.flight,
         hello=script.hello,
         resume=script.resume,
+        tickets=script.tickets,
     )
 
 
@@ -279,7 +282,7 @@ def pointless(engine: Client | Playback, script: Script) -> str:
     if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
         return ""
     if script.resume:
-        return "" if engine.resumed else NOT_RESUMED
+        return "" if engine.resumed or script.elsewhere else NOT_RESUMED
     return NOT_ASKED if engine.request is None and script.header is None else ""
 
 
@@ -308,17 +311,15 @@ def _request(method: str, path: str, headers: tuple[tuple[str, str], ...]) -> h1
 
 
 class BankClient:
-    """The bank's API on one connection that stays open, with or without a Client-Cert header (RFC 9440 section 2.2) and
+    """The bank's API on one connection that stays open, with `said` in the headers of each request, and with or without
     an Authorization header (RFC 9110 section 11.6.2).
 
     ConnectionFailed or h11.ProtocolError if there is no answer.
     """
 
-    def __init__(self, stream: TlsStream, host: str, certificate: bytes | None = None, authorization: str = "") -> None:
+    def __init__(self, stream: TlsStream, host: str, said: Headers = (), authorization: str = "") -> None:
         self._stream = stream
-        self._headers = [("Host", host), ("User-Agent", "mallory")]
-        if certificate:
-            self._headers.append(("Client-Cert", f":{base64.b64encode(certificate).decode()}:"))
+        self._headers = [("Host", host), ("User-Agent", "mallory"), *said]
         if authorization:
             self._headers.append(("Authorization", authorization))
         self._http = h11.Connection(h11.CLIENT)

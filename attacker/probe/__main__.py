@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from attacker.errors import AttackerError
-from attacker.moves.make import MAKERS, Loot
+from attacker.moves.make import MAKERS, Loot, Script
 from attacker.moves.replay import Attempt, not_tried
 from attacker.position.tcp_relay import Forward, TcpRelay
-from attacker.probe.attempt import attempt
-from attacker.probe.dialects import DIALECTS
+from attacker.probe.attempt import attempt, session_of
+from attacker.probe.dialects import DIALECTS, HTTP
 from attacker.probe.orders import Order, Pace, Target
 from attacker.probe.overheard import Overheard
 from lab.address import Address
@@ -30,6 +30,7 @@ from lab.tls.bundle import parse_bundle
 from lab.tls.versions import Version
 
 PART = "attacker"
+NO_HEADERS = "this protocol has no headers"
 
 
 class Printer:
@@ -62,22 +63,39 @@ async def probe(order: Order, read_line: Callable[[], str]) -> None:
             await relay.close()
             evidence.close()
         target = replace(target, versions=tuple(one for one in target.versions if str(one) in versions))
-        await _try(target, order.customer, evidence.loot(order.chain, own), printer)
+        loot = replace(evidence.loot(order.chain, own), other_door=target.other_name)
+        await _try(target, order.customer, loot, printer)
 
 
 async def _try(target: Target, customer: str, loot: Loot, printer: Printer) -> None:
     pace = Pace(target.rate, target.at_once)
-    dialect = DIALECTS[target.dialect](target.question)
+
+    async def through_the_other_door(it: Attempt, script: Script) -> Script:
+        assert script.elsewhere
+        door = Address(target.address.host, target.other_port or target.address.port)
+        question = replace(target.question, host=str(Address(target.other_name, door.port)))
+        there = replace(it, target=door, server_name=target.other_name)
+        async with pace:
+            session = await session_of(there, script.elsewhere, DIALECTS[target.dialect](question))
+        return replace(script, resume=session)
 
     async def one(move: str, version: Version) -> None:
         it = Attempt(move, version, target.address, target.server_name, customer, None, WIRE.id, loot.seen_at)
         try:
             script = MAKERS[move](loot, version)
+            if script.elsewhere:
+                script = await through_the_other_door(it, script)
         except Exception as reason:  # NotApplicable, or a parser's error if the certificate is badly formed
             printer.report(not_tried(it, str(reason)))
             return
-        async with pace:
-            tried, answer = await attempt(it, script, dialect)
+        if script.spellings and target.dialect != HTTP:
+            printer.report(not_tried(it, NO_HEADERS))
+            return
+        for number, said in enumerate(script.spellings or ((),), start=1):
+            question = replace(target.question, headers=target.question.headers + said)
+            async with pace:
+                one_way = replace(script, spellings=(said,) if said else ())
+                tried, answer = await attempt(replace(it, round=number), one_way, DIALECTS[target.dialect](question))
             printer.report(tried)
             printer.report(answer)
 

@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from attacker.moves.make import Script
+from attacker.moves.make import NotApplicable, Script
 from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported, unasked
 from attacker.probe.answers import Ending, ServerAnswer, answer_to, answered
 from attacker.probe.dialects import Dialect, DialectError, EndOfLine, Line, closed_in_order
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
 from lab.tls.client import Client
+from lab.tls.sessions import Session, Session13
 from lab.tls.streams import SocketConnection
 
 READ_SIZE = 1 << 14
@@ -62,6 +63,20 @@ class Questioning:
         if self.refused_to_begin:
             return ServerAnswer(Ending.FAILED, "no TLS", self.refused_to_begin)
         return answer_to(course, self.said)
+
+
+async def session_of(it: Attempt, script: Script, dialect: Dialect) -> Session | Session13:
+    """Logs in as the script says: the session that the server gives. NotApplicable without one; OutOfScope."""
+    exchange = Questioning(dialect)
+    course = await carry_out(it, script, exchange.ask, exchange.prelude)
+    answer, engine = exchange.answer(course), course.engine
+    if answer.ending is not Ending.ANSWERED:
+        raise NotApplicable(
+            f"the attacker's own bundle does not get in at the other door, {it.server_name}: {answer.text}"
+        )
+    if not isinstance(engine, Client) or engine.session is None:
+        raise NotApplicable(f"the other door, {it.server_name}, gave no session to resume")
+    return engine.session
 
 
 async def attempt(it: Attempt, script: Script, dialect: Dialect) -> tuple[MoveTried, ServerAnswered]:

@@ -423,7 +423,8 @@ STARTTLS: Mapping[str, Callable[[Question], Dialect]] = {
     "mysql": Mysql,
 }
 """The protocols that begin in the clear, by their names on the command line."""
-DIALECTS: Mapping[str, Callable[[Question], Dialect]] = {"http": Http, "raw": Raw, **STARTTLS}
+HTTP = "http"
+DIALECTS: Mapping[str, Callable[[Question], Dialect]] = {HTTP: Http, "raw": Raw, **STARTTLS}
 """All of them."""
 
 

@@ -15,6 +15,7 @@ class Target:
     """The server, how it is spoken to, and what is tried there.
 
     `server_name` is its name in the handshake, `rate` connections a second, `at_once` how many there may be at a time.
+    `other_name` is another name of the server, and `other_port` its port, where the attacker's own bundle gets in.
     """
 
     address: Address
@@ -25,6 +26,8 @@ class Target:
     moves: tuple[str, ...]
     rate: float = 20.0
     at_once: int = 4
+    other_name: str = ""
+    other_port: int = 0
 
 
 @dataclass(frozen=True)

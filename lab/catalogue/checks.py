@@ -15,6 +15,7 @@ class Check(Enum):
     MESSAGE_ORDER = "each message comes in its turn and once (RFC 5246 section 7.3, RFC 8446 sections 2 and 4)"
     PROOF_PRESENT = "a CertificateVerify follows the certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     PROOF_VALID = "its signature fits handshake and certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
+    SESSION = "a session is resumed only where its client would be let in (RFC 6066 section 3)"
     PASSWORD = "the client knows the password (RFC 7617, RFC 9110 section 11.6.2)"
     KEYS = (
         "records, Finished and binders fit the keys (RFC 5246 sections 6.2.3 and 7.4.9, RFC 8446 sections 5.2, 4.4.4 "

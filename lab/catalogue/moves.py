@@ -103,6 +103,22 @@ def _both(check: Check, clause12: str, clause13: str, *alerts: AlertDescription)
     return {TLS12: (Failure(check, clause12, alerts),), TLS13: (Failure(check, clause13, alerts),)}
 
 
+_NO_CERTIFICATE = {
+    TLS12: (
+        Failure(
+            Check.CERTIFICATE_PRESENT,
+            "RFC 5246 section 7.4.6: without a certificate the server may refuse with handshake_failure",
+            (AlertDescription.HANDSHAKE_FAILURE,),
+        ),
+    ),
+    TLS13: (
+        Failure(
+            Check.CERTIFICATE_PRESENT,
+            "RFC 8446 section 4.4.2.4: without a certificate the server may refuse with certificate_required",
+            (AlertDescription.CERTIFICATE_REQUIRED,),
+        ),
+    ),
+}
 _NO_VALID_PROOF = {
     TLS12: (
         Failure(
@@ -153,6 +169,10 @@ _WRONG_KEYS = _both(
 _A_PROOF = frozenset({LootKind.PROOF})
 
 _CUSTOMERS = (Leaf.CUSTOMERS,)
+_NO_CERTIFICATE_MESSAGE = {
+    TLS12: ("ClientHello", "ClientKeyExchange", "ChangeCipherSpec", "Finished"),
+    TLS13: ("ClientHello", "Finished"),
+}
 _EARLY_PROOF = {
     TLS12: ("ClientHello", "Certificate", "CertificateVerify", "ClientKeyExchange", "ChangeCipherSpec", "Finished"),
     TLS13: ("ClientHello", "CertificateVerify", "Certificate", "Finished"),
@@ -171,24 +191,33 @@ MOVES: tuple[Move, ...] = (
         "no-certificate",
         "Send no certificate at all",
         "an empty Certificate message: the baseline, an anonymous client",
-        {
-            TLS12: (
-                Failure(
-                    Check.CERTIFICATE_PRESENT,
-                    "RFC 5246 section 7.4.6: without a certificate the server may refuse with handshake_failure",
-                    (AlertDescription.HANDSHAKE_FAILURE,),
-                ),
-            ),
-            TLS13: (
-                Failure(
-                    Check.CERTIFICATE_PRESENT,
-                    "RFC 8446 section 4.4.2.4: without a certificate the server may refuse with certificate_required",
-                    (AlertDescription.CERTIFICATE_REQUIRED,),
-                ),
-            ),
-        },
+        _NO_CERTIFICATE,
         in_header="no Client-Cert header: the baseline, an anonymous client",
         shape=Shape(((),)),
+    ),
+    Move(
+        "no-certificate-message",
+        "Leave the Certificate message out",
+        "no Certificate message at all, not even an empty one, and what follows it",
+        _both(
+            Check.MESSAGE_ORDER,
+            "RFC 5246 section 7.4.6: a client that is asked must send a Certificate message, without a certificate an "
+            "empty one; without it the next message is out of order",
+            "RFC 8446 section 4.4.2: a client that is asked must send a Certificate message, without a certificate an "
+            "empty one; without it Finished is out of order",
+            _ORDER,
+        ),
+        shape=Shape(messages=_NO_CERTIFICATE_MESSAGE),
+    ),
+    Move(
+        "verify-header",
+        "Say in a header that the certificate was checked",
+        "an empty Certificate message; then, in the request, the headers in which proxies pass a client's certificate "
+        "on and say that they have checked it",
+        _NO_CERTIFICATE,
+        in_header="these headers: Client-Cert, X-SSL-Client-Verify, X-Forwarded-Client-Cert and more, with alice's "
+        "certificate and name",
+        shape=Shape(((),), header=_CUSTOMERS),
     ),
     Move(
         OMIT_PROOF,
@@ -342,6 +371,32 @@ MOVES: tuple[Move, ...] = (
 )
 
 
+OTHER_DOOR = "other-door"
+
+REAL_MOVES: tuple[Move, ...] = (
+    Move(
+        OTHER_DOOR,
+        "Log in at another door, and go on here",
+        "a session that began with the attacker's own certificate at another name or port of this server, which trusts "
+        "others",
+        _both(
+            Check.SESSION,
+            "RFC 6066 section 3: a session is not resumed under another server name; a full handshake follows",
+            "RFC 8446 section 4.2.11 does not tie a ticket to a server name: a server that trusts others under another "
+            "name has to do so itself, and go on with a full handshake",
+            AlertDescription.HANDSHAKE_FAILURE,
+            AlertDescription.CERTIFICATE_REQUIRED,
+            AlertDescription.ACCESS_DENIED,
+        ),
+        shape=Shape(
+            ((Leaf.MALLORYS,),),
+            messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello", "Finished")},
+        ),
+    ),
+)
+"""More moves, for what the lab's own gateways do not have: `certreplay try` makes these at real servers."""
+
+
 def moves_for(leak: Leak, chosen: Container[str]) -> tuple[Move, ...]:
     """What is tried with what a leak yields, in the table's order: the chosen moves, by id, and the move with the key
     if the key leaks."""
@@ -350,4 +405,4 @@ def moves_for(leak: Leak, chosen: Container[str]) -> tuple[Move, ...]:
 
 def find_move(move_id: str) -> Move | None:
     """The move with that id."""
-    return next((move for move in MOVES if move.id == move_id), None)
+    return next((move for move in (*MOVES, *REAL_MOVES) if move.id == move_id), None)

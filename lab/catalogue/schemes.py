@@ -58,7 +58,7 @@ class Scheme:
 
 NOTHING_IN_TLS = "nothing in TLS"
 
-ALL_CHECKS = frozenset(Check) - {Check.PASSWORD}
+ALL_CHECKS = frozenset(Check) - {Check.PASSWORD, Check.SESSION}
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
 
 SCHEMES: tuple[Scheme, ...] = (

@@ -46,7 +46,8 @@ class Shape:
     follow. `proof` is the CertificateVerify, None if there is none. `messages` are the names of the client's messages
     in order, for each version, from its last ClientHello on, without the ChangeCipherSpec that follows the ClientHello
     of TLS 1.3 (RFC 8446 appendix D.4); None for the honest order. With `recorded` everything is a recording of what the
-    customer sent. With `session` the ClientHello offers her session.
+    customer sent. With `session` the ClientHello offers her session. `header` is whose certificate the request's header
+    has, where the server takes one from there; None for the first of `certificates`.
     """
 
     certificates: tuple[tuple[Leaf, ...], ...] = ()
@@ -54,6 +55,12 @@ class Shape:
     messages: Mapping[Version, tuple[str, ...]] | None = None
     recorded: bool = False
     session: bool = False
+    header: tuple[Leaf, ...] | None = None
+
+    @property
+    def in_header(self) -> tuple[Leaf, ...]:
+        """The certificate in the request's header, where the server takes one from there; empty for none."""
+        return next(iter(self.certificates), ())[:1] if self.header is None else self.header
 
     def in_order(self, version: Version) -> tuple[str, ...]:
         """The client's messages in this version."""

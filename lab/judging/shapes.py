@@ -124,6 +124,8 @@ class _Attempted:
     def check(self, shape: Shape) -> None:
         """NotThisMove if the bytes are not of that shape; Abort or ValueError if they are unreadable."""
         self._check_connection()
+        if bool(self.event.said_in) != (shape.header is not None):
+            raise NotThisMove(f"the headers that say who the client is are {', '.join(self.event.said_in) or 'none'}")
         if shape.recorded:
             self._check_recording(shape)
         elif self.asked_in_tls:
@@ -133,9 +135,8 @@ class _Attempted:
             self._check_proof(shape.proof)
         else:
             self._check_order(ANONYMOUS[self.version])
-            (leaves,) = shape.certificates
             shown = [bytes.fromhex(self.event.header)] if self.event.header else []
-            self._check_leaves("the Client-Cert header", shown, leaves[:1])
+            self._check_leaves("the Client-Cert header", shown, shape.in_header)
 
     def _check_connection(self) -> None:
         """Whether the bytes are those of the connection and of the end that the attempt reports."""

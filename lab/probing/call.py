@@ -38,6 +38,7 @@ class Options:
     bundle: Path
     password_file: Path | None = None
     other_bundle: Path | None = None
+    other_name: str = ""
     name: str = ""
     starttls: str = ""
     raw: bool = False
@@ -143,7 +144,23 @@ def _target(options: Options, bundle: Bundle) -> Target:
     )
     dialect = options.starttls or ("raw" if options.raw or options.send else "http")
     moves = tuple(move for move in MOVE_IDS if not options.move or move in options.move)
-    return Target(address, name, dialect, question, versions, moves, options.rate, options.at_once)
+    other = _other_door(options, address)
+    return Target(
+        address, name, dialect, question, versions, moves, options.rate, options.at_once, other.host, other.port
+    )
+
+
+def _other_door(options: Options, address: Address) -> Address:
+    """The server's other name, with its port; an empty name if there is none."""
+    if not options.other_name:
+        return Address("", 0)
+    if not options.other_bundle:
+        bad_input("--other-name: give --other-bundle too, a bundle that gets in there")
+    text = options.other_name
+    found = find_address(text if ":" in text else f"{text}:{address.port}")
+    if found is None or not found.host:
+        bad_input(f"--other-name {text}: give NAME or NAME:PORT")
+    return found
 
 
 def _octets(text: str) -> bytes:

@@ -27,6 +27,17 @@ _SESSION = "Update the library: a session may resume only with its secret."
 
 CHECKS: Mapping[str, Advice] = {
     "no-certificate": Advice("a client without a certificate is let in", "Require the certificate. " + _LIBRARY),
+    "no-certificate-message": Advice(
+        "a client that leaves out a whole message is let in",
+        _LIBRARY,
+        ("Java 11.0.5 (certreplay exhibits)",),
+    ),
+    "verify-header": Advice(
+        "what a client writes into a header counts as checked",
+        "Let the proxy that checks the certificate remove these headers from every request, in every spelling, and let "
+        "nobody but this proxy reach the server behind it.",
+        ("CVE-2026-35616 (FortiClient EMS)", "CVE-2026-46579 (OpenShift's router)"),
+    ),
     "omit-proof": Advice(
         "the proof may be left out",
         _LIBRARY,
@@ -48,6 +59,12 @@ CHECKS: Mapping[str, Advice] = {
     "second-certificate": Advice("a second certificate replaces the proved one", _LIBRARY),
     "replay-flight": Advice("recorded bytes are taken again", _LIBRARY),
     "resume-session": Advice("a session is resumed without its secret", _SESSION),
+    "other-door": Advice(
+        "a session that began where others are trusted is resumed here",
+        "Give each set of trusted issuers its own ticket keys and session cache, or turn resumption off; update the "
+        "server.",
+        ("CVE-2025-23419 (nginx, TLS 1.3)", "CVE-2025-68121 (Go)"),
+    ),
 }
 """By the move's id."""
 

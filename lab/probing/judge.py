@@ -14,6 +14,8 @@ from lab.catalogue.shapes import Leaf
 from lab.events.types import MoveTried
 from lab.tls.versions import Version
 
+_WORST = (NOT_APPLICABLE, REFUSED, INCONCLUSIVE, ACCEPTED)
+"""Of several attempts at one move the one counts that comes last here."""
 _NO_SUCH_VERSION = "alert protocol_version (70)"
 
 
@@ -111,8 +113,11 @@ def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -
     alike = _Likeness(controls)
     unfit = _unfit(controls, alike)
     stranger_in = not unfit and alike(controls.stranger.answer, controls.key.answer)
-    verdicts = tuple(_verdict(controls, alike, unfit, attempted) for attempted in attempts)
-    return Judged(version, controls, True, unfit, stranger_in, verdicts, tuple(_notes(controls)))
+    verdicts: dict[str, MoveVerdict] = {}
+    for attempted in attempts:
+        one = _verdict(controls, alike, unfit, attempted)
+        verdicts[one.move] = max(verdicts.get(one.move, one), one, key=lambda verdict: _WORST.index(verdict.outcome))
+    return Judged(version, controls, True, unfit, stranger_in, tuple(verdicts.values()), tuple(_notes(controls)))
 
 
 def _with_a_certificate_of_her_own(move_id: str) -> bool:

@@ -22,7 +22,7 @@ from attacker.probe.orders import Order, Pace, Target
 from attacker.scope import OutOfScope, check_target
 from lab.address import Address
 from lab.catalogue.gateways import find_gateway
-from lab.catalogue.moves import MOVES, find_move
+from lab.catalogue.moves import MOVES, OTHER_DOOR, REAL_MOVES, find_move
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.shapes import Leaf
 from lab.events.log import Recorded, from_line
@@ -40,7 +40,7 @@ HINT = (
     "the attacker stays on loopback: bring a server of yours there first, with `ssh -L 8443:localhost:443 HOST` or "
     "`kubectl port-forward service/NAME 8443:443`, and probe localhost:8443"
 )
-MOVE_IDS = tuple(move.id for move in MOVES if not move.with_key)
+MOVE_IDS = tuple(move.id for move in (*MOVES, *REAL_MOVES) if not move.with_key)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Probe:
         finally:
             await attacker.stop()
         attempts = attempts_in(events, self._bundle)
-        self._connections += sum(one.answer is not None for one in attempts)
+        self._connections += sum(1 + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
         judged = {
             version: judge(
                 version,

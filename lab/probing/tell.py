@@ -11,8 +11,8 @@ from lab.probing.probe import Probed
 from lab.story.words import counted
 
 NOT_TRIED = (
-    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), HTTP/2 alone, DTLS and QUIC, "
-    "sessions that began at another server with the same ticket keys, and certificates in HTTP headers."
+    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), HTTP/2 alone, and DTLS and "
+    "QUIC."
 )
 
 

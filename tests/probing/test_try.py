@@ -1,8 +1,10 @@
 """`certreplay try` at real servers: those that check the proof, those that don't, and those that are of no use."""
 
 import contextlib
+import http.server
 import json
 import socket
+import ssl
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -102,6 +104,100 @@ def test_a_server_that_takes_any_certificate_is_found_out(files: Files, tmp_path
     assert {one["id"] for one in report["findings"]} == {"stranger"}
 
 
+def trusting(files: Files, authority: Path, mode: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.server)
+    context.load_verify_locations(authority)
+    context.verify_mode = mode
+    return context
+
+
+@contextlib.contextmanager
+def https(context: ssl.SSLContext, header: tuple[str, str] = ("", "")) -> Iterator[int]:
+    """An HTTPS server that opens to a client with a certificate, and to a request with this header, written so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert isinstance(self.connection, ssl.SSLSocket)
+            is_in = bool(self.connection.getpeercert()) or header in self.headers.items()
+            body = b"the account" if is_in else b"no"
+            self.send_response(200 if is_in else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_open"),
+    [
+        ("X-SSL-Client-Verify", "SUCCESS", True),
+        ("X_SSL_CLIENT_VERIFY", "SUCCESS", True),
+        ("client-cert", "", False),
+    ],
+)
+def test_a_server_that_believes_a_header_is_found_out_in_whichever_spelling(
+    name: str, value: str, is_open: bool, files: Files
+) -> None:
+    with https(trusting(files, files.ca, ssl.CERT_OPTIONAL), (name, value)) as port:
+        status, report = tried(port, files.client)
+    assert status == is_open, report
+    assert {one["id"] for one in report["findings"]} == ({"verify-header"} if is_open else set())
+    for tls in ("1.2", "1.3"):
+        assert outcomes(report, tls)["verify-header"] == ("accepted" if is_open else "refused")
+
+
+@pytest.mark.parametrize("shares_sessions", [True, False], ids=["one port, two names", "two ports"])
+def test_a_session_from_another_door_opens_a_server_that_shares_its_sessions(
+    shares_sessions: bool, files: Files, tmp_path: Path
+) -> None:
+    """OpenSSL as it is: sessions belong to the context that a connection began with, and trust to the one that the
+    server name leads to."""
+    others = pki.new_authority()
+    (tmp_path / "others.pem").write_bytes(others.certificate_pem())
+    (tmp_path / "mallory.pem").write_bytes(pki.new_client(others, "mallory").bundle_pem())
+    here, there = trusting(files, files.ca), trusting(files, tmp_path / "others.pem")
+    if shares_sessions:
+
+        def choose(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+            if name == "others.example":
+                tls.context = there
+
+        here.sni_callback = choose
+    options = ("--other-bundle", tmp_path / "mallory.pem", "--move", "other-door", "--other-name")
+    with https(here) as port, https(there) as second:
+        door = "others.example" if shares_sessions else f"others.example:{second}"
+        status, report = tried(port, files.client, *options, door)
+        _, without = tried(port, files.client, "--move", "other-door")
+        _, shut = tried(port, files.client, *options, f"others.example:{port}" if not shares_sessions else "elsewhere")
+    assert status == shares_sessions, report
+    for tls in ("1.2", "1.3"):
+        assert outcomes(report, tls) == {"other-door": "accepted" if shares_sessions else "refused"}
+        assert outcomes(without, tls) == outcomes(shut, tls) == {"other-door": "not applicable"}
+    assert "give --other-name" in without["versions"][0]["checks"][0]["reason"]
+    assert "does not get in at the other door" in shut["versions"][0]["checks"][0]["reason"]
+
+
+def test_without_headers_in_the_protocol_there_is_nothing_to_believe(files: Files, tmp_path: Path) -> None:
+    with serving(tmp_path / "output", *s_server(files)) as port:
+        _, report = tried(port, files.client, "--raw", "--tls", "1.2", "--move", "verify-header")
+    (check,) = report["versions"][0]["checks"]
+    assert (check["verdict"], check["reason"]) == ("not applicable", "this protocol has no headers")
+
+
 def test_without_a_working_bundle_there_is_no_verdict(files: Files, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.pem"
     stranger.write_bytes(pki.new_self_signed_client("eve").bundle_pem())
@@ -186,6 +282,7 @@ def test_nobody_there_is_said_in_one_line(files: Files) -> None:
         (("localhost:1", "--starttls", "smtp", "--raw"), "give one of --starttls"),
         (("localhost:1", "--move", "stolen-key"), "it takes the key"),
         (("localhost:1", "--move", "no-such"), "give one of no-certificate"),
+        (("localhost:1", "--other-name", "b.example"), "give --other-bundle too"),
         (("localhost:1", "--tls", "1.1"), "give 1.2 or 1.3"),
         (("localhost:1", "--rate", "0"), "--rate"),
         (("localhost:1", "--rate", "nan"), "--rate"),
