@@ -695,6 +695,19 @@ def export_tokens_command(roster: Roster, secret: Secret = Path("course.secret")
     sys.exit(export_tokens(roster, secret, as_json))
 
 
+@export_app.command(name="ctfd")
+def export_ctfd_command(
+    roster: Roster,
+    secret: Secret = Path("course.secret"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")] = Path("ctfd"),
+    as_json: Json = False,
+) -> None:
+    """Write the exercises as challenges for CTFd, with a flag for each student."""
+    from lab.course.call import export_ctfd
+
+    sys.exit(export_ctfd(roster, secret, output, as_json))
+
+
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from lab import files
+from lab.course import ctfd
 from lab.course.grading import grade
 from lab.course.receipts import new_secret, read_secret, receipt, token
 from lab.course.roster import read_roster
@@ -24,6 +25,18 @@ def export_tokens(roster: Path, secret: Path, as_json: bool) -> int:
         say("student,token")
         for student, one in tokens.items():
             say(f"{student},{one}")
+    return AS_EXPECTED
+
+
+def export_ctfd(roster: Path, secret: Path, output: Path, as_json: bool) -> int:
+    """Writes the exercises for CTFd, with a flag for each student; makes the course's secret if there is none."""
+    students = [one.id for one in read_roster(roster)]
+    written = ctfd.export(output, students, course_secret(secret))
+    if as_json:
+        print(json.dumps({"challenges": list(map(str, written)), "csv": str(output / ctfd.CSV_FILE)}, indent=2))
+    else:
+        many = f"{len(written)} challenges with {len(students)} flags each"
+        say(f"wrote {many}, in {output}: for ctfcli, and {ctfd.CSV_FILE}")
     return AS_EXPECTED
 
 
