@@ -378,10 +378,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run in a browser: serve its page, also while the run goes on, until Ctrl-C."""
-    from lab.events.run import open_run
+    from lab.events.run import named_run, open_run
     from lab.page import showing
 
-    folder = runs / run if run and not run.exists() else run or showing.run_to_show(runs)
+    folder = named_run(run, runs) if run else showing.run_to_show(runs)
     open_run(folder)
     if as_json:
         from lab.page.director import tell_page
@@ -625,10 +625,10 @@ def exercise(
 
 def _run_for_task(run: Path | None, runs: Path) -> str:
     """The run's folder, for the commands in a task; RUN where there is none yet."""
-    from lab.events.run import RunError, newest_run
+    from lab.events.run import RunError, named_run
 
     try:
-        return str(runs / run if run and not run.exists() else run or newest_run(runs))
+        return str(named_run(run, runs))
     except RunError:
         return "RUN"
 
@@ -889,14 +889,13 @@ def _call(arguments: Sequence[str]) -> None:
 
 
 def _find_run(run: Path | None, runs: Path) -> Path:
-    """The run that was asked for: by its directory, by its name, or the newest, which is said on stderr."""
-    from lab.events.run import newest_run
+    """The run that was asked for; the newest, if none was, is said on stderr."""
+    from lab.events.run import named_run
 
-    if run is not None:
-        return runs / run if not run.exists() and (runs / run).is_dir() else run
-    newest = newest_run(runs)
-    say(f"certreplay: taking the newest run, {newest}", error=True)
-    return newest
+    found = named_run(run, runs)
+    if run is None:
+        say(f"certreplay: taking the newest run, {found}", error=True)
+    return found
 
 
 def _judge(folder: Path) -> "JudgedRun":

@@ -152,6 +152,14 @@ def open_run(folder: Path) -> Run:
     return run
 
 
+def named_run(run: Path | None, runs: Path) -> Path:
+    """The folder of the run that somebody named: by its directory, by its name in `runs`, or, without a name, the
+    newest. RunError where there is none to take; whether a named one is there, `open_run` says."""
+    if run is None:
+        return newest_run(runs)
+    return runs / run if not run.exists() and (runs / run).is_dir() else run
+
+
 def newest_run(runs: Path) -> Path:
     """The newest run in `runs`, by its name; rather one with an outcome than one that was cut off. RunError if none."""
     found = {path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}") if path.stat().st_size}

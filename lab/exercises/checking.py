@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab.events.log import FILE_NAME
-from lab.events.run import RunError, newest_run, open_run
+from lab.events.run import RunError, named_run, open_run
 from lab.exercises.exercise import Checked, Exercise, ExerciseError
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -25,7 +25,7 @@ def check(exercise: Exercise, answer: str, run: Path | None, runs: Path) -> tupl
         run, answer = run or (Path(answer) if answer else None), ""
     elif not answer.strip():
         raise ExerciseError(f"give an answer: certreplay exercise check {exercise.number} {exercise.answer}")
-    folder = newest_run(runs) if run is None else runs / run if not run.exists() else run
+    folder = named_run(run, runs)
     checked = exercise.check(_queries(folder), answer)
     if not checked.right and answer and (other := _right_in(exercise, answer, folder, runs)):
         why = f"This is the answer for another run, {other.name}. Add `--run {other}`, or find this run's answer."

@@ -164,6 +164,8 @@ def test_3_wrong_ways(run: Path, shell: Shell) -> None:
         ("sed '$d' alice.hex | cut -c 9- | xxd -r -p | sha256sum", "headers are missing"),
         ("sed '$d' alice.hex | sed '$d' | xxd -r -p | sha256sum", "ends after Certificate"),
         ("sed '$d' alice.hex | sed 1d | xxd -r -p | sha256sum", "the ClientHello"),
+        ("sed '$d' alice.hex | sed '2,/^0e/d' | xxd -r -p | sha256sum", "the messages of both sides"),
+        ("sed '$d' alice.hex | sed '1d;/^0e/q' | xxd -r -p | sha256sum", "the messages of both sides"),
         ("openssl x509 -inform DER -in alice.der -outform DER | sha256sum", "fingerprint of her certificate"),
         ("sha256sum attempt.signed", "mallory's attempt"),
         ("sha1sum alice.signed", "sha1"),

@@ -15,6 +15,7 @@ from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import Difference, ProofReason, handshake_messages, up_to_the_proof
 from lab.judging.queries import RunQueries
 from lab.tls.errors import Abort
+from lab.tls.messages import ServerHelloDone
 from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12
 
@@ -133,8 +134,8 @@ def _missteps(messages: list[bytes], verify: bytes, hash_name: str) -> Iterator[
             f"Messages are missing: this ends after {_name(messages[end - 1])}. Go on to the last one before the proof."
         )
         yield digest(b"".join(messages[:end])), why
-    client = b"".join(one for one in messages if one[0] in (1, 16)), messages[-1]
-    for octets in client:
+    done = next((at for at, one in enumerate(messages) if one[0] == ServerHelloDone.type), 0)
+    for octets in (b"".join([messages[0], *messages[done + 1 :]]), b"".join(messages[1 : done + 1]), messages[-1]):
         yield digest(octets), "She signs the messages of both sides, all of them."
 
 
