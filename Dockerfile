@@ -35,6 +35,7 @@ RUN touch /etc/certreplay-lab \
 FROM base AS victim-client
 COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
+COPY lab/guest lab/guest
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events
 COPY victim_client victim_client
@@ -46,6 +47,7 @@ RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=
     /mnt/install /opt/venv /srv/victim-server.txt
 COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
+COPY lab/guest lab/guest
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events
 COPY victim_server victim_server
@@ -57,6 +59,7 @@ RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=
     /mnt/install /opt/venv /srv/attacker.txt
 COPY lab/__init__.py lab/address.py lab/files.py lab/ports.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
+COPY lab/guest lab/guest
 COPY lab/capture lab/capture
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events

@@ -43,6 +43,9 @@ def parser() -> ArgumentParser:
         command.add_arguments(leak)
         tell = f"what to try: {', '.join(moves)} (all)"
         leak.add_argument("--move", action="append", choices=moves, metavar="MOVE", help=tell)
+        leak.add_argument(
+            "--move-file", type=Path, action="append", default=[], metavar="FILE", help="a student's move; repeatable"
+        )
         leak.add_argument("--tls", action="append", choices=VERSION_NAMES, help="a version to try it in (1.2)")
         number = whole_number(1, 1000)
         leak.add_argument("--rounds", type=number, default=1, metavar="N", help="how often to try it (%(default)s)")

@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 from attacker.collected import common_name
-from attacker.moves.make import MAKERS, Loot, stolen_password
+from attacker.moves.make import MAKERS, Loot, Maker, stolen_password
 from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
+from attacker.moves.student import StudentMove
 from attacker.passwords import FoundPassword
 from lab.address import Address
 from lab.catalogue.certificates import CertificateKind
@@ -26,7 +27,8 @@ class Orders:
     """What the attacker does at each server: which moves, in which versions, how many rounds.
 
     `at_once` is how many attempts she makes at once, at all servers together.
-    `own` are mallory's own bundles, as a customer of the bank.
+    `own` are mallory's own bundles, as a customer of the bank. `students` are moves of a student's, as far as they are
+    among the `moves`.
     """
 
     moves: tuple[Move, ...] = MOVES
@@ -34,7 +36,12 @@ class Orders:
     rounds: int = 1
     at_once: int = AT_ONCE
     own: tuple[Bundle, ...] = ()
+    students: tuple[StudentMove, ...] = ()
     transfer: Transfer | None = TRANSFER
+
+    def maker(self, move: Move) -> Maker:
+        """How a move is made."""
+        return next((one.make for one in self.students if one.move == move), None) or MAKERS[move.id]
 
     def handshakes(self, version: Version) -> int:
         """How many handshakes of this version to wait for at a server that the attacker knows from the wire.
@@ -117,7 +124,7 @@ class AttemptRunner:
             round=round_,
         )
         try:
-            script = MAKERS[move.id](loot, version)
+            script = self._orders.maker(move)(loot, version)
         except Exception as reason:  # NotApplicable, or a parser's error if the certificate is badly formed
             self._reporter.report(not_tried(it, str(reason)))
             return

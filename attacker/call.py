@@ -10,13 +10,14 @@ from typing import Any, TypeAlias
 
 from attacker.attempts import Destination, Orders
 from attacker.campaign import Campaign
+from attacker.moves.student import load
 from attacker.position.tcp_relay import Forward
 from attacker.position.watchdog import Watchdog
 from lab import files
 from lab.address import Address, find_address
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
-from lab.catalogue.moves import MOVES
+from lab.catalogue.moves import MOVES, moves_named
 from lab.events.log import Reporter
 from lab.events.types import LeakSought
 from lab.process import BadInput
@@ -44,10 +45,13 @@ class Call:
         return folder
 
     def orders(self) -> Orders:
-        """What to try; BadInput for an unusable bundle."""
+        """What to try; BadInput for an unusable bundle or file of a move."""
         asked = self.arguments
+        students = tuple(map(load, asked.move_file))
+        named = asked.move or [move.id for move in MOVES if not students]
         return Orders(
-            moves=tuple(move for move in MOVES if not asked.move or move.id in asked.move),
+            moves=moves_named([*named, *(one.move.id for one in students)]),
+            students=students,
             versions=versions_named(asked.tls or [str(TLS12)]),
             rounds=asked.rounds,
             at_once=asked.at_once,

@@ -5,7 +5,7 @@ Each command imports what it needs when it is called: `--help` and the tables ne
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lab.inspect.certificates import SeenCertificate
     from lab.judging.judgement import Judgement
     from lab.judging.verdicts import JudgedRun
+    from lab.staging.student_code import StudentCode
 
 app = typer.Typer(
     help="A man-in-the-middle lab: what a stolen client certificate opens, and what it does not.",
@@ -40,6 +41,9 @@ Runs = Annotated[Path, typer.Option("--runs", help="The directory that holds the
 RunFolder = Annotated[
     Path | None,
     typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
+]
+Client = Annotated[
+    Path | None, typer.Option(help="A student's client, which alice uses everywhere: FILE.py.", metavar="FILE.py")
 ]
 Short = Annotated[bool, typer.Option("--short", help="Thirty lines, and no bytes.")]
 Step = Annotated[bool, typer.Option("--step", help="Show an act at each Enter; when the input ends, the rest at once.")]
@@ -58,6 +62,11 @@ def demo(
     student: Student = "",
     short: Short = False,
     step: Step = False,
+    scheme: Annotated[
+        list[str] | None, typer.Option(help="A student's server as well, for this scheme.", metavar="NAME=FILE.py")
+    ] = None,
+    move: Annotated[list[Path] | None, typer.Option(help="A student's move as well.", metavar="FILE.py")] = None,
+    client: Client = None,
     page: Annotated[bool, typer.Option("--page", help="On a terminal: serve its page too, until Ctrl-C.")] = False,
     opens: Annotated[bool, typer.Option("--open", help="The same, and open the browser.")] = False,
     as_json: Json = False,
@@ -67,7 +76,7 @@ def demo(
     from lab.catalogue.plan import short_story
     from lab.events.run import open_run
     from lab.judging.verdicts import JudgedRun
-    from lab.staging import embedded, pki
+    from lab.staging import embedded, pki, student_code
     from lab.story import acts as story
     from lab.views import terminal
     from lab.views.steps import stepwise
@@ -75,7 +84,8 @@ def demo(
     _check_step(step, as_json)
     shown = terminal.Terminal(quiet=as_json)
     teller = story.Teller(short)
-    plan = short_story(key_type).of(student)
+    code = student_code.load(scheme or (), move or (), client)
+    plan = code.joined(short_story(key_type).of(student))
     folders: list[Path] = []
 
     def watch(run: "Run") -> None:
@@ -88,7 +98,7 @@ def demo(
         from lab.page.showing import beside
 
         stay = beside(lambda: next(iter(folders), None), opens)
-    judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle))
+    judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle, code))
     run = open_run(runs / judgement.run)
     left = teller.update(JudgedRun(run), over=True)
     shown.show(stepwise(left) if step else left)
@@ -108,9 +118,19 @@ def demo(
 @app.command()
 def matrix(
     gateway: Annotated[list[str] | None, typer.Option(help="A gateway; all if not given. Repeatable.")] = None,
-    scheme: Annotated[list[str] | None, typer.Option(help="Only gateways of this scheme. Repeatable.")] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only gateways of this scheme; NAME=FILE.py: a student's server for it. Repeatable.",
+            metavar="NAME[=FILE.py]",
+        ),
+    ] = None,
     implementation: Annotated[list[str] | None, typer.Option(help="Only of this implementation. Repeatable.")] = None,
-    move: Annotated[list[str] | None, typer.Option(help="A move; all if not given. Repeatable.")] = None,
+    move: Annotated[
+        list[str] | None,
+        typer.Option(help="A move; all if not given. FILE.py: a student's. Repeatable.", metavar="NAME|FILE.py"),
+    ] = None,
+    client: Client = None,
     tls: Annotated[list[str] | None, typer.Option(help="A version, 1.2 or 1.3; both if not given. Repeatable.")] = None,
     key_type: Annotated[list[str] | None, typer.Option(help="A kind of keys; p256 if not given. Repeatable.")] = None,
     leak: Annotated[list[str] | None, typer.Option(help="A leak; the wire if not given. Repeatable.")] = None,
@@ -121,13 +141,18 @@ def matrix(
 ) -> None:
     """Try every move at every gateway, in TLS 1.2 and 1.3, and print what each did."""
     from lab.catalogue.plan import full_matrix, key_types
+    from lab.staging import student_code
 
+    servers, schemes = _parted(scheme, lambda one: "=" in one)
+    files, moves = _parted(move, lambda one: one.endswith(".py"))
+    code = student_code.load(servers, map(Path, files), client)
+    others = gateway or schemes or implementation
     plans = [
         full_matrix(
             gateways=gateway or (),
-            schemes=scheme or (),
+            schemes=schemes,
             implementations=implementation or (),
-            moves=move or (),
+            moves=moves,
             versions=tls or (),
             key_type=key,
             rounds=repeat,
@@ -135,20 +160,26 @@ def matrix(
         ).of(student)
         for key in key_types(key_type or ["p256"])
     ]
+    plans = [code.joined(plan, bool(others), bool(moves)) for plan in plans]
     judgements: list[Judgement] = []
     for plan in plans:
         if judgements and not as_json:
             say("")
-        judgements.append(_run_matrix(plan, runs, as_json))
+        judgements.append(_run_matrix(plan, runs, as_json, code))
     if as_json:
         _print_json([judgement.as_dict() for judgement in judgements])
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
 
 
-def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
+def _parted(given: list[str] | None, is_file: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """What names a student's file, and the rest."""
+    return [one for one in given or () if is_file(one)], [one for one in given or () if not is_file(one)]
+
+
+def _run_matrix(plan: "Plan", runs: Path, as_json: bool, code: "StudentCode") -> "Judgement":
     from lab.views import terminal
 
-    judgement, summary = _run_plan(plan, runs)
+    judgement, summary = _run_plan(plan, runs, code)
     if as_json:
         return judgement
     terminal.show(_matrix_blocks(plan, judgement, summary))
@@ -157,13 +188,14 @@ def _run_matrix(plan: "Plan", runs: Path, as_json: bool) -> "Judgement":
     return judgement
 
 
-def _run_plan(plan: "Plan", runs: Path) -> "tuple[Judgement, str]":
+def _run_plan(plan: "Plan", runs: Path, code: "StudentCode | None" = None) -> "tuple[Judgement, str]":
     """A new run, with its progress on the screen, and a summary of that."""
     from lab.staging import embedded
     from lab.views.progress import MatrixProgress
 
     with MatrixProgress(len(plan)) as progress:
-        return run_to_end(embedded.run_embedded(runs, plan, None, progress.update)), progress.summary()
+        running = embedded.run_embedded(runs, plan, None, progress.update, code=code)
+        return run_to_end(running), progress.summary()
 
 
 def _matrix_blocks(plan: "Plan", judgement: "Judgement", summary: str) -> "Iterator[Block]":

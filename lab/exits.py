@@ -90,6 +90,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
     from lab.course.errors import CourseError
     from lab.events.run import RunError
     from lab.exercises.exercise import ExerciseError
+    from lab.guest.loading import GuestError
     from lab.staging.pki import PkiError
     from lab.story.recipe import NoRecipe
     from lab.tls.errors import BundleError
@@ -101,6 +102,7 @@ def _errors_of_callers() -> tuple[type[Exception], ...]:
         CaptureFileError,
         CourseError,
         ExerciseError,
+        GuestError,
         NoRecipe,
         PkiError,
         PlanError,

@@ -28,6 +28,10 @@ class BadInput(Exception):
     """The part was called with input that it cannot use; the text says what, where, and what to do."""
 
 
+class CannotGoOn(SystemExit):
+    """The same, noticed in the middle of the work. Being a SystemExit, it ends the event loop from within any task."""
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """The standard one, except that a wrong call is BadInput: one line, not a page of usage."""
 
@@ -108,7 +112,7 @@ async def until_told(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
 def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     """Runs a part to its end and exits with the status that `main` returns. `main` may read the command line.
 
-    BadInput, CannotWrite and an OSError become one line on stderr, `name: what is wrong`, and status 2.
+    BadInput, CannotGoOn, CannotWrite and an OSError become one line on stderr, `name: what is wrong`, and status 2.
     """
     prepare_output()
     try:
@@ -118,7 +122,7 @@ def run_part(name: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoRetur
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         status = _bad_input(name, f"{where}{error.strerror or error}")
-    except CannotWrite as error:
+    except (CannotWrite, CannotGoOn) as error:
         logging.getLogger("asyncio").disabled = True  # it tells of every task that this broke off
         status = _bad_input(name, str(error))
     except KeyboardInterrupt:

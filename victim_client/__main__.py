@@ -11,6 +11,7 @@ from typing import TypeAlias
 from lab.events.log import EventLog, Reporter
 from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import DONE, TOLD_TO_STOP, LoggedIn, LoginFailed, PartStopped
+from lab.guest.loading import GuestError, GuestModule, limit_memory
 from lab.process import ArgumentParser, BadInput, part_of_one, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
@@ -133,6 +134,9 @@ def parser() -> ArgumentParser:
     it.add_argument("--name", default="alice", help="her name for that (%(default)s)")
     it.add_argument("--careless", action="store_true", help="do not verify the server, as many a script does")
     it.add_argument(
+        "--student-code", type=Path, metavar="FILE", help="a student's file, which decides how the server is verified"
+    )
+    it.add_argument(
         "--ciphers", metavar="LIST", help="with --careless: the TLS 1.2 cipher suites to offer, in OpenSSL's notation"
     )
     it.add_argument(
@@ -184,6 +188,15 @@ def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
     return files
 
 
+def _load(file: Path) -> GuestModule:
+    """A student's file, in this process, which from now on has a guest's memory; BadInput where it cannot be loaded."""
+    limit_memory()
+    try:
+        return GuestModule(file)
+    except GuestError as error:
+        raise BadInput(str(error)) from None
+
+
 async def main() -> int:
     """The part; its exit status: 1 where `--times` is given and the last login at some gateway failed."""
     arguments = parser().parse_args()
@@ -194,12 +207,13 @@ async def main() -> int:
         raise BadInput(f"--password-login {min(strangers)}: there is no --gateway of that name")
     if strangers := set(arguments.forward_certificate) - set(names):
         raise BadInput(f"--forward-certificate {min(strangers)}: there is no --gateway of that name")
-    if arguments.ciphers and not arguments.careless:
+    if arguments.ciphers and not (arguments.careless or arguments.student_code):
         raise BadInput("--ciphers is for --careless clients only; all others offer what their TLS library does")
     stopped = stop_signal(arguments.tether)
     if arguments.announce:
         write_place(arguments.part)
     password = read_password(arguments.password_file) if arguments.password_file else None
+    code = _load(arguments.student_code) if arguments.student_code else None
     credentials = {
         name: load_credentials(
             file,
@@ -208,11 +222,13 @@ async def main() -> int:
             forward=name in arguments.forward_certificate,
             careless=arguments.careless,
             ciphers=arguments.ciphers,
+            code=code,
         )
         for name, file in bundle_files(arguments.bundle, [name for name in names if name not in by_password]).items()
     }
     for name, file in by_password.items():
-        credentials[name] = password_credentials(arguments.name, read_password(file), arguments.ca, arguments.careless)
+        secret = read_password(file)
+        credentials[name] = password_credentials(arguments.name, secret, arguments.ca, arguments.careless, code)
     log = EventLog(arguments.folder, arguments.part)
     for one in credentials.values():
         log_key_material(one, arguments.folder / KEY_LOG_FILE)

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from lab import files
 from lab.events.types import LoggedIn, LoginFailed
+from lab.guest.kinds import CONTEXT
+from lab.guest.loading import GuestError, GuestModule
 from lab.process import BadInput
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
@@ -69,11 +71,13 @@ class Credentials:
     sha256: str
 
 
-def password_credentials(name: str, password: str, ca_file: Path, careless: bool = False) -> Credentials:
+def password_credentials(
+    name: str, password: str, ca_file: Path, careless: bool = False, code: GuestModule | None = None
+) -> Credentials:
     """For logins with name and password (RFC 7617), and without a certificate. Errors as in `load_credentials`."""
     files.check(ca_file)
     return Credentials(
-        contexts={version: _new_context(version, ca_file, careless, None) for version in VERSIONS},
+        contexts={version: _new_context(version, ca_file, careless, None, code) for version in VERSIONS},
         headers={"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"},
         subject=f"CN={name}",
         sha256="",
@@ -95,12 +99,14 @@ def load_credentials(
     forward: bool = False,
     careless: bool = False,
     ciphers: str | None = None,
+    code: GuestModule | None = None,
 ) -> Credentials:
     """Reads a bundle, PEM or PKCS#12, and the CA that the server's certificate must come from.
 
     With `forward` the certificate goes into the Client-Cert header of each request, as a proxy between alice and the
     server would put it there (RFC 9440 section 2.2), and not into the handshake. A `careless` client talks to any
-    server, whatever certificate that has; `ciphers` are the TLS 1.2 suites that it offers, in OpenSSL's notation.
+    server, whatever certificate that has; `ciphers` are the TLS 1.2 suites that it offers, in OpenSSL's notation. With
+    `code`, a student's file decides how the client verifies the server.
     BadInput says what is wrong with either file, or with these; OSError where a file cannot be read.
     """
     data = files.read(bundle_file)
@@ -109,7 +115,7 @@ def load_credentials(
     except BundleError as error:
         raise BadInput(str(error)) from None
     files.check(ca_file)  # its error, unlike OpenSSL's, names the file
-    contexts = {version: _new_context(version, ca_file, careless, ciphers) for version in VERSIONS}
+    contexts = {version: _new_context(version, ca_file, careless, ciphers, code) for version in VERSIONS}
     if not forward:
         for context in contexts.values():
             _load_bundle(context, bundle_file, bundle, password, b"-----BEGIN" in data)
@@ -216,9 +222,11 @@ def _name_of(connection: object) -> str:
     return connection.server_random.hex() if isinstance(connection, _WatchedSocket) else ""
 
 
-def _new_context(version: Version, ca_file: Path, careless: bool, ciphers: str | None) -> ssl.SSLContext:
+def _new_context(
+    version: Version, ca_file: Path, careless: bool, ciphers: str | None, code: GuestModule | None
+) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = _students_context(code, ca_file) if code else ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise BadInput(f"{ca_file}: holds no readable certificate in PEM; give the CA's") from None
     context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
@@ -233,6 +241,18 @@ def _new_context(version: Version, ca_file: Path, careless: bool, ciphers: str |
             context.set_ciphers(ciphers)
         except ssl.SSLError:
             raise BadInput(f"--ciphers {ciphers}: OpenSSL knows no such suites") from None
+    return context
+
+
+def _students_context(code: GuestModule, ca_file: Path) -> ssl.SSLContext:
+    """A context as a student's file makes it; BadInput, with file and line, where it does not."""
+    name, parameters = CONTEXT
+    try:
+        context = code.function(name, parameters)(str(ca_file))
+        if not isinstance(context, ssl.SSLContext):
+            raise code.wrong(name, "must give back an ssl.SSLContext")
+    except GuestError as error:
+        raise BadInput(str(error)) from None
     return context
 
 

@@ -23,6 +23,7 @@ class GatewayFiles:
     `key_log_file` receives the session keys (SSLKEYLOGFILE format). `versions` are the versions of TLS to serve. With
     `rsa_transport_file`, a bundle with an RSA key, gateways that run OpenSSL also do RSA key transport (RFC 5246
     section 7.4.7.1). `passwords` are what the server keeps of its customers' passwords, by name.
+    `student_code` has the files with a student's check of the proof, by the scheme that they are to serve.
     """
 
     bundle_file: Path
@@ -33,6 +34,7 @@ class GatewayFiles:
     versions: tuple[Version, ...] = VERSIONS
     rsa_transport_file: Path | None = None
     passwords: Mapping[str, KeptPassword] = field(default_factory=dict)
+    student_code: Mapping[str, Path] = field(default_factory=dict)
 
 
 class GatewayEngine(Engine, Protocol):

@@ -34,13 +34,13 @@ _SCHEMES: Mapping[str, tuple[Callable[[GatewayFiles, Proof], ClientAuth], Proof]
 second alone."""
 
 
-def authentication(scheme: str, files: GatewayFiles) -> Authentication:
+def authentication(scheme: str, files: GatewayFiles, make_server: Callable[..., Server] = Server) -> Authentication:
     """The instrument's servers for a scheme. Like any server, they let clients resume their TLS 1.2 sessions."""
     certificate, proof = _SCHEMES[scheme]
     client_auth = certificate(files, proof)
     sessions = SessionStore(secrets.token_bytes)
     return Authentication(
-        lambda: Server(
+        lambda: make_server(
             entropy=secrets.token_bytes,
             chain=files.bundle.chain,
             key=files.bundle.key,

@@ -5,7 +5,7 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ class Settings:
     register of the customers whose self-signed certificates it issued, which the pinned schemes need. `versions` are
     the versions of TLS that the gateways serve, each as far as it can; with `rsa_transport_file`, a bundle with an RSA
     key, those that run OpenSSL do RSA key transport too. With `access_log_file` they keep an access log there, the
-    clients' certificates and all.
+    clients' certificates and all. `student_code` is as in `GatewayFiles`.
     """
 
     host: str
@@ -54,6 +54,7 @@ class Settings:
     versions: tuple[Version, ...] = VERSIONS
     opening_balance: int = OPENING_BALANCE
     rsa_transport_file: Path | None = None
+    student_code: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -76,6 +77,7 @@ async def serve(settings: Settings, tether: bool) -> int:
         key_log_file=settings.folder / KEY_LOG_FILE,
         rsa_transport_file=_rsa_bundle(settings.rsa_transport_file),
         passwords=register.read_passwords(settings.register_file) if settings.register_file else {},
+        student_code=settings.student_code,
     )
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listen(settings.host, gateway, port)) for gateway, port in settings.ports]

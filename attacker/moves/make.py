@@ -268,8 +268,14 @@ def _with_captured(loot: Loot, version: Version, change: Callable[[CertificateVe
     of it what the lab cannot do, such as HTTP/2 or a suite without an AEAD, `attempt` leaves that out of the copy.
     """
     answer = change(_captured(loot))
+    return replay_with(loot, version, lambda challenge: answer)
+
+
+def replay_with(loot: Loot, version: Version, prove: Prover) -> Script:
+    """The captured certificate with a proof of any kind, in such a handshake; NotApplicable without a captured one."""
+    _captured(loot)
     hello = loot.hello if version == TLS12 else None
-    return Script(honest_flight(version, loot.chain, lambda challenge: answer), hello=hello)
+    return Script(honest_flight(version, loot.chain, prove), hello=hello)
 
 
 def _another_scheme(loot: Loot, captured: CertificateVerify) -> int:

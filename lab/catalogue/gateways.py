@@ -1,8 +1,9 @@
 """The gateways: each scheme with each implementation that serves it. On the wire a gateway is a port."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
-from lab.catalogue.implementations import IMPLEMENTATIONS, Implementation
+from lab.catalogue.implementations import IMPLEMENTATIONS, STUDENT, Implementation
 from lab.catalogue.schemes import SCHEMES, Scheme
 from lab.tls.versions import Version
 
@@ -32,7 +33,17 @@ GATEWAYS: tuple[Gateway, ...] = tuple(
     if scheme.id in implementation.serves
 )
 
+STUDENTS_GATEWAYS: tuple[Gateway, ...] = tuple(
+    Gateway(scheme, STUDENT) for scheme in SCHEMES if scheme.id in STUDENT.serves
+)
+"""Those that a run has only if a student's file serves them."""
+
+
+def gateways_named(ids: Container[str]) -> list[Gateway]:
+    """The gateways with these ids, in the tables' order."""
+    return [gateway for gateway in (*GATEWAYS, *STUDENTS_GATEWAYS) if gateway.id in ids]
+
 
 def find_gateway(gateway_id: str) -> Gateway | None:
     """The gateway with that id."""
-    return next((gateway for gateway in GATEWAYS if gateway.id == gateway_id), None)
+    return next(iter(gateways_named((gateway_id,))), None)

@@ -35,3 +35,10 @@ INSTRUMENT = Implementation(
     resumes=(TLS12,),
 )
 IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)
+STUDENT = Implementation(
+    "student",
+    "a student's check of the proof, in this lab's own handshake code",
+    ("mtls", "pinned-mtls"),
+    resumes=(TLS12,),
+)
+"""A file of a student's, which a run takes where it is told to. What is expected of it is what its scheme promises."""

@@ -4,7 +4,8 @@ Each states, before anything is tried, which checks of a server it fails, the cl
 alerts that the RFC allows. What a scheme does with a move follows from that and from the scheme's own row.
 """
 
-from collections.abc import Container, Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lab.catalogue.checks import Check
@@ -137,6 +138,17 @@ _NO_VALID_PROOF = {
         ),
     ),
 }
+_NOT_FOR_SUCH_A_KEY = {
+    TLS12: (Failure(Check.PROOF_VALID, _NO_VALID_PROOF[TLS12][0].clause, (_DECRYPT, _ILLEGAL)),),
+    TLS13: (
+        Failure(
+            Check.PROOF_VALID,
+            "RFC 8446 section 4.4.3: the scheme must be one that was offered and is for such a key "
+            "(illegal_parameter, section 6.2), and the signature must be valid (decrypt_error)",
+            (_ILLEGAL, _DECRYPT),
+        ),
+    ),
+}
 _NO_PROOF = _both(
     Check.PROOF_PRESENT,
     "RFC 5246 section 7.4.8: CertificateVerify follows every certificate that can sign; without it the next message is "
@@ -239,17 +251,7 @@ MOVES: tuple[Move, ...] = (
         "relabelled-proof",
         "Send the captured proof under another scheme",
         "the captured signature, said to be in another signature scheme",
-        {
-            TLS12: (Failure(Check.PROOF_VALID, _NO_VALID_PROOF[TLS12][0].clause, (_DECRYPT, _ILLEGAL)),),
-            TLS13: (
-                Failure(
-                    Check.PROOF_VALID,
-                    "RFC 8446 section 4.4.3: the scheme must be one that was offered and is for such a key "
-                    "(illegal_parameter, section 6.2), and the signature must be valid (decrypt_error)",
-                    (_ILLEGAL, _DECRYPT),
-                ),
-            ),
-        },
+        _NOT_FOR_SUCH_A_KEY,
         needs=_A_PROOF,
         shape=Shape((_CUSTOMERS,), ProofShape.RELABELLED),
     ),
@@ -397,12 +399,37 @@ REAL_MOVES: tuple[Move, ...] = (
 """More moves, for what the lab's own gateways do not have: `certreplay try` makes these at real servers."""
 
 
-def moves_for(leak: Leak, chosen: Container[str]) -> tuple[Move, ...]:
-    """What is tried with what a leak yields, in the table's order: the chosen moves, by id, and the move with the key
-    if the key leaks."""
-    return tuple(one for one in MOVES if one.id in chosen or (one.with_key and LootKind.KEY in leak.gives))
+STUDENTS_EXPECTATIONS: Mapping[str, Mapping[Version, tuple[Failure, ...]]] = {
+    "signature": _NO_VALID_PROOF,
+    "scheme": _NOT_FOR_SUCH_A_KEY,
+}
+"""What a server must find wrong with the proof of a student's move, by the word that its file has for it."""
+_STUDENTS_MOVE = re.compile(r"([a-z][a-z0-9-]{0,31}):([a-z-]+)")
+
+
+def students_move(move_id: str) -> Move | None:
+    """A student's move. Its id says what is expected of it: its name, and what is wrong with its proof, as in
+    `half-proof:signature`. So a run that is read later needs nothing but the id.
+    """
+    named = _STUDENTS_MOVE.fullmatch(move_id)
+    if named is None or named[2] not in STUDENTS_EXPECTATIONS:
+        return None
+    title, sends = f"A student's move, {named[1]}", "what a student's code makes of alice's captured proof"
+    fails, shape = STUDENTS_EXPECTATIONS[named[2]], Shape((_CUSTOMERS,), ProofShape.NEW)
+    return Move(move_id, title, sends, fails, needs=_A_PROOF, shape=shape)
+
+
+def moves_named(ids: Collection[str]) -> tuple[Move, ...]:
+    """The moves with these ids, in the table's order, then the students'."""
+    return (*(one for one in MOVES if one.id in ids), *filter(None, map(students_move, sorted(ids))))
+
+
+def moves_for(leak: Leak, chosen: Collection[str]) -> tuple[Move, ...]:
+    """What is tried with what a leak yields: the chosen moves, by id, and the move with the key if the key leaks."""
+    with_key = {one.id for one in MOVES if one.with_key and LootKind.KEY in leak.gives}
+    return moves_named({*chosen, *with_key})
 
 
 def find_move(move_id: str) -> Move | None:
     """The move with that id."""
-    return next((move for move in (*MOVES, *REAL_MOVES) if move.id == move_id), None)
+    return next(iter(moves_named((move_id,))), None) or next((one for one in REAL_MOVES if one.id == move_id), None)

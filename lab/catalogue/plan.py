@@ -8,7 +8,7 @@ from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, moves_for
+from lab.catalogue.moves import MOVES, moves_for, moves_named
 from lab.catalogue.schemes import SCHEMES
 from lab.catalogue.students import check_student
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
@@ -64,7 +64,7 @@ class Plan:
     @property
     def needs(self) -> frozenset[LootKind]:
         """What its moves are made of, besides certificates."""
-        return frozenset[LootKind]().union(*(move.needs for move in MOVES if move.id in self.moves))
+        return frozenset[LootKind]().union(*(move.needs for move in moves_named(self.moves)))
 
     def __len__(self) -> int:
         """How many reports of attempts there will be."""

@@ -26,6 +26,7 @@ class ProofShape(Enum):
     BY_FOREIGN_KEY = "a signature over this handshake by a key that is in none of the certificates"
     EMPTY = "a signature without any bytes"
     ZEROS = "a signature of zeros"
+    NEW = "one that no other move sends, and not valid for this handshake"
 
 
 _HONEST: Mapping[Version, tuple[str, ...]] = {

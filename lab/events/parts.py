@@ -26,6 +26,7 @@ from lab.events.types import (
     CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
+    CodeLoaded,
     Event,
     FileSearched,
     GatewayListening,
@@ -106,7 +107,16 @@ _CLIENT = PartFolder((LoggedIn, LoginFailed), files=(KEY_LOG_FILE,))
 
 PART_FOLDERS: Mapping[str, PartFolder] = {
     LAB: PartFolder(
-        (RunStarted, BundleIssued, MoveTried, CaptureSearched, FileSearched, HandshakeDecrypted, LoginDecrypted),
+        (
+            RunStarted,
+            CodeLoaded,
+            BundleIssued,
+            MoveTried,
+            CaptureSearched,
+            FileSearched,
+            HandshakeDecrypted,
+            LoginDecrypted,
+        ),
         (NO_LEAK,),
     ),
     AUTHORITY: PartFolder((RunStarted, BundleIssued)),

@@ -57,6 +57,20 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class CodeLoaded:
+    """The run takes a file of a student's.
+
+    `what` is scheme, move or client; `name` is the gateway that the file serves, the move that it makes, or `client`.
+    `file` is its name, and `digest` the SHA-256 of its content.
+    """
+
+    what: str
+    name: str
+    file: FileName
+    digest: Hex
+
+
+@dataclass(frozen=True)
 class BundleIssued:
     """The lab issued a certificate to a customer, for a private key that it made or that she made herself.
 
@@ -522,6 +536,7 @@ class UnknownEvent:
 
 Event: TypeAlias = (
     RunStarted
+    | CodeLoaded
     | BundleIssued
     | CaptureSearched
     | FileSearched

@@ -230,6 +230,11 @@ class _Attempted:
                 key = load_der_public_key(bytes.fromhex(self.event.signed_by)) if self.event.signed_by else None
                 strange = isinstance(key, proof.PublicKey) and key not in map(proof.public_key, self._shown())
                 return strange and isinstance(key, proof.PublicKey) and self._fits(key, answer)
+            case ProofShape.NEW:
+                others = (one for one in ProofShape if one not in (ProofShape.NEW, ProofShape.BY_SECOND))
+                if known := next((one for one in others if self._has(raw, one)), None):
+                    raise NotThisMove(f"its proof is {known.value}: that is no new move")
+                return True
             case ProofShape.BY_FIRST | ProofShape.BY_SECOND:
                 shown = self._shown()[1 if due is ProofShape.BY_SECOND else 0]
                 return self._fits(proof.public_key(shown), answer)

@@ -52,6 +52,7 @@ from lab.judging.logs import event_counts, other_verdicts
 from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
+from lab.judging.student_client import careless, met_mallory, students_client, yields_nothing
 from lab.judging.witnesses import contradictions, refused_events
 from lab.tls.alerts import AlertDescription, alert_name
 from lab.tls.versions import TLS13, Version
@@ -140,7 +141,10 @@ class JudgedRun:
             else CapturedCertificate("", "", "", ""),
             controls=tuple(self._controls()),
             verdicts=tuple(one for target in targets for one in self.verdicts_at(*target)) if complete else (),
-            errors=(*(() if complete else self._noticed()), *self.missing, *self.unknown, *self._not_their_moves()),
+            errors=(
+                *(() if complete else self._noticed()),
+                *(*self.missing, *self.unknown, *self._not_their_moves(), *careless(self.run)),
+            ),
             relays=tuple(map(relay_verdict, self.relayed_proofs)) if complete else (),
             contradictions=refused_events(self.run),
             events=event_counts(self.run),
@@ -195,7 +199,10 @@ class JudgedRun:
             yield "the run set out to try nothing that this version knows; its plan names no move, gateway or leak"
         kinds = {gateway.scheme.trusts for gateway, _ in self.plan.targets()}
         for leak in leaks:
-            if kinds & leak.certificates and not captured(run, leak.id):
+            if yields_nothing(run, leak) and not captured(run, leak.id):
+                if not met_mallory(run):
+                    yield f"{students_client(run)} never met mallory in the server's place, through the leak {leak.id}"
+            elif kinds & leak.certificates and not captured(run, leak.id):
                 what = "captured together with its proof" if leak == WIRE else f"obtained through the leak {leak.id}"
                 yield f"no client certificate was {what}{_because(self._failures(leak))}"
         if WIRE in leaks and not has_seen_tls13(run):
@@ -211,7 +218,7 @@ class JudgedRun:
                 for leak in leaks:
                     if captured(run, leak.id):  # without a certificate nothing was tried; that was said above
                         yield from self.missing_at(leak, gateway, version)
-                if LIVE_RELAY in leaks:
+                if LIVE_RELAY in leaks and not yields_nothing(run, LIVE_RELAY):
                     yield from missing_relays(self.run, self.relayed_proofs, gateway, version)
             elif listening and not any(kind == "gateway" for kind, _ in unknown_names(run)):
                 yield f"the gateway {gateway.id} is not listening"

@@ -13,9 +13,9 @@ from itertools import product
 from lab.capture.decrypt import ReadHandshake, read_handshakes
 from lab.capture.errors import CaptureFileError
 from lab.catalogue.cast import VICTIM_CLIENT
-from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
+from lab.catalogue.gateways import Gateway, find_gateway, gateways_named
 from lab.catalogue.leaks import LEAKS, WIRE, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY
+from lab.catalogue.moves import STOLEN_KEY, moves_named
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.document import Block, Break, Comparison, Exchange, Heading, Inline, Paragraph, facts
 from lab.events import types
@@ -161,11 +161,11 @@ def _tables(judgement: Judgement, given: Teaching) -> Iterator[CellTable]:
         if (leak.id, version) not in tried:
             continue
         mine = {one.gateway for one in judgement.verdicts if (one.leak, one.tls) == (leak.id, version)}
-        there = [gateway for gateway in GATEWAYS if gateway.id in mine]
+        there = gateways_named(mine)
         checking = [one for one in there if one.scheme.checks_proof]
         others = [one for one in there if not one.scheme.checks_proof]
         rows = []
-        for move in MOVES:
+        for move in moves_named({one.move for one in judgement.verdicts}):
             cells = [found.get((leak.id, version, gateway.id, move.id)) for gateway in (*checking, *others)]
             if any(cells):
                 rows.append((move.id, move.title, tuple(cell(one) if one else None for one in cells)))

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak
-from lab.catalogue.moves import MOVES, OMIT_PROOF, REPLAY_PROOF, STOLEN_KEY
+from lab.catalogue.moves import OMIT_PROOF, REPLAY_PROOF, STOLEN_KEY, moves_named
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
@@ -443,7 +443,7 @@ def side_by_side(given: Teaching) -> Scene | None:
     if not targets or not (all(found.values()) or (given.over and any(found.values()))):
         return None
     moves = list(dict.fromkeys(one.move for verdicts in found.values() for one in verdicts))
-    titles = {move.id: move.title for move in MOVES}
+    titles = {move.id: move.title for move in moves_named(moves)}
     sides = tuple(
         GatewaySide(
             roles.name(gateway),

@@ -30,6 +30,7 @@ from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
 from lab.staging.private import private_folder
 from lab.staging.stages import Setting
+from lab.staging.student_code import StudentCode
 from lab.staging.supervisor import PartFailed, Supervisor
 
 T = TypeVar("T")
@@ -45,9 +46,15 @@ Watcher = Callable[[Run], object]
 
 
 async def run_embedded(
-    runs: Path, plan: Plan, first_port: int | None, watch: Watcher, keep_bundle: bool = False
+    runs: Path,
+    plan: Plan,
+    first_port: int | None,
+    watch: Watcher,
+    keep_bundle: bool = False,
+    code: StudentCode | None = None,
 ) -> Judgement:
-    """One whole run, from issuing to verdicts.json. With `keep_bundle` alice's bundle stays in her folder.
+    """One whole run, from issuing to verdicts.json. With `keep_bundle` alice's bundle stays in her folder. `code` are
+    the student's files that the plan is with.
 
     The ports from `first_port` on are for the gateways, then for the relay; None takes free ones. Raises RunError,
     PkiError, or PartFailed if a part ends too early.
@@ -60,6 +67,9 @@ async def run_embedded(
         private = stack.enter_context(private_folder())
         keys = private.path
         log.report(run_started(EMBEDDED, folders.path.name, plan, str(runs.resolve())))
+        code = code or StudentCode()
+        for loaded in code.events():
+            log.report(loaded)
         folder = keys / VICTIM_CLIENT
         issued = pki.issue(
             *(keys / "public", keys / VICTIM_SERVER, folder, plan.key_type),
@@ -78,7 +88,7 @@ async def run_embedded(
         more_ports = partial(held_ports, stack)
         gateways, count = plan.served(), port_count(plan)
         ports = sorted(more_ports(count)) if first_port is None else list(range(first_port, first_port + count))
-        setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports)
+        setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports, code)
         async with Supervisor(private) as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
             try:

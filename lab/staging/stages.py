@@ -1,13 +1,13 @@
 """The stages of an embedded run: for each leak the parts that it needs, and their command lines."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from attacker.attempts import TRANSFER
 from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.gateways import Gateway
+from lab.catalogue.gateways import STUDENTS_GATEWAYS, Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER, LootKind
 from lab.catalogue.plan import Plan
@@ -16,6 +16,7 @@ from lab.events.types import BundleIssued
 from lab.ports import HOST
 from lab.staging import pki
 from lab.staging.pki import Issued
+from lab.staging.student_code import StudentCode
 from lab.staging.supervisor import Part
 from lab.tls.versions import TLS12, TLS13, VERSIONS
 
@@ -27,14 +28,15 @@ SHOP_PASSWORD = "shop, password"
 
 @dataclass(frozen=True)
 class Setting:
-    """What the stages have in common: the run's plan and folders, what was issued, each gateway's port, and where to
-    get more ports."""
+    """What the stages have in common: the run's plan and folders, what was issued, each gateway's port, where to get
+    more ports, and the student's files."""
 
     plan: Plan
     folders: Folders
     issued: Issued
     gateways: Mapping[Gateway, int]
     ports: Callable[[int], list[int]]
+    code: StudentCode = field(default_factory=StudentCode)
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class Stage:
 
 
 def opening_balance(plan: Plan) -> int:
-    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof, and
-    for every attempt with a key that leaked at all of them."""
-    open_ = replace(plan, gateways=tuple(one.id for one in plan.served() if not one.scheme.checks_proof))
+    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof or
+    that a student is still at, and for every attempt with a key that leaked at all of them."""
+    may_open = (one.id for one in plan.served() if not one.scheme.checks_proof or one in STUDENTS_GATEWAYS)
+    open_ = replace(plan, gateways=tuple(may_open))
     relayed = sum(1 for _ in open_.targets()) if LIVE_RELAY.id in plan.leaks else 0
     with_key = len(replace(plan, moves=()))
     return max(OPENING_BALANCE, TRANSFER.amount * (len(open_) + relayed + with_key))
@@ -74,6 +77,7 @@ def victim_server(setting: Setting) -> Part:
         f"--ca={issued.ca_pem}",
         *([f"--rsa-transport={issued.server_rsa_pem}"] if issued.server_rsa_pem else []),
         *([f"--access-log={access_log(setting)}"] if LOG.id in setting.plan.leaks else []),
+        *(f"--student-code={gateway.partition('@')[0]}={file}" for gateway, file in setting.code.servers.items()),
     )
 
 
@@ -99,7 +103,13 @@ def _logins(setting: Setting, ports: Mapping[Gateway, int]) -> list[str]:
         f"--bundle={issued.client_pem}",
         *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
         *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
+        *([f"--student-code={setting.code.client}"] if setting.code.client else []),
     ]
+
+
+def _careless(setting: Setting) -> tuple[str, ...]:
+    """How a client is told not to verify the server; a student's client decides that itself."""
+    return () if setting.code.client else ("--careless",)
 
 
 def wire(setting: Setting, ports: list[int]) -> Stage:
@@ -122,7 +132,7 @@ def interception(setting: Setting) -> Stage:
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
     clients = (
         _passing_client(setting, VICTIM_CLIENT, ports),
-        _passing_client(setting, CARELESS_CLIENT, ports, "--careless"),
+        _passing_client(setting, CARELESS_CLIENT, ports, *_careless(setting)),
     )
     visits = f"--visits={len(clients) * len(VERSIONS)}"
     return Stage(_attacker(setting, INTERCEPTION.id, *gateways(setting), *forwards, visits), clients)
@@ -134,12 +144,12 @@ def live_relay(setting: Setting) -> Stage:
     versions = setting.plan.versions
     asking = [gateway for gateway in setting.gateways if gateway.scheme.asks_in_tls]
     ports = dict(zip(asking, setting.ports(len(asking)), strict=True))
-    options = ("--careless", *(f"--tls={version}" for version in versions))
+    options = (*_careless(setting), *(f"--tls={version}" for version in versions))
     clients = [_passing_client(setting, CARELESS_CLIENT, ports, *options)]
     relays = sum(gateway.scheme.asks_in_tls for gateway, _ in setting.plan.targets())
     transporting = {one: port for one, port in ports.items() if one.implementation.rsa_key_transport}
     if transporting and TLS12 in versions:
-        options = ("--careless", "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
+        options = (*_careless(setting), "--tls=1.2", f"--ciphers={RSA_TRANSPORT}")
         clients.append(_passing_client(setting, f"{CARELESS_CLIENT}-rsa", transporting, *options))
         relays += len(transporting)
     forwards = (f"--forward={HOST}:{port}={HOST}:{setting.gateways[gateway]}" for gateway, port in ports.items())
@@ -265,7 +275,8 @@ def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
         ATTACKER,
         command,
         *arguments,
-        *(f"--move={move}" for move in setting.plan.moves),
+        *(f"--move={move}" for move in setting.plan.moves if move not in setting.code.moves),
+        *(f"--move-file={file}" for file in setting.code.moves.values()),
         *(f"--tls={version}" for version in setting.plan.versions),
         f"--rounds={setting.plan.rounds}",
         *(["--at-once=1"] if setting.plan.one_by_one else []),

@@ -9,7 +9,7 @@ from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
-from lab.catalogue.moves import MOVES, STOLEN_KEY, STOLEN_PASSWORD
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD, moves_named
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import find_scheme
@@ -307,8 +307,8 @@ def _tell_gateway(judged: JudgedRun, gateway: Gateway, version: Version, with_pr
     yield facts(
         ("asks for", scheme.asks_for), ("checks", scheme.verifies), ("implementation", gateway.implementation.title)
     )
-    titles = {move.id: move.title for move in MOVES}
     verdicts = judged.verdicts_at(WIRE, gateway, version)
+    titles = {move.id: move.title for move in moves_named({one.move for one in verdicts})}
     hers = next((one for one in verdicts if one.evidence.proof and one.evidence.proof.fits_captured), None)
     for verdict in verdicts:
         title = (Span(f"{verdict.move}: ", strong=True), f"{titles[verdict.move]}.")

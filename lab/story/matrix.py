@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from lab.catalogue.gateways import GATEWAYS, find_gateway
+from lab.catalogue.gateways import GATEWAYS, find_gateway, gateways_named
 from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move
+from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move, moves_named
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.schemes import SCHEMES, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
@@ -36,7 +36,7 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
             continue
         heading = f"TLS {version}" if leak == WIRE else f"{leak.title} ({leak.id}), TLS {version}"
         cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak.id, version)}
-        there = [gateway for gateway in GATEWAYS if any(gateway.id == of for _, of in cells)]
+        there = gateways_named({of for _, of in cells})
         for checks, title in ((True, "gateways that check the proof"), (False, "gateways that do not")):
             if gateways := [gateway.id for gateway in there if gateway.scheme.checks_proof == checks]:
                 yield Break()
@@ -49,7 +49,7 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
 
 def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Table:
     rows: list[tuple[Inline, ...]] = []
-    for move in MOVES:
+    for move in moves_named({of for of, _ in cells}):
         row = [cells.get((move.id, gateway)) for gateway in gateways]
         if any(row):
             rows.append((move.id, *(_cell(verdict) if verdict else NO_VERDICT for verdict in row)))
@@ -75,7 +75,8 @@ def tell_lessons(judgement: Judgement) -> Iterator[Block]:
 
 def _opened(judgement: Judgement, checks_proof: bool) -> Iterator[str]:
     """Which moves opened a gateway that checks the proof, or one that does not."""
-    checking = {gateway.id for gateway in GATEWAYS if gateway.scheme.checks_proof == checks_proof}
+    there = gateways_named({v.gateway for v in judgement.verdicts})
+    checking = {gateway.id for gateway in there if gateway.scheme.checks_proof == checks_proof}
     tried = [v for v in judgement.verdicts if v.gateway in checking and v.outcome in (ACCEPTED, REFUSED)]
     if not tried:
         return
@@ -122,7 +123,7 @@ def _at(controls: list[Control]) -> str:
 def _differences(judgement: Judgement) -> list[Section]:
     """For each move the gateways at which it does not go the same way in both versions, and why."""
     cells = {(v.leak, v.move, v.gateway, v.tls): v for v in judgement.verdicts}
-    sends = {move.id: move.sends for move in MOVES}
+    sends = {move.id: move.sends for move in moves_named({v.move for v in judgement.verdicts})}
     found: dict[tuple[str, str, tuple[tuple[str, Inline], ...]], list[str]] = {}
     for (leak, move, gateway, tls), old in cells.items():
         new = cells.get((leak, move, gateway, str(TLS13)))

@@ -112,11 +112,11 @@ def relaying(target: int, impersonation: Impersonation = live_relay.WITHOUT_KEYS
         yield Relaying(port, reports)
 
 
-def careless(bank: Victims, gateway_id: str, exchange: str, **options: bool) -> Credentials:
+def careless(bank: Victims, gateway_id: str, exchange: str, forward: bool = False) -> Credentials:
     """Alice, who does not verify the server."""
     ciphers = tls_clients.RSA_TRANSPORT if exchange == "RSA" else None
     return load_credentials(
-        bundle_at(bank.issued, gateway_id), None, bank.issued.ca_pem, careless=True, ciphers=ciphers, **options
+        bundle_at(bank.issued, gateway_id), None, bank.issued.ca_pem, forward, careless=True, ciphers=ciphers
     )
 
 
