@@ -613,36 +613,47 @@ def exercise(
         ),
     ] = None,
     hint: Annotated[bool, typer.Option("--hint", help="Show one hint more.")] = False,
+    start: Annotated[bool, typer.Option("--start", help="Write the exercise's file, to begin with.")] = False,
     run: Annotated[Path | None, typer.Option(help="The run that the answer is about; the newest if not given.")] = None,
     runs: Runs = RUNS,
-    reset: Annotated[bool, typer.Option("--reset", help="Forget what is done, and the hints.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Begin anew: forget what is done, and the hints; keep files aside.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Exercises for students: list them, show a task, check an answer against a run of your own."""
     from lab.exercises import progress as kept
-    from lab.exercises import telling
+    from lab.exercises import starting, telling
     from lab.exercises.table import EXERCISES, find_exercise
     from lab.views import terminal
 
     if reset:
-        if words or hint:
+        if words or hint or start:
             bad_input("--reset forgets all exercises: give it alone")
-        kept.reset(runs)
+        for line in starting.begin_anew(runs):
+            say(f"certreplay: {line}", error=True)
     progress = kept.load(runs)
     match words or []:
         case []:
-            if hint:
-                bad_input("give the exercise's number: certreplay exercise 1 --hint")
+            if hint or start:
+                option = "--hint" if hint else "--start"
+                bad_input(f"give the exercise's number: certreplay exercise 8 {option}")
             if as_json:
                 _print_json([telling.tell_as_data(one, progress) for one in EXERCISES])
             else:
                 terminal.show(telling.tell_list(progress))
         case ["check", number, *answer]:
-            if hint:
-                bad_input(f"a hint comes with the task: certreplay exercise {number} --hint")
+            if hint or start:
+                option = "--hint" if hint else "--start"
+                bad_input(f"an option for the task, and not for an answer: certreplay exercise {number} {option}")
             _check_answer(number, " ".join(answer), run, runs, as_json)
         case [number] if number != "check":
             found = find_exercise(number)
+            if start:
+                file = starting.start(found, Path())
+                kept.save(runs, progress.with_started(found.name, file))
+                say(f"certreplay: wrote {file}", error=True)
+                return
             if hint:
                 progress = progress.with_hints(found.name, min(telling.shown_of(found, progress) + 1, len(found.hints)))
                 kept.save(runs, progress)
@@ -691,7 +702,8 @@ def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_jso
         )
     else:
         verdict = Span("Right", "holds") if checked.right else Span("Not yet", "warning")
-        terminal.show([Paragraph((verdict, f", for the run {folder}.")), Paragraph(checked.why)])
+        about = "file" if exercise.file else "run"
+        terminal.show([Paragraph((verdict, f", for the {about} {folder}.")), Paragraph(checked.why)])
         if receipt:
             say(f"Your receipt: {receipt}")
     sys.exit(AS_EXPECTED if checked.right else NOT_AS_EXPECTED)

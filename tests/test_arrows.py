@@ -16,6 +16,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.events": ("lab.events", "lab.catalogue", "lab.address", "lab.files"),
     "lab.capture": ("lab.capture", "lab.events", "lab.tls", "lab.address", "lab.files"),
     "lab.catalogue": ("lab.catalogue", "lab.tls"),
+    "lab.guest": ("lab.guest", "lab.tls", "lab.files"),
     "lab.document": (),
     "lab.files": (),
     "lab.process": ("lab.printable", "lab.files"),
@@ -29,7 +30,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.staging": (
-        *("lab.staging", "lab.judging", "lab.files", "lab.printable", *PARTS),
+        *("lab.staging", "lab.judging", "lab.files", "lab.printable", "lab.guest", *PARTS),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address", "lab.ports", "lab.scope"),
         "lab.printable",
     ),
@@ -51,21 +52,25 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
     "lab.exercises": (
-        *("lab.exercises", "lab.judging", "lab.document", "lab.files"),
+        *("lab.exercises", "lab.judging", "lab.document", "lab.files", "lab.staging", "lab.guest", "lab.exits"),
+        "lab.ports",
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
     "lab.course": (
         *("lab.course", "lab.exercises", "lab.views", "lab.judging", "lab.document", "lab.exits"),
-        *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable"),
+        *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable", "lab.guest"),
     ),
     "lab.views": ("lab.views", "lab.exercises", "lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
-        *("attacker", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
+        *("attacker", "lab.guest", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
-    "victim_client": ("victim_client", "lab.tls", "lab.events", "lab.address", "lab.files", "lab.process", "lab.scope"),
+    "victim_client": (
+        *("victim_client", "lab.guest", "lab.process", "lab.files", "lab.scope"),
+        *("lab.tls", "lab.events", "lab.address"),
+    ),
     "victim_server": (
-        *("victim_server", "lab.process", "lab.files", "lab.printable", "lab.scope"),
+        *("victim_server", "lab.guest", "lab.process", "lab.files", "lab.printable", "lab.scope"),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
     ),
 }

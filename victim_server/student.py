@@ -7,7 +7,7 @@ to sign, and what came, and neither the bank's key nor the connection.
 from functools import partial
 from typing import Any
 
-from lab.guest.host import Guest, Refused
+from lab.guest.host import Guest, Refusal
 from lab.guest.kinds import CHECK
 from lab.guest.loading import GuestError
 from lab.process import BadInput, CannotGoOn
@@ -38,11 +38,11 @@ class StudentServer(Server):
                 raise GuestError(f"{self._guest.file}: {CHECK[0]} gives back False; to refuse a client, raise Refuse")
         except GuestError as error:
             raise CannotGoOn(str(error)) from None
-        if isinstance(decided, Refused):
+        if isinstance(decided, Refusal):
             raise ProofError(_alert(self._guest, decided), decided.why)
 
 
-def _alert(guest: Guest, refused: Refused) -> AlertDescription:
+def _alert(guest: Guest, refused: Refusal) -> AlertDescription:
     try:
         return AlertDescription[refused.alert.upper()]
     except KeyError:

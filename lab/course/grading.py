@@ -24,8 +24,9 @@ from lab.events.run import VERDICTS_FILE, Run, RunError, open_run
 from lab.events.types import BundleIssued
 from lab.exercises import progress as kept
 from lab.exercises.checking import check
-from lab.exercises.exercise import ExerciseError
+from lab.exercises.exercise import Exercise, ExerciseError
 from lab.exercises.table import EXERCISES
+from lab.guest.loading import GuestError
 from lab.judging.consistency import Told
 from lab.judging.facts import student_in
 from lab.judging.verdicts import JudgedRun
@@ -193,7 +194,9 @@ def _graded_answers(runs: Path, graded: dict[str, GradedRun]) -> Iterator[Graded
             continue
         answer = progress.answers.get(exercise.name, "")
         run = graded.get(name)
-        if run is None:
+        if exercise.needs == "file":
+            finding = _checked_file(exercise, runs)
+        elif run is None:
             finding = f"the run {name} was not handed in"
         elif not answer and exercise.needs != "run":
             finding = "the progress says that it is done, and has no answer"
@@ -202,6 +205,18 @@ def _graded_answers(runs: Path, graded: dict[str, GradedRun]) -> Iterator[Graded
         else:
             finding = _checked(exercise.number, answer, runs / name, runs)
         yield GradedAnswer(exercise.number, name, answer, finding)
+
+
+def _checked_file(exercise: Exercise, runs: Path) -> str:
+    """What is wrong with the file of an exercise; it lies in the folder that was handed in, or beside the runs."""
+    files = [folder / exercise.file for folder in (runs.parent, runs) if (folder / exercise.file).is_file()]
+    if not files:
+        return f"the file {exercise.file} was not handed in"
+    try:
+        _, checked = check(exercise, str(files[0]), None, runs)
+    except (ExerciseError, GuestError, OSError) as error:
+        return f"cannot be checked: {error}"
+    return "" if checked.right else f"{exercise.file} is not right: {checked.why}"
 
 
 def _checked(number: int, answer: str, run: Path, runs: Path) -> str:

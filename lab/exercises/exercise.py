@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lab.judging.queries import RunQueries
@@ -27,12 +28,17 @@ Check: TypeAlias = Callable[[RunQueries, str], Checked]
 """Checks an answer against a run; ExerciseError where the run has nothing to check it with."""
 
 
+CheckFile: TypeAlias = Callable[[Path], Checked]
+"""Checks a file that the student wrote, in runs of its own; GuestError, with file and line, where the file fails."""
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One exercise. Its folder `NN-name` has task.md, which begins with the title, and hints.md.
 
     `minutes` is how long it takes, `learns` what one learns, a sentence. `answer` is the form of the answer, and
-    `needs` says whether the answer is words or the run itself, which then may be named.
+    `needs` says whether the answer is words, the run itself, which then may be named, or the student's `file`, whose
+    beginning is in the exercise's folder.
     """
 
     number: int
@@ -40,8 +46,10 @@ class Exercise:
     minutes: int
     learns: str
     answer: str
-    check: Check
-    needs: Literal["words", "run"] = "words"
+    check: Check | None = None
+    needs: Literal["words", "run", "file"] = "words"
+    file: str = ""
+    check_file: CheckFile | None = None
 
     @property
     def folder(self) -> str:
@@ -60,6 +68,11 @@ class Exercise:
     def hints(self) -> tuple[str, ...]:
         """The hints in Markdown, in their order."""
         return tuple(hint.strip() for hint in self._text("hints.md").split(NEXT_HINT))
+
+    @property
+    def beginning(self) -> str:
+        """What the student's file holds at first."""
+        return self._text(f"{self.file}.txt")
 
     def _text(self, name: str) -> str:
         return files("lab.exercises").joinpath(self.folder, name).read_text()

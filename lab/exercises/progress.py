@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lab import files
@@ -14,11 +14,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Progress:
-    """By an exercise's name: the run whose answer was right, that answer, and how many hints were shown."""
+    """By an exercise's name: the run or file whose answer was right, that answer, how many hints were shown, and where
+    the file is that was written to begin with."""
 
     done: dict[str, str] = field(default_factory=dict)
     hints: dict[str, int] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
 
     def with_done(self, name: str, run: str, answer: str) -> "Progress":
         return replace(self, done=self.done | {name: run}, answers=self.answers | {name: answer})
@@ -26,14 +28,19 @@ class Progress:
     def with_hints(self, name: str, shown: int) -> "Progress":
         return replace(self, hints=self.hints | {name: shown})
 
+    def with_started(self, name: str, file: Path) -> "Progress":
+        return replace(self, started=self.started | {name: str(file.resolve())})
+
 
 def load(runs: Path) -> Progress:
     """What is done so far, nothing without a file; ExerciseError for a file that is not ours."""
     path = runs / FILE_NAME
     try:
         content = json.loads(files.read(path))
-        done, hints, answers = content["done"], content["hints"], content.get("answers", {})
-        sound = content["version"] == VERSION and _is(done, str) and _is(hints, int) and _is(answers, str)
+        done, hints = content["done"], content["hints"]
+        answers, started = content.get("answers", {}), content.get("started", {})
+        texts = all(_is(one, str) for one in (done, answers, started))
+        sound = content["version"] == VERSION and texts and _is(hints, int)
     except FileNotFoundError:
         return Progress()
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -42,7 +49,7 @@ def load(runs: Path) -> Progress:
         raise ExerciseError(
             f"{path}: holds no progress that this version can read; `certreplay exercise --reset` forgets it"
         )
-    return Progress(done, hints, answers)
+    return Progress(done, hints, answers, started)
 
 
 def _is(value: object, kind: type) -> bool:
@@ -54,7 +61,7 @@ def save(runs: Path, progress: Progress) -> None:
     """Writes the file whole: one that is killed meanwhile leaves the one before."""
     runs.mkdir(parents=True, exist_ok=True)
     unfinished = runs / f".{FILE_NAME}.{os.getpid()}"
-    content = {"version": VERSION, "done": progress.done, "hints": progress.hints, "answers": progress.answers}
+    content = {"version": VERSION, **asdict(progress)}
     try:
         files.write(unfinished, json.dumps(content, indent=2) + "\n")
         unfinished.replace(runs / FILE_NAME)

@@ -1,6 +1,6 @@
 """All exercises, in the order in which they are done. One row and one folder make an exercise."""
 
-from lab.exercises.checks import alerts, bundle, certificate, proof, runs, tls13
+from lab.exercises.checks import alerts, bundle, certificate, client, move, proof, runs, server, tls13
 from lab.exercises.exercise import Exercise, ExerciseError
 
 EXERCISES = (
@@ -51,6 +51,36 @@ EXERCISES = (
         "Key and certificate lie in one file, and only the certificate ever crosses the wire.",
         "PART OFFSET",
         bundle.check,
+    ),
+    Exercise(
+        7,
+        "a-careful-client",
+        15,
+        "A client that does not verify the server lends its proof to whoever stands in between.",
+        "[FILE]",
+        needs="file",
+        file="client.py",
+        check_file=client.check,
+    ),
+    Exercise(
+        8,
+        "mend-the-server",
+        20,
+        "A check is worth what its result does.",
+        "[FILE]",
+        needs="file",
+        file="server.py",
+        check_file=server.check,
+    ),
+    Exercise(
+        9,
+        "a-move-of-your-own",
+        30,
+        "What a server does with a proof follows from what it checks, whatever the proof is.",
+        "[FILE]",
+        needs="file",
+        file="move.py",
+        check_file=move.check,
     ),
     Exercise(
         11,

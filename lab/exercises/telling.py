@@ -17,7 +17,11 @@ def tell_list(progress: Progress) -> Iterator[Block]:
 def _row(one: Exercise, progress: Progress) -> tuple[str, ...]:
     run = progress.done.get(one.name)
     hints = f"{shown_of(one, progress)} of {len(one.hints)}"
-    return str(one.number), one.title, str(one.minutes), hints, f"done, with the run {run}" if run else "to do"
+    return str(one.number), one.title, str(one.minutes), hints, _done(one, run) if run else "to do"
+
+
+def _done(one: Exercise, what: str) -> str:
+    return f"done, with the {'file' if one.file else 'run'} {what}"
 
 
 def shown_of(one: Exercise, progress: Progress) -> int:
@@ -31,7 +35,8 @@ def tell_task(one: Exercise, progress: Progress, run: str) -> str:
     parts = [f"{one.number}. {one.title} ({one.minutes} minutes)", one.task]
     parts += [f"Hint {number} of {len(one.hints)}: {hint}" for number, hint in enumerate(one.hints[:shown], start=1)]
     more = f"One hint more: certreplay exercise {one.number} --hint\n" if shown < len(one.hints) else ""
-    parts.append(f"{more}Your answer:   certreplay exercise check {one.number} {one.answer}")
+    begin = f"Your file:     certreplay exercise {one.number} --start\n" if one.file else ""
+    parts.append(f"{more}{begin}Your answer:   certreplay exercise check {one.number} {one.answer}")
     return "\n\n".join(parts).replace("RUN/", f"{run}/")
 
 
@@ -45,6 +50,7 @@ def tell_as_data(one: Exercise, progress: Progress) -> dict[str, object]:
         "learns": one.learns,
         "task": one.task,
         "answer": one.answer,
+        "file": one.file,
         "hints": one.hints[: shown_of(one, progress)],
         "hints_left": len(one.hints) - shown_of(one, progress),
         "done": progress.done.get(one.name),
@@ -59,10 +65,14 @@ def exercises_document() -> str:
     tasks = "\n\n".join(
         f'<a id="exercise-{one.number}"></a>\n\n## {one.number}. {one.title}\n\n{one.minutes} minutes, '
         f"{len(one.hints)} hints.\n\n{one.task}\n\n"
-        f"Your answer: `certreplay exercise check {one.number} {one.answer}`"
+        f"{_begin(one)}Your answer: `certreplay exercise check {one.number} {one.answer}`"
         for one in EXERCISES
     )
     return f"{_BEGINNING}\n\n| | exercise | minutes | what you learn |\n|---|---|---|---|\n{rows}\n\n{tasks}\n"
+
+
+def _begin(one: Exercise) -> str:
+    return f"Your file: `certreplay exercise {one.number} --start` writes `{one.file}`.\n\n" if one.file else ""
 
 
 _BEGINNING = """# Exercises
@@ -79,12 +89,20 @@ Every run has its own keys, so every student has answers of her own. Make a run,
 
 `check` takes the newest run in `runs/`; `--run` names another one, and `--runs` another folder. Its exit status is 0
 for a right answer, 1 for a wrong one, and 2 if the run has nothing to check it with. What you have done is kept in
-`runs/exercises.json`; `certreplay exercise --reset` forgets it.
+`runs/exercises.json`; `certreplay exercise --reset` begins anew.
+
+In some exercises you write a file:
+
+    certreplay exercise 8 --start            # writes server.py here, to begin with; never over a file of yours
+    certreplay exercise check 8              # tries ./server.py in runs with fresh keys; or name another file
+
+Your code runs in a process of its own, with at most 512 MiB of memory and 2 seconds of computing a call. An error in it
+is told in one line, with file and line number, and the status is 2. What it prints goes nowhere. `--reset` keeps a file
+that you changed, under another name.
 
 To find the answers you need `tshark` (or Wireshark), `openssl` and `xxd`, and nothing of the lab's own. The commands in
 a task take RUN for the run's folder, such as `runs/2026-11-29T11-39-47.451Z`; `certreplay exercise N` puts
 it in for you.
 
-These are exercises for one student with runs of her own. There are none yet in which you change code or write rules (a
-careless client, a server to mend, a new move, a detection rule, a real server to configure) and none on the page in the
-browser. [class.md](class.md) says how a teacher grades what is handed in."""
+These are exercises for one student with runs of her own. [class.md](class.md) says how a teacher grades what is handed
+in."""

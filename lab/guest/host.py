@@ -18,7 +18,7 @@ _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR")
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """The function refused a client."""
 
     why: str
@@ -50,7 +50,7 @@ class Guest:
         self.values = {str(name): value for name, value in named.items() if isinstance(value, str)}
 
     def call(self, *arguments: object) -> object:
-        """What the function gives back, or that it Refused."""
+        """What the function gives back, or its Refusal."""
         assert self._process.stdin
         try:
             self._process.stdin.write(encode(arguments).encode())
@@ -58,7 +58,7 @@ class Guest:
             raise GuestError(f"{self.file}: its process has ended; did it call sys.exit or os._exit?") from None
         answer = self._answer(2 * SECONDS)
         if "refused" in answer:
-            return Refused(str(answer["refused"]), str(answer["alert"]))
+            return Refusal(str(answer["refused"]), str(answer["alert"]))
         return answer.get("result")
 
     def close(self) -> None:

@@ -133,9 +133,14 @@ def new_server(authority: Identity, key_type: KeyType = "p256", now: datetime | 
     return _new_server(authority, SERVER_NAMES, key_type, now)
 
 
-def new_shop(authority: Identity, key_type: KeyType = "p256", now: datetime | None = None) -> Identity:
+def new_shop(
+    authority: Identity,
+    key_type: KeyType = "p256",
+    now: datetime | None = None,
+    names: tuple[str, ...] = SHOP_NAMES,
+) -> Identity:
     """The certificate of a shop that alice uses, for its name, its container's name and loopback."""
-    return _new_server(authority, SHOP_NAMES, key_type, now)
+    return _new_server(authority, names, key_type, now)
 
 
 def _new_server(authority: Identity, names: tuple[str, ...], key_type: KeyType, now: datetime | None) -> Identity:

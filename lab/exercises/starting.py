@@ -1,0 +1,43 @@
+"""The student's files: written to begin with, and set aside when all begins anew. No work is ever lost."""
+
+import itertools
+from pathlib import Path
+
+from lab import files
+from lab.exercises import progress
+from lab.exercises.exercise import Exercise, ExerciseError
+from lab.exercises.table import EXERCISES
+
+
+def start(exercise: Exercise, folder: Path) -> Path:
+    """Writes the file to begin with, and gives its path. ExerciseError where there is something already."""
+    if not exercise.file:
+        raise ExerciseError(f"exercise {exercise.number} has no file to begin with: its answer is {exercise.answer}")
+    path = folder / exercise.file
+    if path.exists() or path.is_symlink():
+        raise ExerciseError(f"{path}: is there already, and stays as it is; move it away, or go on with it")
+    files.write(path, exercise.beginning)
+    return path
+
+
+def begin_anew(runs: Path) -> list[str]:
+    """Forgets what was done, and clears away the files that were begun: what was changed in one is kept under another
+    name, which a line tells. A file of progress that is not ours is forgotten, too."""
+    try:
+        started = progress.load(runs).started
+    except ExerciseError:
+        started = {}
+    told = []
+    for one in EXERCISES:
+        path = Path(started.get(one.name, ""))
+        if not (one.file and path.name and path.is_file()):
+            continue
+        if files.read(path) == one.beginning.encode():
+            path.unlink()
+            continue
+        numbers = (path.with_name(f"{path.name}.kept-{number}") for number in itertools.count(1))
+        kept = next(name for name in numbers if not name.exists())
+        path.rename(kept)
+        told.append(f"your {path} is kept as {kept}")
+    progress.reset(runs)
+    return told

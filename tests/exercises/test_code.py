@@ -1,0 +1,189 @@
+"""The exercises in which a student writes code: begun, solved, and gone about the wrong way, as a student does it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab.exercises.table import find_exercise
+from programs import certreplay
+
+MENDED = "    if not result:\n        raise Refuse('it does not fit')\n"
+CAREFUL = "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n    context.load_verify_locations(cafile=ca_file)\n"
+HALF = "captured.signature[: len(captured.signature) // 2]"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The student's own folder, in which everything is done."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def begun(number: int) -> Path:
+    done = certreplay("exercise", str(number), "--start")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return Path(find_exercise(str(number)).file)
+
+
+def edit(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
+def checked(number: int, *file: str) -> tuple[int, str]:
+    done = certreplay("exercise", "check", str(number), *file)
+    return done.returncode, " ".join((done.stdout or done.stderr).split())
+
+
+def test_8_mend_the_server() -> None:
+    file = begun(8)
+    status, why = checked(8)
+    assert (status, "its result has no effect" in why) == (1, True), why
+    file.write_text(file.read_text() + MENDED)
+    status, why = checked(8)
+    assert (status, why.startswith("Right, for the file server.py.")) == (0, True), why
+    assert "alice and the attack code with her key got in 8 of 8 times" in why
+    assert "done, with the file server.py" in certreplay("exercise").stdout
+
+
+@pytest.mark.parametrize(
+    ("added", "status", "says"),
+    [
+        ("    raise Refuse('no')", 1, "refuses everybody, alice too"),
+        ("    if result:\n        raise Refuse('no')", 1, "the wrong way round"),
+        (
+            "    if not result and challenge.version == 0x0303:\n        raise Refuse",
+            1,
+            "In TLS 1.3: A proof",
+        ),
+        ("    if not result:\n        raise ValueError('no')", 2, "ValueError: no; to refuse a client, raise Refuse"),
+        ("    if not result:\n        refuse()", 2, "server.py, line 32: NameError: name 'refuse' is not defined"),
+        ("    return result", 1, "A proof by another key still gets in"),
+    ],
+)
+def test_8_wrong_ways(added: str, status: int, says: str) -> None:
+    file = begun(8)
+    file.write_text(f"{file.read_text()}{added}\n")
+    found, why = checked(8)
+    assert (found, says in why) == (status, True), why
+
+
+def test_a_server_that_keeps_its_promise_is_no_finding_and_another_is() -> None:
+    file = begun(8)
+    call = ("matrix", "--scheme", f"mtls={file}", "--move", "foreign-key", "--tls", "1.2")
+    broken = certreplay(*call)
+    assert (broken.returncode, "FINDING: foreign-key at mtls@student" in broken.stdout) == (1, True), broken.stdout
+    file.write_text(file.read_text() + MENDED)
+    mended = certreplay(*call, "--gateway", "certificate-only@instrument")
+    assert (mended.returncode, "FINDING" in mended.stdout) == (0, False), mended.stdout + mended.stderr
+    assert "certificate-only@instrument" in (Path("runs") / newest() / "verdicts.json").read_text()
+    told = certreplay("explain", "--move", "foreign-key", "--gateway", "mtls@student")
+    assert (told.returncode, "does not fit" in told.stdout) == (0, True), told.stdout
+
+
+def newest() -> str:
+    return max(path.name for path in Path("runs").glob("*Z"))
+
+
+def test_a_server_that_fails_in_a_run_ends_it_in_one_line() -> None:
+    Path("server.py").write_text("def check_proof(certificate, challenge, answer):\n    return nobody\n")
+    done = certreplay("matrix", "--scheme", "pinned-mtls=server.py", "--move", "foreign-key", "--tls", "1.2")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "server.py, line 2: NameError" in done.stderr
+
+
+def test_7_a_careful_client() -> None:
+    file = begun(7)
+    status, why = checked(7)
+    assert (status, "nobody vouches for" in why) == (1, True), why
+    careless = "    context.check_hostname = False\n    context.verify_mode = ssl.CERT_NONE\n"
+    edit(file, careless, "")
+    status, why = checked(7)
+    assert (status, "Alice does not get in at the right server any more" in why) == (1, True), why
+    nameless = "    context.check_hostname = False\n"
+    edit(file, "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n", CAREFUL + nameless)
+    status, why = checked(7)
+    assert (status, "check the name as well" in why) == (1, True), why
+    edit(file, nameless, "")
+    status, why = checked(7)
+    assert (status, why.startswith("Right")) == (0, True), why
+
+
+def test_a_careless_client_is_a_finding_of_the_run() -> None:
+    file = begun(7)
+    choice = ("--leak", "live-relay", "--gateway", "mtls@openssl", "--move", "omit-proof", "--tls", "1.2")
+    done = certreplay("matrix", "--client", file, *choice)
+    said = " ".join(done.stdout.split())
+    assert (done.returncode, "client.py showed alice's certificate to mallory" in said) == (1, True), said
+
+
+def test_9_a_move_of_your_own() -> None:
+    file = begun(9)
+    status, why = checked(9)
+    assert (status, "the captured proof, byte for byte" in why) == (1, True), why
+    edit(file, "(captured.scheme, captured.signature)", f"(captured.scheme, {HALF})")
+    edit(file, '"my-move"', '"half-proof"')
+    status, why = checked(9)
+    assert (status, why.startswith("Right")) == (0, True), why
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (
+            'FAILS = "signature"',
+            'FAILS = "proof"',
+            'what is wrong with the proof: "signature" or "scheme"',
+        ),
+        ('NAME = "my-move"', 'NAME = "My Move"', "NAME must name the move in small letters"),
+        ("def prove(", "def proof(", "there is no function prove(certificate, captured, challenge)"),
+        ("import CertificateVerify", "import Certificateverify", "move.py, line 10: ImportError"),
+    ],
+)
+def test_9_a_file_that_does_not_say_what_it_must(before: str, after: str, says: str) -> None:
+    edit(begun(9), before, after)
+    status, why = checked(9)
+    assert (status, says in why) == (2, True), why
+
+
+def test_a_file_is_never_written_over_and_kept_when_all_begins_anew() -> None:
+    file = begun(8)
+    file.write_text("my work")
+    again = certreplay("exercise", "8", "--start")
+    assert (again.returncode, again.stderr.count("\n"), file.read_text()) == (2, 1, "my work")
+    begun(9)
+    reset = certreplay("exercise", "--reset")
+    assert "server.py.kept-1" in reset.stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["runs", "server.py.kept-1"]
+    assert Path("server.py.kept-1").read_text() == "my work"
+    begun(8).write_text("more work")
+    certreplay("exercise", "--reset")
+    assert Path("server.py.kept-1").read_text() == "my work"
+    assert Path("server.py.kept-2").read_text() == "more work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("exercise", "check", "8"), "`certreplay exercise 8 --start` writes one"),
+        (("exercise", "check", "8", "--run", "."), "leave --run out"),
+        (("exercise", "1", "--start"), "has no file to begin with"),
+        (("exercise", "--start"), "give the exercise's number"),
+        (("matrix", "--scheme", "mended=server.py"), "choose one of mtls, pinned-mtls"),
+        (("matrix", "--move", "nothing.py"), "nothing.py: No such file"),
+        (("demo", "--client", "nothing.py"), "nothing.py: No such file"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line(arguments: tuple[str, ...], says: str) -> None:
+    done = certreplay(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
+def test_a_file_is_taken_from_where_the_student_is() -> None:
+    shutil.copy(begun(8), "mine.py")
+    Path("server.py").unlink()
+    status, why = checked(8, "mine.py")
+    assert (status, "for the file mine.py" in why) == (1, True), why
