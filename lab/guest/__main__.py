@@ -1,7 +1,7 @@
 """`python -m lab.guest FILE FUNCTION PARAMETERS NAME...`: the process in which one function of a student's file runs.
 
 It says first what the file has under each NAME; then it reads calls from standard input, a line each, and answers each
-by a line. What the file itself prints goes to standard error.
+by a line. What the file itself prints goes to standard error, which the lab does not read.
 """
 
 import os

@@ -38,6 +38,7 @@ class Guest:
             [sys.executable, "-m", "lab.guest", str(file), function, parameters, *names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             bufsize=0,
             env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
         )
