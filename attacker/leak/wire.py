@@ -65,7 +65,7 @@ class Wiretap:
         self._settled = False
         self._servers: dict[str, OnTheWire] = {}
         self._proven: set[str] = set()
-        self._contacts: set[tuple[str, str, bool]] = set()
+        self._contacts: set[tuple[str, int | None, bool]] = set()
 
     def see(self, time_ns: int, packet: bytes) -> None:
         """One packet, with the time it was seen in ns since 1970."""
@@ -95,7 +95,7 @@ class Wiretap:
         """Works on a handshake without a readable client certificate."""
         if contact.version is None or contact.resumed or len(self._servers) > MAX_SERVERS:
             return
-        self._report(contact, version_name(contact.version))
+        self._report(contact)
         if any(kind in _BEYOND_PLAINTEXT for kind, _ in contact.client_records):
             seen = self._seen_at(contact.server, contact.server_name)
             seen.handshakes13 += contact.version == TLS13
@@ -111,26 +111,13 @@ class Wiretap:
             self._campaign.add(Destination(address, name, seen_as=server, on_wire=seen))
         return self._servers[server]
 
-    def _report(self, contact: Contact, tls: str) -> None:
+    def _report(self, contact: Contact) -> None:
         """Reports the first handshake of this kind with a server."""
-        kind = contact.server, tls, contact.offered is not None
+        kind = contact.server, contact.version, contact.offered is not None
         if kind in self._contacts or len(self._contacts) >= MAX_SIGHTINGS:
             return
         self._contacts.add(kind)
-        self._reporter.report(
-            HandshakeSeen(
-                client=contact.client,
-                server=contact.server,
-                tls=tls,
-                server_name=contact.server_name or "",
-                client_random=(contact.client_random or b"").hex(),
-                server_random=(contact.server_random or b"").hex(),
-                client_records=tuple(described(contact.client_records)),
-                server_records=tuple(described(contact.server_records)),
-                asked=contact.asked,
-                session=contact.offered.identity.hex() if contact.offered else "",
-            )
-        )
+        self._reporter.report(seen_of(contact))
 
     def _read(self, found: Iterable[Capture | Contact]) -> None:
         for one in found:
@@ -161,6 +148,22 @@ class Wiretap:
         elif self._at_rest_since_ns is None:
             self._at_rest_since_ns = time_ns
         return self._at_rest_since_ns is not None and time_ns - self._at_rest_since_ns >= SETTLED_NS
+
+
+def seen_of(contact: Contact) -> HandshakeSeen:
+    """What is reported of a handshake without a readable client certificate."""
+    return HandshakeSeen(
+        client=contact.client,
+        server=contact.server,
+        tls=version_name(contact.version or 0),
+        server_name=contact.server_name or "",
+        client_random=(contact.client_random or b"").hex(),
+        server_random=(contact.server_random or b"").hex(),
+        client_records=tuple(described(contact.client_records)),
+        server_records=tuple(described(contact.server_records)),
+        asked=contact.asked,
+        session=contact.offered.identity.hex() if contact.offered else "",
+    )
 
 
 def loot_of(capture: Capture) -> Loot:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attacker.collected import Collected
-from attacker.leak.wire import loot_of, sighting_of
+from attacker.leak.wire import loot_of, seen_of, sighting_of
 from attacker.moves.make import Loot
 from lab.capture.handshake import Capture, Contact
 from lab.capture.packets import segment
@@ -12,10 +12,9 @@ from lab.capture.reader import Tracker
 from lab.capture.writer import ETHERNET
 from lab.catalogue.leaks import WIRE
 from lab.events.log import Reporter
-from lab.events.types import HandshakeSeen
 from lab.tls.bundle import Bundle
 from lab.tls.extensions import OfferedPsk
-from lab.tls.versions import TLS12, TLS13, version_name
+from lab.tls.versions import TLS12, TLS13
 
 
 class Overheard:
@@ -59,17 +58,4 @@ class Overheard:
         if contact.version == TLS13:
             self._ticket = self._ticket or contact.offered
             self._recorded.setdefault(TLS13, contact.client_bytes)
-        self._reporter.report(
-            HandshakeSeen(
-                client=contact.client,
-                server=contact.server,
-                tls=version_name(contact.version),
-                server_name=contact.server_name or "",
-                client_random=(contact.client_random or b"").hex(),
-                server_random=(contact.server_random or b"").hex(),
-                client_records=(),
-                server_records=(),
-                asked=contact.asked,
-                session=contact.offered.identity.hex() if contact.offered else "",
-            )
-        )
+        self._reporter.report(seen_of(contact))

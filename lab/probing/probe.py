@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from attacker.collected import common_name
@@ -85,7 +85,7 @@ class _Probe:
         self._connections = 0
 
     async def run(self) -> Probed:
-        own = as_pem(self._other) if self._other else ""
+        own = self._other.to_pem() if self._other else ""
         attacker = await _Attacker.start(Order(self._target, self._customer, self._bundle.chain, own))
         try:
             relay = await attacker.position()
@@ -298,10 +298,3 @@ def stranger_like(certificate: bytes) -> Bundle:
     )
     hash_ = None if type(public_key(certificate)).__name__.startswith(("Ed25519", "_Ed25519")) else hashes.SHA256()
     return Bundle((builder.sign(key, hash_).public_bytes(Encoding.DER),), key)
-
-
-def as_pem(bundle: Bundle) -> str:
-    """A bundle as one PEM text, the key unencrypted."""
-    parts = [bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()]
-    parts += [x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in bundle.chain]
-    return "".join(parts)

@@ -7,7 +7,7 @@ from typing import Any, cast
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.printable import printable
 from lab.tls.errors import BundleError
@@ -25,6 +25,12 @@ class Bundle:
 
     chain: tuple[bytes, ...]
     key: PrivateKey
+
+    def to_pem(self) -> str:
+        """Both in one PEM text, the key first and unencrypted."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        chain = (x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in self.chain)
+        return b"".join((key, *chain)).decode()
 
 
 def parse_bundle(data: bytes, password: str | None, where: str, now: datetime | None) -> Bundle:
