@@ -455,21 +455,22 @@ def capture(
 ) -> None:
     """List every client certificate in the given captures: who is in them, and whether a proof was seen."""
     import dataclasses
+    from itertools import chain
 
     from lab.inspect import captures, certificates, profiles
     from lab.views.json_array import JsonListing
 
     chains: dict[tuple[bytes, ...], None] = {}
-    seen: list[SeenCertificate] = []
+    kept = captures.Kept()
     listing = JsonListing("certificates")
 
-    def take(one: "SeenCertificate", chain: tuple[bytes, ...]) -> None:
+    def take(one: "SeenCertificate", sent: tuple[bytes, ...]) -> None:
         if pem:
-            chains[chain] = None
+            chains[sent] = None
         if as_json and not profile:
             listing.add(dataclasses.asdict(one))
         else:
-            seen.append(one)
+            kept.add(one)
 
     read = captures.read_all(files, take)
     problems = [one.problem for one in read if one.problem]
@@ -477,15 +478,18 @@ def capture(
         bad_input("; ".join(problems))
     told = [captures.as_json(one) for one in read]
     if profile and as_json:
-        found = profiles.profiles(seen)
-        _print_json({"profiles": [dataclasses.asdict(one) | {"summary": one.summary} for one in found], "files": told})
+        found = profiles.profiles(kept.seen)
+        summed = [dataclasses.asdict(one) | {"summary": one.summary} for one in found]
+        _print_json({"profiles": summed, "left_out": kept.left_out, "files": told})
     elif as_json:
         listing.end({"files": told})
     else:
         from lab.views import terminal
 
-        shown = profiles.tell_profiles(profiles.profiles(seen)) if profile else certificates.tell_sightings(seen)
-        terminal.show([*shown, *captures.tell(read)])
+        shown = (
+            profiles.tell_profiles(profiles.profiles(kept.seen)) if profile else certificates.tell_sightings(kept.seen)
+        )
+        terminal.show(chain(shown, kept.tell(), captures.tell(read)))
     if pem and chains:
         for path in certificates.write_pem(pem, chains):
             say(f"wrote {path}", error=True)

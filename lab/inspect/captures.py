@@ -17,6 +17,8 @@ from lab.inspect.certificates import SeenCertificate, seen_certificate
 
 Take = Callable[[SeenCertificate, tuple[bytes, ...]], object]
 """What is done with each certificate and its chain."""
+MAX_KEPT, MAX_KEPT_TEXT = 10_000, 1 << 23
+"""No more handshakes, and no more characters of what they tell, are kept to be sorted by certificate or by person."""
 WORTH_A_PROCESS = 1 << 23
 """Files that are smaller than this together, in bytes, are read before another process has started."""
 
@@ -34,6 +36,29 @@ class FileRead:
     reason: str
     not_read: tuple[NotRead, ...]
     problem: str
+
+
+class Kept:
+    """The handshakes that can be sorted, as many as memory allows; `left_out` counts the others."""
+
+    def __init__(self) -> None:
+        self.seen: list[SeenCertificate] = []
+        self.left_out = 0
+        self._text = 0
+
+    def add(self, one: SeenCertificate) -> None:
+        """Keeps it, or counts it."""
+        self._text += len(one.subject) + len(one.issuer) + sum(len(name.value) for name in one.identifies)
+        if len(self.seen) < MAX_KEPT and self._text <= MAX_KEPT_TEXT:
+            self.seen.append(one)
+        else:
+            self.left_out += 1
+
+    def tell(self) -> Iterator[Block]:
+        """What was left out, if anything was."""
+        if self.left_out:
+            more = f"{self.left_out} more handshakes with a certificate, to save memory"
+            yield facts(("not listed", f"{more}; --json without --profile prints each"))
 
 
 def read(file: Path, take: Take) -> FileRead:

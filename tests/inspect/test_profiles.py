@@ -10,7 +10,7 @@ import pytest
 
 import wirecraft
 from lab.capture.reader import read_file
-from lab.inspect import certificates, profiles
+from lab.inspect import captures, certificates, profiles
 from lab.staging import pki
 from programs import certreplay, output_of, tshark
 
@@ -94,6 +94,21 @@ def test_the_command_sums_up_several_captures(tmp_path: Path) -> None:
     (profile,) = json.loads(certreplay("capture", "--profile", "--json", *files).stdout)["profiles"]
     assert len(profile["sightings"]) == 2
     assert profile["summary"].startswith("seen 2 times")
+
+
+@pytest.mark.parametrize(("handshakes", "characters"), [(2, 1 << 20), (100, 60)])
+def test_what_is_kept_to_be_sorted_is_bounded_and_the_rest_is_counted(
+    seen: certificates.SeenCertificate, monkeypatch: pytest.MonkeyPatch, handshakes: int, characters: int
+) -> None:
+    monkeypatch.setattr(captures, "MAX_KEPT", handshakes)
+    monkeypatch.setattr(captures, "MAX_KEPT_TEXT", characters)
+    short = another(seen, 0, subject="CN=a", issuer="CN=the issuer", identifies=())
+    kept = captures.Kept()
+    assert list(kept.tell()) == []
+    for _ in range(5):
+        kept.add(short)
+    assert (len(kept.seen), kept.left_out) == ((2, 3) if handshakes == 2 else (3, 2))
+    assert f"{kept.left_out} more handshakes" in str(list(kept.tell()))
 
 
 def test_a_certificate_with_other_names_for_the_same_key_is_the_same_person(seen: certificates.SeenCertificate) -> None:
