@@ -24,16 +24,27 @@ class ClientConnection:
     read: LoginDecrypted | None
 
 
-def connection_of(
-    seen: CertificateCaptured | HandshakeSeen, run: Run, gateways: Mapping[int, Gateway], reports: GatewayReports
-) -> ClientConnection:
-    """The connection that the attacker saw."""
-    name = seen.server_random
-    report = next(map(report_in, reports.named(name)), None)
-    login = next((one for one in run.all(LoggedIn) if one.connection == name), None) if name else None
-    if login is None:  # in older runs, which name no connections, the first one at that server
-        logins = (one for one in run.all(LoggedIn) if not one.connection)
-        login = next((one for one in logins if port_of(one.url) == port_of(seen.server)), None)
-    at = find_gateway(report.gateway if report else login.gateway if login else "")
-    read = next((one for one in run.all(LoginDecrypted) if one.connection == name), None) if name else None
-    return ClientConnection(at or gateways.get(port_of(seen.server)), report, login, read)
+class Connections:
+    """The connections of a run, found by their names."""
+
+    def __init__(self, run: Run, gateways: Mapping[int, Gateway], reports: GatewayReports) -> None:
+        self._gateways, self._reports = gateways, reports
+        self._logins: dict[str, LoggedIn] = {}
+        self._unnamed: dict[int, LoggedIn] = {}
+        self._read: dict[str, LoginDecrypted] = {}
+        for login in run.all(LoggedIn):
+            if login.connection:
+                self._logins.setdefault(login.connection, login)
+            else:
+                self._unnamed.setdefault(port_of(login.url), login)
+        for read in run.all(LoginDecrypted):
+            self._read.setdefault(read.connection, read)
+
+    def of(self, seen: CertificateCaptured | HandshakeSeen) -> ClientConnection:
+        """The connection that the attacker saw."""
+        name, port = seen.server_random, port_of(seen.server)
+        report = next(map(report_in, self._reports.named(name)), None)
+        # in older runs, which name no connections, the first one at that server
+        login = self._logins.get(name) or self._unnamed.get(port)
+        at = find_gateway(report.gateway if report else login.gateway if login else "")
+        return ClientConnection(at or self._gateways.get(port), report, login, self._read.get(name) if name else None)

@@ -32,7 +32,7 @@ from lab.events.types import (
     Trouble,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS, Attempts, Tried
-from lab.judging.connections import ClientConnection, connection_of
+from lab.judging.connections import ClientConnection, Connections
 from lab.judging.expectations import Expectation, expectation
 from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
 from lab.judging.gateway_reports import GatewayReports, sentence
@@ -83,10 +83,13 @@ class JudgedRun:
 
     def seen(self, kind: type[S]) -> Iterator[tuple[S, ClientConnection]]:
         """What the attacker saw on connections, each with its connection, in order."""
-        run = self.run
-        for recorded in run.events:
-            if isinstance(seen := recorded.event, kind):
-                yield seen, connection_of(seen, run, self.gateways, self.reports)
+        for seen in self.run.all(kind):
+            yield seen, self.connections.of(seen)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The connections that the attacker saw, as the other witnesses report them."""
+        return Connections(self.run, self.gateways, self.reports)
 
     @property
     def leaks(self) -> list[Leak]:

@@ -34,7 +34,6 @@ from lab.events.types import (
 )
 from lab.judging.claims import CLAIMS, settle
 from lab.judging.claims.claim import Claim, Holding, Settled
-from lab.judging.connections import connection_of
 from lab.judging.judgement import Judgement, Sent, Verdict
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -319,7 +318,7 @@ def _on_a_network(event: object) -> bool:
 def _connection(recorded: Recorded, judged: JudgedRun) -> SeenConnection:
     event = recorded.event
     assert isinstance(event, CertificateCaptured | HandshakeSeen)
-    on = connection_of(event, judged.run, judged.gateways, judged.reports)
+    on = judged.connections.of(event)
     if isinstance(event, CertificateCaptured):
         shows = "certificate and proof" if event.proof else "certificate"
         sight: Sight = "readable"
@@ -419,7 +418,7 @@ class Closeups:
         if isinstance(event, MoveTried):
             drawn = (ladders.of_attempt((Sent(*step) for step in event.steps), event.tls, self._messages),)
         elif isinstance(event, CertificateCaptured | HandshakeSeen) and _on_a_network(event):
-            on = connection_of(event, self._judged.run, self._judged.gateways, self._judged.reports)
+            on = self._judged.connections.of(event)
             whole = self._handshakes.get(event.server_random)
             if whole:
                 opened: tuple[Ladder, ...] = (ladders.of_handshake(whole, self._messages),)

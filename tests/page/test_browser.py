@@ -1,42 +1,27 @@
 """The page in a real browser: Debian's Chromium, driven by playwright."""
 
 import json
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
+from browsers import chromium, watched
 from lab.events.run import open_run
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import tell_page
 from lab.page.report import render_report
 from pages import served
-from programs import PATIENCE_SECONDS, program
-
-expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def watched(browser: Browser, width: int = 1280, height: int = 720) -> Iterator[Page]:
-    """A page in which nothing may go wrong: no message, no error, no request that fails."""
-    context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    yield page
-    context.close()
-    assert wrong == []
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +80,10 @@ def test_a_cell_opens_its_evidence_and_a_message_its_bytes(browser: Browser, rep
 
 def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> None:
     with watched(browser) as page:
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
         page.goto(report)
         page.goto(f"{report}#connections")
         page.locator(".scene.now a").first.click()
         expect(page.locator("#closeup .ladder").first).to_be_visible()
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 def test_a_second_browser_follows_the_first(browser: Browser, finished_run: Path) -> None:
@@ -149,3 +131,81 @@ def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Pa
         expect(page.locator(".scene.now h2")).to_have_text("Alice shows her certificate, then a proof.")
         expect(page.locator("#progress li.pending")).to_have_count(0)
         assert page.locator("#progress li").count() == page.locator("#titles li").count() == 16
+
+
+MARKUP = "</script><img src=http://127.0.0.1:9/x onerror=alert(1)><script>alert(2)</script>\u202eevil {{ 7 * 7 }}"
+NAMES = ("subject", "issuer")
+FREE = ("detail", "body", "reason", "file", "files", "server_records", "client_records")
+"""Fields that hold what somebody else wrote, and from which nothing is derived."""
+
+
+@pytest.fixture(scope="module")
+def hostile_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with markup and turned letters in all these fields, texts of 100 kB, and many more connections."""
+    folder = tmp_path_factory.mktemp("hostile") / f"run{MARKUP.replace('/', '')}"
+    shutil.copytree(finished_run, folder)
+    for log in folder.glob("*/events.jsonl"):
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        seen = [one for one in events if one["type"] in ("certificate-captured", "handshake-seen")]
+        events += [{**one, **dict.fromkeys(NAMES, MARKUP)} if "subject" in one else dict(one) for one in seen * 30]
+        for number, event in enumerate(events, start=1):
+            event["sequence"] = number
+            event.update({name: _hostile(event[name], number % 50 == 1) for name in FREE if event.get(name)})
+        log.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    return folder
+
+
+def _hostile(value: Any, long: bool) -> Any:
+    return [_hostile(one, long) for one in value] if isinstance(value, list) else f"{MARKUP}{'x' * 100_000 * long}"
+
+
+def _look_everywhere(page: Page) -> str:
+    """Goes through all scenes and opens what the last ones link to; the text of it all."""
+    seen = []
+    for scene in page.locator("#stage > .scene[data-steps]").all():
+        page.evaluate("id => { location.hash = id }", scene.get_attribute("id"))
+        expect(scene).to_be_visible()
+        seen.append(scene.inner_text())
+        for link in scene.locator("a[href*='/']").all()[:2]:
+            page.evaluate("href => { location.hash = href }", link.get_attribute("href"))
+            expect(page.locator("#closeup h2")).to_be_visible()
+            seen.append(page.locator("#closeup").inner_text())
+    return "".join(seen)
+
+
+def test_a_hostile_run_commands_neither_the_page_nor_a_report(
+    browser: Browser, hostile_run: Path, tmp_path: Path
+) -> None:
+    """No script of its runs, nothing is asked for, no line is turned round, and the tab answers."""
+    director = tell_page(JudgedRun(open_run(hostile_run)))
+    assert len(director.page.scenes) > 12
+    report = tmp_path / "x.html"
+    report.write_text(render_report(director))
+    with served(hostile_run) as server:
+        for address in (server.address(), report.as_uri()):
+            with watched(browser) as page:
+                page.goto(address)
+                shown = _look_everywhere(page)
+                assert "<img src=http://127.0.0.1:9/x onerror=alert(1)>" in shown
+                assert "{{ 7 * 7 }}" in shown
+                assert "\u202e" not in page.content()
+                assert page.locator("img").count() == 0
+
+
+def test_axe_finds_nothing_wrong(browser: Browser, report: str) -> None:
+    """On an attempt's evidence, and on all scenes at once, in both themes: the page without a script shows them so."""
+    with watched(browser) as page:
+        page.goto(f"{report}#old-proof")
+        page.locator(".scene.now [data-answer]").first.click()
+        page.locator(".scene.now .links a").first.click()
+        expect(page.locator("#closeup .comparison")).to_be_visible()
+        assert_accessible(page)
+        page.evaluate("document.documentElement.classList.remove('paged')")
+        for theme in ("light", "dark"):
+            page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+            assert_accessible(page)
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

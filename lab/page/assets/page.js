@@ -1,6 +1,6 @@
 // The page: keys, buttons and addresses. Everything that is shown was made by Python.
 
-import { beside, byId, parse, scenes, show, turnTo, written } from "./stage.js";
+import { beside, byId, parse, reach, scenes, show, turnTo, written } from "./stage.js";
 import { carry } from "./disc.js";
 import { fill, find, lightFields } from "./evidence.js";
 import { listen, tellPlace } from "./live.js";
@@ -55,6 +55,7 @@ async function open(id) {
   section.setAttribute("aria-labelledby", "closeup-title");
   section.classList.remove("now");
   turnTo(section);
+  reach(section);
   section.scrollTop = 0;
   section.focus({ preventScroll: true });
   if (presents) tellPlace(`#${id}`);
@@ -242,7 +243,11 @@ function start() {
   });
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", () => void go());
-  addEventListener("resize", () => here && carry(byId(here.scene), here.step, false));
+  addEventListener("resize", () => {
+    if (here) carry(byId(here.scene), here.step, false);
+    const shown = /** @type {HTMLElement | null} */ (document.querySelector("#stage > .now"));
+    if (shown) reach(shown);
+  });
   chooseTables();
   lightFields();
   void go(true);

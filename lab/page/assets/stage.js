@@ -63,6 +63,7 @@ export function show(place) {
     part.classList.toggle("off", place.step < from || place.step > until);
   }
   turnTo(scene);
+  reach(scene);
   const all = scenes();
   const at = all.indexOf(scene);
   const marks = [...document.querySelectorAll("#progress li:not(.pending)")];
@@ -76,6 +77,25 @@ export function show(place) {
   });
   const pending = document.querySelectorAll("#progress li.pending").length;
   byId("place").textContent = `${at + 1} / ${all.length + pending}`;
+}
+
+/**
+ * Lets the keyboard reach what scrolls, and no more.
+ * @param {HTMLElement} section
+ */
+export function reach(section) {
+  const inside = /** @type {NodeListOf<HTMLElement>} */ (
+    section.querySelectorAll(".drawing, .hex, .fields, .scroll, .cells, dd")
+  );
+  for (const box of [section, ...inside]) {
+    const { overflowX, overflowY } = getComputedStyle(box);
+    const scrolls =
+      (overflowY === "auto" && box.scrollHeight > box.clientHeight) ||
+      (overflowX === "auto" && box.scrollWidth > box.clientWidth);
+    if (scrolls) box.tabIndex = 0;
+    else if (box === section) box.tabIndex = -1;
+    else box.removeAttribute("tabindex");
+  }
 }
 
 /**
