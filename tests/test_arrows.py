@@ -60,7 +60,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.course", "lab.exercises", "lab.views", "lab.judging", "lab.document", "lab.exits"),
         *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable", "lab.guest"),
     ),
-    "lab.views": ("lab.views", "lab.exercises", "lab.story", "lab.document", "lab.events", "lab.printable"),
+    "lab.views": ("lab.views", "lab.exercises", "lab.page", "lab.story", "lab.document", "lab.events", "lab.printable"),
     "attacker": (
         *("attacker", "lab.guest", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),

@@ -24,7 +24,7 @@ class ClientConnection:
     read: LoginDecrypted | None
 
 
-class Connections:
+class ConnectionIndex:
     """The connections of a run, found by their names."""
 
     def __init__(self, run: Run, gateways: Mapping[int, Gateway], reports: GatewayReports) -> None:

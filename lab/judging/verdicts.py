@@ -32,7 +32,7 @@ from lab.events.types import (
     Trouble,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS, Attempts, Tried
-from lab.judging.connections import ClientConnection, Connections
+from lab.judging.connections import ClientConnection, ConnectionIndex
 from lab.judging.expectations import Expectation, expectation
 from lab.judging.facts import captured, has_seen_tls13, listening_gateways, plan_of, unknown_names
 from lab.judging.gateway_reports import GatewayReports, sentence
@@ -87,9 +87,9 @@ class JudgedRun:
             yield seen, self.connections.of(seen)
 
     @cached_property
-    def connections(self) -> Connections:
+    def connections(self) -> ConnectionIndex:
         """The connections that the attacker saw, as the other witnesses report them."""
-        return Connections(self.run, self.gateways, self.reports)
+        return ConnectionIndex(self.run, self.gateways, self.reports)
 
     @property
     def leaks(self) -> list[Leak]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from lab.catalogue.outcomes import Outcome
 from lab.document import Block, Inline, Octets
 
-VERSION = 1
+VERSION = 2
 """Grows when a field changes its meaning or goes away."""
 
 Holding: TypeAlias = Literal["own", "copy", "none"]
@@ -282,6 +282,28 @@ class Claims:
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A release that shipped without the check, or with a broken one; `mended` is one that has it.
+
+    `moves` got in there when the catalogue was written, and `cases` are public numbers of such faults.
+    """
+
+    title: str
+    story: str
+    moves: tuple[str, ...]
+    mended: str
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShippedReleases:
+    """What happened outside of the lab: from the catalogue, not from this run. `try_it` is the command for it."""
+
+    releases: tuple[Shipped, ...]
+    try_it: str
+
+
+@dataclass(frozen=True)
 class LedgerLine:
     """An entry of the bank's ledger."""
 
@@ -379,6 +401,7 @@ Drawing: TypeAlias = (
     | KeyControl
     | Matrix
     | Claims
+    | ShippedReleases
     | LedgerSheet
     | Connections
     | LeakPicture

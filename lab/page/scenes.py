@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from lab.catalogue.cast import CUSTOMER
+from lab.catalogue.exhibits import EXHIBITS
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak
 from lab.catalogue.moves import OMIT_PROOF, REPLAY_PROOF, STOLEN_KEY, moves_named
@@ -50,6 +51,8 @@ from lab.page.model import (
     Network,
     Opened,
     Scene,
+    Shipped,
+    ShippedReleases,
     Words,
 )
 from lab.page.roles import Target, roles_of
@@ -88,7 +91,7 @@ def makers(plan: Plan) -> tuple[SceneMaker, ...]:
         told += [("gateways", side_by_side)]
         told += [("with-the-key", with_the_key), ("tls13", tls13)]
     told += [(f"leak-{leak}", _leak(leak)) for leak in plan.leaks if leak != WIRE.id]
-    told += [("matrix", evidence.matrix), ("claims", evidence.claims), ("answer", closing)]
+    told += [("matrix", evidence.matrix), ("claims", evidence.claims), ("ever-real", ever_real), ("answer", closing)]
     told += [("connections", evidence.connections)] if WIRE.id in plan.leaks else []
     told += [("ledger", evidence.ledger)]
     return tuple(SceneMaker(name, tell) for name, tell in told)
@@ -612,6 +615,30 @@ def _openings(given: Teaching, leak: Leak) -> Iterator[Opened]:
 
 def _meaning(text: Inline) -> str:
     return spans(text)[0].meaning
+
+
+# --- outside of the lab ---
+
+
+def ever_real(given: Teaching) -> Scene | None:
+    """Releases that shipped without the check: not from the run, which says so."""
+    if not given.over or not given.judged.judgement.verdicts:
+        return None
+    shipped = tuple(
+        Shipped(
+            one.title,
+            one.story,
+            tuple(sorted({move for moves in one.takes.values() for move in moves})),
+            one.mended.partition("==")[2],
+            one.cases,
+        )
+        for one in EXHIBITS
+    )
+    said = (
+        Moment(f"Yes. {counted(len(shipped), 'release')} are known here that shipped so, and were mended later."),
+        Moment("This run tried none of them. It shows what such a fault opens, at gateways of its own."),
+    )
+    return Scene("ever-real", "Was this ever real?", said, ShippedReleases(shipped, "certreplay exhibits"))
 
 
 # --- the end ---

@@ -1,7 +1,8 @@
 """Blocks as Markdown, and the documents made of them.
 
-`python -m lab.views.markdown` writes docs/matrix.md from the catalogue and docs/exercises.md from the exercises, and
-with `--claims RUN` docs/claims.md from a run of everything (`certreplay claims --new` makes one).
+`python -m lab.views.markdown` writes docs/matrix.md from the catalogue, docs/exercises.md from the exercises and
+docs/page-model.md from the page's view model, and with `--claims RUN` docs/claims.md from a run of everything
+(`certreplay claims --new` makes one).
 """
 
 import re
@@ -28,6 +29,7 @@ from lab.document import (
     spans,
 )
 from lab.exercises.telling import exercises_document
+from lab.page.schema import schema_document
 from lab.printable import printable
 from lab.story.claims import claims_document
 from lab.story.matrix import expected_document
@@ -36,6 +38,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "matrix.md"
 CLAIMS_FILE = DOCS / "claims.md"
 EXERCISES_FILE = DOCS / "exercises.md"
+MODEL_FILE = DOCS / "page-model.md"
 
 _CODE = re.compile(r"(`[^`]+`)")
 _SPECIAL = re.compile(r"[\\*<&\[\]|~`$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -155,6 +158,7 @@ if __name__ == "__main__":
         case []:
             FILE.write_text(text(expected_document()))
             EXERCISES_FILE.write_text(exercises_document())
+            MODEL_FILE.write_text(text(schema_document()))
         case ["--claims", run]:
             CLAIMS_FILE.write_text(text(claims_document(Path(run))))
         case _:

@@ -44,7 +44,7 @@ def test_the_keys_go_through_all_of_a_report_and_back(browser: Browser, report: 
             page.keyboard.press("ArrowRight")
             if headline(page) != seen[-1]:
                 seen.append(headline(page))
-        assert len(seen) == len(set(seen)) == 16
+        assert len(seen) == len(set(seen)) == 17
         for _ in range(60):
             page.keyboard.press("ArrowLeft")
         assert headline(page) == seen[0]
@@ -130,7 +130,7 @@ def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Pa
         (tmp_path / "verdicts.json").write_text((finished_run / "verdicts.json").read_text())
         expect(page.locator(".scene.now h2")).to_have_text("Alice shows her certificate, then a proof.")
         expect(page.locator("#progress li.pending")).to_have_count(0)
-        assert page.locator("#progress li").count() == page.locator("#titles li").count() == 16
+        assert page.locator("#progress li").count() == page.locator("#titles li").count() == 17
 
 
 MARKUP = "</script><img src=http://127.0.0.1:9/x onerror=alert(1)><script>alert(2)</script>\u202eevil {{ 7 * 7 }}"

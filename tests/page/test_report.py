@@ -27,7 +27,7 @@ def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("report") / "x.html"
     done = certreplay("report", finished_run, "-o", file)
     assert done.returncode == 0, done.stderr
-    assert "16 scenes" in done.stdout
+    assert "17 scenes" in done.stdout
     return file.read_text()
 
 

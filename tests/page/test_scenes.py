@@ -21,8 +21,10 @@ from lab.events.types import (
 )
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import Director, tell_page
-from lab.page.model import Matrix, Network, Scene, TwoTranscripts, as_data
+from lab.page.model import VERSION, Matrix, Network, Scene, TwoTranscripts, as_data
+from lab.page.schema import schema_document
 from lab.tls.alerts import AlertDescription
+from lab.views import markdown
 from programs import certreplay
 
 
@@ -42,7 +44,7 @@ def narration(scene: Scene) -> str:
 def test_a_demo_has_the_scenes_of_the_story_in_order(scenes: dict[str, Scene]) -> None:
     assert list(scenes) == [
         *("why", "between", "login", "certificate", "blind", "no-proof", "old-proof", "why-not", "gateways"),
-        *("with-the-key", "tls13", "matrix", "claims", "answer", "connections", "ledger"),
+        *("with-the-key", "tls13", "matrix", "claims", "ever-real", "answer", "connections", "ledger"),
     ]
     assert all(len(scene.title) <= 52 for scene in scenes.values()), "a headline is one line"
     assert scenes["matrix"].title == "Where the proof is checked, no move gets in."
@@ -186,10 +188,18 @@ def test_the_network_has_room_for_three_gateways_and_counts_the_others(scenes: d
     assert drawn.balance == 1000
 
 
+def test_the_document_has_the_model_as_it_is() -> None:
+    fresh = markdown.text(schema_document())
+    assert markdown.MODEL_FILE.read_text() == fresh, "docs/page-model.md is stale: python -m lab.views.markdown"
+    assert f"version {VERSION} of" in fresh
+    for name in ("Page", "Scene", "TwoTranscripts", "Closeup"):
+        assert f"## {name}\n" in fresh
+
+
 def test_the_model_is_data_with_a_version(finished_run: Path) -> None:
     data = as_data(tell_page(JudgedRun(open_run(finished_run))).page)
-    assert data["version"] == 1
+    assert data["version"] == VERSION
     assert data["kind"] == "Page"
     printed = certreplay("show", finished_run, "--json")
     assert printed.returncode == 0, printed.stderr
-    assert '"version": 1' in printed.stdout
+    assert f'"version": {VERSION}' in printed.stdout
