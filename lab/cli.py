@@ -873,13 +873,14 @@ def follow() -> None:
     """Follow the parts, tell the story, judge."""
     import asyncio
 
+    from lab.document import Break, Paragraph
     from lab.judging.verdicts import JudgedRun
     from lab.process import stop_signal
     from lab.staging import classroom
     from lab.story import acts as story
     from lab.views import terminal
 
-    shown = terminal.Terminal()
+    shown = terminal.Terminal(prefix=classroom.PREFIX)
     teller = story.Teller()
     once = bool(os.environ.get("CERTREPLAY_ONCE"))
 
@@ -887,8 +888,8 @@ def follow() -> None:
         was_done = teller.done
         shown.show(teller.update(JudgedRun(run), over=judgement is not None))
         if teller.done and not was_done and not once:
-            say("")
-            say(f"The run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it.")
+            stays = f"The run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it."
+            shown.show([Break(), Paragraph(stays)])
 
     async def run() -> "Judgement":
         return await classroom.follow(stop_signal(tether=False), once, watch)

@@ -74,6 +74,9 @@ RUNS = Path("/runs")
 OWN_KEY = KEYS / "own" / f"{pki.BY_REQUEST}.pem"
 REQUESTS = Path("/requests") / pki.REQUESTS
 
+PREFIX = len("victim-server-1  | ")
+"""How many columns `docker compose up` puts before each line: the longest name that it shows, and what it adds."""
+
 ISSUED: Mapping[str, tuple[str, ...]] = {
     "server": (pki.SERVER_PEM, pki.SERVER_RSA_PEM, pki.REGISTER),
     "client": pki.CLIENT_FILES,

@@ -143,7 +143,7 @@ def in_class(engine: docker.DockerClient, name: str, runs: Path, **settings: str
 @pytest.fixture(scope="module")
 def classroom(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     """A class that goes on after its verdicts, as it does in front of students."""
-    for it in in_class(engine, "test", tmp_path_factory.mktemp("runs")):
+    for it in in_class(engine, "test", tmp_path_factory.mktemp("runs"), CERTREPLAY_WIDTH="110", NO_COLOR="1"):
         it.runs.chmod(0o755)  # for the page
         up = it.compose("up", "--build", "--detach")
         assert up.returncode == 0, up.stderr
@@ -620,6 +620,13 @@ def test_a_second_copy_runs_beside_it_and_ends_with_the_verdicts_status(classroo
     assert classroom.container("lab").status == "running"
     (run,) = second.runs.iterdir()
     assert {path.stat().st_uid for path in (run, *run.rglob("*"))} == {12345}
+
+
+def test_the_story_has_colours_and_fits_80_columns_beside_composes_prefix(second: Class) -> None:
+    told = second.container("lab").logs().decode()
+    assert re.search("\x1b\\[[0-9;]*31maccepted", told)
+    plain = re.sub("\x1b\\[[0-9;]*m", "", told)
+    assert 40 < max(map(len, plain.splitlines())) <= 80 - len("victim-server-1  | ")
 
 
 def test_a_students_class_names_him_in_alices_certificates(second: Class) -> None:
