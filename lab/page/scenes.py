@@ -466,19 +466,24 @@ def side_by_side(given: Teaching) -> Scene | None:
 
 def _compared(given: Teaching, found: dict[Target, tuple[Verdict, ...]]) -> Iterator[Moment]:
     roles = given.roles
-    opened = [roles.name(gateway) for (gateway, _), of in found.items() if any(one.outcome == ACCEPTED for one in of)]
-    shut = [roles.name(gateway) for (gateway, _), of in found.items() if all(one.outcome == REFUSED for one in of)]
-    words = [f"{listed(opened)} let her in" if opened else "", f"{listed(shut)} refused every time" if shut else ""]
+    outcomes = {roles.name(gateway): {one.outcome for one in of} for (gateway, _), of in found.items()}
+    opened = [name for name, of in outcomes.items() if ACCEPTED in of]
+    shut = [name for name, of in outcomes.items() if of == {REFUSED}]
+    untried = [name for name, of in outcomes.items() if not of]
+    words = [
+        f"{listed(opened)} let her in" if opened else "",
+        f"{listed(shut)} refused every time" if shut else "",
+        f"of {listed(untried)} this run has no verdict" if untried else "",
+    ]
     said = "; ".join(filter(None, words))
     yield Moment(f"{said[:1].upper()}{said[1:]}.")
     if roles.blind and roles.checking and roles.blind[0].implementation == roles.checking[0].implementation:
         one, other = roles.name(roles.blind[0]), roles.name(roles.checking[0])
         yield Moment(f"{one.capitalize()} and {other} are the same code. One argument differs: is the proof checked?")
-    if roles.witness:
+    if roles.witness and roles.checking and found[roles.witness] and found[roles.checking]:
         gateway = roles.witness[0]
-        same = roles.checking and [one.outcome for one in found.get(roles.witness, ())] == [
-            one.outcome for one in found.get(roles.checking, ())
-        ]
+        its, others = ([one.outcome for one in found[target]] for target in (roles.witness, roles.checking))
+        same = its == others
         so = "does the same" if same else "does not do the same"
         yield Moment(f"{roles.name(gateway).capitalize()} is {gateway.implementation.title}: other code, and it {so}.")
 
@@ -654,7 +659,7 @@ def closing(given: Teaching) -> Scene | None:
     if not judgement.verdicts:
         started = judged.run.first(RunStarted)
         name = started.run if started else judged.run.name
-        said = Moment(f"The run {name} has no verdicts. Below is what it lacks for them.")
+        said = Moment(f"The run {name} has no verdicts. This is what it lacks for them.")
         return Scene("answer", "This run broke off, and decides nothing.", (said,), Words(problems))
     refused = [one for one in judgement.verdicts if one.outcome == REFUSED and _checked(one)]
     opened = [one for one in judgement.verdicts if one.outcome == ACCEPTED and one.move != STOLEN_KEY]
