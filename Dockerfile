@@ -96,3 +96,11 @@ COPY victim_client victim_client
 COPY victim_server victim_server
 RUN python -m compileall -q .
 USER lab
+
+# A server of the gallery and what tries it, for `docker compose --profile gallery`.
+FROM lab AS gallery
+USER root
+ARG PACKAGES
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends util-linux $PACKAGES \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*

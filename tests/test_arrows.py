@@ -78,8 +78,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 
 
 def modules() -> list[tuple[str, Path]]:
-    """Every module of the project that users run, by name."""
+    """Every module of the project that users run, by name; the gallery's programs are for other interpreters."""
     paths = sorted(path for package in ("lab", *PARTS) for path in (ROOT / package).rglob("*.py"))
+    paths = [path for path in paths if not path.is_relative_to(ROOT / "victim_server" / "gallery")]
     return [(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path) for path in paths]
 
 

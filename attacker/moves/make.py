@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attacker.moves.headers import Headers, spellings
-from lab.catalogue.moves import OTHER_DOOR, STOLEN_KEY
+from lab.catalogue.moves import OTHER_DOOR, PREFIX, STOLEN_KEY
 from lab.catalogue.outcomes import NO_TICKET
 from lab.tls import extensions as ext
 from lab.tls import proof
@@ -217,6 +217,10 @@ def other_door(loot: Loot, version: Version) -> Script:
     return Script(honest_flight(version, (), None), elsewhere=replace(stolen_key(_own(loot), version), tickets=True))
 
 
+def prefix(loot: Loot, version: Version) -> Script:
+    raise NotApplicable("nothing comes back to such a request; whether it counts shows at the server alone")
+
+
 def with_key(loot: Loot, version: Version) -> Script:
     if loot.key is None:
         raise NotApplicable("no private key leaked")
@@ -347,5 +351,6 @@ MAKERS: Mapping[str, Maker] = {
     "resume-session": resume_session,
     STOLEN_KEY: with_key,
     OTHER_DOOR: other_door,
+    PREFIX: prefix,
 }
 """How each move of the catalogue is made, by its id."""

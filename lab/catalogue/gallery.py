@@ -34,6 +34,10 @@ class RealServer:
     prepare: str = ""
     places: Mapping[str, str] = field(default_factory=dict)
     """More of what `@NAME@` stands for: where a package puts its modules."""
+    other_name: str = ""
+    """Another name of the server, under which it trusts another CA (`@OTHER_CA@`); empty if it has none."""
+    prints_paths: bool = False
+    """Whether it prints `served PATH` for each request, so that the move `prefix` can be tried."""
 
 
 NO_CERTIFICATE = "asks for no certificate"

@@ -373,7 +373,7 @@ MOVES: tuple[Move, ...] = (
 )
 
 
-OTHER_DOOR = "other-door"
+OTHER_DOOR, PREFIX = "other-door", "prefix"
 
 REAL_MOVES: tuple[Move, ...] = (
     Move(
@@ -394,6 +394,18 @@ REAL_MOVES: tuple[Move, ...] = (
             ((Leaf.MALLORYS,),),
             messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello", "Finished")},
         ),
+    ),
+    Move(
+        PREFIX,
+        "Send the request before the handshake",
+        "a request in plaintext and no handshake",
+        _both(
+            Check.KEYS,
+            "RFC 5246 section 7.3: application data is sent once the handshake is complete",
+            "RFC 8446 section 2: application data is sent once the handshake is complete",
+            _ORDER,
+        ),
+        shape=Shape(messages={TLS12: (), TLS13: ()}),
     ),
 )
 """More moves, for what the lab's own gateways do not have: `certreplay try` makes these at real servers."""

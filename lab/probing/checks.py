@@ -65,6 +65,11 @@ CHECKS: Mapping[str, Advice] = {
         "server.",
         ("CVE-2025-23419 (nginx, TLS 1.3)", "CVE-2025-68121 (Go)"),
     ),
+    "prefix": Advice(
+        "bytes that came before the handshake count as the client's",
+        "Update the library or the server: what came in plaintext is dropped when TLS begins.",
+        ("CVE-2023-40217 (Python)", "CVE-2021-23214 (PostgreSQL)"),
+    ),
 }
 """By the move's id."""
 

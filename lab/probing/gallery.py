@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import glob
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from attacker.moves.make import Loot, foreign_key
+from attacker.moves.prefix import request_without_handshake
 from attacker.moves.replay import Attempt
 from attacker.probe.attempt import attempt
 from attacker.probe.dialects import DIALECTS, Question
@@ -47,6 +49,8 @@ class Shown:
     missing: str = ""
     log: tuple[str, ...] = ()
     """What it wrote when a proof by a foreign key came; empty if nothing."""
+    took_prefix: bool | None = None
+    """Whether it served a request that came without a handshake; None where that does not show."""
 
 
 def is_installed(server: RealServer) -> bool:
@@ -61,12 +65,13 @@ async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxy
     with tempfile.TemporaryDirectory(prefix="certreplay-gallery-") as folder:
         try:
             async with _running(server, Path(folder), more_places) as subject:
-                version = await _version(_filled(server.version, more_places))
+                version = await _version(_filled(server.version, subject.places))
                 probed = await probe(subject.target, subject.alice, subject.mallory, lambda words: None)
                 log = await _log_of_a_foreign_proof(Path(folder), subject)
+                took_prefix = await _took_prefix(Path(folder), subject) if server.prints_paths else None
         except (ProbeFailed, NotStarted) as error:
             return Shown(server, missing=str(error))
-    return Shown(server, version, probed, log=log)
+    return Shown(server, version, probed, log=log, took_prefix=took_prefix)
 
 
 class NotStarted(Exception):
@@ -80,14 +85,16 @@ class _Subject:
     target: Target
     alice: Bundle
     mallory: Bundle
+    places: Mapping[str, str]
+    """What `@NAME@` stands for."""
 
 
 @contextlib.asynccontextmanager
 async def _running(server: RealServer, folder: Path, more_places: Mapping[str, str]) -> AsyncIterator[_Subject]:
-    authority = pki.new_authority()
+    authority, other = (pki.new_authority(path_length=None) for _ in range(2))
     alice, mallory, own = (
         pki.new_client(authority, "alice"),
-        pki.new_client(authority, "mallory"),
+        pki.new_client(other if server.other_name else authority, "mallory"),
         pki.new_server(authority),
     )
     with contextlib.ExitStack() as stack:
@@ -96,6 +103,7 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
     end = b"-----END PRIVATE KEY-----\n"
     for name, content in (
         ("ca.pem", authority.certificate_pem()),
+        ("other-ca.pem", other.certificate_pem()),
         ("server.pem", bundle),
         ("key.pem", bundle[: bundle.index(end) + len(end)]),
     ):
@@ -106,13 +114,13 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
         "PORT": str(port),
         "BACKEND": str(backend),
         "CA": str(folder / "ca.pem"),
+        "OTHER_CA": str(folder / "other-ca.pem"),
         "SERVER": str(folder / "server.pem"),
         "KEY": str(folder / "key.pem"),
         "SUBJECT": "".join(f"/{one}" for one in alice.certificate.subject.rfc4514_string().split(",")[::-1]),
         "AS_NOBODY": as_nobody,
-        **more_places,
     }
-    places |= {name: _filled(text, places) for name, text in server.places.items()}
+    places |= {name: _filled(text, places) for name, text in {**more_places, **server.places}.items()}
     _copy(files("victim_server") / "gallery" / server.id, folder, places)
     (folder / "key.pem").chmod(0o600)
     folder.chmod(0o755)
@@ -126,11 +134,20 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
         f"localhost:{port}", server.path, user=server.user, database=server.user, send=server.send.encode("latin-1")
     )
     speaks = "raw" if server.speaks == "send" else server.speaks
-    target = Target(Address("127.0.0.1", port), "localhost", speaks, question, tuple(VERSIONS), MOVE_IDS, RATE)
+    target = Target(
+        Address("127.0.0.1", port),
+        "localhost",
+        speaks,
+        question,
+        tuple(VERSIONS),
+        MOVE_IDS,
+        RATE,
+        other_name=server.other_name,
+    )
     before = _backend(backend) if "BACKEND" in _placed(server.id) else contextlib.nullcontext()
     async with before, _process(_filled(server.command, places), folder, output) as process:
         await _until_it_takes_connections(port, process, output)
-        yield _Subject(target, Bundle((alice.der,), alice.key), Bundle((mallory.der,), mallory.key))
+        yield _Subject(target, Bundle((alice.der,), alice.key), Bundle((mallory.der,), mallory.key), places)
 
 
 def _placed(server_id: str) -> str:
@@ -237,6 +254,14 @@ async def _backend(port: int) -> AsyncIterator[None]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         yield
+
+
+async def _took_prefix(folder: Path, subject: _Subject) -> bool:
+    """Whether the server says that it served a request that came without a handshake."""
+    path = f"/{secrets.token_hex(8)}"
+    await request_without_handshake(subject.target.address, path)
+    await asyncio.sleep(LOG_SECONDS)
+    return f"served {path}" in (folder / "output").read_text("utf-8", "replace")
 
 
 async def _log_of_a_foreign_proof(folder: Path, subject: _Subject) -> tuple[str, ...]:

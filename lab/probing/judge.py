@@ -16,6 +16,8 @@ from lab.tls.versions import Version
 
 _WORST = (NOT_APPLICABLE, REFUSED, INCONCLUSIVE, ACCEPTED)
 """Of several attempts at one move the one counts that comes last here."""
+_MISDIRECTED = "HTTP 421"
+"""RFC 9110 section 15.5.20: the server does not answer this on such a connection, as one that began elsewhere."""
 _NO_SUCH_VERSION = "alert protocol_version (70)"
 
 
@@ -204,6 +206,8 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
     if answer.ending is Ending.SILENT and _is_recording(event.move) and controls.key.answer.kind != HANDSHAKE:
         return REFUSED, "the recorded bytes got no answer, and the owner's get one at once"
     if any(alike(answer, one.answer) for one in (controls.none, controls.stranger, controls.spoiled)):
+        return REFUSED, ""
+    if answer.kind == _MISDIRECTED:
         return REFUSED, ""
     return INCONCLUSIVE, "this answer is like none of the controls'"
 

@@ -14,6 +14,9 @@ from victim_client.login import load_from_memory
 
 LOGIN_SECONDS = 15.0
 READ_SIZE = 1 << 14
+OP_LEGACY_SERVER_CONNECT = 0x4
+"""Old servers know no renegotiation_info (RFC 5746), and OpenSSL 3 does not go on without it; `ssl` names it from 3.12
+on."""
 
 
 class OpenSslLine(Line):
@@ -67,6 +70,7 @@ class Owner:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # What is in question is what the server checks, not who the server is.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.options |= OP_LEGACY_SERVER_CONNECT
         context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
         load_from_memory(context, bundle)
         self._context = context

@@ -115,14 +115,16 @@ def new_key(key_type: KeyType) -> PrivateKey:
             return ec.generate_private_key(ec.SECP384R1())
 
 
-def new_authority(name: str = "certreplay lab authority", now: datetime | None = None) -> Identity:
-    """A self-signed authority that may issue end-entity certificates only."""
+def new_authority(
+    name: str = "certreplay lab authority", now: datetime | None = None, path_length: int | None = 0
+) -> Identity:
+    """A self-signed authority, which may issue end-entity certificates only, or without a path length others too."""
     key = new_key("p256")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = _key_usage(digital_signature=False, key_cert_sign=True, crl_sign=True)
     builder = (
         _builder(subject, subject, key.public_key(), now or datetime.now(UTC))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(usage, critical=True)
     )
     return Identity(_signed(builder, key), key)

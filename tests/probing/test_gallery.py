@@ -7,6 +7,7 @@ import pytest
 
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.outcomes import NOT_APPLICABLE, REFUSED
+from lab.probing import compose
 from lab.probing.gallery import is_installed, show
 from lab.probing.gallery_blocks import tell
 from lab.probing.judge import status
@@ -67,3 +68,7 @@ def test_nothing_of_a_server_is_left() -> None:
                     assert b"certreplay-gallery-" not in file.read()
             except OSError:
                 pass
+
+
+def test_every_server_has_a_service_of_its_own() -> None:
+    assert compose.FILE.read_text("utf-8") == compose.services(), "stale: python -m lab.probing.compose"

@@ -54,6 +54,7 @@ def outcome(controls: Controls, one: Attempted) -> Outcome:
         (AWAY, INCONCLUSIVE),
         (OUT, INCONCLUSIVE),
         (answered("HTTP 503", "Busy"), INCONCLUSIVE),
+        (answered("HTTP 421", "Misdirected Request"), REFUSED),
     ],
 )
 def test_an_answer_counts_by_whose_it_is_like(answer: ServerAnswer, due: Outcome) -> None:

@@ -6,13 +6,22 @@ import java.io.FileInputStream;
 import java.net.InetSocketAddress;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
+import java.util.logging.ConsoleHandler;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.TrustManagerFactory;
 
 public class Server {
+    private static final Logger LOG = Logger.getLogger("com.sun.net.httpserver"); // says nothing unless it is told to
+
     public static void main(String[] arguments) throws Exception {
+        ConsoleHandler console = new ConsoleHandler();
+        console.setLevel(Level.ALL);
+        LOG.addHandler(console);
+        LOG.setLevel(Level.ALL);
         char[] password = "gallery".toCharArray();
         KeyStore own = KeyStore.getInstance("PKCS12");
         own.load(new FileInputStream("@P12@"), password);
