@@ -53,7 +53,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.exercises": (
         *("lab.exercises", "lab.judging", "lab.document", "lab.files", "lab.staging", "lab.guest", "lab.exits"),
-        "lab.ports",
+        *("lab.ports", "lab.probing", "lab.address", "attacker"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
     "lab.course": (

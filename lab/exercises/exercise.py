@@ -1,6 +1,6 @@
 """What an exercise is: texts in a folder, and a check of an answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -50,6 +50,8 @@ class Exercise:
     needs: Literal["words", "run", "file"] = "words"
     file: str = ""
     check_file: CheckFile | None = None
+    more_files: Callable[[], Mapping[str, bytes]] | None = None
+    """What is written beside the file, by name: made for this student, and never work of his."""
 
     @property
     def folder(self) -> str:

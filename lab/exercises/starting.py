@@ -1,6 +1,7 @@
 """The student's files: written to begin with, and set aside when all begins anew. No work is ever lost."""
 
 import itertools
+from contextlib import suppress
 from pathlib import Path
 
 from lab import files
@@ -16,6 +17,9 @@ def start(exercise: Exercise, folder: Path) -> Path:
     path = folder / exercise.file
     if path.exists() or path.is_symlink():
         raise ExerciseError(f"{path}: is there already, and stays as it is; move it away, or go on with it")
+    for name, content in exercise.more_files().items() if exercise.more_files else ():
+        (folder / name).parent.mkdir(exist_ok=True)
+        files.write(folder / name, content, 0o600)
     files.write(path, exercise.beginning)
     return path
 
@@ -32,6 +36,10 @@ def begin_anew(runs: Path) -> list[str]:
         path = Path(started.get(one.name, ""))
         if not (one.file and path.name and path.is_file()):
             continue
+        for name in one.more_files() if one.more_files else ():
+            (path.parent / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in there
+                (path.parent / name).parent.rmdir()
         if files.read(path) == one.beginning.encode():
             path.unlink()
             continue

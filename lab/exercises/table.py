@@ -1,6 +1,6 @@
 """All exercises, in the order in which they are done. One row and one folder make an exercise."""
 
-from lab.exercises.checks import alerts, bundle, certificate, client, move, proof, runs, server, tls13
+from lab.exercises.checks import alerts, bundle, certificate, client, move, proof, real_server, runs, server, tls13
 from lab.exercises.exercise import Exercise, ExerciseError
 
 EXERCISES = (
@@ -99,6 +99,17 @@ EXERCISES = (
         "[RUN]",
         runs.check_request,
         "run",
+    ),
+    Exercise(
+        13,
+        "a-real-server",
+        20,
+        "A real server checks the proof of all who send a certificate; you decide who must.",
+        "[FILE]",
+        needs="file",
+        file="nginx.conf",
+        check_file=real_server.check,
+        more_files=real_server.keys,
     ),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.exercises.table import find_exercise
-from programs import certreplay
+from programs import certreplay, program
 
 MENDED = "    if not result:\n        raise Refuse('it does not fit')\n"
 CAREFUL = "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n    context.load_verify_locations(cafile=ca_file)\n"
@@ -187,3 +187,39 @@ def test_a_file_is_taken_from_where_the_student_is() -> None:
     Path("server.py").unlink()
     status, why = checked(8, "mine.py")
     assert (status, "for the file mine.py" in why) == (1, True), why
+
+
+def test_13_a_real_server() -> None:
+    program("nginx")
+    file = begun(13)
+    assert Path("nginx-keys/alice.pem").exists()
+    todo = "        ssl_verify_client optional_no_ca;\n"
+    trusting = "        ssl_client_certificate nginx-keys/ca.pem;\n"
+    refusing = f"{todo}        if ($ssl_client_verify = NONE) {{ return 403; }}\n"
+    for now, status, says in (
+        (todo, 1, "a client without any certificate gets what alice gets"),
+        (refusing, 1, "a certificate that nobody issued gets in"),
+        (
+            "        ssl_client_certificate nginx-keys/server.pem;\n        ssl_verify_client on;\n",
+            1,
+            "Which CA signed",
+        ),
+        (
+            "        ssl_verify_client on;\n",
+            2,
+            "nginx.conf: nginx says: no ssl_client_certificate for ssl_verify_client",
+        ),
+        (
+            "        ssl_verify_clients on;\n",
+            2,
+            'nginx.conf, line 21: nginx says: unknown directive "ssl_verify_clients"',
+        ),
+        (f"{trusting}        ssl_verify_client on;\n", 0, "Right, for the file nginx.conf."),
+    ):
+        before, _, after = find_exercise("13").beginning.partition(todo)
+        file.write_text(before + now + after)
+        found, why = checked(13)
+        assert (found, says in why) == (status, True), now + why
+    certreplay("exercise", "--reset")
+    assert not Path("nginx-keys").exists()
+    assert Path("nginx.conf.kept-1").exists()
