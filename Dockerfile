@@ -48,6 +48,7 @@ RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=
 COPY lab/__init__.py lab/address.py lab/files.py lab/printable.py lab/process.py lab/scope.py lab/unlock.py lab/
 COPY lab/tls lab/tls
 COPY lab/guest lab/guest
+COPY lab/capture lab/capture
 COPY lab/catalogue lab/catalogue
 COPY lab/events lab/events
 COPY victim_server victim_server

@@ -51,6 +51,7 @@ def parser() -> ArgumentParser:
         leak.add_argument("--rounds", type=number, default=1, metavar="N", help="how often to try it (%(default)s)")
         leak.add_argument("--at-once", type=number, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
         leak.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
+        leak.add_argument("--source", default="", metavar="ADDRESS", help="come from this address of this machine")
         leak.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
         leak.add_argument("--folder", type=Path, required=True, help="where everything goes")
         leak.add_argument("--tether", action="store_true", help="stop when standard input ends, too")

@@ -38,6 +38,8 @@ class Orders:
     own: tuple[Bundle, ...] = ()
     students: tuple[StudentMove, ...] = ()
     transfer: Transfer | None = TRANSFER
+    source: str = ""
+    """The address of this machine that she comes from; empty for any."""
 
     def maker(self, move: Move) -> Maker:
         """How a move is made."""
@@ -122,6 +124,7 @@ class AttemptRunner:
             leak=self._leak,
             seen_at=loot.seen_at,
             round=round_,
+            source=self._orders.source,
         )
         try:
             script = self._orders.maker(move)(loot, version)
@@ -142,6 +145,7 @@ class AttemptRunner:
             transfer=self._orders.transfer,
             leak=self._leak,
             seen_at=found.seen_at,
+            source=self._orders.source,
         )
         async with self._turns:
             self._reporter.report(await attempt(it, stolen_password(found.name, found.password, version)))

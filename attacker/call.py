@@ -56,6 +56,7 @@ class Call:
             rounds=asked.rounds,
             at_once=asked.at_once,
             own=tuple(map(read_bundle, asked.bundle)),
+            source=asked.source,
         )
 
     def forwards(self) -> list[Forward]:

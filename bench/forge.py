@@ -10,8 +10,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
+from lab.capture.synthetic import SyntheticConnection
 from lab.capture.writer import CaptureFile
 from lab.catalogue import cast
 from lab.staging import pki

@@ -27,13 +27,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from attacker.collected import Collected, Sighting, common_name, is_self_signed
 from attacker.errors import AttackerError
 from attacker.leak import files
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
 from lab.capture.errors import CaptureFileError
 from lab.capture.handshake import Capture
 from lab.capture.packets import segment
 from lab.capture.reader import Tracker, read_file
 from lab.capture.search import find_in_capture
+from lab.capture.synthetic import SyntheticConnection
 from lab.capture.writer import ETHERNET, CaptureFile
 from lab.catalogue import cast
 from lab.events.log import Recorded, from_line, to_line

@@ -3,8 +3,22 @@
 import socket
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The addresses that alice and mallory come from in an embedded run; the bank is at HOST. All are on loopback."""
+
+    alice: str = HOST
+    mallory: str = HOST
+
+
+def own_hosts() -> Hosts:
+    """An address for each. All of 127.0.0.0/8 is this machine on Linux; elsewhere only HOST is."""
+    return Hosts("127.0.0.2", "127.0.0.3") if sys.platform == "linux" else Hosts()
 
 
 def held_ports(stack: ExitStack, count: int) -> list[int]:

@@ -70,7 +70,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.events", "lab.address"),
     ),
     "victim_server": (
-        *("victim_server", "lab.guest", "lab.process", "lab.files", "lab.printable", "lab.scope"),
+        *("victim_server", "lab.guest", "lab.capture", "lab.process", "lab.files", "lab.printable", "lab.scope"),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.address"),
     ),
 }

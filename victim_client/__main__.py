@@ -144,6 +144,7 @@ def parser() -> ArgumentParser:
         action="store_true",
         help="after each login in TLS 1.3 log in once more and resume the session, if the server gives a ticket",
     )
+    it.add_argument("--source", default="", metavar="ADDRESS", help="come from this address of this machine")
     it.add_argument("--note", metavar="TEXT", help="report logins as at 'GATEWAY, TEXT'")
     it.add_argument(
         "--ease-off",
@@ -200,7 +201,7 @@ def _load(file: Path) -> GuestModule:
 async def main() -> int:
     """The part; its exit status: 1 where `--times` is given and the last login at some gateway failed."""
     arguments = parser().parse_args()
-    gateways = [parse_gateway(text) for text in arguments.gateway]
+    gateways = [replace(parse_gateway(text), source=arguments.source) for text in arguments.gateway]
     names = [gateway.name for gateway in gateways]
     by_password = {name: Path(file) for name, _, file in (text.partition("=") for text in arguments.password_login)}
     if strangers := set(by_password) - set(names):

@@ -34,12 +34,13 @@ HTTPS_PORT = 443
 
 @dataclass(frozen=True)
 class GatewayUrl:
-    """A gateway's name and address."""
+    """A gateway's name and address, and the address of this machine to come from, empty for any."""
 
     name: str
     url: str
     host: str
     port: int
+    source: str = ""
 
 
 def parse_gateway(text: str) -> GatewayUrl:
@@ -153,7 +154,8 @@ class _HttpsConnection(http.client.HTTPSConnection):
     """A connection that offers the session `resume`, if there is one."""
 
     def __init__(self, gateway: GatewayUrl, context: ssl.SSLContext, resume: ssl.SSLSession | None = None) -> None:
-        super().__init__(gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=context)
+        source = (gateway.source, 0) if gateway.source else None
+        super().__init__(gateway.host, gateway.port, timeout=TIMEOUT_SECONDS, context=context, source_address=source)
         self._tls, self._resume = context, resume
         self.session: ssl.SSLSession | None = None
         """The session that the server gave a ticket for."""

@@ -63,6 +63,7 @@ def parser() -> ArgumentParser:
         metavar="SCHEME=FILE",
         help="a student's file with the check of the proof, for the gateway SCHEME@student; repeatable",
     )
+    it.add_argument("--capture", type=Path, metavar="FILE", help="write what the gateways hear and say there, pcapng")
     it.add_argument("--announce", action="store_true", help="in a container: write down where on the network it is")
     it.add_argument("--folder", type=Path, required=True, help="where events.jsonl and keys.log go")
     it.add_argument("--access-log", type=Path, metavar="FILE", help="keep one, with the clients' certificates")
@@ -94,6 +95,7 @@ async def main() -> int:
         versions=versions_named(arguments.tls),
         opening_balance=arguments.opening_balance,
         rsa_transport_file=arguments.rsa_transport,
+        capture_file=arguments.capture,
         student_code={scheme: Path(file) for scheme, _, file in (one.partition("=") for one in arguments.student_code)},
     )
     return await serve(settings, arguments.tether)

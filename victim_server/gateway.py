@@ -19,7 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lab.address import host_port
+from lab.address import Address, host_port
+from lab.capture.synthetic import SyntheticConnection
 from lab.catalogue.gateways import Gateway
 from lab.events.log import Reporter
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
@@ -30,6 +31,7 @@ from lab.tls.versions import version_name
 from victim_server.access_log import AccessLog
 from victim_server.authentication import Authentication, CheckChain, CheckPassword, Customer, GatewayEngine
 from victim_server.forwarding import Answer, BankFailed, ask_bank, read_client_cert
+from victim_server.own_capture import OwnCapture, WatchedEngine
 from victim_server.passwords import read_basic
 
 Identify: TypeAlias = Callable[[h11.Request], Customer]
@@ -66,6 +68,7 @@ class GatewayServer:
         key_log: int,
         limits: Limits | None = None,
         access_log: AccessLog | None = None,
+        capture: OwnCapture | None = None,
     ) -> None:
         self._gateway = gateway
         self._authentication = authentication
@@ -74,6 +77,7 @@ class GatewayServer:
         self._key_log = key_log
         self._limits = limits or Limits()
         self._access_log = access_log
+        self._capture = capture
         self._listener = Listener(self._serve, self._limits.connections, self._limits.handshake_bytes)
 
     async def open(self, listening: socket.socket) -> None:
@@ -88,6 +92,9 @@ class GatewayServer:
         """One connection, from accept to close."""
         peer = _address(writer.get_extra_info("peername"))
         engine = self._authentication.engines()
+        packets = self._packets(writer)
+        if packets:
+            engine = WatchedEngine(engine, packets)
         try:
             stream = TlsStream(engine, reader, writer)
             if await self._shake_hands(stream, engine, reader, peer) and (identify := self._identify(engine, peer)):
@@ -101,6 +108,17 @@ class GatewayServer:
             pass  # the client is gone, or takes nothing more
         except Exception as error:
             self._reporter.report(Trouble(f"{self._gateway.id}, with {peer}: {type(error).__name__}: {error}"))
+        finally:
+            if packets:
+                packets.end(from_client=False)
+                packets.end(from_client=True)
+
+    def _packets(self, writer: asyncio.StreamWriter) -> SyntheticConnection | None:
+        """Where the bytes of a new connection go, if there is a capture; a client that has left already has none."""
+        peer, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+        if self._capture is None or not peer or not own:
+            return None
+        return self._capture.connection(Address(*peer[:2]), Address(*own[:2]))
 
     async def _shake_hands(self, stream: TlsStream, engine: GatewayEngine, reader: RationedReader, peer: str) -> bool:
         """The handshake; whether it came to its end. One on which nothing was ever said is nobody's, and not

@@ -31,6 +31,7 @@ from victim_server import bank, register
 from victim_server.access_log import AccessLog
 from victim_server.authentication import GatewayFiles, authentication_for, served
 from victim_server.gateway import GatewayServer, Limits
+from victim_server.own_capture import OwnCapture
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Settings:
     the versions of TLS that the gateways serve, each as far as it can; with `rsa_transport_file`, a bundle with an RSA
     key, those that run OpenSSL do RSA key transport too. With `access_log_file` they keep an access log there, the
     clients' certificates and all. `student_code` is as in `GatewayFiles`.
+    The gateways write all that they hear and say to `capture_file`, if there is one.
     """
 
     host: str
@@ -55,6 +57,7 @@ class Settings:
     opening_balance: int = OPENING_BALANCE
     rsa_transport_file: Path | None = None
     student_code: Mapping[str, Path] = field(default_factory=dict)
+    capture_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -103,13 +106,16 @@ async def running(
     key_log = open_to_write(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     servers: list[GatewayServer] = []
     requests_log = AccessLog(settings.access_log_file) if settings.access_log_file else None
+    capture = OwnCapture(settings.capture_file) if settings.capture_file else None
     try:
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:
             for (gateway, _), listener in zip(settings.ports, listeners, strict=True):
                 versions = served(gateway, settings.versions)
                 how = authentication_for(gateway, replace(files, versions=versions))
-                server = GatewayServer(gateway, how, bank_socket, reporter, key_log, settings.limits, requests_log)
+                server = GatewayServer(
+                    gateway, how, bank_socket, reporter, key_log, settings.limits, requests_log, capture
+                )
                 servers.append(server)
                 await server.open(listener)
                 host, port = listener.getsockname()[:2]
@@ -120,8 +126,9 @@ async def running(
                 await asyncio.gather(*(server.close() for server in servers))
     finally:
         os.close(key_log)
-        if requests_log:
-            requests_log.close()
+        for file in (requests_log, capture):
+            if file:
+                file.close()
 
 
 def _rsa_bundle(path: Path | None) -> Path | None:

@@ -62,6 +62,8 @@ class Attempt:
     seen_at: str = ""
     """Where the certificate was seen: the server's address on the wire, or a file."""
     round: int = 1
+    source: str = ""
+    """The address of this machine to come from; empty for any."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ async def _one_connection(
     course = Course(engine := _engine(it, script))
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS):
-            connection = await SocketConnection.open(address)
+            connection = await SocketConnection.open(address, it.source)
             course.local = host_port(connection.socket.getsockname())
             stream = TlsStream(engine, connection, connection)
             try:

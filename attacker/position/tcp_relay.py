@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from attacker import scope
 from attacker.errors import AttackerError
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
+from lab.capture.synthetic import SyntheticConnection
+from lab.ports import HOST
 
 Sink: TypeAlias = Callable[[int, bytes], object]
 
@@ -152,6 +154,8 @@ class TcpRelay:
             server.setblocking(False)
             for connection in connections:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if (host := ip_address(peer.host)).version == 4 and host.is_loopback and target.host == HOST:
+                server.bind((peer.host, 0))  # as if the network had routed the client here, the server sees its address
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(server, target)
             local = Address(*server.getsockname()[:2])

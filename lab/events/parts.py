@@ -123,7 +123,7 @@ PART_FOLDERS: Mapping[str, PartFolder] = {
     CONTROL: PartFolder((MoveTried, CaptureSearched), (NO_LEAK,)),
     VICTIM_SERVER: PartFolder(
         (GatewayListening, ClientAuthenticated, ClientRefused, AccountOpened, MoneyMoved, TransferRefused),
-        files=(KEY_LOG_FILE,),
+        files=(KEY_LOG_FILE, CAPTURE_FILE),
     ),
     VICTIM_CLIENT: _CLIENT,
     CAREFUL_CLIENT: _CLIENT,

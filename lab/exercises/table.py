@@ -1,6 +1,18 @@
 """All exercises, in the order in which they are done. One row and one folder make an exercise."""
 
-from lab.exercises.checks import alerts, bundle, certificate, client, move, proof, real_server, runs, server, tls13
+from lab.exercises.checks import (
+    alerts,
+    bundle,
+    certificate,
+    client,
+    move,
+    proof,
+    real_server,
+    rule,
+    runs,
+    server,
+    tls13,
+)
 from lab.exercises.exercise import Exercise, ExerciseError
 
 EXERCISES = (
@@ -81,6 +93,16 @@ EXERCISES = (
         needs="file",
         file="move.py",
         check_file=move.check,
+    ),
+    Exercise(
+        10,
+        "a-rule",
+        30,
+        "An attack that a server refuses shows at the server, and a rule can tell it from a login.",
+        "[FILE]",
+        needs="file",
+        file="rule.txt",
+        check_file=rule.check,
     ),
     Exercise(
         11,

@@ -100,8 +100,8 @@ Your code runs in a process of its own, with at most 512 MiB of memory and 2 sec
 is told in one line, with file and line number, and the status is 2. What it prints goes nowhere. `--reset` keeps a file
 that you changed, under another name.
 
-To find the answers you need `tshark` (or Wireshark), `openssl` and `xxd`, for exercise 13 nginx, and nothing of the
-lab's own. The commands in
+To find the answers you need `tshark` (or Wireshark), `openssl` and `xxd`, `jq` if you like for exercise 10, nginx for
+exercise 13, and nothing of the lab's own. The commands in
 a task take RUN for the run's folder, such as `runs/2026-11-29T11-39-47.451Z`; `certreplay exercise N` puts
 it in for you.
 

@@ -10,18 +10,19 @@ from lab.events.run import open_run
 from lab.exits import CallFailed, run_to_end
 from lab.guest.loading import GuestError
 from lab.judging.verdicts import JudgedRun
+from lab.ports import Hosts
 from lab.staging.embedded import run_embedded
 from lab.staging.student_code import StudentCode
 
 
 @contextmanager
-def trial(plan: Plan, code: StudentCode) -> Iterator[JudgedRun]:
+def trial(plan: Plan, code: StudentCode | None = None, hosts: Hosts | None = None) -> Iterator[JudgedRun]:
     """A new run with the student's files, judged; it is gone when the block ends. GuestError, with file and line, where
     a file fails in the middle of it."""
     with tempfile.TemporaryDirectory(prefix="exercise-") as folder:
         runs = Path(folder)
         try:
-            judgement = run_to_end(run_embedded(runs, plan, None, lambda run: None, code=code))
+            judgement = run_to_end(run_embedded(runs, plan, None, lambda run: None, code=code, hosts=hosts))
         except CallFailed as failed:
             part, _, why = str(failed).partition(": ")
             raise GuestError(why if part in PARTS else str(failed)) from None

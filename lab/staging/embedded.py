@@ -25,7 +25,7 @@ from lab.judging.facts import has_seen_tls13, listening_gateways, run_started
 from lab.judging.judgement import Judgement
 from lab.judging.searches import search_for_hashes
 from lab.judging.verdicts import JudgedRun, judge
-from lab.ports import HOST, held_ports
+from lab.ports import HOST, Hosts, held_ports, own_hosts
 from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
 from lab.staging.private import private_folder
@@ -52,9 +52,10 @@ async def run_embedded(
     watch: Watcher,
     keep_bundle: bool = False,
     code: StudentCode | None = None,
+    hosts: Hosts | None = None,
 ) -> Judgement:
     """One whole run, from issuing to verdicts.json. With `keep_bundle` alice's bundle stays in her folder. `code` are
-    the student's files that the plan is with.
+    the student's files that the plan is with. `hosts` are where alice and mallory come from.
 
     The ports from `first_port` on are for the gateways, then for the relay; None takes free ones. Raises RunError,
     PkiError, or PartFailed if a part ends too early.
@@ -88,7 +89,9 @@ async def run_embedded(
         more_ports = partial(held_ports, stack)
         gateways, count = plan.served(), port_count(plan)
         ports = sorted(more_ports(count)) if first_port is None else list(range(first_port, first_port + count))
-        setting = Setting(plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports, code)
+        setting = Setting(
+            plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports, code, hosts or own_hosts()
+        )
         async with Supervisor(private) as parts:
             lab = _Lab(setting, parts, Run(folders.path), watch)
             try:

@@ -11,9 +11,10 @@ from lab.catalogue.gateways import STUDENTS_GATEWAYS, Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER, LootKind
 from lab.catalogue.plan import Plan
+from lab.events.parts import CAPTURE_FILE
 from lab.events.run import Folders
 from lab.events.types import BundleIssued
-from lab.ports import HOST
+from lab.ports import HOST, Hosts, own_hosts
 from lab.staging import pki
 from lab.staging.pki import Issued
 from lab.staging.student_code import StudentCode
@@ -37,6 +38,7 @@ class Setting:
     gateways: Mapping[Gateway, int]
     ports: Callable[[int], list[int]]
     code: StudentCode = field(default_factory=StudentCode)
+    hosts: Hosts = field(default_factory=own_hosts)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def victim_server(setting: Setting) -> Part:
         setting,
         VICTIM_SERVER,
         f"--host={HOST}",
+        f"--capture={setting.folders.part(VICTIM_SERVER) / CAPTURE_FILE}",
         *(f"--port={gateway.id}={port}" for gateway, port in setting.gateways.items()),
         f"--bundle={issued.server_pem}",
         f"--register={issued.register}",
@@ -104,6 +107,7 @@ def _logins(setting: Setting, ports: Mapping[Gateway, int]) -> list[str]:
         *(f"--bundle={one.id}={issued.client_self_signed_pem}" for one in ports if _pins(one)),
         *(f"--password-login={one.id}={issued.password}" for one in ports if one.scheme.takes_password),
         *([f"--student-code={setting.code.client}"] if setting.code.client else []),
+        f"--source={setting.hosts.alice}",
     ]
 
 
@@ -280,6 +284,7 @@ def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
         *(f"--tls={version}" for version in setting.plan.versions),
         f"--rounds={setting.plan.rounds}",
         *(["--at-once=1"] if setting.plan.one_by_one else []),
+        f"--source={setting.hosts.mallory}",
         *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
         may_end=() if command == "relay" else (0,),
     )

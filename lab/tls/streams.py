@@ -29,12 +29,15 @@ class SocketConnection:
         self._outgoing = b""
 
     @classmethod
-    async def open(cls, address: tuple[str, int]) -> Self:
-        """Connects to a numeric address; OSError where that can't be done."""
+    async def open(cls, address: tuple[str, int], source: str = "") -> Self:
+        """Connects to a numeric address, from one of this machine's own if that is given; OSError where that can't be
+        done."""
         connection = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source:
+                connection.bind((source, 0))
             await asyncio.get_running_loop().sock_connect(connection, address)
         except BaseException:
             connection.close()

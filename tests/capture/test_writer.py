@@ -8,9 +8,9 @@ import pytest
 from scapy.layers.inet import TCP
 from scapy.utils import rdpcap
 
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
 from lab.capture.errors import CaptureFileError
+from lab.capture.synthetic import SyntheticConnection
 from lab.capture.writer import CaptureFile, RecentPackets
 from programs import program
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.capture.writer import CaptureFile
+from lab.exercises.checks.rule import fires_on
 from lab.exercises.table import find_exercise
+from lab.guest.loading import GuestError
 from programs import certreplay, program
 
 MENDED = "    if not result:\n        raise Refuse('it does not fit')\n"
@@ -223,3 +226,44 @@ def test_13_a_real_server() -> None:
     certreplay("exercise", "--reset")
     assert not Path("nginx-keys").exists()
     assert Path("nginx.conf.kept-1").exists()
+
+
+def test_10_a_rule() -> None:
+    for name in ("tshark", "jq"):
+        program(name)
+    file = begun(10)
+    status, why = checked(10)
+    assert (status, "a rule that accuses customers is soon turned off" in why) == (1, True), why
+    for rule, expected, says in (
+        ("tshark tls.alert_message.level == 2", 0, "Right, for the file rule.txt. "),
+        ('jq select(.type == "client-refused")', 0, "Right, for the file rule.txt. "),
+        ("tshark ip.src == 127.0.0.3", 1, "It fires on none of the 60 attempts. Addresses and ports are others"),
+        ("tshark tls.alert_message.desc == 51", 1, "attempts, of the moves no-certificate"),
+    ):
+        file.write_text(f"# mine\n\n{rule}\n")
+        status, why = checked(10)
+        assert (status, says in why) == (expected, True), why
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("", "rule.txt: holds 0 rules"),
+        ("tshark tls\njq .", "rule.txt: holds 2 rules"),
+        ("grep alert", "rule.txt, line 1: the rule is `tshark FILTER` or `jq PROGRAM`"),
+        ("# mine\njq", "rule.txt, line 2: the rule is"),
+    ],
+)
+def test_10_what_is_no_rule(rule: str, says: str) -> None:
+    Path("rule.txt").write_text(rule)
+    status, why = checked(10)
+    assert (status, says in why) == (2, True), why
+
+
+def test_10_a_rule_that_its_program_cannot_read() -> None:
+    Path("events.jsonl").write_text('{"type": "client-refused"}\n')
+    CaptureFile(Path("capture.pcapng")).close()
+    for name, rule in (("tshark", "tls.alert_mess == 2"), ("jq", "select("), ("jq", ".type")):
+        program(name)
+        with pytest.raises(GuestError, match=rf"rule\.txt, line 3: ({name} says: |this prints)"):
+            fires_on(Path(), Path("rule.txt"), 3, name, rule)

@@ -17,9 +17,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 import wirecraft
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
 from lab.capture.key_forms import key_forms
+from lab.capture.synthetic import SyntheticConnection
 from lab.capture.writer import CaptureFile
 from lab.catalogue import plan
 from lab.inspect import bundles

@@ -35,6 +35,7 @@ PACKAGES = {
     "gnutls-serv": "gnutls-bin",
     "haproxy": "haproxy",
     "ip": "iproute2",
+    "jq": "jq",
     "nginx": "nginx",
     "node": "nodejs",
     "openssl": "openssl",

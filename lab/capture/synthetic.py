@@ -1,4 +1,4 @@
-"""Packets for a connection that the attacker saw as two streams of bytes: a relay has no packets, Wireshark needs some.
+"""Packets for a connection that a relay or a server saw as two streams of bytes: Wireshark needs packets.
 
 They are what a sniffer on Linux's loopback would have recorded: Ethernet with empty
 addresses, IPv4 (RFC 791) or IPv6 (RFC 8200), TCP (RFC 9293) with its handshake, sequence numbers and checksums.
@@ -27,7 +27,7 @@ _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 class SyntheticConnection:
     """One TCP connection as packets for `emit`: `open`, then `data` and `end` from either side, or `reset`."""
 
-    def __init__(self, client: Address, server: Address, emit: Callable[[bytes], None]) -> None:
+    def __init__(self, client: Address, server: Address, emit: Callable[[bytes], object]) -> None:
         self._client = _Endpoint(client, server)
         self._server = _Endpoint(server, client)
         self._emit = emit

@@ -9,8 +9,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from attacker.position.synthetic import SyntheticConnection
 from lab.address import Address
+from lab.capture.synthetic import SyntheticConnection
 
 PAIRS = {
     "IPv4": (Address("127.0.0.1", 50123), Address("127.0.0.1", 8441)),
