@@ -48,7 +48,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.tls", "lab.catalogue", "lab.events", "lab.ports", "lab.staging", "lab.address"),
     ),
     "lab.page": (
-        *("lab.page", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
+        *("lab.page", "lab.exercises", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
     ),
     "lab.exercises": (

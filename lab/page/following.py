@@ -39,6 +39,11 @@ class Following:
         self._heard = time.monotonic()
         self._changed = asyncio.Condition()
 
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, once there is a run."""
+        return self._run.folders.path if self._run else None
+
     async def follow(self) -> None:
         """Reads what is new until all is told."""
         while not self.director.done:

@@ -5,7 +5,7 @@ through `shown_text`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -65,6 +65,11 @@ def render_scene(scene: Scene) -> str:
 def render_closeup(closeup: Closeup) -> str:
     """What is opened on demand."""
     return _template("closeup.html", it=closeup)
+
+
+def render_exercises(views: Iterable[object], run: str) -> str:
+    """The page with the exercises of a run."""
+    return _template("exercises.html", views=list(views), run=run)
 
 
 def asset(name: str) -> str:

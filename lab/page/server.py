@@ -1,7 +1,8 @@
 """Serves a run's page, to the people who have its address and to nobody else.
 
 Who opens the address with a token in it gets a cookie, HttpOnly and SameSite=Strict, and needs the token no more. There
-are two tokens: the presenter's, whose place others can follow, and one for those who only look. Only GET is answered.
+are two tokens: the presenter's, whose place others can follow, and one for those who only look. Only GET is answered,
+and nothing that is asked for changes anything on the disk.
 A Host that is a name and not ours is refused: a page elsewhere could have that name point to this address (DNS
 rebinding). So is an Origin that is not our own. The policy allows what the page is made of and nothing else.
 """
@@ -28,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from lab.page.exercising import ExercisePages
 from lab.page.following import Following
 from lab.page.model import Page
 from lab.page.rendering import MODULES, asset, render_closeup, render_page, render_scene
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 8440
 HOST = "127.0.0.1"
-ASSETS = {"page.css": "text/css", **dict.fromkeys(MODULES, "text/javascript")}
+ASSETS = {
+    **dict.fromkeys(("page.css", "exercises.css"), "text/css"),
+    **dict.fromkeys((*MODULES, "exercises.js"), "text/javascript"),
+}
 MAX_PLACE = 200
 """The longest place that a presenter can be at, in characters."""
 HEADERS = {
@@ -152,6 +157,7 @@ class PageServer:
                 Route("/evidence/{name:path}", self._evidence),
                 Route("/events", self._events),
                 Route("/at", self._at),
+                *ExercisePages(following).routes(),
             ],
             middleware=[
                 Middleware(Guard, tokens=self.tokens, cookie=self._cookie, host=host),

@@ -312,7 +312,7 @@ def masked(story: str) -> str:
         (r"\S*\d{4}-\d\d-\d\dT[\d.-]+Z\S*", "RUN"),
         (r"(?m)^ *([0-9a-f]{2}( [0-9a-f]{2})+)( .*)?$", r"OCTETS\3"),
         (r"\b[0-9a-f]{16,}\b", "HEX"),
-        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"127\.0\.0\.\d+:\d+", "ADDRESS"),
         (r"(application_data \d+[,\s]*)+", "RECORDS "),
         (r"((?:client|server)  \w+ +)\d+", r"\1OCTETS"),
         (r"[\d,]+ (bytes?|connections|times)\b|(handshake|byte) \d+", r"\1\2"),
