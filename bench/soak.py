@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,10 @@ from lab.story import acts
 ROOT = Path(__file__).parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 PATIENCE_SECONDS = 180.0
-LATEST_SECONDS = 8.0
-"""A part gets its signal at the latest so long after the first process of the run was there."""
+LASTS_SECONDS = 2.0
+"""How long an embedded lab takes that nobody disturbs, if that was not measured."""
 CLASS_LATEST_SECONDS = 20.0
+"""A part of a class gets its signal at the latest so long after all have begun."""
 CLASS_SERVICES = ("attacker", "victim-client", "victim-server", "control", "lab")
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
@@ -43,18 +44,31 @@ class Round:
     wrong: tuple[str, ...]
 
 
-def soak_embedded(chance: random.Random, folder: Path, command: Sequence[str] = ("demo",)) -> Round:
-    """One round of an embedded lab, with its runs and its temporary files in a folder of their own."""
-    runs, tmp = folder / "runs", folder / "tmp"
-    tmp.mkdir(parents=True)
-    lab = subprocess.Popen(
-        [sys.executable, "-m", "lab", *command, "--runs", str(runs)],
-        env=os.environ | {"TMPDIR": str(tmp), "PYTHONPATH": str(ROOT)},
+def _start_embedded(folder: Path) -> "subprocess.Popen[bytes]":
+    """A lab with its runs and its temporary files in a folder of their own."""
+    (folder / "tmp").mkdir(parents=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lab", "demo", "--runs", str(folder / "runs")],
+        env=os.environ | {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    delay_seconds, number = chance.uniform(0, LATEST_SECONDS), chance.choice(SIGNALS)
+
+
+def lasting_seconds(folder: Path) -> float:
+    """How long an embedded lab takes that nobody disturbs."""
+    began = time.monotonic()
+    if status := _start_embedded(folder).wait(PATIENCE_SECONDS):
+        sys.exit(f"an undisturbed lab ends with status {status}")
+    return time.monotonic() - began
+
+
+def soak_embedded(chance: random.Random, folder: Path, lasts_seconds: float = LASTS_SECONDS) -> Round:
+    """One round of an embedded lab, which would last that long."""
+    runs, tmp = folder / "runs", folder / "tmp"
+    lab = _start_embedded(folder)
+    delay_seconds, number = chance.uniform(0, lasts_seconds), chance.choice(SIGNALS)
     choice = chance.random()
     time.sleep(delay_seconds)
     # The lab, its caretaker, or a part; in the order of their numbers, so that the seed decides.
@@ -219,17 +233,20 @@ def main() -> None:
     asked = it.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    chance, failed = random.Random(seed), 0
+    chance, failed, lasts_seconds = random.Random(seed), 0, LASTS_SECONDS
     if asked.classroom:
         build = ["docker", "compose", "-p", asked.project, "build"]
         subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    else:
+        with tempfile.TemporaryDirectory(prefix="soak-") as name:
+            lasts_seconds = lasting_seconds(Path(name))
     for number in range(1, asked.rounds + 1):
         with tempfile.TemporaryDirectory(prefix="soak-") as name:
             folder = Path(name)
             one = (
                 soak_classroom(chance, folder, asked.project, asked.subnet)
                 if asked.classroom
-                else soak_embedded(chance, folder)
+                else soak_embedded(chance, folder, lasts_seconds)
             )
         failed += bool(one.wrong)
         print(f"{number:4} {one.what}: {'; '.join(one.wrong) or 'clean'}", flush=True)

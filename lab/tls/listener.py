@@ -138,18 +138,21 @@ class Listener:
 
         It is one of the host that has most of them. Of those it is one on which nothing was ever said, else one in the
         handshake, else one that is idle; the one that has been silent for longest. A client that has just spoken keeps
-        its place, unless its host has more places than the newcomer's will have.
+        its place, unless its host has more places than the newcomer's will have. No host loses one to a host that has
+        as many.
         """
         now = asyncio.get_running_loop().time()
         held = Counter(place.host for place in self._places)
-        may_go = [
-            place
-            for place in self._places
-            if place.reader.stage == 0 or now - place.reader.heard > QUIET_SECONDS or held[place.host] > held[host] + 1
-        ]
-        if not may_go:
+
+        def may_go(place: _Place) -> bool:
+            more = held[place.host] - held[host]
+            silent = place.reader.stage == 0 or now - place.reader.heard > QUIET_SECONDS
+            return more > 1 or (silent and (more > 0 or place.host == host))
+
+        candidates = list(filter(may_go, self._places))
+        if not candidates:
             return False
-        loser = min(may_go, key=lambda place: (-held[place.host], place.reader.stage, place.reader.heard))
+        loser = min(candidates, key=lambda place: (-held[place.host], place.reader.stage, place.reader.heard))
         self._places.discard(loser)
         loser.task.cancel()
         return True

@@ -98,6 +98,23 @@ def test_a_host_with_many_places_gives_one_to_another_host() -> None:
     listening(talk)
 
 
+def test_a_crowd_from_one_host_takes_no_place_from_another() -> None:
+    """Not even that of a client which has just come and said nothing yet, while the whole crowd is busy."""
+
+    async def talk(port: int) -> None:
+        alice, words = await asyncio.open_connection("127.0.0.1", port)
+        assert await greeting(alice) == b"hi"
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+            writer.write(b"hello")
+            await greeting(reader)
+            await asyncio.sleep(0.02)
+        assert (alice.at_eof(), alice.exception()) == (False, None)
+        words.close()
+
+    listening(talk)
+
+
 def test_the_backlog_is_what_the_system_was_asked_for() -> None:
     async def run(bound: socket.socket) -> int:
         listener = Listener(ignore, AT_A_TIME, 1 << 16)
