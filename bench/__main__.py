@@ -6,7 +6,7 @@ import sys
 
 from bench import report
 
-BENCHES = ("attempt", "commands", "matrix", "captures", "live")
+BENCHES = ("attempt", "commands", "matrix", "captures", "live", "idle")
 
 
 def main() -> None:
