@@ -162,8 +162,9 @@ def listen(host: str, gateway: Gateway, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        why = os.strerror(error.errno or 0)  # the error's own text has the address again
         raise BadInput(
-            f"{gateway.id} cannot listen on {host}:{port}: {error.strerror}; free it, or choose another with --port"
+            f"{gateway.id} cannot listen on {host}:{port}: {why}; free it, or choose another with --port"
         ) from None
 
 

@@ -16,6 +16,9 @@ BACKLOG = 512
 QUIET_SECONDS = 1.0
 """A client that has said nothing for so long may lose its place to another one."""
 RATIONED_READ_SIZE = 1 << 10
+READ_SIZE_A_ROUND = 1 << 12
+"""The most bytes of an established connection that are worked on in one round of the event loop. A client can send
+thousands of records that cost the server much, such as KeyUpdates."""
 TURNS_A_ROUND = 4
 """How many rationed reads go on in one round of the event loop. The others wait for their turn, so a server also serves
 established connections in every round, however many handshakes keep it busy."""
@@ -25,7 +28,8 @@ class RationedReader(asyncio.StreamReader):
     """A reader that gives out at most `limit` bytes, until `lift_limit`; then HandshakeTooLong.
 
     A TLS stack works on each record as it comes, however small, and on one thread for all clients. An endless handshake
-    in tiny records would keep the others waiting; so each small read waits for one of the `turns`.
+    in tiny records would keep the others waiting; so each small read waits for one of the `turns`. Later each client
+    gets one small read a round.
     """
 
     def __init__(self, limit: int, turns: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,7 +65,9 @@ class RationedReader(asyncio.StreamReader):
 
     async def read(self, n: int = -1) -> bytes:
         if self._left is None:
-            return await super().read(n)
+            data = await super().read(min(n, READ_SIZE_A_ROUND))
+            await asyncio.sleep(0)  # a read that finds something does not let others go on
+            return data
         if self._left <= 0:
             raise HandshakeTooLong(f"no complete handshake within {self._limit} bytes")
         data = await super().read(RATIONED_READ_SIZE)
