@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ FILE_NAME = "events.jsonl"
 MAX_FILE = 1 << 29
 MAX_LINE = 1 << 22
 """The most bytes of a file, and of a line, that are read."""
+CHUNK = 1 << 16
+_LINE = re.compile(rb"[^\n]{50,}")
+"""A line that may be an event: an envelope alone is longer. Millions of shorter lines are passed over quickly."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is earlier: from its time a duration can be subtracted."""
 
@@ -191,13 +195,14 @@ class Tail:
         with file:
             file.seek(self._offset)
             begun = b""
-            while chunk := file.read(MAX_LINE):
-                *whole, begun = (begun + chunk).split(b"\n")
-                for line in whole:
-                    self._offset += len(line) + 1
-                    if not self._within_a_long_line:
-                        yield line
-                    self._within_a_long_line = False
+            while chunk := file.read(CHUNK):
+                whole, newline, begun = (begun + chunk).rpartition(b"\n")
+                if newline:
+                    self._offset += len(whole) + 1
+                    if self._within_a_long_line:
+                        self._within_a_long_line, whole = False, whole.partition(b"\n")[2]
+                    for found in _LINE.finditer(whole):
+                        yield found[0]
                 if len(begun) > MAX_LINE:
                     self._offset += len(begun)
                     self._within_a_long_line, begun = True, b""

@@ -22,6 +22,7 @@ from lab.events.types import (
     Event,
     GatewayListening,
     LoginFailed,
+    PartStopped,
     RunStarted,
     Trouble,
     UnknownEvent,
@@ -363,6 +364,23 @@ def test_garbage_between_events_is_passed_over(tmp_path: Path, garbage: bytes) -
     path = tmp_path / FILE_NAME
     path.write_bytes(line_of(what="one").encode() + b"\n" + garbage + b"\n" + line_of(what="two").encode() + b"\n")
     assert texts(path) == ["one", "two"]
+
+
+def test_what_is_too_short_for_an_event_is_not_even_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file can have millions of such lines; each costs as much as an event to parse."""
+    shortest = to_line(Recorded("", 1, datetime(2030, 1, 2, tzinfo=UTC), PartStopped("")))
+    compact = json.dumps(json.loads(shortest), separators=(",", ":"))
+    path = tmp_path / FILE_NAME
+    path.write_text("\n" * 100_000 + "{}\n" * 100_000 + compact + "\n" + "0\n" * 100_000 + shortest)
+    parsed: list[str] = []
+
+    def parse(line: str) -> Recorded:
+        parsed.append(line)
+        return from_line(line)
+
+    monkeypatch.setattr("lab.events.log.from_line", parse)
+    assert [recorded.event for recorded in Tail(path).new()] == [PartStopped("")] * 2
+    assert parsed == [compact, shortest.rstrip("\n")]
 
 
 def test_every_event_has_a_type_of_its_own() -> None:
