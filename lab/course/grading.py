@@ -141,7 +141,7 @@ def grade_one(folder: Path) -> GradedWork:
     if not graded:
         findings.append("no run was handed in")
     try:
-        answers = tuple(_graded_answers(runs, {one.name: one for one in graded}))
+        answers = tuple(_graded_answers(folder, runs, {one.name: one for one in graded}))
     except (ExerciseError, OSError) as error:
         answers = ()
         findings.append(f"the answers cannot be read: {error}")
@@ -187,7 +187,7 @@ def _whose(named: tuple[str, ...], student: str) -> Iterator[str]:
             yield f"this is the run of another student, {one}: alice's certificates name him"
 
 
-def _graded_answers(runs: Path, graded: dict[str, GradedRun]) -> Iterator[GradedAnswer]:
+def _graded_answers(folder: Path, runs: Path, graded: dict[str, GradedRun]) -> Iterator[GradedAnswer]:
     progress = kept.load(runs)
     for exercise in EXERCISES:
         if (name := progress.done.get(exercise.name)) is None:
@@ -195,7 +195,7 @@ def _graded_answers(runs: Path, graded: dict[str, GradedRun]) -> Iterator[Graded
         answer = progress.answers.get(exercise.name, "")
         run = graded.get(name)
         if exercise.needs == "file":
-            finding = _checked_file(exercise, runs)
+            finding = _checked_file(exercise, folder, runs)
         elif run is None:
             finding = f"the run {name} was not handed in"
         elif not answer and exercise.needs != "run":
@@ -207,9 +207,9 @@ def _graded_answers(runs: Path, graded: dict[str, GradedRun]) -> Iterator[Graded
         yield GradedAnswer(exercise.number, name, answer, finding)
 
 
-def _checked_file(exercise: Exercise, runs: Path) -> str:
+def _checked_file(exercise: Exercise, folder: Path, runs: Path) -> str:
     """What is wrong with the file of an exercise; it lies in the folder that was handed in, or beside the runs."""
-    files = [folder / exercise.file for folder in (runs.parent, runs) if (folder / exercise.file).is_file()]
+    files = [place / exercise.file for place in (folder, runs) if (place / exercise.file).is_file()]
     if not files:
         return f"the file {exercise.file} was not handed in"
     try:

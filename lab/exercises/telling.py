@@ -96,14 +96,18 @@ In some exercises you write a file:
     certreplay exercise 8 --start            # writes server.py here, to begin with; never over a file of yours
     certreplay exercise check 8              # tries ./server.py in runs with fresh keys; or name another file
 
-Your code runs in a process of its own, with at most 512 MiB of memory and 2 seconds of computing a call. An error in it
-is told in one line, with file and line number, and the status is 2. What it prints goes nowhere. `--reset` keeps a file
-that you changed, under another name.
+Your code runs in a process of its own, with at most 512 MiB of memory and 2 seconds of computing a call. It gets what
+its functions are called with. An error in it is told in one line, with file and line number, and the status is 2. What
+it prints goes nowhere. That process is no prison: it may read what you may read, so a teacher tries the files of others
+in a container. `--reset` keeps a file that you changed, under another name.
 
 To find the answers you need `tshark` (or Wireshark), `openssl` and `xxd`, `jq` if you like for exercise 10, nginx for
-exercise 13, and nothing of the lab's own. The commands in
-a task take RUN for the run's folder, such as `runs/2026-11-29T11-39-47.451Z`; `certreplay exercise N` puts
-it in for you.
+exercise 13, and nothing of the lab's own. The commands in a task take RUN for the run's folder, such as
+`runs/2026-11-29T11-39-47.451Z`; `certreplay exercise N` puts it in for you.
+
+`certreplay show` has the exercises of a run, too: open Contents, then "Exercises for this run". There you read tasks
+and hints, and answers that are words are checked. The page changes nothing on the disk, so what you have done there
+is known to that browser alone; answer with the command as well to keep it.
 
 These are exercises for one student with runs of her own. [class.md](class.md) says how a teacher grades what is handed
 in."""

@@ -14,7 +14,7 @@ from lab.guest.messages import decode, encode
 START_SECONDS = 20.0
 """How long a process may take until the file is loaded, on a busy machine."""
 LONGEST_ANSWER = 1 << 20
-_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR")
+_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL")
 
 
 @dataclass(frozen=True)

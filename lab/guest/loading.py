@@ -6,7 +6,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,8 @@ def limit_files() -> None:
 def _limit(kind: int, most: int) -> None:
     _, hard = resource.getrlimit(kind)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (most, most))
+    with suppress(ValueError, OSError):  # not every system has every limit
+        resource.setrlimit(kind, (most, most))
 
 
 class GuestModule:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from lab.capture.writer import CaptureFile
+from lab.course.grading import grade_one
+from lab.exercises import progress
 from lab.exercises.checks.rule import fires_on
 from lab.exercises.table import find_exercise
 from lab.guest.loading import GuestError
@@ -267,3 +269,17 @@ def test_10_a_rule_that_its_program_cannot_read() -> None:
         program(name)
         with pytest.raises(GuestError, match=rf"rule\.txt, line 3: ({name} says: |this prints)"):
             fires_on(Path(), Path("rule.txt"), 3, name, rule)
+
+
+def test_a_teacher_grades_the_file_that_was_handed_in(here: Path) -> None:
+    file = begun(8)
+    handed_in = here / "s07"
+    handed_in.mkdir()
+    progress.save(handed_in, progress.Progress().with_done("mend-the-server", "server.py", ""))
+    assert [one.finding for one in grade_one(handed_in).answers] == ["the file server.py was not handed in"]
+    shutil.copy(file, handed_in)
+    (answer,) = grade_one(handed_in).answers
+    assert answer.finding.startswith("server.py is not right: A proof by another key still gets in.")
+    (handed_in / "server.py").write_text("def check_proof(:\n")
+    (answer,) = grade_one(handed_in).answers
+    assert answer.finding.startswith(f"cannot be checked: {handed_in / 'server.py'}, line 1: SyntaxError")
