@@ -105,3 +105,28 @@ ARG PACKAGES
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends util-linux $PACKAGES \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
+
+# A student's place in a JupyterHub (docs/class.md): the embedded lab, which needs no privilege, the tools that the
+# exercises name, and the page as a tile in JupyterLab.
+FROM base AS student
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssl tshark xxd \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    for part in victim-server attacker lab student; do /mnt/install /opt/venv /srv/$part.txt || exit; done
+COPY lab lab
+COPY attacker attacker
+COPY victim_client victim_client
+COPY victim_server victim_server
+RUN python -m compileall -q . \
+    && printf '#!/bin/sh\nexec python -m lab "$@"\n' > /usr/local/bin/certreplay \
+    && chmod +x /usr/local/bin/certreplay \
+    && install -d /etc/jupyter \
+    && printf 'from lab.page.jupyter import setup\n\nc.ServerProxy.servers = {"certreplay": setup()}\n' \
+        > /etc/jupyter/jupyter_server_config.py \
+    && useradd --uid 1000 --create-home student \
+    && rm /etc/certreplay-lab # this is no part of a class's network
+USER student
+WORKDIR /home/student
+EXPOSE 8888
+CMD ["jupyterhub-singleuser"]

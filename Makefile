@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test mitmproxy lint bench pins clean
+.PHONY: demo test mitmproxy hub lint bench pins clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -30,7 +30,9 @@ pins: $(VENV)/pins/.done ## write requirements/ anew, from the versions in the c
 	@for part in victim-client victim-server attacker lab; do \
 		$(PIN) -c constraints.txt --group $$part -o requirements/$$part.txt || exit; done
 	@echo mitmproxy | $(PIN) -c attacker/mitmproxy-constraints.txt - -o requirements/mitmproxy.txt
+	@printf '%s\n' $(STUDENT) | $(PIN) -c requirements/hub-constraints.txt - -o requirements/student.txt
 
+STUDENT := jupyterhub jupyterlab jupyter-server-proxy
 PIN := $(VENV)/pins/bin/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-annotate --no-header
 
 $(VENV)/pins/.done: constraints.txt
@@ -47,6 +49,15 @@ mitmproxy: $(VENV)/mitmproxy/.done ## set up mitmproxy
 $(VENV)/mitmproxy/.done: attacker/mitmproxy-constraints.txt
 	@$(PYTHON) -m venv --clear $(VENV)/mitmproxy
 	@$(call install,$(VENV)/mitmproxy,-c $< mitmproxy)
+	@touch $@
+
+# JupyterHub, for the tests that `pytest -m hub` runs (docs/class.md), with the checkout installed as in a student's place.
+hub: $(VENV)/hub/.done ## set up JupyterHub for its tests
+$(VENV)/hub/.done: requirements/hub-constraints.txt pyproject.toml
+	@command -v npm >/dev/null || { echo "npm installs JupyterHub's proxy and is missing (Debian: npm)"; exit 2; }
+	@$(PYTHON) -m venv --clear $(VENV)/hub
+	@$(call install,$(VENV)/hub,-c $< -e . $(STUDENT))
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/hub/node configurable-http-proxy@5.3.0
 	@touch $@
 
 # Each stamp says that its extra is installed as pyproject.toml and constraints.txt have it now. `.whole` says that

@@ -406,6 +406,9 @@ def show(
         str | None,
         typer.Option(help="An address of this machine, for others on its network, with the token.", metavar="ADDRESS"),
     ] = None,
+    socket: Annotated[
+        Path | None, typer.Option(help="Serve the newest run on this UNIX socket, for a proxy that knows its user.")
+    ] = None,
     opens: Annotated[bool, typer.Option("--open", help="Open the browser.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -413,6 +416,13 @@ def show(
     from lab.events.run import named_run, open_run
     from lab.page import showing
 
+    if socket:
+        if run or port or listen or opens or as_json:
+            bad_input("--socket shows the newest run there: give --runs alone with it")
+        from lab.page.behind_proxy import serve
+
+        run_to_end(serve(runs, socket))
+        return
     folder = named_run(run, runs) if run else showing.run_to_show(runs)
     open_run(folder)
     if as_json:

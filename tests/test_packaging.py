@@ -60,6 +60,10 @@ def test_the_parts_lists_are_together_what_the_command_needs() -> None:
     assert listed == set(PROJECT["project"]["dependencies"])
 
 
+CONSTRAINTS = {"mitmproxy": "attacker/mitmproxy-constraints.txt", "student": "requirements/hub-constraints.txt"}
+"""What has others than the rest."""
+
+
 def pins(file: str) -> dict[str, str]:
     """The versions in a list of pinned packages, by the names that an index knows them by."""
     lines = (ROOT / file).read_text().splitlines()
@@ -67,16 +71,23 @@ def pins(file: str) -> dict[str, str]:
     return {re.sub("[-_.]+", "-", one[1]).lower(): one[2] for one in found if one}
 
 
-@pytest.mark.parametrize("image", ["victim-client", "victim-server", "attacker", "lab", "mitmproxy"])
+@pytest.mark.parametrize("image", ["victim-client", "victim-server", "attacker", "lab", "mitmproxy", "student"])
 def test_an_image_takes_the_versions_that_the_tests_run_with_each_file_by_its_hash(image: str) -> None:
-    known = pins("attacker/mitmproxy-constraints.txt" if image == "mitmproxy" else "constraints.txt")
+    known = pins(CONSTRAINTS.get(image, "constraints.txt"))
     pinned = pins(f"requirements/{image}.txt")
-    elsewhere = {"colorama", "mitmproxy-macos", "mitmproxy-windows", "pydivert"}  # for systems that no image has
+    elsewhere = {
+        "colorama",
+        "mitmproxy-macos",
+        "mitmproxy-windows",
+        "pydivert",
+        "appnope",
+        "pywinpty",
+    }  # for systems that no image has
     assert pinned.items() - known.items() <= {(name, pinned[name]) for name in elsewhere & pinned.keys()}
     listed = (ROOT / f"requirements/{image}.txt").read_text()
     entries = re.split(r"\n(?=\w)", listed.strip())
     assert len(entries) == len(pinned)
     assert all("--hash=sha256:" in entry for entry in entries)
-    if image != "mitmproxy":
+    if image not in CONSTRAINTS:
         groups = PROJECT["dependency-groups"][image]
         assert {re.sub("[^a-z0-9].*", "", one).lower() for one in groups if isinstance(one, str)} <= pinned.keys()

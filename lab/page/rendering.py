@@ -57,6 +57,11 @@ def render_page(page: Page, presenter: bool = False, inline: object = None) -> s
     return _template("page.html", page=page, presenter=presenter, inline=inline)
 
 
+def render_first() -> str:
+    """What is there before the first run."""
+    return _template("first.html")
+
+
 def render_scene(scene: Scene) -> str:
     """One scene."""
     return _template("scene.html", scene=scene)

@@ -77,6 +77,25 @@ class Tokens:
         return hmac.compare_digest(token.encode(), self.presenter.encode())
 
 
+def with_headers(send: "Send") -> "Send":
+    """Sends with the headers that keep a page to itself."""
+
+    async def guarded(message: "Message") -> None:
+        if message["type"] == "http.response.start":
+            more = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+            message["headers"] = [*message["headers"], *more]
+        await send(message)
+
+    return guarded
+
+
+def asset_answer(name: str) -> Response:
+    """A file that the page is made of."""
+    if name not in ASSETS:
+        return PlainTextResponse("There is no such file.", 404)
+    return Response(asset(name), media_type=ASSETS[name])
+
+
 class Guard:
     """Refuses what is not meant for this page, and adds the headers that keep it to itself."""
 
@@ -88,17 +107,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def guarded(message: "Message") -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
-                ]
-            await send(message)
-
         request = Request(scope)
         refusal = self._refusal(request)
-        await (refusal or self._app)(scope, receive, guarded)
+        await (refusal or self._app)(scope, receive, with_headers(send))
 
     def _refusal(self, request: Request) -> Response | None:
         headers = request.headers
@@ -150,15 +161,16 @@ class PageServer:
         self.host, self.port = host, port
         self._cookie = f"certreplay-{port}"  # a browser keeps cookies by host, for all of its ports
         self._made: dict[bool, tuple[Page, str]] = {}
+        self.routes = [
+            Route("/", self._page),
+            Route("/assets/{name}", self._asset),
+            Route("/evidence/{name:path}", self._evidence),
+            Route("/events", self._events),
+            Route("/at", self._at),
+            *ExercisePages(following).routes(),
+        ]
         self.app = Starlette(
-            routes=[
-                Route("/", self._page),
-                Route("/assets/{name}", self._asset),
-                Route("/evidence/{name:path}", self._evidence),
-                Route("/events", self._events),
-                Route("/at", self._at),
-                *ExercisePages(following).routes(),
-            ],
+            routes=self.routes,
             middleware=[
                 Middleware(Guard, tokens=self.tokens, cookie=self._cookie, host=host),
                 Middleware(GZipMiddleware),
@@ -175,7 +187,8 @@ class PageServer:
     async def _page(self, request: Request) -> Response:
         token = request.scope["certreplay.token"]
         answer = Response(self._html(self.tokens.presents(token)), media_type="text/html")
-        answer.set_cookie(self._cookie, token, httponly=True, samesite="strict", path="/")
+        if self.port:
+            answer.set_cookie(self._cookie, token, httponly=True, samesite="strict", path="/")
         return answer
 
     def _html(self, presenter: bool) -> str:
@@ -186,10 +199,7 @@ class PageServer:
         return self._made[presenter][1]
 
     async def _asset(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in ASSETS:
-            return PlainTextResponse("There is no such file.", 404)
-        return Response(asset(name), media_type=ASSETS[name])
+        return asset_answer(request.path_params["name"])
 
     async def _evidence(self, request: Request) -> Response:
         closeup = self.following.director.closeup(request.path_params["name"])
