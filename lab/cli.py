@@ -766,6 +766,78 @@ def export_ctfd_command(
     sys.exit(export_ctfd(roster, secret, output, as_json))
 
 
+class_app = typer.Typer(help="A lab for each student, on this host, in containers.", rich_markup_mode=None)
+app.add_typer(class_app, name="class")
+ClassRuns = Annotated[Path, typer.Option("--runs", help="Has a folder of runs for each student, and the class's file.")]
+Compose = Annotated[Path, typer.Option(help="The lab's compose file.")]
+
+
+@class_app.command(name="up")
+def class_up_command(
+    roster: Roster,
+    runs: ClassRuns = RUNS,
+    compose: Compose = Path("compose.yaml"),
+    name: Annotated[str, typer.Option(help="What the names of its compose projects begin with.")] = "class",
+    network: Annotated[str, typer.Option(help="A private /20 for all labs; a free one if not given.")] = "",
+    first_port: Annotated[int, typer.Option(min=1024, max=65535, help="Of the labs' pages, on loopback.")] = 8451,
+    every: Annotated[float, typer.Option(min=0, max=60, help="Seconds between two starts.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Start a lab for each student of the roster. Status 0: all have started or worked."""
+    from lab.course.call import class_up
+
+    sys.exit(class_up(roster, runs, compose, name, network, first_port, every, as_json))
+
+
+@class_app.command(name="status")
+def class_status_command(
+    roster: Annotated[Path | None, typer.Option(help="Not needed: the class's file knows.", hidden=True)] = None,
+    runs: ClassRuns = RUNS,
+    compose: Compose = Path("compose.yaml"),
+    as_json: Json = False,
+) -> None:
+    """Show who has what and who is stuck. Status 0: all have started or worked."""
+    from lab.course.call import class_status
+
+    sys.exit(class_status(runs, compose, as_json))
+
+
+@class_app.command(name="down")
+def class_down_command(
+    students: Annotated[
+        list[str] | None, typer.Argument(help="Whose; all if not given.", metavar="[STUDENT...]")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="Not needed: the class's file knows.", hidden=True)] = None,
+    runs: ClassRuns = RUNS,
+    compose: Compose = Path("compose.yaml"),
+    as_json: Json = False,
+) -> None:
+    """Take labs down with all that they had, but for their runs."""
+    from lab.course.call import class_down
+
+    sys.exit(class_down(students or [], runs, compose, as_json))
+
+
+@class_app.command(name="restart")
+def class_restart_command(
+    student: str, runs: ClassRuns = RUNS, compose: Compose = Path("compose.yaml"), as_json: Json = False
+) -> None:
+    """Stop one student's lab and start a new run in it."""
+    from lab.course.call import class_again
+
+    sys.exit(class_again(student, False, runs, compose, as_json))
+
+
+@class_app.command(name="reset")
+def class_reset_command(
+    student: str, runs: ClassRuns = RUNS, compose: Compose = Path("compose.yaml"), as_json: Json = False
+) -> None:
+    """Take one student's lab down and start it as at the beginning, with new keys. Earlier runs stay."""
+    from lab.course.call import class_again
+
+    sys.exit(class_again(student, True, runs, compose, as_json))
+
+
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""

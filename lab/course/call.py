@@ -1,15 +1,17 @@
-"""What `certreplay grade` and its like do; each returns the exit status."""
+"""What the teacher's commands do; each returns the exit status."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 from lab import files
-from lab.course import ctfd
+from lab.course import ctfd, labs
 from lab.course.grading import grade
+from lab.course.labs import LabState, OneLab
 from lab.course.receipts import new_secret, read_secret, receipt, token
 from lab.course.roster import read_roster
-from lab.course.telling import as_data, grades_csv, tell_grades
-from lab.exits import AS_EXPECTED, NOT_AS_EXPECTED
+from lab.course.telling import as_data, grades_csv, tell_grades, tell_states
+from lab.exits import AS_EXPECTED, NOT_AS_EXPECTED, run_to_end
 from lab.printable import say
 from lab.views import terminal
 
@@ -72,3 +74,85 @@ def grade_folders(
         if csv_file:
             say(f"wrote {csv_file}")
     return NOT_AS_EXPECTED if any(True for work in works for _ in work.all_findings()) else AS_EXPECTED
+
+
+def class_up(
+    roster: Path,
+    runs: Path,
+    compose: Path,
+    name: str,
+    network: str,
+    first_port: int,
+    every_seconds: float,
+    as_json: bool,
+) -> int:
+    """Builds the images once, starts a lab for each student of the roster, and shows how they are."""
+    students = [one.id for one in read_roster(roster)]
+
+    async def up() -> tuple[LabState, ...]:
+        it = await labs.prepare(students, runs, compose, name, network, first_port)
+        if not as_json:
+            say(f"{len(students)} labs in {it.network}, one every {every_seconds:g} seconds; building the images first")
+        await labs.build(it)
+        await labs.start(it, map(it.lab, students), every_seconds, _teller("up", as_json))
+        return await labs.states(it)
+
+    return _show_states(run_to_end(up()), as_json)
+
+
+def class_status(runs: Path, compose: Path, as_json: bool) -> int:
+    """Shows how the labs are."""
+    return _show_states(run_to_end(labs.states(labs.load(runs, compose))), as_json)
+
+
+def class_down(students: list[str], runs: Path, compose: Path, as_json: bool) -> int:
+    """Takes labs down, all if none is named; their runs stay."""
+    it = labs.load(runs, compose)
+    failed: list[str] = []
+    tell = _teller("down", as_json)
+
+    def done(one: OneLab, status: int, said: str) -> None:
+        tell(one, status, said)
+        failed.extend([one.student] if status else [])
+
+    chosen = [it.lab(one) for one in students] or list(it.labs)
+    run_to_end(labs.stop(it, chosen, done))
+    labs.forget(it, [one.student for one in chosen if one.student not in failed])
+    if as_json:
+        print(json.dumps({"down": [one.student for one in chosen if one.student not in failed], "failed": failed}))
+    return NOT_AS_EXPECTED if failed else AS_EXPECTED
+
+
+def class_again(student: str, anew: bool, runs: Path, compose: Path, as_json: bool) -> int:
+    """Starts one student's lab again: with its keys, or `anew` with all that was at the start. Her runs stay."""
+    it = labs.load(runs, compose)
+    one = it.lab(student)
+
+    async def again() -> tuple[LabState, ...]:
+        if anew:
+            await labs.stop(it, [one], _teller("down", as_json))
+        else:
+            await labs.halt(it, one)
+        await labs.start(it, [one], 0, _teller("up", as_json))
+        return tuple(state for state in await labs.states(it) if state.student == student)
+
+    return _show_states(run_to_end(again()), as_json)
+
+
+def _teller(what: str, as_json: bool) -> labs.Done:
+    """Says of each lab that it is up or down, or why not."""
+
+    def tell(one: OneLab, status: int, said: str) -> None:
+        if status or not as_json:
+            say(f"{one.student}: not {what}: {said}" if status else f"{one.student}: {what}", error=bool(status))
+
+    return tell
+
+
+def _show_states(states: tuple[LabState, ...], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) for one in states], indent=2))
+    else:
+        terminal.show(tell_states(states))
+    well = all(one.state in ("starting", "worked") for one in states)
+    return AS_EXPECTED if well else NOT_AS_EXPECTED

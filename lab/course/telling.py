@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from lab.course.grading import GradedWork
-from lab.document import Block, Column, Items, Paragraph, Section, Span, Table, columns
+from lab.course.labs import LabState
+from lab.document import Block, Column, Items, Meaning, Paragraph, Section, Span, Table, columns
 from lab.exercises.table import EXERCISES
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -22,6 +24,26 @@ def tell_grades(works: Sequence[GradedWork]) -> Iterator[Block]:
             yield Section(work.student, (Items(found),), "entry")
     if not any(True for work in works for _ in work.all_findings()):
         yield Paragraph("No findings: every run is as its lab made it, and every answer is right.")
+
+
+def tell_states(states: Sequence[LabState]) -> Iterator[Block]:
+    """One table for the teacher: who has what, and who is stuck."""
+    heads = (Column("student", "name"), Column("state"), Column("containers", "number"), Column("run", "name"))
+    more = (Column("exercises", "number"), Column("page", "name"))
+    rows = tuple(
+        (one.student, _word(one), str(one.containers), one.run or "none", str(one.exercises), one.page or "none")
+        for one in states
+    )
+    yield Table((*heads, *more), rows)
+    if told := tuple(f"{one.student}: {one.why}" for one in states if one.why):
+        yield Items(told)
+    counts = Counter(one.state for one in states)
+    yield Paragraph(", ".join(f"{number} {state}" for state, number in counts.items()) + ".")
+
+
+def _word(one: LabState) -> Span:
+    meanings: dict[str, Meaning] = {"worked": "holds", "findings": "finding", "stuck": "finding"}
+    return Span(one.state, meanings.get(one.state, ""))
 
 
 def _row(work: GradedWork) -> tuple[str | Span, ...]:

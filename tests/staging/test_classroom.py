@@ -319,7 +319,7 @@ def test_the_attacker_cannot_write_its_own_scope(classroom: Class) -> None:
         ),
         ("10.0.0.0/7", "that is not a private network"),
         ("10.99.0.5/24", "10.99.0.5/24 has host bits set; write a subnet such as 10.99.0.0/24"),
-        ("10.99.0.0/28", "too small; the lab takes a /27 or more"),
+        ("10.99.0.0/29", "too small; the lab takes a /28 or more"),
         ("10.99.0.0", "too small"),
         ("fd00:1::/64", "write a subnet such as 10.99.0.0/24"),
         ("banana", "write a subnet such as 10.99.0.0/24"),
@@ -332,7 +332,7 @@ def test_a_subnet_that_cannot_serve_the_lab_is_refused(subnet: str, why: str) ->
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("subnet", ["10.99.0.0/27", "10.0.0.0/8", "172.31.255.0/24", "192.168.0.0/16"])
+@pytest.mark.parametrize("subnet", ["10.99.0.0/28", "10.0.0.0/8", "172.31.255.0/24", "192.168.0.0/16"])
 def test_a_private_subnet_that_is_big_enough_is_taken(subnet: str) -> None:
     check_subnet(subnet)
 
@@ -367,11 +367,11 @@ def test_what_cannot_work_is_said_in_one_line_before_anything_starts(classroom: 
 
 
 def test_a_plain_up_shows_what_cannot_work(engine: docker.DockerClient, tmp_path: Path) -> None:
-    subnet = f"10.215.{os.getpid() % 256}.0/28"
+    subnet = f"10.215.{os.getpid() % 256}.0/29"
     for it in in_class(engine, "small", tmp_path, CERTREPLAY_SUBNET=subnet):
         up = it.compose("up", "--build")
         assert up.returncode == 1
-        assert f" | certreplay: CERTREPLAY_SUBNET={subnet}: too small; the lab takes a /27 or more\n" in up.stderr
+        assert f" | certreplay: CERTREPLAY_SUBNET={subnet}: too small; the lab takes a /28 or more\n" in up.stderr
         assert {name for name, one in it.containers().items() if one.status != "created"} == {"check"}
     assert not list(tmp_path.iterdir())
 
