@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test mitmproxy hub lint bench pins clean
+.PHONY: demo test mitmproxy hub lint bench pictures pins clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -25,6 +25,9 @@ $(VENV)/node/.done: Makefile
 
 bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks.md; takes some minutes
 	@$(BIN)/python -m bench --write
+
+pictures: $(VENV)/dev ## set up, make pictures of every scene in pictures/, and the README's anew; takes a minute
+	@$(BIN)/python -m bench.pictures --write
 
 pins: $(VENV)/pins/.done ## write requirements/ anew, from the versions in the constraints; docs/images.md says more
 	@for part in victim-client victim-server attacker lab; do \

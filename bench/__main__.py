@@ -6,7 +6,7 @@ import sys
 
 from bench import report
 
-BENCHES = ("attempt", "commands", "matrix", "captures", "live", "idle")
+BENCHES = ("attempt", "commands", "matrix", "captures", "live", "idle", "page")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from lab.staging import embedded
 
 SIZES = ((1280, 720), (1920, 1080), (390, 844))
 SMALL = (640, 360)
-IN_README = ("between", "blind", "why-not", "matrix")
+IN_README = ("blind", "why-not", "matrix")
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 
