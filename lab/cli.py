@@ -791,7 +791,7 @@ def class_up_command(
 
 @class_app.command(name="status")
 def class_status_command(
-    roster: Annotated[Path | None, typer.Option(help="Not needed: the class's file knows.", hidden=True)] = None,
+    roster: Annotated[Path | None, typer.Option(help="Show those as well who have no lab.")] = None,
     runs: ClassRuns = RUNS,
     compose: Compose = Path("compose.yaml"),
     as_json: Json = False,
@@ -799,7 +799,7 @@ def class_status_command(
     """Show who has what and who is stuck. Status 0: all have started or worked."""
     from lab.course.call import class_status
 
-    sys.exit(class_status(runs, compose, as_json))
+    sys.exit(class_status(roster, runs, compose, as_json))
 
 
 @class_app.command(name="down")
@@ -807,7 +807,7 @@ def class_down_command(
     students: Annotated[
         list[str] | None, typer.Argument(help="Whose; all if not given.", metavar="[STUDENT...]")
     ] = None,
-    roster: Annotated[Path | None, typer.Option(help="Not needed: the class's file knows.", hidden=True)] = None,
+    roster: Annotated[Path | None, typer.Option(help="Only those of this roster.")] = None,
     runs: ClassRuns = RUNS,
     compose: Compose = Path("compose.yaml"),
     as_json: Json = False,
@@ -815,7 +815,7 @@ def class_down_command(
     """Take labs down with all that they had, but for their runs."""
     from lab.course.call import class_down
 
-    sys.exit(class_down(students or [], runs, compose, as_json))
+    sys.exit(class_down(students or [], roster, runs, compose, as_json))
 
 
 @class_app.command(name="restart")

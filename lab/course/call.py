@@ -100,14 +100,21 @@ def class_up(
     return _show_states(run_to_end(up()), as_json)
 
 
-def class_status(runs: Path, compose: Path, as_json: bool) -> int:
-    """Shows how the labs are."""
-    return _show_states(run_to_end(labs.states(labs.load(runs, compose))), as_json)
-
-
-def class_down(students: list[str], runs: Path, compose: Path, as_json: bool) -> int:
-    """Takes labs down, all if none is named; their runs stay."""
+def class_status(roster: Path | None, runs: Path, compose: Path, as_json: bool) -> int:
+    """Shows how the labs are; with a roster also who has none."""
+    students = [one.id for one in read_roster(roster)] if roster else []
     it = labs.load(runs, compose)
+    there = {one.student for one in it.labs}
+    without = (LabState(one, labs.NOT_UP, "has no lab yet", 0, "", 0, "") for one in students if one not in there)
+    return _show_states((*run_to_end(labs.states(it)), *without), as_json)
+
+
+def class_down(students: list[str], roster: Path | None, runs: Path, compose: Path, as_json: bool) -> int:
+    """Takes labs down, those that are named or all; their runs stay."""
+    it = labs.load(runs, compose)
+    if roster:
+        listed = {one.id for one in read_roster(roster)}
+        students = students or [one.student for one in it.labs if one.student in listed]
     failed: list[str] = []
     tell = _teller("down", as_json)
 
@@ -115,7 +122,7 @@ def class_down(students: list[str], runs: Path, compose: Path, as_json: bool) ->
         tell(one, status, said)
         failed.extend([one.student] if status else [])
 
-    chosen = [it.lab(one) for one in students] or list(it.labs)
+    chosen = [it.lab(one) for one in students] if students or roster else list(it.labs)
     run_to_end(labs.stop(it, chosen, done))
     labs.forget(it, [one.student for one in chosen if one.student not in failed])
     if as_json:

@@ -32,7 +32,7 @@ AT_ONCE = 4
 UP_SECONDS = 300
 STUCK_SECONDS = 180
 """A run that has had no verdicts for so long is stuck."""
-PAGE = "page"
+PAGE, NOT_UP = "page", "not up"
 MAX_PORT = 65535
 LAST_WORDS = 300
 
@@ -271,7 +271,7 @@ def _judged(
     run: Path | None, containers: Sequence[Mapping[str, Any]], running: Sequence[Mapping[str, Any]]
 ) -> tuple[str, str]:
     if not containers:
-        return "not up", ""
+        return NOT_UP, ""
     if failed := [one for one in containers if one["State"] == "exited" and not one["Status"].startswith("Exited (0)")]:
         names = ", ".join(f"{one['service']} ({one['Status']})" for one in failed)
         return ("stuck" if running else "stopped"), names

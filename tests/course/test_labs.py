@@ -126,3 +126,17 @@ def test_a_class_file_that_is_none_is_refused_in_one_line(tmp_path: Path, conten
     done = certreplay("class", "status", "--runs", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "holds no class that this version can read" in done.stderr
+
+
+def test_a_roster_tells_who_has_no_lab_and_takes_nobody_elses_down(engine: docker.DockerClient, tmp_path: Path) -> None:
+    lab = {"student": "s07", "subnet": "10.231.0.0/28", "page_subnet": "10.231.0.16/28", "page_port": 18451}
+    content = {"version": 1, "name": NAME, "network": "10.231.0.0/20", "labs": [lab]}
+    (tmp_path / CLASS_FILE).write_text(json.dumps(content))
+    (tmp_path / "roster.csv").write_text("student\ns12\n")
+    here = ("--runs", tmp_path, "--compose", ROOT / "compose.yaml", "--roster", tmp_path / "roster.csv", "--json")
+    looked = certreplay("class", "status", *here)
+    assert looked.returncode == 1
+    states = {one["student"]: (one["state"], one["why"]) for one in json.loads(looked.stdout)}
+    assert states == {"s07": ("not up", ""), "s12": ("not up", "has no lab yet")}
+    assert json.loads(certreplay("class", "down", *here).stdout) == {"down": [], "failed": []}
+    assert json.loads((tmp_path / CLASS_FILE).read_text()) == content
