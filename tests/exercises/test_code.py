@@ -116,6 +116,22 @@ def test_7_a_careful_client() -> None:
     assert (status, why.startswith("Right")) == (0, True), why
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("    return None\n", "client.py, line 12: make_context must give back an ssl.SSLContext"),
+        ("    return ssl.nothing()\n", "client.py, line 13: AttributeError: "),
+    ],
+)
+def test_7_a_client_that_fails(body: str, says: str) -> None:
+    file = begun(7)
+    text = file.read_text()
+    head = "def make_context(ca_file: str) -> ssl.SSLContext:\n"
+    file.write_text(text[: text.index(head)] + head + body)
+    status, why = checked(7)
+    assert (status, says in why) == (2, True), why
+
+
 def test_a_careless_client_is_a_finding_of_the_run() -> None:
     file = begun(7)
     choice = ("--leak", "live-relay", "--gateway", "mtls@openssl", "--move", "omit-proof", "--tls", "1.2")

@@ -17,6 +17,8 @@ from lab.events.run import open_run
 from lab.events.types import LoggedIn, LoginFailed
 from lab.exercises.exercise import Checked
 from lab.exercises.trial import trial
+from lab.exits import BAD_INPUT
+from lab.guest.loading import GuestError
 from lab.ports import HOST
 from lab.staging import pki, student_code
 
@@ -25,7 +27,7 @@ WHY = (
     "has none. So it broke off before it sent anything of hers. A live relay needs no broken cryptography, only a "
     "client that does not look."
 )
-SECONDS = 20
+SECONDS = 60
 BANK, OTHER, UNKNOWN = "the bank", "another server of the same CA", "one that nobody vouches for"
 """The little servers that a client meets; only the first is the one that it wants."""
 
@@ -91,10 +93,17 @@ def _met(file: Path) -> tuple[set[str], dict[str, str]]:
         client = [sys.executable, "-m", "victim_client", f"--bundle={keys / 'alice.pem'}", f"--ca={keys / 'ca.pem'}"]
         client += [f"--student-code={file}", "--times=1", f"--folder={keys / 'run' / 'victim-client'}"]
         client += [f"--gateway={name}={url}" for name, url in urls.items()]
-        subprocess.run(client, check=False, timeout=SECONDS, capture_output=True)  # noqa: S603 - our own client
+        try:
+            done = subprocess.run(  # noqa: S603 - our own client
+                client, check=False, timeout=SECONDS, capture_output=True, text=True
+            )
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"{file}: alice's logins with it do not come to an end within {SECONDS} s") from None
+        if done.returncode == BAD_INPUT:
+            raise GuestError(done.stderr.strip().splitlines()[-1].removeprefix("victim-client: "))
         run = open_run(keys / "run")
         failed = {one.gateway: one.reason for one in run.all(LoginFailed)}
-        return {one.gateway for one in run.all(LoggedIn)}, failed
+        return {one.gateway for one in run.all(LoggedIn)} - ({BANK} & failed.keys()), failed
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ WHY = (
     "everybody, with a certificate of the bank's CA. So a certificate without its key opens nothing."
 )
 PORT = "8443"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 RATE = 200.0
 _COMPLAINT = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*?)(?: in [^ ]*nginx\.conf:(\d+))?$", re.MULTILINE)
 
