@@ -115,9 +115,10 @@ def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Pa
                 file.write(line)
 
     first = next(at for at, one in enumerate(lines) if '"certificate-captured"' in one[3])
-    write(lines[:first])
     with served(tmp_path, until_told=False) as server, watched(browser) as page:
         page.goto(server.address())
+        expect(page.locator(".scene.now h2")).to_have_text("The run goes on.")
+        write(lines[:first])
         expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
         expect(page.locator("#progress li.pending").first).to_be_attached()
         for _ in range(60):  # a key that comes while a scene does is not heard

@@ -55,8 +55,12 @@ function add(html) {
 
 /** @param {string[]} pending */
 function setPending(pending) {
-  for (const mark of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#progress li.pending"))) {
-    if (!pending.includes(mark.dataset.scene ?? "")) mark.remove();
+  for (const mark of document.querySelectorAll("#progress li.pending")) mark.remove();
+  for (const _ of pending) {
+    const mark = document.createElement("li");
+    mark.className = "pending";
+    mark.append(document.createElement("i"));
+    byId("progress").append(mark);
   }
 }
 
