@@ -5,7 +5,7 @@ from dataclasses import replace
 from lab.events.types import RunStarted
 from lab.judging.verdicts import JudgedRun
 from lab.page import ladders
-from lab.page.evidence import Closeups
+from lab.page.closeups import Closeups
 from lab.page.model import Closeup, Page, Scene
 from lab.page.roles import roles_of
 from lab.page.scenes import SceneMaker, makers
