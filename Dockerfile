@@ -98,6 +98,13 @@ COPY victim_server victim_server
 RUN python -m compileall -q .
 USER lab
 
+# The embedded lab in one container, to try another architecture: `make arm64`.
+FROM lab AS embedded
+USER root
+RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
+    /mnt/install /opt/venv /srv/victim-server.txt && /mnt/install /opt/venv /srv/attacker.txt
+USER lab
+
 # A server of the gallery and what tries it, for `docker compose --profile gallery`.
 FROM lab AS gallery
 USER root

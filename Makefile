@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test mitmproxy hub lint bench pictures pins clean
+.PHONY: arm64 demo test mitmproxy hub lint bench pictures pins clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -28,6 +28,17 @@ bench: $(VENV)/bench ## set up, measure, and write the tables in docs/benchmarks
 
 pictures: $(VENV)/dev ## set up, make pictures of every scene in pictures/, and the README's anew; takes a minute
 	@$(BIN)/python -m bench.pictures --write
+
+# The base is the one for 64-bit Arm, whatever this machine is; docs/arm64.md says how to get it and what was seen.
+ARM64_BASE ?= debian:trixie-slim-arm64
+ARM64 := CERTREPLAY_BASE=$(ARM64_BASE) CERTREPLAY_TAG=arm64 CERTREPLAY_ONCE=1 docker compose -p certreplay-arm64
+
+arm64: ## build every image for 64-bit Arm, run the embedded demo on it, then a class; takes an hour under emulation
+	$(ARM64) --profile leaks build
+	docker build --target embedded --build-arg BASE=$(ARM64_BASE) --tag certreplay-embedded:arm64 .
+	docker run --rm --network none --read-only --tmpfs /tmp certreplay-embedded:arm64 \
+		sh -c 'uname -m && python -m lab demo --runs /tmp/runs --short'
+	$(ARM64) up --exit-code-from lab; status=$$?; $(ARM64) down --volumes; exit $$status
 
 pins: $(VENV)/pins/.done ## write requirements/ anew, from the versions in the constraints; docs/images.md says more
 	@for part in victim-client victim-server attacker lab; do \
