@@ -26,6 +26,10 @@ HANDSHAKE = "a complete handshake"
 """The kind of answer where nothing is spoken above TLS and nothing came."""
 
 
+NO_TLS = "no TLS"
+"""The kind of answer where the server did not begin TLS."""
+
+
 @dataclass(frozen=True)
 class ServerAnswer:
     """What came back.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from attacker.moves.make import NotApplicable, Script
 from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported, unasked
-from attacker.probe.answers import Ending, ServerAnswer, answer_to, answered
+from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, answer_to, answered
 from attacker.probe.dialects import Dialect, DialectError, EndOfLine, Line, closed_in_order
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
@@ -61,7 +61,7 @@ class Questioning:
     def answer(self, course: Course) -> ServerAnswer:
         """What it amounts to."""
         if self.refused_to_begin:
-            return ServerAnswer(Ending.FAILED, "no TLS", self.refused_to_begin)
+            return ServerAnswer(Ending.FAILED, NO_TLS, self.refused_to_begin)
         return answer_to(course, self.said)
 
 

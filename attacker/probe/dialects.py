@@ -276,6 +276,10 @@ def _ber(tag: int, content: bytes) -> bytes:
     return bytes((tag, len(content))) + content
 
 
+WHO_AM_I_REQUEST = _ber(0x30, _ber(2, b"\x03") + _ber(0x77, _ber(0x80, _WHO_AM_I)))
+"""RFC 4532."""
+
+
 async def _ldap_reply(reader: AnswerReader) -> tuple[int, bytes]:
     """An LDAPMessage's resultCode and the whole message (RFC 4511 section 4.1)."""
     head = await reader.exactly(2)
@@ -309,7 +313,7 @@ class Ldap:
         sasl = _ber(0xA3, _ber(4, b"EXTERNAL") + _ber(4, b""))
         await line.write(_ber(0x30, _ber(2, b"\x02") + _ber(0x60, _ber(2, b"\x03") + _ber(4, b"") + sasl)))
         bind, _ = await _ldap_reply(reader)
-        await line.write(_ber(0x30, _ber(2, b"\x03") + _ber(0x77, _ber(0x80, _WHO_AM_I))))
+        await line.write(WHO_AM_I_REQUEST)
         _, message = await _ldap_reply(reader)
         who = message.rpartition(b"dn:")[2] if b"dn:" in message else b""
         return answered(f"LDAP {bind}", f"who am I: {clean(who) or 'nobody'}", who)

@@ -398,7 +398,8 @@ REAL_MOVES: tuple[Move, ...] = (
     Move(
         PREFIX,
         "Send the request before the handshake",
-        "a request in plaintext and no handshake",
+        "a command in plaintext right behind the one that begins TLS (STARTTLS), in the owner's connection; to HTTPS a "
+        "request in plaintext and no handshake",
         _both(
             Check.KEYS,
             "RFC 5246 section 7.3: application data is sent once the handshake is complete",

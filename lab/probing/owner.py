@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from attacker.probe.answers import Ending, ServerAnswer
+from attacker.probe.answers import NO_TLS, Ending, ServerAnswer
 from attacker.probe.attempt import Questioning
 from attacker.probe.dialects import Dialect, Line
 from lab.address import Address
@@ -106,5 +106,5 @@ class Owner:
             return ServerAnswer(Ending.FAILED, "failed", error.strerror or str(error))
         except Exception as error:  # the dialect's own
             words = exchange.refused_to_begin or str(error) or type(error).__name__
-            return ServerAnswer(Ending.FAILED, "no TLS" if exchange.refused_to_begin else "failed", words)
+            return ServerAnswer(Ending.FAILED, NO_TLS if exchange.refused_to_begin else "failed", words)
         return exchange.said or ServerAnswer(Ending.SILENT, "silence")

@@ -19,10 +19,11 @@ from attacker.probe.answers import Ending, ServerAnswer
 from attacker.probe.attempt import attempt
 from attacker.probe.dialects import DIALECTS
 from attacker.probe.orders import Order, Pace, Target
+from attacker.probe.prefixed import prefixed
 from attacker.scope import OutOfScope, check_target
 from lab.address import Address
 from lab.catalogue.gateways import find_gateway
-from lab.catalogue.moves import MOVES, OTHER_DOOR, REAL_MOVES, find_move
+from lab.catalogue.moves import MOVES, OTHER_DOOR, PREFIX, REAL_MOVES, find_move
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.shapes import Leaf
 from lab.events.log import Recorded, from_line
@@ -98,10 +99,11 @@ class _Probe:
             self._tell("the attacker tries her moves")
             spoken = [version for version, answers in owners.items() if answers[0].ending is Ending.ANSWERED]
             events = await attacker.events(spoken)
+            attempts = attempts_in(events, self._bundle)
+            attempts = [await self._prefixed(one) if one.event.move == PREFIX else one for one in attempts]
             again = {version: await self._control(version, self._with(self._bundle)) for version in before}
         finally:
             await attacker.stop()
-        attempts = attempts_in(events, self._bundle)
         self._connections += sum(1 + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
         judged = {
             version: judge(
@@ -143,6 +145,18 @@ class _Probe:
         if self._other:
             scripts["other"] = self._with(self._other)
         return {name: await self._control(version, script) for name, script in scripts.items()}
+
+    async def _prefixed(self, attempted: Attempted) -> Attempted:
+        """The move `prefix`, where the protocol has it: as the attacker has no key, the owner's connection is the lab's
+        own, with the attacker's command in it. Where it has not, what the attacker says of it."""
+        target, version = self._target, find_version(attempted.event.tls)
+        dialect = prefixed(target.dialect, target.question)
+        if dialect is None or version is None:
+            return attempted
+        it = Attempt(PREFIX, version, target.address, target.server_name, self._customer)
+        async with self._pace:
+            tried, answer = await attempt(it, stolen_key(self._bundle, version), dialect)
+        return Attempted(tried, _answer_in(answer), True, answer.completed)
 
     @staticmethod
     def _with(bundle: Bundle) -> Callable[[Version], Script]:

@@ -216,6 +216,36 @@ def test_a_server_that_asks_for_no_certificate_is_no_subject(files: Files, tmp_p
     assert all("does not ask for a certificate" in one["unfit"] for one in report["versions"])
 
 
+def speak_smtp(connection: socket.socket, context: ssl.SSLContext, keeps: bool) -> None:
+    """SMTP for those who have a certificate; what came behind STARTTLS in plaintext is kept, or dropped."""
+    buffer, line = b"", connection
+    connection.sendall(b"220 here\r\n")
+    while data := line.recv(4096):
+        buffer += data
+        while b"\r\n" in buffer:
+            command, _, buffer = buffer.partition(b"\r\n")
+            if command == b"STARTTLS":
+                connection.sendall(b"220 go\r\n")
+                buffer = buffer if keeps else b""
+                line = context.wrap_socket(connection, server_side=True)
+            elif command.startswith(b"MAIL"):
+                known = isinstance(line, ssl.SSLSocket) and line.getpeercert()
+                line.sendall(b"250 ok\r\n" if known else b"530 no\r\n")
+            else:
+                line.sendall(b"250 ok\r\n")
+    line.close()
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "dropped"])
+def test_a_command_before_the_handshake_counts_where_it_is_kept(keeps: bool, files: Files) -> None:
+    context = trusting(files, files.ca, ssl.CERT_OPTIONAL)
+    with listening(lambda connection: speak_smtp(connection, context, keeps)) as port:
+        status, report = tried(port, files.client, "--starttls", "smtp", "--move", "prefix", "--at-once", "1")
+    assert status == keeps, report
+    for tls in ("1.2", "1.3"):
+        assert outcomes(report, tls) == {"prefix": "accepted" if keeps else "refused"}
+
+
 # --- servers that are none, or not for long ---
 
 
