@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from attacker.moves.forged import SUITE, forged_ticket
 from attacker.moves.headers import Headers, spellings
 from lab.catalogue.moves import OTHER_DOOR, PREFIX, STOLEN_KEY
 from lab.catalogue.outcomes import NO_TICKET
@@ -32,6 +33,7 @@ from lab.tls.flight import (
     SendProof,
     honest_flight,
 )
+from lab.tls.keys import MASTER_SECRET_LENGTH
 from lab.tls.messages import CertificateVerify, ClientHello
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, PrivateKey, Prover
 from lab.tls.sessions import Session, Session13
@@ -91,6 +93,8 @@ class Script:
     spellings: tuple[Headers, ...] = ()
     tickets: bool = False
     """Whether to ask for a ticket."""
+    unresumed_counts: bool = False
+    """Whether it says something too if the server does not resume the session: that nobody is let in this way."""
     elsewhere: "Script | None" = None
     """What logs in at the server's other door first; `resume` is then the session of that login."""
 
@@ -214,7 +218,17 @@ def resume_session(loot: Loot, version: Version) -> Script:
 def other_door(loot: Loot, version: Version) -> Script:
     if not loot.other_door:
         raise NotApplicable("no other name of the server is known: give --other-name, and --other-bundle for it")
-    return Script(honest_flight(version, (), None), elsewhere=replace(stolen_key(_own(loot), version), tickets=True))
+    login = replace(stolen_key(_own(loot), version), tickets=True)
+    return Script(honest_flight(version, (), None), unresumed_counts=True, elsewhere=login)
+
+
+def forge_ticket(loot: Loot, version: Version) -> Script:
+    if version != TLS12:
+        raise NotApplicable("no ticket of this version is known that can be made without a key")
+    master = os.urandom(MASTER_SECRET_LENGTH)
+    ticket = forged_ticket(loot.chain, master, SUITE, os.urandom(16))
+    session = Session(b"", ticket, master, SUITE, extended=False)
+    return Script(honest_flight(version, (), None), resume=session, unresumed_counts=True)
 
 
 def prefix(loot: Loot, version: Version) -> Script:
@@ -351,6 +365,7 @@ MAKERS: Mapping[str, Maker] = {
     "resume-session": resume_session,
     STOLEN_KEY: with_key,
     OTHER_DOOR: other_door,
+    "forged-ticket": forge_ticket,
     PREFIX: prefix,
 }
 """How each move of the catalogue is made, by its id."""

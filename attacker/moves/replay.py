@@ -284,7 +284,7 @@ def pointless(engine: Client | Playback, script: Script) -> str:
     if isinstance(engine, Playback) or engine.version is None or (not engine.peer_chain and not engine.resumed):
         return ""
     if script.resume:
-        return "" if engine.resumed or script.elsewhere else NOT_RESUMED
+        return "" if engine.resumed or script.unresumed_counts else NOT_RESUMED
     return NOT_ASKED if engine.request is None and script.header is None else ""
 
 

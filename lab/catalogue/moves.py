@@ -396,6 +396,20 @@ REAL_MOVES: tuple[Move, ...] = (
         ),
     ),
     Move(
+        "forged-ticket",
+        "Resume a session that never was",
+        "a ticket for a session of alice's that the attacker made up: in the format of Go's crypto/tls before 1.3.2, "
+        "under a key of zeros, which a server without a ticket key had",
+        _both(
+            Check.KEYS,
+            "RFC 5077 section 4: a ticket is authenticated with a key that only the server has; without that a full "
+            "handshake follows",
+            "RFC 8446 section 4.6.1: the ticket is the server's own; no format of TLS 1.3 is known to be forgeable",
+            AlertDescription.HANDSHAKE_FAILURE,
+        ),
+        shape=Shape(messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello",)}),
+    ),
+    Move(
         PREFIX,
         "Send the request before the handshake",
         "a command in plaintext right behind the one that begins TLS (STARTTLS), in the owner's connection; to HTTPS a "

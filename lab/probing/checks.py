@@ -65,6 +65,11 @@ CHECKS: Mapping[str, Advice] = {
         "server.",
         ("CVE-2025-23419 (nginx, TLS 1.3)", "CVE-2025-68121 (Go)"),
     ),
+    "forged-ticket": Advice(
+        "a ticket is taken that the server did not make",
+        "Update the library; where ticket keys are configured, make each from random bytes.",
+        ("CVE-2014-7189 (Go)",),
+    ),
     "prefix": Advice(
         "bytes that came before the handshake count as the client's",
         "Update the library or the server: what came in plaintext is dropped when TLS begins.",

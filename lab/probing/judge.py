@@ -7,7 +7,7 @@ An attempt is accepted where the answer is like the owner's, refused where it is
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attacker.probe.answers import HANDSHAKE, NO_TLS, Ending, ServerAnswer
+from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer
 from attacker.probe.prefixed import DROPPED, TAKEN
 from lab.catalogue.moves import PREFIX, find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
@@ -198,8 +198,8 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
         return (ACCEPTED if answer.kind == TAKEN else REFUSED), ""
     if alike(answer, controls.key.answer):
         return _in_as_whom(controls, alike, attempted)
-    if event.move == PREFIX and answer.kind == NO_TLS:
-        return REFUSED, "the server does not begin TLS after it"
+    if event.move == PREFIX and answer.ending is Ending.FAILED and event.local:
+        return REFUSED, "no handshake follows it"
     if answer.ending is Ending.FAILED:
         return INCONCLUSIVE, answer.words
     if not attempted.made:

@@ -287,6 +287,8 @@ def _departure(recorded: Recorded, known: Known) -> str:
     move, gateway, version = find_move(event.move), find_gateway("mtls@openssl"), find_version(event.tls)
     if not (move and gateway and version and known.captured) or _uses_mallorys(move.shape.certificates):
         return ""
+    if move in REAL_MOVES:
+        return ""  # where the server does not go along, a full handshake follows
     whole = any(name == "ServerHello" for _, name, _ in event.steps)
     judged = replace(event, outcome=REFUSED if event.alert_by == "server" else ACCEPTED)
     return departure(Tried(recorded.number, judged, gateway, version, (), recorded.version), known) if whole else ""

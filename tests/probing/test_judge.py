@@ -6,7 +6,9 @@ import pytest
 
 from attacker.moves.replay import Attempt, not_tried
 from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
+from attacker.probe.prefixed import DROPPED, TAKEN
 from lab.address import Address
+from lab.catalogue.moves import PREFIX
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.types import MoveTried
 from lab.probing.judge import Answered, Attempted, Controls, judge, status
@@ -59,6 +61,23 @@ def outcome(controls: Controls, one: Attempted) -> Outcome:
 )
 def test_an_answer_counts_by_whose_it_is_like(answer: ServerAnswer, due: Outcome) -> None:
     assert outcome(USUAL, attempted(answer)) == due
+
+
+@pytest.mark.parametrize(
+    ("answer", "local", "due"),
+    [
+        (answered(TAKEN, "250 ok"), "127.0.0.1:1", ACCEPTED),
+        (answered(DROPPED), "127.0.0.1:1", REFUSED),
+        (CLOSED, "127.0.0.1:1", REFUSED),
+        (AWAY, "127.0.0.1:1", REFUSED),
+        (AWAY, "", INCONCLUSIVE),
+    ],
+)
+def test_a_command_before_the_handshake_counts_where_it_is_answered(
+    answer: ServerAnswer, local: str, due: Outcome
+) -> None:
+    it = Attempted(replace(event(PREFIX), outcome=INCONCLUSIVE, local=local), answer, True, completed=False)
+    assert outcome(USUAL, it) == due
 
 
 def test_what_strangers_get_is_a_refusal_whatever_it_is() -> None:
