@@ -33,8 +33,9 @@ class Playback:
                 if not self._over:
                     events += self._on_record(record)
         except Abort as error:
-            self._over = True
-            events.append(Failed(None, None, str(error)))
+            if not self._over:  # after its alert a server may say something that is no record
+                self._over = True
+                events.append(Failed(None, None, str(error)))
         return events
 
     def data_to_send(self) -> bytes:

@@ -284,7 +284,7 @@ GALLERY: tuple[RealServer, ...] = (
         "OpenSSL",
         ("dovecot-imapd",),
         "dovecot",
-        "exec dovecot -F -c dovecot.conf",
+        "case $(dovecot --version) in 2.3*) of=dovecot;; *) of=dovecot-2.4;; esac; exec dovecot -F -c $of.conf",
         "dovecot --version",
         "ssl_verify_client_cert, auth_ssl_require_client_cert",
         NO_CERTIFICATE,

@@ -64,3 +64,13 @@ def test_a_server_that_does_not_speak_tls_ends_it_without_an_alert() -> None:
     (failed,) = Playback(HELLO).receive(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     assert isinstance(failed, Failed)
     assert (failed.alert, failed.sent_by) == (None, None)
+
+
+def test_what_follows_an_alert_is_not_looked_at() -> None:
+    """MariaDB says in its own protocol what was wrong, after the alert and without TLS."""
+    playback = Playback(HELLO)
+    alert = bytes.fromhex("15 03 03 00 02 02 33")
+    (failed,) = playback.receive(alert + b"\x16\0\0\x02\xff an error of its own")
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (51, "server")
+    assert playback.receive(b"and more") == []
