@@ -218,12 +218,14 @@ def ledger(given: Teaching) -> Scene | None:
 
 
 def _moved(transfers: Iterable[MoneyMoved], orders: Mapping[str, Recorded]) -> str:
-    """How much the bank moved, and who ordered it."""
+    """How much the bank moved, and who ordered it; older runs name no connections, and so nobody."""
     moved = list(transfers)
     if not moved:
         return "The bank moved nothing."
     by = Counter(_ordered_by(orders.get(one.connection)) for one in moved)
     total = f"The bank moved {sum(one.amount for one in moved):,} in {counted(len(moved), 'transfer')}"
+    if not any(one.connection for one in moved):
+        return f"{total}."
     if len(by) == 1:
         return f"{total}, {'each' if len(moved) > 1 else 'ordered'} {next(iter(by))}."
     return f"{total}: {listed([f'{number} {how}' for how, number in by.items()])}."

@@ -1,7 +1,7 @@
 """The page's scenes: what they say is what the run shows, in every kind of run."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ from lab.events.run import Run, open_run
 from lab.events.types import (
     BundleIssued,
     CaptureSearched,
+    CertificateCaptured,
     ClientAuthenticated,
     ClientRefused,
     Event,
     MoneyMoved,
     MoveTried,
+    ProofRelayed,
 )
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import Director, tell_page
@@ -26,6 +28,12 @@ from lab.page.schema import schema_document
 from lab.tls.alerts import AlertDescription
 from lab.views import markdown
 from programs import certreplay
+
+PROOF = ProofRelayed(
+    *("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", "1.2", "ECDHE", "alice", "00", False, (), (), "00"),
+    *(ACCEPTED, None, None, 200, None, 0, None, 1.0),
+)
+"""A relayed login of which nothing but the transfer matters."""
 
 
 def scenes_of(run: Run) -> dict[str, Scene]:
@@ -181,6 +189,32 @@ def test_a_run_that_broke_off_is_told_as_far_as_it_got(finished_run: Path, tmp_p
     assert found["answer"].title == "This run broke off, and decides nothing."
     assert "refused" not in narration(found["gateways"]), "what was not tried refused nothing"
     assert "matrix" not in found
+
+
+def test_the_ledger_tells_who_ordered_its_transfers(finished_run: Path, scenes: dict[str, Scene]) -> None:
+    assert narration(scenes["ledger"]) == "The bank moved 600 in 6 transfers, each by a move of Mallory's."
+    tried = [one for one in open_run(finished_run).all(MoveTried) if one.stolen]
+
+    def relayed(event: Event) -> Event | None:
+        if event == tried[0]:
+            hers = {field.name: getattr(event, field.name) for field in fields(event) if hasattr(PROOF, field.name)}
+            return replace(PROOF, **hers)
+        return None if event == tried[1] else event
+
+    assert narration(scenes_of(doctored_run(finished_run, relayed))["ledger"]) == (
+        "The bank moved 600 in 6 transfers: 1 by Mallory in a login of Alice's that she relayed, 1 in a connection "
+        "that nobody reports and 4 by a move of Mallory's."
+    )
+
+
+def test_another_customers_certificate_is_not_alices(finished_run: Path) -> None:
+    first = next(open_run(finished_run).all(CertificateCaptured))
+
+    def bobs(event: Event) -> Event:
+        return replace(event, subject="CN=bob") if event == first else event
+
+    said = narration(scenes_of(doctored_run(finished_run, bobs))["connections"])
+    assert "Alice's certificate could be read, and in 1 another customer's." in said
 
 
 def test_the_network_has_room_for_three_gateways_and_counts_the_others(scenes: dict[str, Scene]) -> None:
