@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from lab.catalogue.outcomes import Outcome
 from lab.document import Block, Inline, Octets
 
-VERSION = 2
+VERSION = 1
 """Grows when a field changes its meaning or goes away."""
 
 Holding: TypeAlias = Literal["own", "copy", "none"]
