@@ -47,7 +47,7 @@ class Following:
     async def follow(self) -> None:
         """Reads what is new until all is told."""
         while not self.director.done:
-            if self.look():
+            if await asyncio.to_thread(self.look):  # a long run takes its time, and the page answers meanwhile
                 await self._tell()
             await asyncio.sleep(POLL_SECONDS)
         await self._tell()
