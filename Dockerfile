@@ -117,7 +117,7 @@ RUN apt-get update \
 # exercises name, and the page as a tile in JupyterLab.
 FROM base AS student
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssl tshark xxd \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends jq nginx openssl tshark xxd \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 RUN --mount=from=pip,source=/mnt,target=/mnt --mount=source=requirements,target=/srv \
     for part in victim-server attacker lab student; do /mnt/install /opt/venv /srv/$part.txt || exit; done
