@@ -22,6 +22,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.process": ("lab.printable", "lab.files"),
     "lab.scope": ("lab.scope", "lab.process", "lab.files"),
     "lab.address": (),
+    "lab.decimals": (),
     "lab.ports": (),
     "lab.printable": (),
     "lab.unlock": (),
@@ -49,7 +50,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.page": (
         *("lab.page", "lab.exercises", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
-        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.decimals"),
     ),
     "lab.exercises": (
         *("lab.exercises", "lab.judging", "lab.document", "lab.files", "lab.staging", "lab.guest", "lab.exits"),
@@ -60,7 +61,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("lab.course", "lab.exercises", "lab.views", "lab.judging", "lab.document", "lab.exits"),
         *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable", "lab.guest"),
     ),
-    "lab.views": ("lab.views", "lab.exercises", "lab.page", "lab.story", "lab.document", "lab.events", "lab.printable"),
+    "lab.views": (
+        *("lab.views", "lab.exercises", "lab.page", "lab.story", "lab.document", "lab.events", "lab.printable"),
+        "lab.decimals",
+    ),
     "attacker": (
         *("attacker", "lab.guest", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),

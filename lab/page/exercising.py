@@ -1,7 +1,7 @@
 """The exercises beside a run's page: task, hints, state, and a place to type an answer.
 
-The page stays one for reading. A hint and the check of an answer are looked up, by GET: nothing on the disk changes,
-and the same question gets the same answer. So the browser keeps what was right here, and the student's progress, which
+The page stays one for reading. A hint and the check of an answer are looked up, by GET, and nothing on the disk
+changes. So the browser keeps what was right here, and the student's progress, which
 is shown, does not change: `certreplay exercise check` writes it. A student's code is never run from here.
 """
 
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from lab.decimals import decimal
 from lab.page.following import Following
 from lab.page.rendering import render_exercises, shown_text
 
@@ -78,10 +79,10 @@ class ExercisePages:
         return Response(render_exercises(views, run), media_type="text/html")
 
     async def _hint(self, request: Request) -> Response:
-        exercise, wanted = _exercise(request), request.query_params.get("number", "")
-        if exercise is None or not wanted.isdecimal() or not 0 < int(wanted) <= len(exercise.hints):
+        exercise, wanted = _exercise(request), decimal(request.query_params.get("number", ""))
+        if exercise is None or wanted is None or not 0 < wanted <= len(exercise.hints):
             return PlainTextResponse("There is no such hint.", 404)
-        blocks = _blocks(exercise.hints[int(wanted) - 1], self._following.folder)
+        blocks = _blocks(exercise.hints[wanted - 1], self._following.folder)
         told = [{"text": "\n".join(map(shown_text, one.lines)), "code": one.code} for one in blocks]
         return JSONResponse(told)
 

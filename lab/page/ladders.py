@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Literal
 
 from lab.capture.decrypt import ReadHandshake
+from lab.decimals import decimal
 from lab.document import Octets
 from lab.events.types import CertificateCaptured, HandshakeSeen, LoginDecrypted
 from lab.judging.judgement import Sent
@@ -163,7 +164,7 @@ def of_records(seen: HandshakeSeen) -> Ladder:
 
 def _record(sender: str, place: int, text: str) -> Row:
     name, _, length = text.rpartition(" ")
-    octets = int(length) if length.isdecimal() else None
+    octets = decimal(length)
     if name == "handshake" and place == 0:
         return row(sender, HELLOS[sender], octets, False)
     sealed = name == "application_data"

@@ -29,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from lab.decimals import decimal
 from lab.page.exercising import ExercisePages
 from lab.page.following import Following
 from lab.page.model import Page
@@ -217,7 +218,7 @@ class PageServer:
 
     async def _events(self, request: Request) -> Response:
         told = request.headers.get("last-event-id") or request.query_params.get("after", "0")
-        return EventSourceResponse(self._news(int(told) if told.isdecimal() else 0), ping=15)
+        return EventSourceResponse(self._news(decimal(told) or 0), ping=15)
 
     async def _news(self, told: int) -> AsyncIterator[dict[str, str]]:
         """Each scene after the first `told`, the presenter's place, and the end."""

@@ -32,6 +32,7 @@ from lab.tls.versions import VERSIONS
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 MAX_LOG = 1 << 16
+PREFIX_SECONDS = 10.0
 LOG_SECONDS = 0.5
 """How long a server may take to write a line."""
 RATE = 200.0
@@ -75,7 +76,7 @@ async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxy
 
 
 class NotStarted(Exception):
-    """The server did not start; the text says what it printed."""
+    """The server did not start, or ended early; the text says what it printed."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,11 @@ async def _backend(port: int) -> AsyncIterator[None]:
 async def _took_prefix(folder: Path, subject: _Subject) -> bool:
     """Whether the server says that it served a request that came without a handshake."""
     path = f"/{secrets.token_hex(8)}"
-    await request_without_handshake(subject.target.address, path)
+    try:
+        async with asyncio.timeout(PREFIX_SECONDS):
+            await request_without_handshake(subject.target.address, path)
+    except (OSError, TimeoutError):
+        raise NotStarted("it took no more connections after the moves") from None
     await asyncio.sleep(LOG_SECONDS)
     return f"served {path}" in (folder / "output").read_text("utf-8", "replace")
 

@@ -18,7 +18,7 @@ from lab.tls.versions import Version
 _WORST = (NOT_APPLICABLE, REFUSED, INCONCLUSIVE, ACCEPTED)
 """Of several attempts at one move the one counts that comes last here."""
 _MISDIRECTED = "HTTP 421"
-"""RFC 9110 section 15.5.20: the server does not answer this on such a connection, as one that began elsewhere."""
+"""RFC 9110 section 15.5.20: the server refuses to answer for this name on this connection."""
 _NO_SUCH_VERSION = "alert protocol_version (70)"
 
 

@@ -49,11 +49,11 @@ class Client(Connection):
     If the server asks for a certificate, the client sends `chain` (DER, own certificate first), and `prove` answers the
     challenge; an empty chain or no `prove` leaves that message out. A `flight` replaces this order, for one version.
 
-    `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. It
-    always checks the server's proof. `resume` is a session to resume, or a TLS 1.3 ticket to offer, with its binder as
-    it is; `tickets` asks for a session ticket. The client sends key shares for the groups in `shares`, or for
-    the first of `groups`. `hello` is a captured ClientHello to send instead of the client's own, with key shares of the
-    client's own in TLS 1.3 (`lab.tls.copied`).
+    `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. In
+    a full handshake it always checks the server's proof. `resume` is a session to resume, or a TLS 1.3 ticket to offer,
+    with its binder as it is; `tickets` asks for a session ticket. The client sends key shares for the groups in
+    `shares`, or for the first of `groups`. `hello` is a captured ClientHello to send instead of the client's own, with
+    key shares of the client's own in TLS 1.3 (`lab.tls.copied`).
 
     A `patient` client doesn't speak when its turn comes. It waits for its flight (`go_on`), which may depend on what
     another connection brings.

@@ -28,8 +28,8 @@ class RationedReader(asyncio.StreamReader):
     """A reader that gives out at most `limit` bytes, until `lift_limit`; then HandshakeTooLong.
 
     A TLS stack works on each record as it comes, however small, and on one thread for all clients. An endless handshake
-    in tiny records would keep the others waiting; so each small read waits for one of the `turns`. Later each client
-    gets one small read a round.
+    in tiny records would keep the others waiting; so each small read waits for one of the `turns`. After the
+    handshake each client gets one small read a round.
     """
 
     def __init__(self, limit: int, turns: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,7 +65,7 @@ class RationedReader(asyncio.StreamReader):
 
     async def read(self, n: int = -1) -> bytes:
         if self._left is None:
-            data = await super().read(min(n, READ_SIZE_A_ROUND))
+            data = await super().read(READ_SIZE_A_ROUND if n < 0 else min(n, READ_SIZE_A_ROUND))
             await asyncio.sleep(0)  # a read that finds something does not let others go on
             return data
         if self._left <= 0:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from lab.decimals import decimal
 from lab.document import (
     Block,
     Break,
@@ -134,11 +135,11 @@ def _width(environment: Mapping[str, str], found: int, prefix: int) -> int:
     """How wide to print: CERTREPLAY_WIDTH as it is; otherwise COLUMNS, or what was found, up to WIDTH and less what
     stands in front. WidthError for a CERTREPLAY_WIDTH that is no width."""
     if chosen := environment.get(WIDTH_VARIABLE):
-        if not (chosen.isascii() and chosen.isdigit() and int(chosen) >= LEAST_WIDTH):
+        width = decimal(chosen)
+        if width is None or width < LEAST_WIDTH:
             raise WidthError(f"{WIDTH_VARIABLE}={chosen}: give a number of columns, {LEAST_WIDTH} or more")
-        return int(chosen)
-    columns = environment.get("COLUMNS", "")
-    known = int(columns) if columns.isascii() and columns.isdigit() and int(columns) else found
+        return width
+    known = decimal(environment.get("COLUMNS", "")) or found
     return max(min(known, WIDTH) - prefix, LEAST_WIDTH)
 
 

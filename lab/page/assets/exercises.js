@@ -70,6 +70,10 @@ for (const section of /** @type {NodeListOf<HTMLElement>} */ (document.querySele
     check.disabled = true;
     try {
       const answer = await fetch(`exercises/${number}/answer?answer=${encodeURIComponent(typed)}`);
+      if (!answer.ok) {
+        tell(false, await answer.text());
+        return;
+      }
       const { right, why } = await answer.json();
       tell(right, why);
       if (right) {
