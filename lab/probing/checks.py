@@ -50,11 +50,11 @@ CHECKS: Mapping[str, Advice] = {
     "empty-proof": Advice("an empty signature passes", _LIBRARY),
     "zero-proof": Advice("a signature of zeros passes", _LIBRARY, ("CVE-2022-21449 (Java)",)),
     "look-alike": Advice(
-        "certificates are compared by names and not by their keys", _ISSUER, ("CVE-2026-93302 (wolfSSL)",)
+        "certificates are compared by names and not by their keys", _ISSUER, ("CVE-2026-35616 (FortiClient EMS)",)
     ),
     "own-leaf-first": Advice(_ANOTHER, _FIRST, ("CVE-2023-2422 (Keycloak)",)),
     "stolen-leaf-first": Advice(_ANOTHER, _FIRST),
-    "early-proof": Advice("messages may come in any order", _LIBRARY),
+    "early-proof": Advice("messages may come in any order", _LIBRARY, ("CVE-2026-2645 (wolfSSL, TLS 1.2)",)),
     "early-finished": Advice("the handshake may be cut short", _LIBRARY, ("CVE-2022-25640 (wolfSSL, TLS 1.3)",)),
     "second-certificate": Advice("a second certificate replaces the proved one", _LIBRARY),
     "replay-flight": Advice("recorded bytes are taken again", _LIBRARY),
