@@ -1,7 +1,7 @@
 """What attacker and lab say of the captures, held against the capture files and the key logs themselves."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 from typing import Any
 
@@ -36,7 +36,7 @@ from lab.judging.attempts import NAMES_CONNECTIONS
 from lab.judging.facts import captured_certificates
 from lab.judging.searches import search_for_hashes
 from lab.tls.messages import serialize
-from lab.tls.versions import version_name
+from lab.tls.versions import TLS13, version_name
 
 CERTIFICATE, THE_WORDS = "certificate", b"PRIVATE KEY-----"
 
@@ -165,8 +165,8 @@ def _search(run: Run, recorded: Recorded) -> Iterator[str]:
 def _readings(run: Run, searched: int) -> Iterator[str]:
     """What the lab read of alice's handshakes with her session keys, after the search.
 
-    What ended before the search was read whole. Of a later handshake the lab may have read a part, and it may have
-    known its keys too late.
+    What ended before the search was read whole, or without its keys: in a class the copy of the key log may be older
+    than that of the capture. Of a later handshake the lab may have read a part.
     """
     key_log = run.folders.part(VICTIM_CLIENT) / KEY_LOG_FILE
     capture = run.folders.capture
@@ -178,11 +178,13 @@ def _readings(run: Run, searched: int) -> Iterator[str]:
         told = recorded.event
         if not isinstance(told, LoginDecrypted):
             continue
-        if told in due:
-            due.remove(told)
-        elif not any(_is_part(told, login) for login in now if login not in then):
+        parts = (one for one in now if (one not in then and _is_part(told, one)) or _is_unread(told, one))
+        login = told if told in due else next(parts, None)
+        if login is None:
             what = f"{CAPTURE_FILE} read with {VICTIM_CLIENT}/{KEY_LOG_FILE}"
             yield f"{what} does not show the handshake that {recorded.number} tells of"
+        elif login in due:
+            due.remove(login)
     for missing in due:
         ends = f"{missing.client} with {missing.server}"
         yield f"{CAPTURE_FILE} has a handshake of {ends}, and the lab does not tell of it"
@@ -198,6 +200,16 @@ def _is_part(told: LoginDecrypted, login: LoginDecrypted) -> bool:
         ends == (login.client, login.server)
         and told.connection in ("", login.connection)
         and tuple(read) == login.messages[: len(read)]
+    )
+
+
+def _is_unread(told: LoginDecrypted, login: LoginDecrypted) -> bool:
+    """Whether it is that handshake of TLS 1.3 as it reads without keys."""
+    plain = tuple(one for one in told.messages if one[1] != PROTECTED)
+    return (
+        plain != told.messages
+        and replace(told, messages=plain) == replace(login, messages=tuple(one for one in login.messages if not one[3]))
+        and told.tls == str(TLS13)
     )
 
 

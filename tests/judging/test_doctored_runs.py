@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from doctoring import doctored_run
+from lab.capture.decrypt import decrypted_logins
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.log import FILE_NAME
 from lab.events.run import Run, open_run
@@ -214,6 +215,22 @@ def test_a_changed_field_is_found(
 def test_another_reading_of_alices_handshake_is_found(finished_run: Path, change: Change) -> None:
     judgement = judged(changed(finished_run, LoginDecrypted, change, in_tls13))
     assert "read with victim-client/keys.log does not show the handshake that lab#" in told(judgement)
+
+
+def test_a_handshake_that_was_read_before_its_keys_came_is_no_finding(finished_run: Path, tmp_path: Path) -> None:
+    """In a class the lab may copy the key log before the capture."""
+    folders = open_run(finished_run).folders
+    (tmp_path / "none").touch()
+    unread = {one.client: one for one in decrypted_logins(folders.capture, tmp_path / "none")}
+    run = changed(finished_run, LoginDecrypted, lambda event: unread[event.client], in_tls13)
+    assert not [why for why in unlike_the_files(run) if "lab#" in why or "the lab does not tell" in why]
+    without = changed(
+        finished_run,
+        LoginDecrypted,
+        lambda event: dataclasses.replace(unread[event.client], messages=unread[event.client].messages[1:]),
+        in_tls13,
+    )
+    assert any("does not show the handshake that" in why for why in unlike_the_files(without))
 
 
 def test_a_way_of_the_relay_that_led_elsewhere_is_found(finished_run: Path) -> None:
