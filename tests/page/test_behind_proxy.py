@@ -71,13 +71,19 @@ def test_before_the_first_run_it_says_how_to_make_one_and_then_shows_the_newest(
     assert ask(path, "/evidence/x")[0] == 404
     for name in ("2026-01-01T00-00-00.000Z", "2026-01-02T00-00-00.000Z"):
         shutil.copytree(finished_run, runs / name)
-        status, text, headers = ask(path, "/")
+        started = runs / name / "lab" / "events.jsonl"
+        started.write_text(started.read_text().replace(finished_run.name, name))
+        status, _, headers = ask(path, "/")
+        assert (status, headers["location"]) == (307, f"run/{name}/")
+        status, text, headers = ask(path, f"/run/{name}/")
         assert status == 200
-        assert f'data-run="{finished_run.name}"' in text
+        assert f'data-run="{name}"' in text
         assert headers["x-frame-options"] == "DENY"
         assert "set-cookie" not in headers
-        first = text
-    assert ask(path, "/")[1] == first
+        assert ask(path, f"/run/{name}/assets/page.css")[0] == 200
+    assert 'data-run="2026-01-01T00-00-00.000Z"' in ask(path, "/run/2026-01-01T00-00-00.000Z/")[1]
+    assert ask(path, "/run/2026-01-03T00-00-00.000Z/")[0] == 404
+    assert ask(path, "/run/..%2F..%2Fetc/")[0] == 404
 
 
 def test_only_its_owner_can_open_the_socket(served: tuple[Path, Path]) -> None:
@@ -93,7 +99,17 @@ def test_what_another_site_asks_for_is_refused_and_so_is_a_change(served: tuple[
 
 def test_a_socket_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path, why in ((tmp_path / "nowhere" / "s", "No such file"), (tmp_path / "file", "in use")):
+    served = tmp_path / "served"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(served))
+    listening.listen()
+    refused = (
+        (tmp_path / "nowhere" / "s", "No such file"),
+        (tmp_path / "file", "in use"),
+        (served, "in use"),
+        (tmp_path / ("x" * 110), "path too long"),
+    )
+    for path, why in refused:
         done = certreplay("show", "--runs", tmp_path, "--socket", path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert why in done.stderr
@@ -101,6 +117,8 @@ def test_a_socket_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "--socket shows the newest run" in done.stderr
     assert (tmp_path / "file").is_file()
+    assert served.is_socket()
+    listening.close()
 
 
 def test_the_tile_has_a_name_an_icon_and_the_command() -> None:
