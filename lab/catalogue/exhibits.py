@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lab.catalogue.gallery import RealServer, find_server
-from lab.catalogue.moves import OTHER_DOOR
+from lab.catalogue.moves import OTHER_DOOR, PREFIX
 from lab.tls.versions import TLS12, TLS13, Version
 
 AMD64 = ("x86_64", "AMD64")
@@ -40,6 +40,19 @@ class BrokenRelease:
     base: str = ""
     mended_server: RealServer | None = None
     """A server of the gallery that has the mended release, where that installs in no other way."""
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """All that got in, in any version."""
+        found = {move for moves in self.takes.values() for move in moves}
+        return tuple(sorted(found | ({PREFIX} if self.takes_prefix else set())))
+
+    @property
+    def mended_in(self) -> str:
+        """The mended release, for people."""
+        if self.mended_server:
+            return f"the release that Debian's {self.mended_server.title} has"
+        return "Debian 11's security update" if self.base else self.mended.partition("==")[2]
 
 
 JAVA = RealServer(

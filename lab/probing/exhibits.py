@@ -21,8 +21,8 @@ from lab.probing.judge import status
 from lab.story.words import listed
 
 WARNING = (
-    "These releases have the bugs that they had. They are installed into a temporary folder, run on loopback, and are "
-    "gone afterwards. Use them for nothing else."
+    "These releases have the bugs that they had. They run on loopback, for a moment, from a temporary folder or in a "
+    "container. Docker keeps their images, named certreplay-exhibit. Use them for nothing else."
 )
 
 WITHOUT_TLS = "none"

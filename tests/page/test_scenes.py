@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from doctoring import doctored_run
+from lab.catalogue.exhibits import EXHIBITS
 from lab.catalogue.outcomes import ACCEPTED
 from lab.document import plain
 from lab.events.run import Run, open_run
@@ -23,7 +24,7 @@ from lab.events.types import (
 )
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import Director, tell_page
-from lab.page.model import VERSION, Matrix, Network, Scene, TwoTranscripts, as_data
+from lab.page.model import VERSION, Matrix, Network, Scene, ShippedReleases, TwoTranscripts, as_data
 from lab.page.schema import schema_document
 from lab.tls.alerts import AlertDescription
 from lab.views import markdown
@@ -89,6 +90,13 @@ def test_the_heart_has_every_message_and_opens_the_first_difference(
     )
     assert proof
     assert (drawn.left_hash, drawn.right_hash) == (proof.captured_hash, proof.server_hash)
+
+
+def test_every_release_that_shipped_so_is_told_whole(scenes: dict[str, Scene]) -> None:
+    drawn = scenes["ever-real"].drawing
+    assert isinstance(drawn, ShippedReleases)
+    assert len(drawn.releases) == len(EXHIBITS)
+    assert all(one.title and one.story and one.moves and one.mended for one in drawn.releases)
 
 
 def test_every_link_opens_something(finished_run: Path) -> None:

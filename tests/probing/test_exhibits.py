@@ -3,17 +3,18 @@
 import asyncio
 import platform
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from lab.catalogue.exhibits import AMD64, EXHIBITS, JAVA, BrokenRelease, find_exhibit
 from lab.catalogue.moves import find_move
-from lab.probing.exhibits import ReleasePair, accepted, expected, try_exhibit
+from lab.probing.exhibits import WARNING, ReleasePair, accepted, expected, try_exhibit
 from lab.probing.gallery import is_installed
 from programs import certreplay, unavailable
 
 USUAL = ("wolfssl-4.1.0", "nginx-1.18.0", "python-3.9.2")
-"""Those that take little. The others have a marker, `gallery`: docs/exhibits.md says how to run them."""
+"""Those that take little. The others have a marker, `gallery`."""
 ROWS = [pytest.param(one.id, marks=[] if one.id in USUAL else [pytest.mark.gallery]) for one in EXHIBITS]
 
 
@@ -50,11 +51,27 @@ def test_every_row_names_moves_and_pins_its_releases() -> None:
         assert bool(exhibit.mended) != bool(exhibit.mended_server)
 
 
-def test_what_cannot_be_installed_is_said_in_one_line() -> None:
+def test_what_cannot_be_installed_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(*command: str, told: str = "") -> str:
+        return "no such release"
+
+    monkeypatch.setattr("lab.probing.exhibits._done", refuses)
+    monkeypatch.setattr(platform, "machine", lambda: AMD64[0])
     absent = BrokenRelease("none", "None", "certreplay==0.0.0", "certreplay==0.0.0", "", JAVA)
     pair = asyncio.run(try_exhibit(absent, lambda words: None))
-    assert "certreplay==0.0.0 cannot be installed: " in pair.missing
+    assert pair.missing == "certreplay==0.0.0 cannot be installed: no such release"
     assert not pair.as_written
+
+
+def test_on_another_processor_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert asyncio.run(try_exhibit(EXHIBITS[0], lambda words: None)).missing == "it runs on x86_64, and this is aarch64"
+
+
+def test_the_page_in_docs_has_every_exhibit() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exhibits.md").read_text()
+    assert all(f"## {one.title}\n" in page for one in EXHIBITS)
+    assert WARNING in page
 
 
 def test_without_a_verdict_nothing_is_as_written() -> None:
