@@ -452,10 +452,12 @@ def test_the_page_shows_the_run_and_can_do_nothing_else(classroom: Class) -> Non
     (verdicts,) = classroom.runs.glob("*/verdicts.json")
     assert datetime.fromisoformat(when).timestamp() < verdicts.stat().st_mtime
 
-    with urllib.request.urlopen(said) as answer:
-        html = answer.read().decode()
-    assert f'data-run="{verdicts.parent.name}"' in html
-    assert "Where the proof is checked, no move gets in." in html
+    def shown() -> str:
+        with urllib.request.urlopen(said) as answer:
+            return str(answer.read().decode())
+
+    assert f'data-run="{verdicts.parent.name}"' in shown()
+    wait_until(lambda: "Where the proof is checked, no move gets in." in shown(), "the scene that needs the verdicts")
 
     made = page.attrs
     ways = [{"HostIp": "127.0.0.1", "HostPort": str(classroom.page_port)}]
