@@ -81,7 +81,7 @@ async def run(call: Call) -> None:
     with nothing left open, if it cannot listen or a server is out of scope.
     """
     reporter, campaign = call.reporter, call.begin(LIVE_RELAY)
-    position = LiveRelay(call.arguments.victim, reporter)
+    position = LiveRelay(call.arguments.victim, reporter, source=call.arguments.source)
     try:
         reporter.report(PositionTaken(LIVE_RELAY.id, await position.start(call.forwards())))
         await position.wait_for(call.arguments.relays)
@@ -94,12 +94,18 @@ async def run(call: Call) -> None:
 
 
 class LiveRelay:
-    """Listens in the place of servers, and relays each client's proof to the server that the client wanted."""
+    """Listens in the place of servers, and relays each client's proof to the server that the client wanted.
 
-    def __init__(self, victim: str, reporter: Reporter, impersonation: Impersonation = WITHOUT_KEYS) -> None:
+    Mallory goes on from `source`, an address of this machine; empty for any.
+    """
+
+    def __init__(
+        self, victim: str, reporter: Reporter, impersonation: Impersonation = WITHOUT_KEYS, source: str = ""
+    ) -> None:
         self._victim = victim
         self._reporter = reporter
         self._impersonation = impersonation
+        self._source = source
         self._gained: list[tuple[Loot, Sighting]] = []
         self._done: asyncio.Queue[None] = asyncio.Queue()
         self._listeners: list[Listener] = []
@@ -138,7 +144,7 @@ class LiveRelay:
         who = host_port(writer.get_extra_info("peername") or ("", 0))
         try:
             async with asyncio.timeout(RELAY_SECONDS):
-                relayed = _Relayed(target, self._victim, self._impersonation)
+                relayed = _Relayed(target, self._victim, self._impersonation, self._source)
                 report = await relayed.carry_out(reader, writer)
             self._gained.append(relayed.gained(report))
             self._reporter.report(report)
@@ -154,8 +160,9 @@ class LiveRelay:
 class _Relayed:
     """A client's connection to mallory, and hers to the real server."""
 
-    def __init__(self, target: Address, victim: str, impersonation: Impersonation) -> None:
+    def __init__(self, target: Address, victim: str, impersonation: Impersonation, source: str) -> None:
         self._target = target
+        self._source = source
         self._victim = victim
         self._impersonation = impersonation
         self._client: Client
@@ -211,7 +218,8 @@ class _Relayed:
             return await self._connect(simplified(hello))
 
     async def _connect(self, hello: ClientHello) -> tuple[TlsStream, str]:
-        reader, writer = await asyncio.open_connection(*self._target)
+        local = (self._source, 0) if self._source else None
+        reader, writer = await asyncio.open_connection(*self._target, local_addr=local)
         self._client = client = mirror_client(hello)
         real = TlsStream(client, reader, writer)
         try:

@@ -109,5 +109,11 @@ exercise 13, and nothing of the lab's own. The commands in a task take RUN for t
 and hints, and answers that are words are checked. The page changes nothing on the disk, so what you have done there
 is known to that browser alone; answer with the command as well to keep it.
 
+All of this also works in a container in which nothing but your own folder can be written. The image has the tools:
+
+    docker build --target student -t certreplay-student .
+    docker run --rm -it --read-only --tmpfs /tmp --network none --cap-drop ALL --security-opt no-new-privileges \\
+        --user "$(id -u):$(id -g)" -v "$PWD:/work" -w /work certreplay-student certreplay exercise check 8
+
 These are exercises for one student with runs of her own. [class.md](class.md) says how a teacher grades what is handed
 in."""
