@@ -1,7 +1,10 @@
 """The gallery's servers, for real: each lets in who has the certificate and its key, and nobody else."""
 
 import asyncio
+import contextlib
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -55,19 +58,17 @@ def test_a_server_that_is_not_there_is_named() -> None:
     assert "iis: no such server; give one of nginx, apache2" in done.stderr
 
 
-def test_nothing_of_a_server_is_left() -> None:
-    before = {entry.name for entry in os.scandir("/proc") if entry.name.isdigit()}
+def test_nothing_of_a_server_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # so that its programs are told from those of other tests
     server = find_server("openssl")
     assert server
+    assert "@SERVER@" in server.command
     shown = asyncio.run(show(server))
     assert shown.probed
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and entry.name not in before:
-            try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as file:
-                    assert b"certreplay-gallery-" not in file.read()
-            except OSError:
-                pass
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            assert os.fsencode(tmp_path) not in (entry / "cmdline").read_bytes()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_server_has_a_service_of_its_own() -> None:
