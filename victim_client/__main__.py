@@ -11,7 +11,7 @@ from typing import TypeAlias
 from lab.events.log import EventLog, Reporter
 from lab.events.parts import KEY_LOG_FILE
 from lab.events.types import DONE, TOLD_TO_STOP, LoggedIn, LoginFailed, PartStopped
-from lab.guest.loading import GuestError, GuestModule, limit_memory
+from lab.guest.loading import GuestError, GuestModule, limit_files, limit_memory
 from lab.process import ArgumentParser, BadInput, part_of_one, run_part, seconds, stop_signal, until_told, whole_number
 from lab.scope import write_place
 from lab.tls.versions import TLS13, VERSION_NAMES, Version, versions_named
@@ -31,6 +31,8 @@ PART = "victim-client"
 FIRST_RETRY_SECONDS = 0.02
 EASED_OFF_SECONDS = 20.0
 """She never waits longer because she eases off."""
+LONGEST_FILE = 64 << 20
+"""Bytes of a file, with a student's code in the client."""
 LONGEST_SECONDS = 86_400
 """The longest time between two logins: a day."""
 
@@ -190,8 +192,12 @@ def bundle_files(texts: list[str], gateways: list[str]) -> dict[str, Path]:
 
 
 def _load(file: Path) -> GuestModule:
-    """A student's file, in this process, which from now on has a guest's memory; BadInput where it cannot be loaded."""
+    """A student's file, in this process, which from now on has a guest's memory; BadInput where it cannot be loaded.
+
+    Its files may be as long as logins for days make them.
+    """
     limit_memory()
+    limit_files(LONGEST_FILE)
     try:
         return GuestModule(file)
     except GuestError as error:

@@ -9,24 +9,44 @@ from pathlib import Path
 from lab.address import Address
 from lab.capture.synthetic import SyntheticConnection
 from lab.capture.writer import CaptureFile
+from lab.events.log import Reporter
+from lab.events.parts import CAPTURE_FILE
+from lab.events.types import Trouble
 from lab.tls.engine import EngineEvent
 from victim_server.authentication import GatewayEngine
 
 
 class OwnCapture:
-    """Writes what the gateways hear and say to a file, until it is as long as a capture may be."""
+    """Writes what the gateways hear and say to a file, until it is as long as a capture may be, or cannot be written.
 
-    def __init__(self, path: Path) -> None:
+    That is reported once; the gateways go on without it.
+    """
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
         self._file = CaptureFile(path)
+        self._reporter = reporter
+        self._writing = True
 
     def connection(self, client: Address, server: Address) -> SyntheticConnection:
         """The packets of one more connection; its beginning is written."""
-        packets = SyntheticConnection(client, server, lambda packet: self._file.write(time.time_ns(), packet))
+        packets = SyntheticConnection(client, server, self._write)
         packets.open()
         return packets
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, packet: bytes) -> None:
+        if not self._writing:
+            return
+        try:
+            if self._file.write(time.time_ns(), packet):
+                return
+            reason = "is full"
+        except OSError as error:
+            reason = str(error.strerror)
+        self._writing = False
+        self._reporter.report(Trouble(f"{CAPTURE_FILE}: {reason}; nothing more is written to it"))
 
 
 class WatchedEngine:

@@ -106,7 +106,7 @@ async def running(
     key_log = open_to_write(files.key_log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     servers: list[GatewayServer] = []
     requests_log = AccessLog(settings.access_log_file) if settings.access_log_file else None
-    capture = OwnCapture(settings.capture_file) if settings.capture_file else None
+    capture = OwnCapture(settings.capture_file, reporter) if settings.capture_file else None
     try:
         app = bank.create_app(bank.Accounts(settings.opening_balance, customers), reporter)
         async with bank.serve(app) as bank_socket:

@@ -7,7 +7,7 @@ to sign, and what came, and neither the bank's key nor the connection.
 from functools import partial
 from typing import Any
 
-from lab.guest.host import Guest, Refusal
+from lab.guest.host import Guest, Refusal, decision
 from lab.guest.kinds import CHECK
 from lab.guest.loading import GuestError
 from lab.process import BadInput, CannotGoOn
@@ -21,7 +21,10 @@ from victim_server.authentication import Authentication, GatewayFiles
 
 class StudentServer(Server):
     """The instrument's server. Whether a client is refused for its proof is the student's to say; what the instrument
-    measured of the proof is reported all the same."""
+    measured of the proof is reported all the same.
+
+    The part waits for the check, and serves nobody else meanwhile: for SECONDS of `lab.guest.loading` at most. A check
+    that takes longer ends the part."""
 
     def __init__(self, guest: Guest, **how: Any) -> None:
         super().__init__(**how)
@@ -33,13 +36,11 @@ class StudentServer(Server):
         except ProofError:
             pass
         try:
-            decided = self._guest.call(self.peer_chain[0], self.challenge, answer)
-            if decided is False:
-                raise GuestError(f"{self._guest.file}: {CHECK[0]} gives back False; to refuse a client, raise Refuse")
+            refused = decision(self._guest, self.peer_chain[0], self.challenge, answer)
         except GuestError as error:
             raise CannotGoOn(str(error)) from None
-        if isinstance(decided, Refusal):
-            raise ProofError(_alert(self._guest, decided), decided.why)
+        if refused:
+            raise ProofError(_alert(self._guest, refused), refused.why)
 
 
 def _alert(guest: Guest, refused: Refusal) -> AlertDescription:

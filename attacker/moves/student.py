@@ -1,6 +1,7 @@
 """A move of a student's: the file makes the proof, the rest is as in a replay.
 
-The file runs as a guest, in a process of its own (`lab.guest`).
+The file runs as a guest, in a process of its own (`lab.guest`). The attacker waits for each proof, and does nothing
+else meanwhile: for SECONDS of `lab.guest.loading` at most.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from lab.tls.proof import Challenge
 from lab.tls.versions import Version
 
 NAME, FAILS = "NAME", "FAILS"
+MOST_16_BITS = 0xFFFF
+"""The highest scheme, and the greatest length of a signature (RFC 5246 section 4.7)."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,29 @@ def move_of(guest: Guest) -> Move:
     return move
 
 
+def proof_of(guest: Guest, *given: object) -> CertificateVerify | None:
+    """What the file makes as a proof; GuestError where it is none that a message has room for."""
+    made = guest.call(*given)
+    if made is None:
+        return None
+    if not isinstance(made, CertificateVerify):
+        what = "must give back a CertificateVerify, or None to send no proof"
+        raise GuestError(f"{guest.file}: {PROVE[0]} {what}")
+    if not (0 <= made.scheme <= MOST_16_BITS and len(made.signature) <= MOST_16_BITS):
+        what = f"gives back the scheme {made.scheme} and {len(made.signature)} bytes of signature"
+        raise GuestError(f"{guest.file}: {PROVE[0]} {what}; TLS has 16 bits for each of these numbers")
+    return made
+
+
 def _maker(guest: Guest) -> Maker:
     def make(loot: Loot, version: Version) -> Script:
         captured = loot.proof
 
         def prove(challenge: Challenge) -> CertificateVerify | None:
             try:
-                made = guest.call(loot.chain[0], captured, challenge)
-                if made is not None and not isinstance(made, CertificateVerify):
-                    what = "must give back a CertificateVerify, or None to send no proof"
-                    raise GuestError(f"{guest.file}: {PROVE[0]} {what}")
+                return proof_of(guest, loot.chain[0], captured, challenge)
             except GuestError as error:
                 raise CannotGoOn(str(error)) from None
-            return made
 
         return replay_with(loot, version, prove)
 

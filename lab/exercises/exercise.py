@@ -51,7 +51,7 @@ class Exercise:
     file: str = ""
     check_file: CheckFile | None = None
     more_files: Callable[[], Mapping[str, bytes]] | None = None
-    """What is written beside the file, by name: made for this student, and never work of his."""
+    """What is written beside the file, by name: made for this student, and never work of hers."""
 
     @property
     def folder(self) -> str:

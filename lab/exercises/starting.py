@@ -24,9 +24,9 @@ def start(exercise: Exercise, folder: Path) -> Path:
     return path
 
 
-def begin_anew(runs: Path) -> list[str]:
-    """Forgets what was done, and clears away the files that were begun: what was changed in one is kept under another
-    name, which a line tells. A file of progress that is not ours is forgotten, too."""
+def begin_anew(runs: Path, folder: Path) -> list[str]:
+    """Forgets what was done, and clears away the files that were begun in this folder: what was changed in one is kept
+    under another name, which a line tells. A file of progress that is not ours is forgotten, too."""
     try:
         started = progress.load(runs).started
     except ExerciseError:
@@ -34,7 +34,8 @@ def begin_anew(runs: Path) -> list[str]:
     told = []
     for one in EXERCISES:
         path = Path(started.get(one.name, ""))
-        if not (one.file and path.name and path.is_file()):
+        mine = one.file and path.name == one.file and path.parent.resolve() == folder.resolve()
+        if not (mine and path.is_file()):
             continue
         for name in one.more_files() if one.more_files else ():
             (path.parent / name).unlink(missing_ok=True)

@@ -68,7 +68,7 @@ EXERCISES = (
         7,
         "a-careful-client",
         15,
-        "A client that does not verify the server lends its proof to whoever stands in between.",
+        "A client that does not verify the server lends its proof to an attacker in between.",
         "[FILE]",
         needs="file",
         file="client.py",

@@ -96,10 +96,11 @@ In some exercises you write a file:
     certreplay exercise 8 --start            # writes server.py here, to begin with; never over a file of yours
     certreplay exercise check 8              # tries ./server.py in runs with fresh keys; or name another file
 
-Your code runs in a process of its own, with at most 512 MiB of memory and 2 seconds of computing a call. It gets what
-its functions are called with. An error in it is told in one line, with file and line number, and the status is 2. What
-it prints goes nowhere. That process is no prison: it may read what you may read, so a teacher tries the files of others
-in a container. `--reset` keeps a file that you changed, under another name.
+Your code has at most 512 MiB of memory and 2 seconds of computing a call, and gets what its functions are called with.
+A server and a move run in a process of their own; a client runs in alice's process, where her key is, too. An error is
+told in one line, with file and line number, and the status is 2. What your code prints goes nowhere. None of this is a
+prison: your code may read what you may read, so a teacher tries the files of others in a container. `--reset` keeps a
+file that you changed, under another name.
 
 To find the answers you need `tshark` (or Wireshark), `openssl` and `xxd`, `jq` if you like for exercise 10, nginx for
 exercise 13, and nothing of the lab's own. The commands in a task take RUN for the run's folder, such as

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.catalogue.cast import ATTACKER, CARELESS_CLIENT, VICTIM_CLIENT, VICTIM_SERVER
 from lab.catalogue.plan import Plan
 from lab.events.run import open_run
 from lab.exits import CallFailed, run_to_end
@@ -29,5 +30,5 @@ def trial(plan: Plan, code: StudentCode | None = None, hosts: Hosts | None = Non
         yield JudgedRun(open_run(runs / judgement.run))
 
 
-PARTS = ("victim-server", "victim-client", "careless-client", "careless-client-rsa", "attacker")
+PARTS = (VICTIM_SERVER, VICTIM_CLIENT, CARELESS_CLIENT, f"{CARELESS_CLIENT}-rsa", ATTACKER)
 """The parts in which a student's file can fail; their names mean nothing to the student."""

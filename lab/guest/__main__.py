@@ -5,6 +5,7 @@ by a line. What the file itself prints goes to standard error, which the lab doe
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def main(file: Path, function: str, parameters: str, names: list[str]) -> None:
         say(error=str(error))
     except OSError as error:
         say(error=f"{file}: {error.strerror or error}")
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # also what the file has started
 
 
 def _plain(value: object) -> object:

@@ -37,9 +37,9 @@ def limit_memory() -> None:
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
 
 
-def limit_files() -> None:
+def limit_files(octets: int = FILE_BYTES) -> None:
     """From now on it may write no longer files, and no core."""
-    _limit(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _limit(resource.RLIMIT_FSIZE, octets)
     _limit(resource.RLIMIT_CORE, 0)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.guest.host import environment
 from lab.staging.caretaker import kill_group
 from lab.staging.private import PrivateFolder
 
@@ -78,7 +79,7 @@ class Supervisor:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            env=_environment(self._private.path),
+            env=_environment(part, self._private.path),
         )
         self._private.tell("+", process.pid)
         self._parts[part.name] = part
@@ -128,12 +129,15 @@ async def _last_words(stream: asyncio.StreamReader) -> list[str]:
     return words.decode("utf-8", "replace").strip().splitlines()
 
 
-def _environment(private: Path) -> dict[str, str]:
+def _environment(part: Part, private: Path) -> dict[str, str]:
     """The parts get no SSLKEYLOGFILE or similar variable: they write to the run directory and the private folder only.
+    A part with a student's code gets no more than a guest.
 
     A socket there needs a path that is not too long (unix(7)); below a long one they keep the usual folder.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SSL")}
+    with_students_code = any(one.startswith("--student-code=") for one in part.arguments)
+    given = environment() if with_students_code else os.environ
+    kept = {name: value for name, value in given.items() if not name.startswith("SSL")}
     return kept | {"TMPDIR": str(private)} if len(str(private)) <= LONGEST_FOLDER else kept
 
 

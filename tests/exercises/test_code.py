@@ -1,16 +1,23 @@
 """The exercises in which a student writes code: begun, solved, and gone about the wrong way, as a student does it."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lab.capture.writer import CaptureFile
 from lab.course.grading import grade_one
+from lab.events.run import open_run
 from lab.exercises import progress
+from lab.exercises.checks.rule import _judged as rule_judged
 from lab.exercises.checks.rule import fires_on
+from lab.exercises.exercise import ExerciseError
+from lab.exercises.starting import begin_anew
 from lab.exercises.table import find_exercise
 from lab.guest.loading import GuestError
+from lab.judging.verdicts import JudgedRun
 from programs import certreplay, program
 
 MENDED = "    if not result:\n        raise Refuse('it does not fit')\n"
@@ -65,7 +72,7 @@ def test_8_mend_the_server() -> None:
         ),
         ("    if not result:\n        raise ValueError('no')", 2, "ValueError: no; to refuse a client, raise Refuse"),
         ("    if not result:\n        refuse()", 2, "server.py, line 32: NameError: name 'refuse' is not defined"),
-        ("    return result", 1, "A proof by another key still gets in"),
+        ("    return result", 2, "server.py: check_proof gives back False; to refuse a client, raise Refuse"),
     ],
 )
 def test_8_wrong_ways(added: str, status: int, says: str) -> None:
@@ -299,3 +306,58 @@ def test_a_teacher_grades_the_file_that_was_handed_in(here: Path) -> None:
     (handed_in / "server.py").write_text("def check_proof(:\n")
     (answer,) = grade_one(handed_in).answers
     assert answer.finding.startswith(f"cannot be checked: {handed_in / 'server.py'}, line 1: SyntaxError")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("daemon off;", "", "Keep `daemon off;`"),
+        ("daemon off;", "# daemon off;", "Keep `daemon off;`"),
+        ("daemon off;", "daemon on;", "Keep `daemon off;`"),
+        ("listen 127.0.0.1:8443 ssl", "listen 8443 ssl", "let nginx listen at 127.0.0.1:8443"),
+        (
+            "listen 127.0.0.1:8443 ssl;",
+            "listen 127.0.0.1:8443 ssl; listen [::]:8443 ssl;",
+            "nginx listens at [::]:8443",
+        ),
+    ],
+)
+def test_13_a_server_that_would_stay_or_be_reached_from_elsewhere_is_not_started(
+    before: str, after: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)  # starting a program fails
+    file = begun(13)
+    edit(file, before, after)
+    checked = find_exercise("13").check_file
+    assert checked
+    found = checked(file)
+    assert (found.right, says in found.why) == (False, True), found.why
+
+
+def test_10_a_rule_that_fires_on_everything_is_wrong_where_alice_and_mallory_have_one_address(
+    finished_run: Path, here: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, here / finished_run.name))
+    for events in run.glob("*/events.jsonl"):
+        events.write_text(re.sub(r"127\.0\.0\.[23]\b", "127.0.0.1", events.read_text()))
+    judged = JudgedRun(open_run(run))
+    everything = {getattr(one.event, "peer", "") for one in judged.run.events}
+    found = rule_judged(judged, everything)
+    assert (found.right, "It fires on all" in found.why, "of alice's 0" in found.why) == (False, True, False), found.why
+    (run / "victim-client" / "events.jsonl").unlink()
+    with pytest.raises(ExerciseError, match="no logins"):
+        rule_judged(JudgedRun(open_run(run)), everything)
+
+
+def test_a_reset_touches_no_file_that_was_not_begun_here(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("diary.txt", "nginx.conf"):
+        (elsewhere / name).write_text("mine")
+    (elsewhere / "nginx-keys").mkdir()
+    (elsewhere / "nginx-keys" / "ca.pem").write_text("mine")
+    (here / "diary.txt").write_text("mine")
+    for started in (elsewhere / "nginx.conf", elsewhere / "diary.txt", here / "diary.txt"):
+        progress.save(here, progress.Progress(started={"a-real-server": str(started)}))
+        assert begin_anew(here, here) == []
+    assert sorted(path.name for path in elsewhere.rglob("*")) == ["ca.pem", "diary.txt", "nginx-keys", "nginx.conf"]
+    assert [path.name for path in here.iterdir()] == ["diary.txt"]

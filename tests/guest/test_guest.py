@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from attacker.moves.student import proof_of
+from lab.guest import host
 from lab.guest.host import Guest, Refusal
-from lab.guest.kinds import CHECK
+from lab.guest.kinds import CHECK, PROVE
 from lab.guest.loading import GuestError
 from lab.tls.messages import CertificateVerify
 from lab.tls.proof import Challenge
+from programs import wait_until
 
 CHALLENGE = Challenge(b"before", b"\0signed", (0x0403,), 0x0303)
 ANSWER = CertificateVerify(0x0403, b"\xff\0")
@@ -113,3 +116,63 @@ def test_a_guest_has_no_secrets_in_its_environment(tmp_path: Path, monkeypatch: 
     assert isinstance(found, list)
     assert "PATH" in found
     assert "COURSE_SECRET" not in found
+
+
+def test_what_a_guest_started_ends_with_it(tmp_path: Path) -> None:
+    """A child that holds the guest's output keeps nobody waiting."""
+    source = (
+        "import os, time\n"
+        "def check_proof(*given):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        time.sleep(600)\n"
+        "    return child\n"
+    )
+    it = calls(tmp_path / "server.py", source)
+    next(it)
+    child = next(it)
+    assert isinstance(child, int)
+    assert Path(f"/proc/{child}/comm").exists()
+    it.close()  # type: ignore[attr-defined]
+    wait_until(lambda: ended(child), "the child has ended")
+
+
+def ended(pid: int) -> bool:
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def test_an_answer_that_trickles_in_has_one_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "import os, threading, time\n"
+        "def trickle():\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
+        "        os.write(3, b' ')\n"
+        "def check_proof(*given):\n"
+        "    time.sleep(600)\n"
+        "threading.Thread(target=trickle, daemon=True).start()\n"
+    )
+    monkeypatch.setattr(host, "SECONDS", 0.5)
+    it = calls(tmp_path / "server.py", source)
+    next(it)
+    with pytest.raises(GuestError, match="no answer within 1 s"):
+        next(it)
+
+
+@pytest.mark.parametrize("proof", ["70000, b''", "-1, b''", "1, bytes(65536)"])
+def test_a_proof_that_does_not_fit_into_its_message_is_told(tmp_path: Path, proof: str) -> None:
+    file = tmp_path / "move.py"
+    file.write_text(
+        "from lab.tls.messages import CertificateVerify\n"
+        "NAME, FAILS = 'my-move', 'signature'\n"
+        "def prove(certificate, captured, challenge):\n"
+        f"    return CertificateVerify({proof})\n"
+    )
+    with (
+        closing(Guest(file, *PROVE)) as guest,
+        pytest.raises(GuestError, match=r"move\.py: prove gives back the scheme"),
+    ):
+        proof_of(guest, b"der", ANSWER, CHALLENGE)

@@ -13,7 +13,7 @@ from lab.staging import student_code
 WHY = (
     "You made a proof that nobody had tried here. What becomes of it was certain before: a server that checks the "
     "proof refuses everything but a signature over this very handshake by the key in the certificate, and one that "
-    "does not look lets anything in."
+    "does not look lets anything in. (A signature by another key is the move foreign-key, also in a file of yours.)"
 )
 
 

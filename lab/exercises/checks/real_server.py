@@ -21,6 +21,7 @@ from lab.ports import HOST, held_ports
 from lab.probing.judge import Judged, status
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, probe
 from lab.staging import pki
+from lab.staging.caretaker import kill_group
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS
 
@@ -57,8 +58,8 @@ def check(file: Path) -> Checked:
         text = files.read(file).decode()
     except UnicodeDecodeError:
         raise GuestError(f"{file}: is no text") from None
-    if not re.search(rf"\b{PORT}\b", text):
-        return Checked(False, f"`certreplay try` goes to port {PORT}: let nginx listen at {HOST}:{PORT}.")
+    if problem := _may_not_start(text):
+        return Checked(False, problem)
     with tempfile.TemporaryDirectory(prefix="exercise-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         (port,) = held_ports(stack, 1)
@@ -77,6 +78,20 @@ def check(file: Path) -> Checked:
     return _judged(probed)
 
 
+def _may_not_start(text: str) -> str:
+    """Why this configuration is not tried at all; empty if it may be. A daemon would go on after its check, and other
+    addresses than loopback's would let others in."""
+    said = re.sub(r"#.*", "", text)
+    if not re.search(r"(^|[;}])\s*daemon\s+off\s*;", said):
+        return "Keep `daemon off;`: without it nginx goes on in the background, and nobody ends it."
+    listens = re.findall(r"\blisten\s+([^\s;]+)", said)
+    if f"{HOST}:{PORT}" not in listens:
+        return f"`certreplay try` goes to port {PORT}: let nginx listen at {HOST}:{PORT}."
+    if strange := [one for one in listens if not one.startswith(f"{HOST}:")]:
+        return f"nginx listens at {strange[0]}, where others may reach it. Let it listen at {HOST}:{PORT} alone."
+    return ""
+
+
 def _judged(probed: Probed) -> Checked:
     for version, judged in probed.judged.items():
         if problem := _problem(judged):
@@ -90,7 +105,7 @@ def _judged(probed: Probed) -> Checked:
 def _problem(judged: Judged) -> str:
     """What is wrong in one version; empty if nothing is."""
     if not judged.spoken:
-        return ""
+        return "your server does not answer. The task wants both versions: see `ssl_protocols`."
     hers = judged.controls.key.answer.text
     if not hers.startswith("HTTP 200"):
         return f"alice does not get in any more. Which CA signed her certificate? (She got: {hers}.)"
@@ -118,7 +133,7 @@ def _nginx(file: Path, folder: Path, port: int) -> Iterator[None]:
     call = [program, "-e", str(folder / "nginx.log"), "-p", str(folder), "-c", "nginx.conf"]
     output = folder / "output"
     with output.open("wb") as said:
-        process = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # noqa: S603 - real nginx
+        process = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)  # noqa: S603
     try:
         _wait(process, file, output, port)
         yield
@@ -127,7 +142,7 @@ def _nginx(file: Path, folder: Path, port: int) -> Iterator[None]:
         try:
             process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill_group(process.pid)
             process.wait()
 
 

@@ -1,23 +1,21 @@
 """Exercise 10: a rule that fires on attacks and not on alice, tried on a run that the student has not seen."""
 
 import json
-import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from lab import files
 from lab.catalogue.outcomes import REFUSED
 from lab.catalogue.plan import full_matrix
 from lab.events.parts import CAPTURE_FILE, KEY_LOG_FILE
-from lab.events.types import MoveTried
+from lab.events.types import ClientAuthenticated, LoggedIn, MoveTried
 from lab.exercises.exercise import Checked, ExerciseError
 from lab.exercises.trial import trial
 from lab.guest.loading import GuestError
 from lab.judging.verdicts import JudgedRun
-from lab.ports import HOST, Hosts, own_hosts
+from lab.ports import Hosts, own_hosts
 
 WHY = (
     "Each refusal shows at the server, whatever the move was: the handshake ends by a fatal alert, and alice's never "
@@ -42,7 +40,7 @@ def check(file: Path) -> Checked:
     with trial(plan, hosts=hosts) as judged:
         if not judged.judgement.as_expected:
             raise ExerciseError("the run to try the rule on did not go as it must: try again")
-        return _judged(judged, hosts, fires_on(judged.run.folders.part("victim-server"), file, number, program, rule))
+        return _judged(judged, fires_on(judged.run.folders.part("victim-server"), file, number, program, rule))
 
 
 def _rule(file: Path) -> tuple[int, str, str]:
@@ -106,9 +104,11 @@ def _peer(line: str, file: Path, number: int) -> str:
         raise GuestError(f"{file}, line {number}: this prints what is no event with a client: {what}") from None
 
 
-def _judged(judged: JudgedRun, hosts: Hosts, fires: set[str]) -> Checked:
+def _judged(judged: JudgedRun, fires: set[str]) -> Checked:
     attacks = {one.local: one.move for one in judged.run.all(MoveTried) if one.leak and one.outcome == REFUSED}
-    logins = set(_clients(judged, hosts.alice))
+    logins = _logins(judged)
+    if not (attacks and logins):
+        raise ExerciseError("the run to try the rule on has no attacks or no logins: try again")
     false, missed = fires & logins, [move for local, move in attacks.items() if local not in fires]
     if false and not missed:
         return Checked(
@@ -138,9 +138,7 @@ def _judged(judged: JudgedRun, hosts: Hosts, fires: set[str]) -> Checked:
     )
 
 
-def _clients(judged: JudgedRun, host: str) -> Iterator[str]:
-    """The clients' ends of the connections from a host, as the gateways report them."""
-    for recorded in judged.run.events:
-        peer = getattr(recorded.event, "peer", "")
-        if re.fullmatch(rf"{re.escape(host)}:\d+", peer) and host != HOST:
-            yield peer
+def _logins(judged: JudgedRun) -> set[str]:
+    """Alice's ends of her connections, as the gateways report them."""
+    hers = {one.connection for one in judged.run.all(LoggedIn)}
+    return {one.peer for one in judged.run.all(ClientAuthenticated) if one.connection in hers}

@@ -12,7 +12,7 @@ from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import full_matrix
 from lab.exercises.exercise import Checked
 from lab.exercises.trial import trial
-from lab.guest.host import Guest, Refusal
+from lab.guest.host import Guest, decision
 from lab.guest.kinds import CHECK
 from lab.guest.loading import GuestError
 from lab.judging.verdicts import JudgedRun
@@ -60,7 +60,7 @@ def _decides_wrongly(file: Path) -> str:
 
             mine, other = handshake(), handshake()
             hers, replayed, foreign = (
-                not isinstance(guest.call(alice.der, mine, proof), Refusal)
+                decision(guest, alice.der, mine, proof) is None
                 for proof in (
                     prove_with(alice.key)(mine),
                     prove_with(alice.key)(other),
