@@ -644,7 +644,7 @@ def exercise(
     if reset:
         if words or hint or start:
             bad_input("--reset forgets all exercises: give it alone")
-        for line in starting.begin_anew(runs):
+        for line in starting.begin_anew(runs, Path()):
             say(f"certreplay: {line}", error=True)
     progress = kept.load(runs)
     match words or []:
@@ -723,22 +723,21 @@ def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_jso
     sys.exit(AS_EXPECTED if checked.right else NOT_AS_EXPECTED)
 
 
-Roster = Annotated[Path, typer.Option(help="CSV with a column `student`; also `name` and `email`.")]
+Roster = Annotated[Path, typer.Option(help="CSV with a column `student`.")]
 Secret = Annotated[Path, typer.Option(help="The course's secret, a file that is made if it is not there.")]
 
 
 @app.command()
 def grade(
-    folders: Annotated[list[Path], typer.Argument(help="One of each student, named after him.", metavar="FOLDER...")],
+    folders: Annotated[list[Path], typer.Argument(help="One of each student, with her name.", metavar="FOLDER...")],
     roster: Annotated[Path | None, typer.Option(help="Name those as well who handed nothing in.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the table there, as CSV.")] = None,
-    secret: Annotated[Path | None, typer.Option(help="The course's secret: print receipts for right answers.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge handed-in runs and answers anew, for a teacher. Status 0: nothing found; 1: findings."""
     from lab.course.call import grade_folders
 
-    sys.exit(grade_folders(folders, roster, csv, secret, as_json))
+    sys.exit(grade_folders(folders, roster, csv, as_json))
 
 
 export_app = typer.Typer(help="Write what a course needs elsewhere.", rich_markup_mode=None)
@@ -747,10 +746,22 @@ app.add_typer(export_app, name="export")
 
 @export_app.command(name="tokens")
 def export_tokens_command(roster: Roster, secret: Secret = Path("course.secret"), as_json: Json = False) -> None:
-    """Print each student's token, with which his lab prints receipts."""
+    """Print each student's token, with which her lab prints receipts."""
     from lab.course.call import export_tokens
 
     sys.exit(export_tokens(roster, secret, as_json))
+
+
+@export_app.command(name="receipts")
+def export_receipts_command(
+    graded: Annotated[Path, typer.Argument(help="What `grade --csv` wrote.", metavar="GRADES.csv")],
+    secret: Annotated[Path, typer.Option(help="The course's secret.")] = Path("course.secret"),
+    as_json: Json = False,
+) -> None:
+    """Print a receipt for each right answer in a table of grades."""
+    from lab.course.call import export_receipts
+
+    sys.exit(export_receipts(graded, secret, as_json))
 
 
 @export_app.command(name="ctfd")

@@ -10,7 +10,7 @@ from lab.course.grading import grade
 from lab.course.labs import LabState, OneLab
 from lab.course.receipts import new_secret, read_secret, receipt, token
 from lab.course.roster import read_roster
-from lab.course.telling import as_data, grades_csv, tell_grades, tell_states
+from lab.course.telling import as_data, grades_csv, right_answers, tell_grades, tell_states
 from lab.exits import AS_EXPECTED, NOT_AS_EXPECTED, run_to_end
 from lab.printable import say
 from lab.views import terminal
@@ -20,7 +20,7 @@ def export_tokens(roster: Path, secret: Path, as_json: bool) -> int:
     """Prints each student's token, as CSV or JSON; makes the course's secret if there is none."""
     students = read_roster(roster)
     key = course_secret(secret)
-    tokens = {one.id: token(key, one.id) for one in students}
+    tokens = {one: token(key, one) for one in students}
     if as_json:
         print(json.dumps(tokens, indent=2))
     else:
@@ -32,7 +32,7 @@ def export_tokens(roster: Path, secret: Path, as_json: bool) -> int:
 
 def export_ctfd(roster: Path, secret: Path, output: Path, as_json: bool) -> int:
     """Writes the exercises for CTFd, with a flag for each student; makes the course's secret if there is none."""
-    students = [one.id for one in read_roster(roster)]
+    students = read_roster(roster)
     written = ctfd.export(output, students, course_secret(secret))
     if as_json:
         print(json.dumps({"challenges": list(map(str, written)), "csv": str(output / ctfd.CSV_FILE)}, indent=2))
@@ -50,27 +50,28 @@ def course_secret(path: Path) -> bytes:
     return new_secret(path)
 
 
-def grade_folders(
-    folders: list[Path], roster: Path | None, csv_file: Path | None, secret: Path | None, as_json: bool
-) -> int:
-    """Grades, and shows the table; with a secret also the receipts for right answers."""
-    students = [one.id for one in read_roster(roster)] if roster else []
-    key = read_secret(secret) if secret else None
-    works = grade(folders, students)
-    receipts = {
-        (work.student, number): receipt(token(key, work.student), number, work.student)
-        for work in works
-        for number in work.done
-        if key
-    }
-    if csv_file:
-        files.write(csv_file, grades_csv(works, receipts))
+def export_receipts(graded: Path, secret: Path, as_json: bool) -> int:
+    """Prints the receipts for right answers in a CSV that `grade` wrote. Nothing of a student's is read or run here."""
+    key = read_secret(secret)
+    receipts = [(one, number, receipt(token(key, one), number, one)) for one, number in right_answers(graded)]
     if as_json:
-        print(json.dumps([as_data(one, receipts) for one in works], indent=2))
+        print(json.dumps([{"student": a, "exercise": b, "receipt": c} for a, b, c in receipts], indent=2))
+    else:
+        for _, _, one in receipts:
+            say(one)
+    return AS_EXPECTED
+
+
+def grade_folders(folders: list[Path], roster: Path | None, csv_file: Path | None, as_json: bool) -> int:
+    """Grades, and shows the table."""
+    students = read_roster(roster) if roster else ()
+    works = grade(folders, students)
+    if csv_file:
+        files.write(csv_file, grades_csv(works))
+    if as_json:
+        print(json.dumps([as_data(one) for one in works], indent=2))
     else:
         terminal.show(tell_grades(works))
-        for one in receipts.values():
-            say(one)
         if csv_file:
             say(f"wrote {csv_file}")
     return NOT_AS_EXPECTED if any(True for work in works for _ in work.all_findings()) else AS_EXPECTED
@@ -87,7 +88,7 @@ def class_up(
     as_json: bool,
 ) -> int:
     """Builds the images once, starts a lab for each student of the roster, and shows how they are."""
-    students = [one.id for one in read_roster(roster)]
+    students = read_roster(roster)
 
     async def up() -> tuple[LabState, ...]:
         it = await labs.prepare(students, runs, compose, name, network, first_port)
@@ -102,7 +103,7 @@ def class_up(
 
 def class_status(roster: Path | None, runs: Path, compose: Path, as_json: bool) -> int:
     """Shows how the labs are; with a roster also who has none."""
-    students = [one.id for one in read_roster(roster)] if roster else []
+    students = read_roster(roster) if roster else ()
     it = labs.load(runs, compose)
     there = {one.student for one in it.labs}
     without = (LabState(one, labs.NOT_UP, "has no lab yet", 0, "", 0, "") for one in students if one not in there)
@@ -113,7 +114,7 @@ def class_down(students: list[str], roster: Path | None, runs: Path, compose: Pa
     """Takes labs down, those that are named or all; their runs stay."""
     it = labs.load(runs, compose)
     if roster:
-        listed = {one.id for one in read_roster(roster)}
+        listed = set(read_roster(roster))
         students = students or [one.student for one in it.labs if one.student in listed]
     failed: list[str] = []
     tell = _teller("down", as_json)

@@ -17,6 +17,7 @@ from cryptography import x509
 
 from lab.capture.errors import CaptureFileError
 from lab.capture.reader import read_file
+from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.students import StudentError, check_student
 from lab.course.errors import CourseError
 from lab.events.log import FILE_NAME
@@ -28,7 +29,8 @@ from lab.exercises.exercise import Exercise, ExerciseError
 from lab.exercises.table import EXERCISES
 from lab.guest.loading import GuestError
 from lab.judging.consistency import Told
-from lab.judging.facts import student_in
+from lab.judging.facts import common_name, read_certificate, student_in
+from lab.judging.shapes import presented
 from lab.judging.verdicts import JudgedRun
 
 MOST_RUNS = 100
@@ -41,8 +43,8 @@ MOST_SAID = 10
 class GradedRun:
     """A run, and what is wrong with it, a sentence each; nothing if it is as its lab made it.
 
-    `students` are those whom alice's certificates name, in the capture and not only in the events; `certificates` are
-    the fingerprints of those.
+    `students` are the names in alice's certificates: those in captures and attempts, and not only in events about them.
+    `certificates` are the fingerprints of those.
     """
 
     name: str
@@ -88,7 +90,7 @@ class GradedWork:
 
 
 def grade(folders: Sequence[Path], roster: Sequence[str] = ()) -> tuple[GradedWork, ...]:
-    """Grades folders, one of each student: his runs, or a folder `runs` with them, and his progress beside them.
+    """Grades folders, one of each student: her runs, or a folder `runs` with them, and her progress beside them.
 
     The folder's name is the student's. With a roster, a student who handed nothing in is in the result too. CourseError
     for a folder that is not there or for two of one student.
@@ -126,8 +128,21 @@ def _about(work: GradedWork, strange: set[str]) -> Iterator[str]:
 
 
 def grade_one(folder: Path) -> GradedWork:
-    """Grades one folder for itself."""
+    """Grades one folder for itself. What goes wrong with it is its finding, and keeps no other from being graded."""
     student = folder.resolve().name
+    try:
+        return _graded(folder, student)
+    except Exception as error:  # students' files and runs are anything at all
+        return GradedWork(student, str(folder), (), (), (f"cannot be graded: {_said(error)}",))
+
+
+def _said(error: Exception) -> str:
+    """An error in a finding; one that nobody foresaw has its name in it."""
+    foreseen = isinstance(error, ExerciseError | GuestError | RunError | CaptureFileError | OSError | ValueError)
+    return str(error) if foreseen else f"{type(error).__name__}: {error}"
+
+
+def _graded(folder: Path, student: str) -> GradedWork:
     runs = folder / "runs" if (folder / "runs").is_dir() else folder
     found = sorted({path.parent.parent for path in runs.glob(f"*/*/{FILE_NAME}")}, reverse=True)
     findings = []
@@ -164,8 +179,8 @@ def _graded_run(folder: Path, student: str) -> GradedRun:
         findings += (*judgement.contradictions, *judgement.errors)
         if not findings and not judgement.as_expected:
             findings.append("an outcome is not what the RFCs and the gateways' declared faults predict")
-    except (RunError, CaptureFileError, OSError, ValueError) as error:
-        findings.append(f"cannot be judged: {error}")
+    except Exception as error:  # a run that was edited can fail anywhere
+        findings.append(f"cannot be judged: {_said(error)}")
     findings = [*_whose(named, student), *findings]
     more = len(findings) - MOST_SAID
     said = (*findings[:MOST_SAID], *([f"and {more} more findings"] if more > 0 else ()))
@@ -173,18 +188,26 @@ def _graded_run(folder: Path, student: str) -> GradedRun:
 
 
 def _certificates(run: Run) -> Iterator[tuple[str, x509.Certificate]]:
-    """Alice's certificates by their fingerprints: those on the wire, and those that leaked in another way."""
+    """Alice's certificates by their fingerprints: those on the wire, and those that mallory presented as her own."""
     yield from Told(run).certificates.items()
-    for one in read_file(run.folders.capture).captures if run.folders.capture.exists() else ():
-        yield sha256(one.chain[0]).hexdigest(), x509.load_der_x509_certificate(one.chain[0])
+    captures = read_file(run.folders.capture).captures if run.folders.capture.exists() else ()
+    for der in dict.fromkeys((*(one.chain[0] for one in captures), *presented(run))):
+        try:
+            certificate = read_certificate(der)
+        except ValueError:
+            continue  # the judge says so
+        if common_name(certificate.subject.rfc4514_string()) == CUSTOMER:
+            yield sha256(der).hexdigest(), certificate
 
 
 def _whose(named: tuple[str, ...], student: str) -> Iterator[str]:
+    if not named:
+        yield f"shows no certificate of {CUSTOMER}'s, so nothing says whose run it is"
     for one in named:
         if not one:
             yield "alice's certificates name no student; make the run with --student, or with CERTREPLAY_STUDENT set"
         elif one != student:
-            yield f"this is the run of another student, {one}: alice's certificates name him"
+            yield f"this is the run of another student, {one}: alice's certificates name her"
 
 
 def _graded_answers(folder: Path, runs: Path, graded: dict[str, GradedRun]) -> Iterator[GradedAnswer]:
@@ -203,7 +226,7 @@ def _graded_answers(folder: Path, runs: Path, graded: dict[str, GradedRun]) -> I
         elif run.findings:
             finding = f"the answer is about the run {name}, which has findings"
         else:
-            finding = _checked(exercise.number, answer, runs / name, runs)
+            finding = _checked(exercise, answer if exercise.needs != "run" else "", runs / name, runs)
         yield GradedAnswer(exercise.number, name, answer, finding)
 
 
@@ -212,25 +235,22 @@ def _checked_file(exercise: Exercise, folder: Path, runs: Path) -> str:
     files = [place / exercise.file for place in (folder, runs) if (place / exercise.file).is_file()]
     if not files:
         return f"the file {exercise.file} was not handed in"
-    try:
-        _, checked = check(exercise, str(files[0]), None, runs)
-    except (ExerciseError, GuestError, OSError) as error:
-        return f"cannot be checked: {error}"
-    return "" if checked.right else f"{exercise.file} is not right: {checked.why}"
+    return _checked(exercise, str(files[0]), None, runs)
 
 
-def _checked(number: int, answer: str, run: Path, runs: Path) -> str:
-    exercise = next(one for one in EXERCISES if one.number == number)
+def _checked(exercise: Exercise, answer: str, run: Path | None, runs: Path) -> str:
+    """What is wrong with an answer, which may be a file; empty if nothing is."""
     try:
-        _, checked = check(exercise, answer if exercise.needs != "run" else "", run, runs)
-    except (ExerciseError, RunError, OSError) as error:
-        return f"cannot be checked: {error}"
-    return "" if checked.right else f"the answer is wrong: {checked.why}"
+        _, checked = check(exercise, answer, run, runs)
+    except Exception as error:  # a student's file does anything at all
+        return f"cannot be checked: {_said(error)}"
+    wrong = f"{exercise.file} is not right" if exercise.file else "the answer is wrong"
+    return "" if checked.right else f"{wrong}: {checked.why}"
 
 
 def _copied(graded: Iterable[GradedWork]) -> Iterator[GradedWork]:
     """Names a run that has the same certificates as another student's: no two runs do, so one is a copy. Where they
-    name the student himself, the other one is."""
+    name the student herself, the other one is."""
     works = list(graded)
     owners: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for work in works:

@@ -1,6 +1,6 @@
 """Many labs on one host: for each student a project of compose, with networks, a page and runs of her own.
 
-What belongs to whom is in a file beside the runs, so that a roster can change and everybody keeps what she has. The
+A file beside the runs says what each student has, so that a roster can change and everybody keeps what is hers. The
 images are built once. Labs are started one every few seconds, some at a time.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import files
-from lab.catalogue.students import check_student
+from lab.catalogue.students import StudentError, check_student
 from lab.course import subnets
 from lab.course.errors import CourseError
 from lab.events.log import FILE_NAME
@@ -108,7 +108,12 @@ async def prepare(
     CourseError where it cannot be: no engine, no free network, too many students, no free ports.
     """
     await _check_engine(compose)
-    check_student(name)
+    try:
+        check_student(name)
+    except StudentError:
+        raise CourseError(
+            f"--name {name}: a class has a name as a student has: lower-case letters, digits, `-` and `_`"
+        ) from None
     before = load(runs, compose) if (runs / CLASS_FILE).exists() else None
     if before and before.name != name:
         raise CourseError(f"{runs}: holds the class {before.name}; give --name {before.name}, or other --runs")
@@ -156,8 +161,8 @@ async def _taken(own: set[str]) -> list[tuple[IPv4Network, str]]:
     status, routes = await _run("ip", "-json", "route", "show", "table", "all")
     if status:
         raise CourseError(f"`ip route` does not work: {routes}")
-    _, names = await _run("docker", "network", "ls", "--quiet")
-    _, found = await _run("docker", "network", "inspect", *names.split())
+    names = await _docker_says("network", "ls", "--quiet")
+    found = await _docker_says("network", "inspect", *names.split())
     networks = list(subnets.docker_networks_of(found))
     ours = [network for network, _, project in networks if project in own]
     others = [(network, name) for network, name, project in networks if project not in own]
@@ -166,6 +171,14 @@ async def _taken(own: set[str]) -> list[tuple[IPv4Network, str]]:
         for network, name in subnets.routes_of(routes)
         if not any(network.subnet_of(one) for one in ours)
     ]
+
+
+async def _docker_says(*arguments: str) -> str:
+    """What Docker prints; CourseError if it fails."""
+    status, said = await _run("docker", *arguments)
+    if status:
+        raise CourseError(f"`docker {' '.join(arguments[:2])}` does not work: {said}")
+    return said
 
 
 async def build(it: Class) -> None:

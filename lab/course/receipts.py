@@ -1,8 +1,8 @@
 """Receipts for right answers: `certreplay{EXERCISE:STUDENT:HMAC}`.
 
-The course has a secret, which only the teacher has. From it follows a token for each student, and from the token his
-receipts (HMAC-SHA-256, RFC 2104). A student's lab may have his token, and then prints receipts by itself; whoever can
-read the token can make that student's receipts, and nobody else's. Without a token only the teacher's side makes them.
+The course has a secret, which only the teacher has. From it follows a token for each student, and from the token her
+receipts (HMAC-SHA-256, RFC 2104). A student's lab may have her token, and then prints receipts by itself: with the
+token one can make that student's receipts, and nobody else's. Without a token only the teacher's side makes them.
 """
 
 import hmac

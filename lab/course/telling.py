@@ -4,8 +4,12 @@ import csv
 import dataclasses
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from lab import files
+from lab.catalogue.students import StudentError, check_student
+from lab.course.errors import CourseError
 from lab.course.grading import GradedWork
 from lab.course.labs import LabState
 from lab.document import Block, Column, Items, Meaning, Paragraph, Section, Span, Table, columns
@@ -13,6 +17,7 @@ from lab.exercises.table import EXERCISES
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
+_EXERCISE, _RIGHT = "exercise_", "right"
 
 
 def tell_grades(works: Sequence[GradedWork]) -> Iterator[Block]:
@@ -53,8 +58,8 @@ def _row(work: GradedWork) -> tuple[str | Span, ...]:
     return work.student, runs, ", ".join(map(str, work.done)) or "none", Span(str(found), "finding" if found else "")
 
 
-def grades_csv(works: Sequence[GradedWork], receipts: Mapping[tuple[str, int], str]) -> str:
-    """A line for each student: his runs, each exercise with `right`, `wrong` or nothing, his findings and receipts.
+def grades_csv(works: Sequence[GradedWork]) -> str:
+    """A line for each student: her runs, each exercise with `right`, `wrong` or nothing, and her findings.
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
@@ -65,29 +70,44 @@ def grades_csv(works: Sequence[GradedWork], receipts: Mapping[tuple[str, int], s
             "student",
             "runs",
             "runs_without_findings",
-            *(f"exercise_{one.number}" for one in EXERCISES),
+            *(f"{_EXERCISE}{one.number}" for one in EXERCISES),
             "findings",
-            "receipts",
         ]
     )
     for work in works:
-        marks = {one.exercise: "right" if one.right else "wrong" for one in work.answers}
+        marks = {one.exercise: _RIGHT if one.right else "wrong" for one in work.answers}
         row = [
             work.student,
             len(work.runs),
             sum(not one.findings for one in work.runs),
             *(marks.get(one.number, "") for one in EXERCISES),
             "; ".join(work.all_findings()),
-            " ".join(receipts[work.student, one] for one in work.done if (work.student, one) in receipts),
         ]
         writer.writerow([f"'{one}" if str(one).startswith(_FORMULA) else one for one in row])
     return lines.getvalue()
 
 
-def as_data(work: GradedWork, receipts: Mapping[tuple[str, int], str]) -> dict[str, object]:
+def right_answers(path: Path) -> Iterator[tuple[str, int]]:
+    """Students and the exercises that they solved, from such a CSV; CourseError for a file that is none."""
+    try:
+        rows = csv.DictReader(files.read(path).decode("utf-8-sig").splitlines())
+        if not {"student", f"{_EXERCISE}1"} <= set(rows.fieldnames or ()):
+            raise CourseError(f"{path}: holds no grades; `certreplay grade FOLDER... --csv {path}` writes them")
+        for row in rows:
+            try:
+                check_student(row["student"] or "")
+            except StudentError:
+                continue  # `grade` has said so
+            yield from (
+                (row["student"], one.number) for one in EXERCISES if row.get(f"{_EXERCISE}{one.number}") == _RIGHT
+            )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CourseError(f"{path}: is no CSV in UTF-8 ({error})") from None
+
+
+def as_data(work: GradedWork) -> dict[str, object]:
     """The same for JSON."""
-    given = {str(one): receipts[work.student, one] for one in work.done if (work.student, one) in receipts}
     fields = dataclasses.asdict(work)
     for answer, graded in zip(fields["answers"], work.answers, strict=True):
         answer["right"] = graded.right
-    return {**fields, "done": work.done, "receipts": given}
+    return {**fields, "done": work.done}

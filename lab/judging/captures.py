@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from cryptography import x509
-
 from lab import files
 from lab.capture.pcap import MAX_FILE
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured
+from lab.judging.facts import read_certificate
 from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import certificates_in
 from lab.tls.errors import Abort
@@ -38,7 +37,7 @@ def _odd(seen: CertificateCaptured) -> str:
         return ""
     if seen.message:
         leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
-        certificate = x509.load_der_x509_certificate(leaf)
+        certificate = read_certificate(leaf)
         names = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         if (sha256(leaf).hexdigest(), *names) != (seen.sha256, seen.subject, seen.issuer):
             return "its message has another certificate"

@@ -43,7 +43,7 @@ from lab.events.types import (
     WentOn,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
-from lab.judging.facts import captured_certificates, listening_gateways, port_of, student_in
+from lab.judging.facts import captured_certificates, listening_gateways, port_of, read_certificate, student_in
 from lab.tls.messages import CertificateVerify, Finished
 from lab.tls.proof import PublicKey, key_words
 from lab.tls.server import ProofSeen
@@ -84,7 +84,7 @@ class Told:
         found: dict[str, x509.Certificate] = {}
         for fingerprint, der in captured_certificates(self.run).items():
             with suppress(ValueError):
-                found[fingerprint] = x509.load_der_x509_certificate(der)
+                found[fingerprint] = read_certificate(der)
         return found
 
     @cached_property

@@ -92,6 +92,14 @@ def captured_certificates(run: Run) -> dict[str, bytes]:
     return found
 
 
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate in DER; ValueError for what is none, whatever is wrong with it."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+
+
 def listening_gateways(run: Run) -> dict[int, Gateway]:
     """The run's gateways by port, as far as this version knows them."""
     found = ((gateway.port, find_gateway(gateway.gateway)) for gateway in run.all(GatewayListening))

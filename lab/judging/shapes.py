@@ -4,7 +4,7 @@ The tables say what a move does, and a maker does it. A verdict rests on both, s
 again here, with the public keys in the certificates and with what the run says was captured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -21,7 +21,7 @@ from lab.catalogue.shapes import ANONYMOUS, Leaf, ProofShape, Shape
 from lab.events.run import Run
 from lab.events.types import BundleIssued, CertificateCaptured, HandshakeSeen, MoveTried
 from lab.judging.attempts import Tried
-from lab.judging.facts import common_name
+from lab.judging.facts import common_name, read_certificate
 from lab.judging.proof_comparison import (
     as_the_server_saw_them,
     certificates_in,
@@ -92,6 +92,16 @@ def first_certificate(event: MoveTried) -> str:
             chain = certificates_in(raw, version)
             return sha256(chain[0]).hexdigest() if chain else ""
     return ""
+
+
+def presented(run: Run) -> Iterator[bytes]:
+    """The certificates, in DER, that came first where an attempt presented some, in TLS or in a header."""
+    for event in run.all(MoveTried):
+        if event.header:
+            yield bytes.fromhex(event.header)
+        for sender, raw in handshake_messages(event.steps):
+            if sender == "client" and raw[0] == Certificate.type:
+                yield from certificates_in(raw, find_version(event.tls) or TLS12)[:1]
 
 
 def proof_fits(event: MoveTried) -> bool | None:
@@ -194,7 +204,7 @@ class _Attempted:
         is_hers = sha256(der).hexdigest() in self.hers
         if is_hers or leaf is Leaf.CUSTOMERS:
             return is_hers and leaf is Leaf.CUSTOMERS
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = read_certificate(der)
         subject = certificate.subject.rfc4514_string()
         if leaf is Leaf.MALLORYS:
             return common_name(subject) == MALLORY
@@ -276,7 +286,7 @@ def _could_be_copied_from(certificate: x509.Certificate, seen: CertificateCaptur
     if not seen.message:
         return True
     chain = certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)
-    model = x509.load_der_x509_certificate(chain[0])
+    model = read_certificate(chain[0])
     return certificate.serial_number == model.serial_number and [*certificate.extensions] == [*model.extensions]
 
 

@@ -23,7 +23,7 @@ def yields_nothing(run: Run, leak: Leak) -> bool:
 
 
 def careless(run: Run) -> Iterator[str]:
-    """Where the student's client did not verify the server, a sentence each; or where nobody tried it."""
+    """Where the student's client did not verify the server, a sentence each."""
     file = students_client(run)
     for leak in IN_ITS_PLACE if file else ():
         shown = sorted({one.tls for one in run.all(CertificateCaptured) if one.leak == leak.id})

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.catalogue.plan import short_story
+from lab.catalogue.plan import full_matrix, short_story
 from lab.course.grading import GradedWork, grade, grade_one
 from lab.course.receipts import new_secret
 from lab.events.run import open_run
+from lab.exercises import progress as kept
 from lab.exercises.recorded import certificates
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -66,12 +67,13 @@ def test_sound_work_has_no_findings_and_gets_the_receipt_that_the_student_has(
     checked = certreplay("exercise", "check", "1", fingerprint(run), "--runs", work, "--json")
     receipt = json.loads(checked.stdout)["receipt"]
     assert receipt.startswith("certreplay{1:s07:")
-    graded = certreplay("grade", work, "--secret", secret, "--json")
+    graded = certreplay("grade", work, "--json")
     assert graded.returncode == 0, graded.stdout
     (one,) = json.loads(graded.stdout)
     assert one["done"] == [1]
-    assert one["receipts"] == {"1": receipt}
-    with_roster = certreplay("grade", work, "--roster", roster)
+    with_roster = certreplay("grade", work, "--roster", roster, "--csv", tmp_path / "grades.csv")
+    receipts = certreplay("export", "receipts", tmp_path / "grades.csv", "--secret", secret)
+    assert (receipts.returncode, receipts.stdout) == (0, f"{receipt}\n")
     assert with_roster.returncode == 1
     assert "nothing was handed in" in with_roster.stdout
 
@@ -90,7 +92,7 @@ def test_an_outcome_that_was_edited_is_found_in_each_file_that_has_one(made: Pat
     assert not findings(grade_one(tmp_path / "s07"))
 
 
-def test_another_students_run_is_named_also_with_his_name_edited_out(made: Path, tmp_path: Path) -> None:
+def test_another_students_run_is_named_also_with_her_name_edited_out(made: Path, tmp_path: Path) -> None:
     run = hand_in(made, tmp_path / "s07", "s12")
     assert "this is the run of another student, s12" in findings(grade_one(tmp_path / "s07"))
     for files in ("*/*.jsonl", "*.json"):
@@ -100,7 +102,55 @@ def test_another_students_run_is_named_also_with_his_name_edited_out(made: Path,
     assert "the certificate names the student s12, and the run the student s07" in told
 
 
-def test_a_copy_is_named_at_those_whom_it_does_not_name(made: Path, tmp_path: Path) -> None:
+def test_a_run_in_which_nothing_crossed_the_wire_is_known_by_what_was_presented(tmp_path: Path) -> None:
+    plan = full_matrix(gateways=("mtls@openssl",), moves=("omit-proof",), leaks=("archive",)).of("s12")
+    asyncio.run(embedded.run_embedded(tmp_path / "s12", plan, None, lambda run: None))
+    (run,) = (tmp_path / "s12").iterdir()
+    assert not open_run(run).folders.capture.exists()
+    assert findings(grade_one(tmp_path / "s12")) == ""
+    (tmp_path / "s12").rename(tmp_path / "s07")
+    assert "this is the run of another student, s12" in findings(grade_one(tmp_path / "s07"))
+    for events in (tmp_path / "s07" / run.name).glob("*/events.jsonl"):
+        events.write_text("".join(line for line in events.open() if "move-tried" not in line))
+    assert "shows no certificate of alice's" in findings(grade_one(tmp_path / "s07"))
+
+
+def test_a_certificate_of_no_known_version_is_a_finding(made: Path, tmp_path: Path) -> None:
+    run = hand_in(made, tmp_path / "s07", "s07")
+    version = ("a003020102", "a003020109")
+    assert version[0] in (run / "attacker" / "events.jsonl").read_text()
+    replaced(run, *version, "attacker/events.jsonl")
+    told = findings(grade_one(tmp_path / "s07"))
+    assert "its messages are not readable: 9 is not a valid X509 version" in told
+
+
+def test_what_nobody_foresaw_in_one_folder_leaves_the_others_graded(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(made, tmp_path / "s07", "s07")
+
+    def fails(runs: Path) -> kept.Progress:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(kept, "load", fails)
+    assert findings(grade_one(tmp_path / "s07")) == "cannot be graded: KeyError: 'a bug'"
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_client_that_ends_its_process_is_a_finding_of_its_folder(tmp_path: Path, status: int) -> None:
+    work = tmp_path / "s07"
+    work.mkdir()
+    (work / "client.py").write_text(
+        "import os, sys\ndef make_context(ca_file):\n    os._exit(%d)\n" % status  # noqa: UP031
+    )
+    progress = {"version": 1, "done": {"a-careful-client": "client.py"}, "hints": {}, "answers": {}}
+    (work / "exercises.json").write_text(json.dumps(progress))
+    said = findings(grade_one(work))
+    ended = f"client.py: alice's client ended with status {status} before its first login"
+    assert (f"exercise 7: cannot be checked: {work}" in said, ended in said) == (True, True), said
+
+
+def test_a_copy_is_named_where_it_names_another_student(made: Path, tmp_path: Path) -> None:
     for student, whose in (("s07", "s07"), ("s08", "s07"), ("s09", "nobody"), ("s10", "nobody")):
         hand_in(made, tmp_path / student, whose)
     told = {one.student: findings(one) for one in grade(sorted(tmp_path.iterdir()))}
@@ -178,12 +228,14 @@ def test_what_cannot_be_graded_is_refused_in_one_line(tmp_path: Path) -> None:
     for arguments, why in (
         ([tmp_path / "nowhere"], "no such folder"),
         ([tmp_path / "a" / "s07", tmp_path / "b" / "s07"], "put a student's work into one folder"),
-        ([tmp_path / "a" / "s07", "--secret", tmp_path / "secret"], "holds no course's secret"),
         ([tmp_path / "a" / "s07", "--roster", tmp_path / "none"], "No such file"),
     ):
         done = certreplay("grade", *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert why in done.stderr
+    for table, why in (("secret", "holds no course's secret"), ("none", "No such file")):
+        done = certreplay("export", "receipts", tmp_path / "table", "--secret", tmp_path / table)
+        assert (done.returncode, done.stderr.count("\n"), why in done.stderr) == (2, 1, True), done.stderr
 
 
 def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:

@@ -140,3 +140,25 @@ def test_a_roster_tells_who_has_no_lab_and_takes_nobody_elses_down(engine: docke
     assert states == {"s07": ("not up", ""), "s12": ("not up", "has no lab yet")}
     assert json.loads(certreplay("class", "down", *here).stdout) == {"down": [], "failed": []}
     assert json.loads((tmp_path / CLASS_FILE).read_text()) == content
+
+
+@pytest.mark.parametrize("failing", ["ls", "inspect"])
+def test_a_docker_that_cannot_tell_its_networks_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$2" != {failing} ] || {{ echo no such network >&2; exit 1; }}\necho 1\n')
+    docker.chmod(0o755)
+    ip = tmp_path / "ip"
+    ip.write_text("#!/bin/sh\necho []\n")
+    ip.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "roster.csv").write_text("student\ns07\n")
+    up = ("class", "up", "--roster", tmp_path / "roster.csv", "--runs", tmp_path / "runs")
+    done = certreplay(*up, "--compose", ROOT / "compose.yaml")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"certreplay: `docker network {failing}` does not work: no such network\n",
+    )
+    named = certreplay(*up, "--compose", ROOT / "compose.yaml", "--name", "Class")
+    assert (named.returncode, named.stderr.startswith("certreplay: --name Class: ")) == (2, True), named.stderr

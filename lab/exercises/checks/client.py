@@ -13,12 +13,14 @@ from pathlib import Path
 from lab.catalogue.cast import SHOP_NAME
 from lab.catalogue.leaks import LIVE_RELAY
 from lab.catalogue.plan import full_matrix
-from lab.events.run import open_run
+from lab.events.run import RunError, open_run
 from lab.events.types import LoggedIn, LoginFailed
 from lab.exercises.exercise import Checked
 from lab.exercises.trial import trial
 from lab.exits import BAD_INPUT
+from lab.guest.host import environment
 from lab.guest.loading import GuestError
+from lab.judging.student_client import BY_WAY_OF_MALLORY
 from lab.ports import HOST
 from lab.staging import pki, student_code
 
@@ -46,7 +48,7 @@ def check(file: Path) -> Checked:
             what = next(iter((*judgement.errors, *judgement.contradictions)), "mallory relayed a proof")
             return Checked(False, f"In a run with fresh keys and mallory in the bank's place: {what}.")
         logins = len({(one.gateway, one.tls) for one in judged.run.all(LoggedIn)})
-        turned_down = sum("mallory" in one.gateway for one in judged.run.all(LoginFailed))
+        turned_down = sum(one.gateway.endswith(BY_WAY_OF_MALLORY) for one in judged.run.all(LoginFailed))
     return Checked(
         True,
         f"{WHY} In a run with fresh keys it turned mallory down {turned_down} times, and let alice in {logins} times.",
@@ -95,13 +97,18 @@ def _met(file: Path) -> tuple[set[str], dict[str, str]]:
         client += [f"--gateway={name}={url}" for name, url in urls.items()]
         try:
             done = subprocess.run(  # noqa: S603 - our own client
-                client, check=False, timeout=SECONDS, capture_output=True, text=True
+                client, check=False, timeout=SECONDS, capture_output=True, text=True, env=environment()
             )
         except subprocess.TimeoutExpired:
             raise GuestError(f"{file}: alice's logins with it do not come to an end within {SECONDS} s") from None
-        if done.returncode == BAD_INPUT:
-            raise GuestError(done.stderr.strip().splitlines()[-1].removeprefix("victim-client: "))
-        run = open_run(keys / "run")
+        said = done.stderr.strip().splitlines()
+        if done.returncode == BAD_INPUT and said:
+            raise GuestError(said[-1].removeprefix("victim-client: "))
+        try:
+            run = open_run(keys / "run")
+        except RunError:
+            how = f"with status {done.returncode} before its first login"
+            raise GuestError(f"{file}: alice's client ended {how}; does it call sys.exit or os._exit?") from None
         failed = {one.gateway: one.reason for one in run.all(LoginFailed)}
         return {one.gateway for one in run.all(LoggedIn)} - ({BANK} & failed.keys()), failed
 
