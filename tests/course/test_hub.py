@@ -79,6 +79,12 @@ class Browser:
         return self.open(f"/user/{student}/certreplay/{path}")
 
 
+def run_shown(page: str) -> str:
+    """The name of the run that a page shows."""
+    (found,) = re.findall(r'data-run="([^"]+)"', page)
+    return str(found)
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """A hub on loopback, with its port, and the folder with the students' homes."""
@@ -143,16 +149,17 @@ def test_each_student_sees_her_own_run_through_the_proxy_and_nobody_elses(
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["student"] == student
+    runs = {student: run_shown(browser.page(student)[1]) for student, browser in browsers.items()}
     for student, browser in browsers.items():
         status, page = browser.page(student)
         assert status == 200
         assert f"student {student}</title>" in page
         links = re.findall(r'(?:href|src)="(assets/[^"]+)"', page)
         assert links
-        assert {browser.page(student, link)[0] for link in links} == {200}
+        assert {browser.page(student, f"run/{runs[student]}/{link}")[0] for link in links} == {200}
         for other in STUDENTS:
             if other != student:
-                for path in ("", "assets/page.css", "events"):
+                for path in ("", "assets/page.css", f"run/{runs[other]}/", f"run/{runs[other]}/events"):
                     status, text = browser.page(other, path)
                     assert status in (403, 404), f"{student} at {other}'s"
                     assert f"student {other}" not in text
@@ -168,7 +175,8 @@ def test_scenes_of_a_run_come_through_the_proxy_as_they_come(
     connection = http.client.HTTPConnection("127.0.0.1", hub[0], timeout=60)
     cookies = {name: value for (where, name), value in browser._cookies.items() if "/user/s07/".startswith(where)}
     headers = {"Cookie": "; ".join(f"{n}={v}" for n, v in cookies.items()), "Accept": "text/event-stream"}
-    connection.request("GET", "/user/s07/certreplay/events?after=0", headers=headers)
+    run = run_shown(browser.page("s07")[1])
+    connection.request("GET", f"/user/s07/certreplay/run/{run}/events?after=0", headers=headers)
     answer = connection.getresponse()
     assert answer.headers.get_content_type() == "text/event-stream"
     assert answer.readline() == b"id: 1\r\n"
