@@ -139,6 +139,15 @@ def test_7_a_client_that_fails(body: str, says: str) -> None:
     assert (status, says in why) == (2, True), why
 
 
+def test_a_client_gets_no_secrets_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CERTREPLAY_TOKEN", "of the student")
+    Path("client.py").write_text("import os\ndef make_context(ca_file):\n    raise OSError(sorted(os.environ))\n")
+    run = certreplay("matrix", "--client", "client.py", "--gateway", "mtls@openssl", "--move", "omit-proof")
+    for status, said in (checked(7), (run.returncode, run.stderr)):
+        assert (status, "client.py, line 3: OSError: [" in said, "'PATH'" in said) == (2, True, True), said
+        assert "CERTREPLAY_TOKEN" not in said
+
+
 def test_a_careless_client_is_a_finding_of_the_run() -> None:
     file = begun(7)
     choice = ("--leak", "live-relay", "--gateway", "mtls@openssl", "--move", "omit-proof", "--tls", "1.2")
