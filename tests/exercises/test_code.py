@@ -257,6 +257,9 @@ def test_13_a_real_server() -> None:
         file.write_text(before + now + after)
         found, why = checked(13)
         assert (found, says in why) == (status, True), now + why
+    edit(file, "TLSv1.2 TLSv1.3", "TLSv1.3")
+    found, why = checked(13)
+    assert (found, "In TLS 1.2 your server does not answer" in why) == (1, True), why
     certreplay("exercise", "--reset")
     assert not Path("nginx-keys").exists()
     assert Path("nginx.conf.kept-1").exists()
