@@ -2,6 +2,7 @@
 
 A server that was told to give no tickets had no ticket key, and took tickets all the same: those under 32 bytes of
 zeros (CVE-2014-7189). A ticket holds the certificates of the client that it was given to; a forged one names anybody.
+No Go of that age was tried.
 """
 
 import hmac
