@@ -90,7 +90,7 @@ def test_a_class_is_up_looked_at_mended_graded_and_down(
     ("arguments", "why"),
     [
         (("up", "--compose", "nowhere.yaml"), "nowhere.yaml: no such file; call this in certreplay's checkout"),
-        (("up", "--name", "Class"), "student 'Class'"),
+        (("up", "--name", "Class"), "--name Class"),
         (("up", "--network", "10.0.0.0/8"), "is no private /20"),
         (("up", "--first-port", "80"), "--first-port"),
         (("status",), "no class was started there; `certreplay class up` starts one"),
