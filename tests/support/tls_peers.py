@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -311,13 +312,16 @@ def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     call = [program(command[0]), *(word.format(port=port) for word in command[1:])]
-    with output.open("wb") as file, subprocess.Popen(call, stdin=subprocess.PIPE, stdout=file, stderr=file) as process:
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(call, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True) as process,
+    ):
         try:
             wait_until(lambda: takes_connections(port) or process.poll() is not None, command[0])
             assert process.poll() is None, output.read_text()
             yield port, say
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with its workers
 
 
 def takes_connections(port: int) -> bool:
