@@ -51,8 +51,9 @@ PROXY_PORT = 8080
 VISITS = 2
 """How many visits of each client to each server to wait for on the network: clients use TLS 1.2 and 1.3 in turn."""
 
+ANY = ""
 Visits = Counter[tuple[str, Address]]
-"""How often each client, by its IP address, visits each server."""
+"""How often each client, by its IP address, visits each server; ANY is for all clients together."""
 
 
 async def run(call: Call) -> None:
@@ -97,7 +98,7 @@ async def intercept_on_loopback(
                 places = zip(before.forwards, beyond.forwards, strict=True)
                 detail = (f"{near.listen} in the place of {far.target}" for near, far in places)
                 reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
-                awaited = Visits({(near.listen.host, near.listen): visits or 0 for near in before.forwards})
+                awaited = Visits({(ANY, near.listen): visits or 0 for near in before.forwards})
                 await _listen(_BetweenRelays(mitmproxy, before, beyond), campaign, reporter, +awaited)
         finally:
             await before.close()
@@ -237,7 +238,8 @@ async def _listen(
                 raise AttackerError(f"mitmproxy ended: {mitmproxy.last_output()}")
             take(told, campaign, reporter)
             if told.get("what") == "client":
-                left -= Visits([(told["peer"][0], Address(*told["local"]))])
+                server = Address(*told["local"])
+                left -= Visits([(told["peer"][0], server), (ANY, server)])
             await asyncio.sleep(0)  # lets complete() see what was just taken in
     finally:
         complete.cancel()
