@@ -51,7 +51,7 @@ def opened(leak: str, version: str) -> dict[str, set[str]]:
         "certificate-only@instrument": moves | EARLY[version],
         "ignored-proof@instrument": moves - {"omit-proof"},
     }
-    issued["forwarded-header@openssl"] = {"omit-proof"}
+    issued["forwarded-header@openssl"] = {"omit-proof", "verify-header"}
     issued["password@openssl"] = set()
     if leak == "requests":
         return issued

@@ -57,7 +57,8 @@ def certificates(place: str) -> str:
     which = "tls.handshake.type == 16" if place == "alice" else "tls.handshake.type == 2"
     return (
         f"tshark -r $run/attacker/capture.pcapng -Y 'tls.handshake.type == 11 && {which}' "
-        f"-T fields -e tls.handshake.certificate | sed -n 1p > {place}.hex; xxd -r -p {place}.hex > {place}.der\n"
+        f"-T fields -e tls.handshake.certificate | sed -n 1p | cut -d, -f1 > {place}.hex\n"
+        f"xxd -r -p {place}.hex > {place}.der\n"
     )
 
 

@@ -10,10 +10,20 @@ from typing import Any, TypeAlias, get_args
 
 import pytest
 
+from lab.catalogue.cast import LAB
 from lab.catalogue.plan import full_matrix
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.run import Run, open_run
-from lab.events.types import Event, MoneyMoved, ServerAnswered, TransferRefused, Trouble, UnknownEvent, type_name
+from lab.events.types import (
+    CodeLoaded,
+    Event,
+    MoneyMoved,
+    ServerAnswered,
+    TransferRefused,
+    Trouble,
+    UnknownEvent,
+    type_name,
+)
 from lab.judging.claims import CLAIMS, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
@@ -50,13 +60,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def events(folder: Path) -> list[Recorded]:
-    """And a transfer that the bank refused, on the connection of one that it carried out."""
+    """And a transfer that the bank refused, on the connection of one that it carried out; and a student's file."""
     events = open_run(folder).events
     last = [recorded for recorded in events if isinstance(recorded.event, MoneyMoved)][-1]
     assert isinstance(last.event, MoneyMoved)
     number = 1 + max(recorded.sequence for recorded in events if recorded.part == last.part)
     refused = TransferRefused(last.event.customer, 409, "insufficient funds", last.event.connection)
-    return [*events, dataclasses.replace(last, sequence=number, event=refused)]
+    lab = next(recorded for recorded in reversed(events) if recorded.part == LAB)
+    loaded = CodeLoaded("move", "half-proof:signature", "move.py", "ab" * 32)
+    return [
+        *events,
+        dataclasses.replace(last, sequence=number, event=refused),
+        dataclasses.replace(lab, sequence=lab.sequence + 1, event=loaded),
+    ]
 
 
 def run_of(folder: Path, events: list[Recorded]) -> Run:
