@@ -10,7 +10,7 @@ from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 
 MOST_RUNS = 20
-"""An answer is looked for in so many of the newest other runs."""
+"""How many of the newest other runs an answer is looked for in."""
 
 
 def check(exercise: Exercise, answer: str, run: Path | None, runs: Path) -> tuple[Path, Checked]:

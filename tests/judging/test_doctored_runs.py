@@ -315,7 +315,7 @@ LOG_CASES: tuple[tuple[str, str, Edit, str], ...] = (
 
 
 def _first_lines(content: bytes, count: int) -> bytes:
-    """The first lines; with a negative count all but so many."""
+    """The first `count` lines; with a negative count all but the last ones."""
     return b"".join(content.splitlines(keepends=True)[:count])
 
 
