@@ -44,7 +44,9 @@ async function go(first = false) {
 /** @param {string} id */
 async function open(id) {
   const section = byId("closeup");
+  const asked = location.hash;
   const html = await find(id);
+  if (location.hash !== asked) return; // the reader has gone on meanwhile
   if (html === null) {
     const where = document.createElement("p");
     where.textContent = live
