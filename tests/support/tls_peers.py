@@ -321,7 +321,8 @@ def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str
             assert process.poll() is None, output.read_text()
             yield port, say
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # with its workers
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with its workers
 
 
 def takes_connections(port: int) -> bool:
