@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import ssl
@@ -309,8 +310,7 @@ def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str
         process.stdin.write(line.encode() + b"\n")
         process.stdin.flush()
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = unused_port()
     call = [program(command[0]), *(word.format(port=port) for word in command[1:])]
     with (
         output.open("wb") as file,
@@ -323,6 +323,14 @@ def commanding(output: Path, *command: str) -> Iterator[tuple[int, Callable[[str
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # with its workers
+
+
+def unused_port() -> int:
+    """One below those that clients get (ip_local_port_range), so that no test beside this one takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def takes_connections(port: int) -> bool:
