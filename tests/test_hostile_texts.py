@@ -173,6 +173,7 @@ def test_names_of_files_and_folders(doctored: Callable[..., Path], tmp_path: Pat
         ("bundle", bundle, "--capture", run, "--json"),
         ("bundle", capture),
         ("demo", "--runs", bundle),
+        ("show", "--runs", place, "--socket", place / "none" / name),
     ):
         assert_harmless(*outputs(certreplay(*arguments)))
 
@@ -182,6 +183,10 @@ def outputs(done: "subprocess.CompletedProcess[str]") -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+FINE_WITH = {"demo": ("--runs",), "matrix": ("--runs",), "show": ("--socket",)}
+"""Options of verbs that go on with any name of a file or folder: it is tried above."""
+
+
 def verbs() -> Iterator[tuple[str, str]]:
     """Every verb with every option that takes a value, and with none."""
     group = typer.main.get_command(cli.app)
@@ -189,13 +194,9 @@ def verbs() -> Iterator[tuple[str, str]]:
     for verb, command in group.commands.items():
         yield verb, ""
         for parameter in command.params:
-            makes_a_run = verb in ("demo", "matrix") and parameter.opts[0] == "--runs"  # its name is tried above
-            if (
-                parameter.param_type_name == "option"
-                and not makes_a_run
-                and parameter.opts[0] not in ("--json", "--help")
-            ):
-                yield verb, parameter.opts[0]
+            option = parameter.opts[0]
+            if parameter.param_type_name == "option" and option not in ("--json", "--help", *FINE_WITH.get(verb, ())):
+                yield verb, option
 
 
 @pytest.mark.parametrize(("verb", "option"), list(verbs()))

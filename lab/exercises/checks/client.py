@@ -135,4 +135,7 @@ def _server(bundle: Path) -> Iterator[int]:
 
     with socket.create_server((HOST, 0)) as listening:
         threading.Thread(target=serve, daemon=True).start()
-        yield listening.getsockname()[1]
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)  # a close alone does not end `accept`
