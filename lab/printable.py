@@ -12,6 +12,8 @@ STANDARD_ERROR = 2
 
 def printable(text: str) -> str:
     """Without line breaks, characters that command a terminal, or ones that turn the direction of writing."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

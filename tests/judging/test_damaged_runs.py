@@ -36,7 +36,7 @@ from programs import mitmproxy
 Line: TypeAlias = dict[str, Any]
 
 ENVELOPE = ("version", "part", "sequence", "time", "type")
-ROUNDS = 2
+ROUNDS = 1
 """How many events of each type are damaged, in each of their fields."""
 KINDS = [kind for kind in get_args(Event) if kind not in (UnknownEvent, Trouble, ServerAnswered)]
 WRONG_TYPES: tuple[object, ...] = (None, True, 7, 0.5, "x", [], ["x"], [["x"]], {}, {"x": 1})
