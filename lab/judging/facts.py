@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography import x509
@@ -136,6 +137,7 @@ def has_seen_tls13(run: Run) -> bool:
     return any(seen.tls == str(TLS13) for seen in run.all(HandshakeSeen))
 
 
+@lru_cache(maxsize=1024)
 def common_name(subject: str) -> str:
     """The common name in a subject as events have it (RFC 4514); empty if there is none."""
     try:

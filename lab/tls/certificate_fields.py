@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,22 +30,24 @@ class CertificateComponent:
 
     def read(self, cursor: Cursor) -> None:
         der = cursor.peek(cursor.left)
-        try:
-            certificate = x509.load_der_x509_certificate(der)
-            whole = about(certificate)
-        except (ValueError, x509.InvalidVersion) as error:
-            raise DecodeError(f"an unreadable certificate: {error}") from None
-        for end, name, meaning in () if cursor.whole_certificates else _fields_of(der, certificate):
+        whole, fields = _read(der)
+        for end, name, meaning in () if cursor.whole_certificates else fields:
             cursor.take(end - (len(der) - cursor.left), name, _saying(meaning))
         cursor.take(cursor.left, "X.509", lambda _: f"X.509 in DER: {whole}")
 
 
-def _fields_of(der: bytes, certificate: x509.Certificate) -> list[tuple[int, str, str]]:
-    """Its fields; none where its structure is too odd for that."""
+@lru_cache(maxsize=64)  # a run shows the same few certificates thousands of times
+def _read(der: bytes) -> tuple[str, tuple[tuple[int, str, str], ...]]:
+    """Whose it is, and its fields; none where its structure is too odd for that. DecodeError where it is none."""
     try:
-        return list(_fields(der, certificate))
+        certificate = x509.load_der_x509_certificate(der)
+        whole = about(certificate)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise DecodeError(f"an unreadable certificate: {error}") from None
+    try:
+        return whole, tuple(_fields(der, certificate))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        return []
+        return whole, ()
 
 
 def about(certificate: x509.Certificate) -> str:
