@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 from hypothesis import HealthCheck, settings
 
+from engines import running_engine
 from lab.catalogue.plan import KeyType, short_story
 from lab.staging import embedded, pki
 from tls_peers import Identities
@@ -53,6 +55,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     judgement = asyncio.run(embedded.run_embedded(runs, short_story(), None, lambda run: None, keep_bundle=True))
     assert judgement.as_expected
     return runs / judgement.run
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    with running_engine() as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,31 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
+from engines import TAG
 from lab.course.labs import CLASS_FILE
-from programs import certreplay, unavailable, wait_until
+from programs import certreplay, wait_until
 
 ROOT = Path(__file__).parents[2]
 NAME = f"course{os.getpid()}"
-TAG = f"course-{os.getpid()}"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    """A Docker engine, without the images of these tests afterwards."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        unavailable(f"no Docker engine answers ({error}); start one to run a class's tests")
-    yield client
-    for image in client.images.list(filters={"reference": f"certreplay-*:{TAG}"}):
-        client.images.remove(image.tags[0], force=True)
 
 
 def of_class(engine: docker.DockerClient) -> tuple[set[str], set[str], set[str]]:

@@ -19,6 +19,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from engines import TAG
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import LEAKS
 from lab.catalogue.plan import short_story
@@ -27,7 +28,7 @@ from lab.judging.claims import CLAIMS, Holding, settle
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
 from lab.staging.classroom import check_subnet
-from programs import output_of, tshark, unavailable, wait_until
+from programs import output_of, tshark, wait_until
 
 ROOT = Path(__file__).parents[2]
 NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
@@ -37,26 +38,11 @@ PINNED = tuple(one.id for one in short_story().served() if one.scheme.trusts == 
 MOVES = short_story().moves
 MALLORYS = ("attacker", "rogue-server", "interceptor", "live-relay", "leaked-backup", "leaked-archive")
 SECOND_SUBNET = f"10.213.{os.getpid() % 256}.0/24"
-TAG = f"test-{os.getpid()}"
-"""Of this checkout's images: another's tests may build theirs at the same time."""
 BASE = os.environ.get("CERTREPLAY_BASE", "debian:trixie-slim")
 MEGABYTE = 10**6
 OF_A_CLASS = ("--profile", "leaks")
 """Every service but the gallery's, which are on no network."""
 PEM_KEY = "^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    """A Docker engine; without one the tests are skipped, or fail where CERTREPLAY_REQUIRE_DOCKER is set."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        unavailable(f"no Docker engine answers ({error}); start one to run the classroom's tests")
-    yield client
-    for image in client.images.list(filters={"reference": f"certreplay-*:{TAG}"}):
-        client.images.remove(f"{image.tags[0]}", force=True)
 
 
 @dataclass(frozen=True)
