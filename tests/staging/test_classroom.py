@@ -133,6 +133,8 @@ def classroom(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFact
     """A class that goes on after its verdicts, as it does in front of students."""
     for it in in_class(engine, "test", tmp_path_factory.mktemp("runs"), CERTREPLAY_WIDTH="110", NO_COLOR="1"):
         it.runs.chmod(0o755)  # for the page
+        built = it.compose(*OF_A_CLASS, "build")
+        assert built.returncode == 0, built.stderr
         up = it.compose("up", "--build", "--detach")
         assert up.returncode == 0, up.stderr
         it.verdicts()
@@ -467,7 +469,7 @@ def test_the_page_shows_the_run_and_can_do_nothing_else(classroom: Class) -> Non
         assert any(why in output.lower() for why in ("timed out", "unreachable", "no route")), output
 
 
-ALONE = ("--rm", "--no-deps", "--build", "--no-TTY")
+ALONE = ("--rm", "--no-deps", "--no-TTY")
 """How a container of a service is run by itself."""
 
 
