@@ -3,7 +3,6 @@
 Each command imports what it needs when it is called: `--help` and the tables need next to nothing.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,12 @@ import typer
 import lab
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.plan import KeyType
-from lab.course.commands import class_app, export_app, grade
+from lab.commands.classroom import classroom_app
+from lab.commands.course import class_app, export_app, grade
+from lab.commands.exercise import exercise
+from lab.commands.options import RUNS, Json, NewRuns, RunFolder, Runs, Student
 from lab.exits import AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, bad_input, end_with, run_to_end
-from lab.options import RUNS, Json, NewRuns, RunFolder, Runs
-from lab.printable import one_line, say
+from lab.printable import one_line, print_json, say
 
 if TYPE_CHECKING:
     from lab.catalogue.moves import Move
@@ -42,9 +43,6 @@ Client = Annotated[
 ]
 Short = Annotated[bool, typer.Option("--short", help="Thirty lines, and no bytes.")]
 Step = Annotated[bool, typer.Option("--step", help="Show an act at each Enter; when the input ends, the rest at once.")]
-Student = Annotated[
-    str, typer.Option(help="Whose run it is: it stands in alice's certificates.", envvar="CERTREPLAY_STUDENT")
-]
 
 
 @app.command()
@@ -161,7 +159,7 @@ def matrix(
             say("")
         judgements.append(_run_matrix(plan, runs, as_json, code))
     if as_json:
-        _print_json([judgement.as_dict() for judgement in judgements])
+        print_json([judgement.as_dict() for judgement in judgements])
     sys.exit(AS_EXPECTED if all(judgement.as_expected for judgement in judgements) else NOT_AS_EXPECTED)
 
 
@@ -228,7 +226,7 @@ def claims(
     judged = _judge(run)
     judgement, settled = judged.judgement, settle(CLAIMS, RunQueries(judged))
     if as_json:
-        _print_json(show.as_json(run.name, settled))
+        print_json(show.as_json(run.name, settled))
     else:
         terminal.show((*show.tell_claims(settled), *tables.tell_problems(judgement)))
         say(f"The evidence is in {run}, by part and number: attacker#12 is line 12 of attacker/events.jsonl.")
@@ -302,13 +300,13 @@ def explain_command(
     if as_recipe:
         commands = recipe(judged.run, found[0])
         if as_json:
-            _print_json(dataclasses.asdict(commands))
+            print_json(dataclasses.asdict(commands))
         else:
             for line in commands.script().splitlines():
                 say(line)
         return
     if as_json:
-        _print_json(dataclasses.asdict(found[0]))
+        print_json(dataclasses.asdict(found[0]))
         return
     terminal.show(explain(found[0]), all_bytes)
     if doubts := [one for one in judgement.contradictions if f"({found[0].evidence.attempt})" in one]:
@@ -383,7 +381,7 @@ def record(
     lasts = cast.lasts(lines)
     if as_json:
         acts = sum(isinstance(block, Section) for block in blocks)
-        _print_json({"file": str(file), "seconds": lasts, "acts": acts, "width": cast.WIDTH, "height": cast.HEIGHT})
+        print_json({"file": str(file), "seconds": lasts, "acts": acts, "width": cast.WIDTH, "height": cast.HEIGHT})
     else:
         minutes, rest = divmod(round(lasts), 60)
         say(f"wrote {file}: {minutes} min {rest} s; asciinema play {file}")
@@ -423,7 +421,7 @@ def show(
         from lab.page.director import tell_page
         from lab.page.model import as_data
 
-        _print_json(as_data(tell_page(_judge(folder)).page))
+        print_json(as_data(tell_page(_judge(folder)).page))
         return
     say(f"certreplay: showing {folder}", error=True)
     run_to_end(showing.show(lambda: folder, port, listen, opens))
@@ -445,7 +443,7 @@ def report(
     content = render_report(director).encode()
     files.write(output, content)
     if as_json:
-        _print_json({"file": str(output), "bytes": len(content), "scenes": [one.id for one in director.page.scenes]})
+        print_json({"file": str(output), "bytes": len(content), "scenes": [one.id for one in director.page.scenes]})
     else:
         say(f"wrote {output}: {len(director.page.scenes)} scenes, {len(content):,} bytes")
 
@@ -484,7 +482,7 @@ def capture(
     if profile and as_json:
         found = profiles.profiles(kept.seen)
         summed = [dataclasses.asdict(one) | {"summary": one.summary} for one in found]
-        _print_json({"profiles": summed, "left_out": kept.left_out, "files": told})
+        print_json({"profiles": summed, "left_out": kept.left_out, "files": told})
     elif as_json:
         listing.end({"files": told})
     else:
@@ -523,7 +521,7 @@ def bundle(
     wire = bundles.wire_of(file, capture)
     what = bundles.crossed(wire, it, content) if wire else None
     if as_json:
-        _print_json(bundles.as_json(it, what))
+        print_json(bundles.as_json(it, what))
     else:
         terminal.show(bundles.tell_bundle(it, what))
     if what and (what.key_at or what.why_not):
@@ -612,114 +610,11 @@ def exhibits(
     sys.exit(carry_out_exhibits(names or [], markdown, as_json))
 
 
-@app.command()
-def exercise(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Nothing for the list; N for the task; `check N ANSWER` for an answer.", metavar="[[check] N [ANSWER]]"
-        ),
-    ] = None,
-    hint: Annotated[bool, typer.Option("--hint", help="Show one hint more.")] = False,
-    start: Annotated[bool, typer.Option("--start", help="Write the exercise's file, to begin with.")] = False,
-    run: Annotated[Path | None, typer.Option(help="The run that the answer is about; the newest if not given.")] = None,
-    runs: Runs = RUNS,
-    reset: Annotated[
-        bool, typer.Option("--reset", help="Begin anew: forget what is done, and the hints; keep files aside.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Exercises for students: list them, show a task, check an answer against a run of your own."""
-    from lab.exercises import progress as kept
-    from lab.exercises import starting, telling
-    from lab.exercises.table import EXERCISES, find_exercise
-    from lab.views import terminal
-
-    if reset:
-        if words or hint or start:
-            bad_input("--reset forgets all exercises: give it alone")
-        for line in starting.begin_anew(runs, Path()):
-            say(f"certreplay: {line}", error=True)
-    progress = kept.load(runs)
-    match words or []:
-        case []:
-            if hint or start:
-                option = "--hint" if hint else "--start"
-                bad_input(f"give the exercise's number: certreplay exercise 8 {option}")
-            if as_json:
-                _print_json([telling.tell_as_data(one, progress) for one in EXERCISES])
-            else:
-                terminal.show(telling.tell_list(progress))
-        case ["check", number, *answer]:
-            if hint or start:
-                option = "--hint" if hint else "--start"
-                bad_input(f"an option for the task, and not for an answer: certreplay exercise {number} {option}")
-            _check_answer(number, " ".join(answer), run, runs, as_json)
-        case [number] if number != "check":
-            found = find_exercise(number)
-            if start:
-                file = starting.start(found, Path())
-                kept.save(runs, progress.with_started(found.name, file))
-                say(f"certreplay: wrote {file}", error=True)
-                return
-            if hint:
-                progress = progress.with_hints(found.name, min(telling.shown_of(found, progress) + 1, len(found.hints)))
-                kept.save(runs, progress)
-            if as_json:
-                _print_json(telling.tell_as_data(found, progress))
-            else:
-                for line in telling.tell_task(found, progress, _run_for_task(run, runs)).splitlines():
-                    say(line)
-        case _:
-            bad_input("certreplay exercise: nothing for the list, N for a task, `check N ANSWER` for an answer")
-
-
-def _run_for_task(run: Path | None, runs: Path) -> str:
-    """The run's folder, for the commands in a task; RUN where there is none yet."""
-    from lab.events.run import RunError, named_run
-
-    try:
-        return str(named_run(run, runs))
-    except RunError:
-        return "RUN"
-
-
-def _check_answer(number: str, answer: str, run: Path | None, runs: Path, as_json: bool) -> NoReturn:
-    from lab.course import receipts
-    from lab.document import Paragraph, Span
-    from lab.exercises import progress as kept
-    from lab.exercises.checking import check
-    from lab.exercises.table import find_exercise
-    from lab.views import terminal
-
-    exercise = find_exercise(number)
-    folder, checked = check(exercise, answer, run, runs)
-    if checked.right:
-        kept.save(runs, kept.load(runs).with_done(exercise.name, folder.name, answer))
-    student, token = os.environ.get("CERTREPLAY_STUDENT", ""), os.environ.get("CERTREPLAY_TOKEN", "")
-    receipt = receipts.receipt(token, exercise.number, student) if checked.right and student and token else ""
-    if as_json:
-        _print_json(
-            {
-                "exercise": exercise.number,
-                "run": folder.name,
-                "right": checked.right,
-                "why": checked.why,
-                **({"receipt": receipt} if receipt else {}),
-            }
-        )
-    else:
-        verdict = Span("Right", "holds") if checked.right else Span("Not yet", "warning")
-        about = "file" if exercise.file else "run"
-        terminal.show([Paragraph((verdict, f", for the {about} {folder}.")), Paragraph(checked.why)])
-        if receipt:
-            say(f"Your receipt: {receipt}")
-    sys.exit(AS_EXPECTED if checked.right else NOT_AS_EXPECTED)
-
-
+app.command()(exercise)
 app.command()(grade)
 app.add_typer(export_app, name="export")
 app.add_typer(class_app, name="class")
+app.add_typer(classroom_app, name="classroom")
 
 
 @app.command()
@@ -781,110 +676,6 @@ def gateways(as_json: Json = False) -> None:
     _show(rows, as_json)
 
 
-classroom_app = typer.Typer(help="What the services in compose.yaml run.", hidden=True, rich_markup_mode=None)
-app.add_typer(classroom_app, name="classroom")
-
-
-@classroom_app.command()
-def check() -> None:
-    """Look whether the class can begin."""
-    from lab.staging import classroom
-
-    environ = os.environ
-    classroom.check(
-        environ.get("CERTREPLAY_SUBNET", ""), environ["CERTREPLAY_RUNS"], environ.get("CERTREPLAY_STUDENT", "")
-    )
-
-
-@classroom_app.command()
-def authority(
-    key_type: Annotated[KeyType, typer.Option(help="What kind of keys the certificates have.")] = "p256",
-    student: Student = "",
-) -> None:
-    """Issue the bundles and name the run."""
-    from lab.catalogue.plan import short_story
-    from lab.staging import classroom
-
-    classroom.start_run(short_story(key_type).of(student), os.environ.get("CERTREPLAY_PROJECT", ""))
-
-
-@classroom_app.command()
-def request(
-    key_type: Annotated[KeyType, typer.Option(help="What kind of key alice makes.")] = "p256",
-) -> None:
-    """Make alice a key of her own, and a request for a certificate."""
-    from lab.staging import classroom
-
-    classroom.request_certificate(key_type)
-
-
-@classroom_app.command(name="control")
-def control_command(
-    gateway: Annotated[list[str], typer.Option(help="[self-signed=]HOST:PORT of a gateway; once for each.")],
-) -> None:
-    """Try the stolen bundle at every gateway, after the attacker."""
-    from attacker.call import parse_gateway
-    from lab.process import BadInput
-    from lab.staging import classroom
-
-    try:
-        targets = list(map(parse_gateway, gateway))
-    except BadInput as error:
-        bad_input(str(error))
-    run_to_end(classroom.run_control(targets))
-
-
-@classroom_app.command()
-def follow() -> None:
-    """Follow the parts, tell the story, judge."""
-    import asyncio
-
-    from lab.document import Break, Paragraph
-    from lab.judging.verdicts import JudgedRun
-    from lab.process import stop_signal
-    from lab.staging import classroom
-    from lab.story import acts as story
-    from lab.views import terminal
-
-    shown = terminal.Terminal(prefix=classroom.PREFIX)
-    teller = story.Teller()
-    once = bool(os.environ.get("CERTREPLAY_ONCE"))
-
-    def watch(run: "Run", judgement: "Judgement | None") -> None:
-        was_done = teller.done
-        shown.show(teller.update(JudgedRun(run), over=judgement is not None))
-        if teller.done and not was_done and not once:
-            stays = f"The run is in runs/{run.name}. The lab keeps running for the class; press Ctrl-C to stop it."
-            shown.show([Break(), Paragraph(stays)])
-
-    async def run() -> "Judgement":
-        return await classroom.follow(stop_signal(tether=False), once, watch)
-
-    _end(asyncio.run(run()), as_json=False)
-
-
-@classroom_app.command(name="page")
-def page_command(
-    port: Annotated[
-        int, typer.Option(envvar="CERTREPLAY_PAGE_PORT", min=1, max=65535, help="Where the host has the page.")
-    ],
-) -> None:
-    """Serve the page of the run that goes on."""
-    import asyncio
-
-    from lab.page import showing
-    from lab.process import stop_signal, until_told
-    from lab.staging import classroom
-
-    if why := classroom.why_not_shown():
-        say(f"certreplay: {why}", error=True)
-
-    async def run() -> None:
-        await until_told(stop_signal(tether=False), showing.show_published(classroom.run_to_show, port))
-
-    asyncio.run(run())
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
     """Carries out a call, and ends by SystemExit."""
     end_with(lambda: _call(arguments), as_json="--json" in arguments)
@@ -926,15 +717,9 @@ def _end(judgement: "Judgement", as_json: bool) -> NoReturn:
     sys.exit(AS_EXPECTED if judgement.as_expected else NOT_AS_EXPECTED)
 
 
-def _print_json(value: object) -> None:
-    import json
-
-    print(json.dumps(value, indent=2))
-
-
 def _show(rows: Iterable[dict[str, str]], as_json: bool) -> None:
     if as_json:
-        _print_json(list(rows))
+        print_json(list(rows))
         return
     from lab.document import Section, facts
     from lab.views import terminal

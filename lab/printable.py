@@ -3,6 +3,7 @@
 JSON needs nothing more: it escapes every character that is not ASCII.
 """
 
+import json
 import os
 import sys
 from io import TextIOWrapper
@@ -25,6 +26,10 @@ def one_line(text: str) -> str:
 def say(text: str, error: bool = False) -> None:
     """Prints a line on standard output, or on standard error."""
     print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
 
 
 def prepare_output() -> None:

@@ -59,7 +59,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.course": (
         *("lab.course", "lab.exercises", "lab.views", "lab.judging", "lab.document", "lab.exits"),
-        *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable", "lab.guest", "lab.options"),
+        *("lab.capture", "lab.catalogue", "lab.events", "lab.files", "lab.printable", "lab.guest"),
     ),
     "lab.views": (
         *("lab.views", "lab.exercises", "lab.page", "lab.story", "lab.document", "lab.events", "lab.printable"),
@@ -130,7 +130,7 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
 
 
 def test_every_module_has_its_place() -> None:
-    placed = (*MAY_IMPORT, "lab.cli", "lab.options", "lab.exits", "lab.__main__")
+    placed = (*MAY_IMPORT, "lab.cli", "lab.commands", "lab.exits", "lab.__main__")
     for name, _ in modules():
         assert name == "lab" or within(name, placed), f"{name} is in no package that this test knows"
 

@@ -244,7 +244,6 @@ PRINTS_ITSELF = {
     "lab.views.json_array": "prints JSON",
     "lab.exits": "prints JSON",
     "lab.cli": "prints JSON",
-    "lab.course.call": "prints JSON",
     "lab.probing.call": "prints JSON, and Markdown, which is a view",
     "attacker.probe.__main__": "writes JSON to the lab",
     "lab.unlock": "prints JSON to its parent",
@@ -261,7 +260,7 @@ def test_texts_are_printed_in_one_place() -> None:
             called_ = ast.unparse(node.func)
             if called_ == "print" or called_ in ("sys.stdout.write", "sys.stderr.write"):
                 assert name in PRINTS_ITSELF, f"{name}, line {node.lineno}: {called_}; use lab.printable"
-                if name in ("lab.exits", "lab.cli", "lab.course.call", "lab.probing.call"):
+                if name in ("lab.exits", "lab.cli", "lab.probing.call"):
                     shown = ast.unparse(node.args[0])
                     assert "json" in shown or "markdown" in shown, f"{name}, line {node.lineno}"
 

@@ -1,7 +1,6 @@
 """What the teacher's commands do; each returns the exit status."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from lab import files
@@ -12,7 +11,7 @@ from lab.course.receipts import new_secret, read_secret, receipt, token
 from lab.course.roster import read_roster
 from lab.course.telling import as_data, grades_csv, right_answers, tell_grades, tell_states
 from lab.exits import AS_EXPECTED, NOT_AS_EXPECTED, run_to_end
-from lab.printable import say
+from lab.printable import print_json, say
 from lab.views import terminal
 
 
@@ -22,7 +21,7 @@ def export_tokens(roster: Path, secret: Path, as_json: bool) -> int:
     key = course_secret(secret)
     tokens = {one: token(key, one) for one in students}
     if as_json:
-        print(json.dumps(tokens, indent=2))
+        print_json(tokens)
     else:
         say("student,token")
         for student, one in tokens.items():
@@ -35,7 +34,7 @@ def export_ctfd(roster: Path, secret: Path, output: Path, as_json: bool) -> int:
     students = read_roster(roster)
     written = ctfd.export(output, students, course_secret(secret))
     if as_json:
-        print(json.dumps({"challenges": list(map(str, written)), "csv": str(output / ctfd.CSV_FILE)}, indent=2))
+        print_json({"challenges": list(map(str, written)), "csv": str(output / ctfd.CSV_FILE)})
     else:
         many = f"{len(written)} challenges with {len(students)} flags each"
         say(f"wrote {many}, in {output}: for ctfcli, and {ctfd.CSV_FILE}")
@@ -55,7 +54,7 @@ def export_receipts(graded: Path, secret: Path, as_json: bool) -> int:
     key = read_secret(secret)
     receipts = [(one, number, receipt(token(key, one), number, one)) for one, number in right_answers(graded)]
     if as_json:
-        print(json.dumps([{"student": a, "exercise": b, "receipt": c} for a, b, c in receipts], indent=2))
+        print_json([{"student": a, "exercise": b, "receipt": c} for a, b, c in receipts])
     else:
         for _, _, one in receipts:
             say(one)
@@ -69,7 +68,7 @@ def grade_folders(folders: list[Path], roster: Path | None, csv_file: Path | Non
     if csv_file:
         files.write(csv_file, grades_csv(works))
     if as_json:
-        print(json.dumps([as_data(one) for one in works], indent=2))
+        print_json([as_data(one) for one in works])
     else:
         terminal.show(tell_grades(works))
         if csv_file:
@@ -127,7 +126,7 @@ def class_down(students: list[str], roster: Path | None, runs: Path, compose: Pa
     run_to_end(labs.stop(it, chosen, done))
     labs.forget(it, [one.student for one in chosen if one.student not in failed])
     if as_json:
-        print(json.dumps({"down": [one.student for one in chosen if one.student not in failed], "failed": failed}))
+        print_json({"down": [one.student for one in chosen if one.student not in failed], "failed": failed})
     return NOT_AS_EXPECTED if failed else AS_EXPECTED
 
 
@@ -159,7 +158,7 @@ def _teller(what: str, as_json: bool) -> labs.Done:
 
 def _show_states(states: tuple[LabState, ...], as_json: bool) -> int:
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in states], indent=2))
+        print_json([dataclasses.asdict(one) for one in states])
     else:
         terminal.show(tell_states(states))
     well = all(one.state in ("starting", "worked") for one in states)

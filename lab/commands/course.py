@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lab.options import RUNS, Json
+from lab.commands.options import RUNS, Json
 
 Roster = Annotated[Path, typer.Option(help="CSV with a column `student`.")]
 Secret = Annotated[Path, typer.Option(help="The course's secret, a file that is made if it is not there.")]

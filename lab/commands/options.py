@@ -13,3 +13,6 @@ RunFolder = Annotated[
     typer.Argument(help="A run's directory, or its name in --runs; the newest if not given.", metavar="[RUN]"),
 ]
 RUNS = Path("runs")
+Student = Annotated[
+    str, typer.Option(help="Whose run it is: it stands in alice's certificates.", envvar="CERTREPLAY_STUDENT")
+]
