@@ -66,7 +66,7 @@ async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxy
     with tempfile.TemporaryDirectory(prefix="certreplay-gallery-") as folder:
         try:
             async with _running(server, Path(folder), more_places) as subject:
-                version = await _version(_filled(server.version, subject.places))
+                version = await _version(filled(server.version, subject.places))
                 probed = await probe(subject.target, subject.alice, subject.mallory, lambda words: None)
                 log = await _log_of_a_foreign_proof(Path(folder), subject)
                 took_prefix = await _took_prefix(Path(folder), subject) if server.prints_paths else None
@@ -121,8 +121,8 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
         "SUBJECT": "".join(f"/{one}" for one in alice.certificate.subject.rfc4514_string().split(",")[::-1]),
         "AS_NOBODY": as_nobody,
     }
-    places |= {name: _filled(text, places) for name, text in {**more_places, **server.places}.items()}
-    _copy(files("victim_server") / "gallery" / server.id, folder, places)
+    places |= {name: filled(text, places) for name, text in {**more_places, **server.places}.items()}
+    copy_configuration(files("victim_server") / "gallery" / server.id, folder, places)
     (folder / "key.pem").chmod(0o600)
     folder.chmod(0o755)
     if as_nobody and "@AS_NOBODY@" in server.command:
@@ -130,7 +130,7 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
             os.chown(path, 65534, 65534)
     output = folder / "output"
     if server.prepare:
-        await _prepare(_filled(server.prepare, places), folder, output)
+        await _prepare(filled(server.prepare, places), folder, output)
     question = Question(
         f"localhost:{port}", server.path, user=server.user, database=server.user, send=server.send.encode("latin-1")
     )
@@ -146,8 +146,8 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
         other_name=server.other_name,
     )
     before = _backend(backend) if "BACKEND" in _placed(server.id) else contextlib.nullcontext()
-    async with before, _process(_filled(server.command, places), folder, output) as process:
-        await _until_it_takes_connections(port, process, output)
+    async with before, running_process(filled(server.command, places), folder, output) as process:
+        await until_it_takes_connections(port, process, output)
         yield _Subject(target, Bundle((alice.der,), alice.key), Bundle((mallory.der,), mallory.key), places)
 
 
@@ -157,22 +157,23 @@ def _placed(server_id: str) -> str:
     return "".join(one.read_text("utf-8") for one in folder.iterdir() if one.is_file()) if folder.is_dir() else ""
 
 
-def _filled(text: str, places: Mapping[str, str]) -> str:
+def filled(text: str, places: Mapping[str, str]) -> str:
+    """A text with its `@NAME@` replaced."""
     for name, value in places.items():
         text = text.replace(f"@{name}@", value)
     return text
 
 
-def _copy(source: Traversable, folder: Path, places: Mapping[str, str]) -> None:
+def copy_configuration(source: Traversable, folder: Path, places: Mapping[str, str]) -> None:
     """The server's configuration, with its places filled."""
     if not source.is_dir():
         return
     for one in source.iterdir():
         if one.is_dir():
             (folder / one.name).mkdir(exist_ok=True)
-            _copy(one, folder / one.name, places)
+            copy_configuration(one, folder / one.name, places)
         else:
-            (folder / one.name).write_text(_filled(one.read_text("utf-8"), places), "utf-8")
+            (folder / one.name).write_text(filled(one.read_text("utf-8"), places), "utf-8")
 
 
 async def _version(command: str) -> str:
@@ -198,7 +199,7 @@ async def _prepare(command: str, folder: Path, output: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _process(command: str, folder: Path, output: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running_process(command: str, folder: Path, output: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A server in a session of its own; all of that is ended."""
     with output.open("ab") as file:
         process = await asyncio.create_subprocess_shell(
@@ -222,7 +223,8 @@ async def _process(command: str, folder: Path, output: Path) -> AsyncIterator[as
             os.killpg(process.pid, signal.SIGKILL)
 
 
-async def _until_it_takes_connections(port: int, process: asyncio.subprocess.Process, output: Path) -> None:
+async def until_it_takes_connections(port: int, process: asyncio.subprocess.Process, output: Path) -> None:
+    """Waits for a server that has just started; NotStarted if it ends or takes too long."""
     try:
         async with asyncio.timeout(START_SECONDS):
             while process.returncode is None:
