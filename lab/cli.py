@@ -610,6 +610,18 @@ def exhibits(
     sys.exit(carry_out_exhibits(names or [], markdown, as_json))
 
 
+@app.command()
+def triple_handshake(
+    peers: Annotated[list[str] | None, typer.Argument(help="Which; all if not given.", metavar="[PEERS...]")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Pass a fresh proof on between curl and Apache on loopback (RFC 7627 section 1), and see what shuts that."""
+    from lab.probing.call import carry_out_triple_handshake
+
+    sys.exit(carry_out_triple_handshake(peers or [], markdown, as_json))
+
+
 app.command()(exercise)
 app.command()(grade)
 app.add_typer(export_app, name="export")

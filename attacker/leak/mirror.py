@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from lab.tls import extensions as ext
 from lab.tls import keys
+from lab.tls.alerts import parse_alert
 from lab.tls.bundle import Bundle
 from lab.tls.client import Client
 from lab.tls.copied import within_reach
@@ -18,7 +19,7 @@ from lab.tls.errors import DecodeError
 from lab.tls.messages import ClientHello, Message, ServerKeyExchange
 from lab.tls.messages13 import CertificateRequest13, parse
 from lab.tls.model import Model
-from lab.tls.records import MessageJoiner, RecordReader
+from lab.tls.records import ContentType, MessageJoiner, RecordReader
 from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.streams import READ_SIZE, ConnectionFailed
 from lab.tls.versions import TLS12, TLS13, Version
@@ -34,16 +35,24 @@ async def read_hello(reader: asyncio.StreamReader) -> tuple[ClientHello, bytes]:
 
     The reader limits how many bytes the client may send.
     """
+    message, received = await read_first(reader)
+    if not isinstance(message, ClientHello):
+        raise DecodeError(f"the first message is {message.name} and no ClientHello")
+    return message, received
+
+
+async def read_first(reader: asyncio.StreamReader) -> tuple[Message, bytes]:
+    """A peer's first message, and all the bytes that were read for it; ConnectionFailed or TlsError if none comes."""
     records, joiner, received = RecordReader(), MessageJoiner(), b""
     while data := await reader.read(READ_SIZE):
         received += data
         for record in records.feed(data):
+            if record.type == ContentType.ALERT:
+                alert = parse_alert(record.fragment)
+                raise ConnectionFailed(Failed(alert.description, None, f"the first that came is alert {alert.name}"))
             for raw in joiner.feed(record.fragment):
-                message = parse(raw, TLS12)
-                if not isinstance(message, ClientHello):
-                    raise DecodeError(f"the first message is {message.name} and no ClientHello")
-                return message, received
-    raise ConnectionFailed(Failed(None, None, "the client left before it had sent a ClientHello"))
+                return parse(raw, TLS12), received
+    raise ConnectionFailed(Failed(None, None, "the peer left before it had sent a whole message"))
 
 
 def mirror_client(hello: ClientHello) -> Client:
@@ -100,10 +109,11 @@ def _transports_only(suites: Iterable[int]) -> bool:
     return bool(known) and known <= _TRANSPORTING
 
 
-def mirror_server(client: Client, identity: Bundle) -> Server:
+def mirror_server(client: Client, identity: Bundle, asks: bool = True) -> Server:
     """A server that repeats what the real server sent to `client`, as far as that is possible with another key.
 
-    It never asks for a compressed certificate (RFC 8879), as the instrument cannot read that message.
+    It asks for a certificate, even where the real one does not; never if `asks` is false. It never asks for a
+    compressed certificate (RFC 8879), as the instrument cannot read that message.
     """
     said = list(messages_of(client, "server"))
     model = Model.of(said)
@@ -119,7 +129,7 @@ def mirror_server(client: Client, identity: Bundle) -> Server:
         entropy=os.urandom,
         chain=identity.chain,
         key=identity.key,
-        client_auth=ClientAuth(lambda chain: None, Proof.NOT_CHECKED),
+        client_auth=ClientAuth(lambda chain: None, Proof.NOT_CHECKED) if asks else None,
         versions=(client.version or TLS12,),
         suites=(suite,),
         groups=(group,) if group else keys.GROUPS,

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from attacker.probe.dialects import STARTTLS, Question
@@ -14,15 +14,17 @@ from lab.address import Address, find_address
 from lab.catalogue.exhibits import EXHIBITS, find_exhibit
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.moves import find_move
+from lab.catalogue.triple import PEERS, find_peers
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
 from lab.printable import say
-from lab.probing import gallery_blocks, reports
+from lab.probing import gallery_blocks, reports, triple_blocks
 from lab.probing.exhibits import ReleasePair, exhibits_document, tell_exhibits, try_exhibit
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, probe
 from lab.probing.tell import tell
+from lab.probing.triple import TripleTried, try_peers
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS, find_version
 from lab.views import markdown, terminal
@@ -259,3 +261,37 @@ def _pair_as_dict(pair: ReleasePair) -> dict[str, object]:
         if shown and shown.probed
     }
     return {"exhibit": pair.exhibit.id, "missing": pair.missing, "as_written": pair.as_written, **found}
+
+
+def carry_out_triple_handshake(names: Sequence[str], as_markdown: bool, as_json: bool) -> int:
+    """Tries the pairs of peers; 0 if each is as the RFCs predict, 1 if one is not, 2 if one could not be tried."""
+    for name in names:
+        if find_peers(name) is None:
+            bad_input(f"{name}: no such peers; give one of {', '.join(one.id for one in PEERS)}")
+    chosen = [one for one in PEERS if not names or one.id in names]
+
+    stage = _stages(as_json)
+
+    async def all_of_them() -> list[TripleTried]:
+        found = []
+        for one in chosen:
+            stage(one.id)
+            found.append(await try_peers(one))
+        return found
+
+    tried = run_to_end(all_of_them())
+    if as_json:
+        print(json.dumps([_triple_as_dict(one) for one in tried], indent=2))
+    elif as_markdown:
+        print(markdown.text(triple_blocks.document(tried)), end="")
+    else:
+        terminal.show(triple_blocks.tell(tried))
+    if any(one.missing for one in tried):
+        return 2
+    return 0 if all(one.as_written for one in tried) else 1
+
+
+def _triple_as_dict(one: TripleTried) -> dict[str, object]:
+    found = asdict(one)
+    found["peers"] = one.peers.id
+    return {**found, "expected": one.peers.expected, "outcome": one.outcome, "as_written": one.as_written}
