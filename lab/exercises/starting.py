@@ -26,7 +26,8 @@ def start(exercise: Exercise, folder: Path) -> Path:
 
 def begin_anew(runs: Path, folder: Path) -> list[str]:
     """Forgets what was done, and clears away the files that were begun in this folder: what was changed in one is kept
-    under another name, which a line tells. A file of progress that is not ours is forgotten, too."""
+    under another name, and one in another folder stays, which a line tells. A file of progress that is not ours is
+    forgotten, too."""
     try:
         started = progress.load(runs).started
     except ExerciseError:
@@ -34,8 +35,10 @@ def begin_anew(runs: Path, folder: Path) -> list[str]:
     told = []
     for one in EXERCISES:
         path = Path(started.get(one.name, ""))
-        mine = one.file and path.name == one.file and path.parent.resolve() == folder.resolve()
-        if not (mine and path.is_file()):
+        if not (one.file and path.name == one.file and path.is_file()):
+            continue
+        if path.parent.resolve() != folder.resolve():
+            told.append(f"your {path} is in another folder, so it stays as it is")
             continue
         for name in one.more_files() if one.more_files else ():
             (path.parent / name).unlink(missing_ok=True)
