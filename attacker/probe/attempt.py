@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from attacker.moves.make import NotApplicable, Script
 from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported, unasked
 from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, answer_to, answered
-from attacker.probe.dialects import Dialect, DialectError, EndOfLine, Line, closed_in_order
+from attacker.probe.dialects import Dialect, closed_in_order
+from attacker.probe.lines import DialectError, EndOfLine, Line
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
 from lab.tls.client import Client

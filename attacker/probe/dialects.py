@@ -15,23 +15,11 @@ from xml.sax.saxutils import quoteattr
 import h11
 
 from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
+from attacker.probe.lines import MAX_ANSWER, AnswerReader, DialectError, EndOfLine, Line, clean
 
-MAX_ANSWER = 1 << 18
 QUIET_SECONDS = 1.0
 """How long a handshake has to stand, where nothing is spoken above it, to count as complete: a server may check the
 client after its own end of the handshake (RFC 8446 section 4.4)."""
-
-
-class DialectError(Exception):
-    """The server does not speak as this dialect has it; the text says what it said."""
-
-
-class Line(Protocol):
-    """A connection that bytes go over, encrypted or not. `read` returns b"" at its end."""
-
-    async def read(self) -> bytes: ...
-
-    async def write(self, data: bytes) -> None: ...
 
 
 class Dialect(Protocol):
@@ -54,46 +42,6 @@ class Question:
     user: str = ""
     database: str = ""
     send: bytes = b""
-
-
-@dataclass
-class AnswerReader:
-    """Reads lines and counted bytes from a Line."""
-
-    line: Line
-    unread: bytes = b""
-
-    async def more(self) -> None:
-        """Reads once; EndOfLine at the end, DialectError for an answer that is too long."""
-        data = await self.line.read()
-        if not data:
-            raise EndOfLine
-        self.unread += data
-        if len(self.unread) > MAX_ANSWER:
-            raise DialectError(f"the answer is longer than {MAX_ANSWER} bytes")
-
-    async def until(self, end: bytes) -> bytes:
-        """Everything up to and with `end`."""
-        while end not in self.unread:
-            await self.more()
-        at = self.unread.index(end) + len(end)
-        found, self.unread = self.unread[:at], self.unread[at:]
-        return found
-
-    async def exactly(self, count: int) -> bytes:
-        while len(self.unread) < count:
-            await self.more()
-        found, self.unread = self.unread[:count], self.unread[count:]
-        return found
-
-
-class EndOfLine(Exception):
-    """The server closed the connection in an orderly way before it answered."""
-
-
-def clean(octets: bytes, length: int = 120) -> str:
-    """Bytes of the server's as one line."""
-    return " ".join(octets.decode("utf-8", "backslashreplace").split())[:length]
 
 
 @dataclass(frozen=True)

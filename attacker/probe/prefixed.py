@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attacker.probe.answers import ServerAnswer, answered
-from attacker.probe.dialects import DIALECTS, QUIET_SECONDS, WHO_AM_I_REQUEST, Dialect, EndOfLine, Line, Question, clean
+from attacker.probe.dialects import DIALECTS, QUIET_SECONDS, WHO_AM_I_REQUEST, Dialect, Question
+from attacker.probe.lines import EndOfLine, Line, clean
 
 TAKEN = "an answer to what came before the handshake"
 DROPPED = "no answer to what came before the handshake"

@@ -5,7 +5,8 @@ import ssl
 
 from attacker.probe.answers import NO_TLS, Ending, ServerAnswer
 from attacker.probe.attempt import Questioning
-from attacker.probe.dialects import Dialect, Line
+from attacker.probe.dialects import Dialect
+from attacker.probe.lines import Line
 from lab.address import Address
 from lab.tls.bundle import Bundle
 from lab.tls.streams import SocketConnection
