@@ -64,6 +64,8 @@ class Attempt:
     round: int = 1
     source: str = ""
     """The address of this machine to come from; empty for any."""
+    protocols: tuple[bytes, ...] = ()
+    """The protocols above TLS to offer (RFC 7301), the most preferred first; none for no offer."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ async def carry_out(it: Attempt, script: Script, talk: Talk, prelude: Prelude | 
     try:
         course = await _one_connection(it, script, address, talk, prelude)
         if script.hello and isinstance(course.engine, Client) and course.engine.out_of_reach:
-            hello = within_reach(script.hello, (it.version,))
+            hello = within_reach(script.hello, (it.version,), it.protocols)
             course = await _one_connection(it, replace(script, hello=hello), address, talk, prelude)
     except Exception as error:  # a captured ClientHello that cannot be read, before there is a connection
         return Course(Playback(b""), failed=broken_off(error))
@@ -265,6 +267,7 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
         hello=script.hello,
         resume=script.resume,
         tickets=script.tickets,
+        protocols=it.protocols,
     )
 
 

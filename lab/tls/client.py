@@ -14,7 +14,7 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.client12 import ClientHandshake12
 from lab.tls.client13 import ClientHandshake13
 from lab.tls.connection import ChangeCipherSpec, Connection
-from lab.tls.copied import able_to_do, check_choice, check_reach
+from lab.tls.copied import HTTP_1, able_to_do, check_choice, check_reach
 from lab.tls.engine import EngineEvent
 from lab.tls.errors import Abort, OutOfReach, TlsError
 from lab.tls.flight import Flight, honest_flight
@@ -52,8 +52,9 @@ class Client(Connection):
     `check_chain` gets the server's chain and may raise CertificateError; without it the client accepts every chain. In
     a full handshake it always checks the server's proof. `resume` is a session to resume, or a TLS 1.3 ticket to offer,
     with its binder as it is; `tickets` asks for a session ticket. The client sends key shares for the groups in
-    `shares`, or for the first of `groups`. `hello` is a captured ClientHello to send instead of the client's own, with
-    key shares of the client's own in TLS 1.3 (`lab.tls.copied`).
+    `shares`, or for the first of `groups`. It offers the `protocols` that are spoken above TLS (RFC 7301), if there are
+    any. `hello` is a captured ClientHello to send instead of the client's own, with key shares of the client's own in
+    TLS 1.3 (`lab.tls.copied`).
 
     A `patient` client doesn't speak when its turn comes. It waits for its flight (`go_on`), which may depend on what
     another connection brings.
@@ -77,6 +78,7 @@ class Client(Connection):
         shares: tuple[int, ...] | None = None,
         resume: Session | Session13 | ext.OfferedPsk | None = None,
         tickets: bool = False,
+        protocols: tuple[bytes, ...] = (),
         hello: ClientHello | None = None,
         patient: bool = False,
     ) -> None:
@@ -87,6 +89,8 @@ class Client(Connection):
         """The server's CertificateRequest, once it has come."""
         self.session: Session | Session13 | None = None
         """The session of a complete handshake, to resume it later; in TLS 1.3 once the server has sent a ticket."""
+        self.protocol = b""
+        """What the server chose to speak above TLS (RFC 7301); empty if it chose nothing."""
         self.out_of_reach = False
         """Whether the server chose what the copied `hello` offers and this client cannot do."""
         self.ignores_change_cipher_spec = TLS13 in versions
@@ -116,13 +120,14 @@ class Client(Connection):
             shares=new_shares,
             check_chain=check_chain,
             resume=resume if isinstance(resume, Session | Session13) else None,
+            protocols=protocols or HTTP_1,
         )
         self.random = self._offer.random
         host = server_name if server_name and not _is_address(server_name) else None
         if hello:
             self._hello = replace(hello, extensions=self._with_own_shares(hello.extensions))
         else:
-            extensions = tuple(self._extensions(host, tickets))
+            extensions = tuple(self._extensions(host, tickets, protocols))
             suites_offered = tuple(self._offer.suites)
             self._hello = self._bound(ClientHello(self._offer.random, self._session_id(), suites_offered, extensions))
         self.send_message(self._hello)
@@ -173,13 +178,15 @@ class Client(Connection):
         own = ext.key_shares((share.group, share.public) for share in self._offer.shares)
         return extensions and tuple(own if one.type == ext.KEY_SHARE else one for one in extensions)
 
-    def _extensions(self, host: str | None, tickets: bool) -> list[ext.Extension]:
+    def _extensions(self, host: str | None, tickets: bool, protocols: tuple[bytes, ...]) -> list[ext.Extension]:
         offer = self._offer
         offered = [ext.server_name(host)] if host else []
         offered.append(ext.number_list(ext.SUPPORTED_GROUPS, offer.groups))
         if TLS12 in offer.versions:
             offered.append(ext.point_formats())
         offered.append(ext.number_list(ext.SIGNATURE_ALGORITHMS, offer.schemes))
+        if protocols:
+            offered.append(ext.protocols(protocols))
         if TLS12 in offer.versions:
             offered += [ext.extended_master_secret(), ext.renegotiation_info()]
             ticket = offer.resume.ticket if isinstance(offer.resume, Session) else b""

@@ -6,7 +6,7 @@ from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.connection import ChangeCipherSpec
-from lab.tls.copied import check_choice
+from lab.tls.copied import check_choice, chosen_protocol
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.messages import (
@@ -49,6 +49,7 @@ class ClientHandshake12:
         self._server_share: ServerKeyExchange | None = None
         if ext.find(hello.extensions, ext.RENEGOTIATION_INFO) not in (None, b"\0"):  # RFC 5746 section 3.4
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "renegotiation_info is not empty in a first handshake")
+        client.protocol = chosen_protocol(client_hello, hello.extensions, offer.protocols)
         self._extended = ext.find(hello.extensions, ext.EXTENDED_MASTER_SECRET) is not None
         facts = {Fact.RSA_TRANSPORT: suite.exchange == "RSA"}
         facts[Fact.NO_TICKET] = ext.find(hello.extensions, ext.SESSION_TICKET) is None  # RFC 5077 section 3.2

@@ -6,7 +6,7 @@ from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.connection import ChangeCipherSpec
-from lab.tls.copied import check_choice, check_reach
+from lab.tls.copied import check_choice, check_reach, chosen_protocol
 from lab.tls.errors import Abort
 from lab.tls.flight import Flight, SendCertificate, SendChangeCipherSpec, SendFinished, SendKeyExchange, SendProof, Step
 from lab.tls.keys import CipherSuite
@@ -105,6 +105,7 @@ class ClientHandshake13:
     def _on_encrypted_extensions(self, message: EncryptedExtensions) -> None:
         check_reach(self._client_hello, message.extensions, _IN_ENCRYPTED_EXTENSIONS)
         ext.check_answers(message.extensions, self._offered, _IN_ENCRYPTED_EXTENSIONS)
+        self._client.protocol = chosen_protocol(self._client_hello, message.extensions, self._offer.protocols)
 
     def _on_request(self, message: CertificateRequest13) -> None:
         if message.context:

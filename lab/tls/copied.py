@@ -6,15 +6,18 @@ server chooses it, the client stops with `OutOfReach`, and the same hello `withi
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from lab.tls import extensions as ext
-from lab.tls import keys, proof, wire
+from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import Abort, OutOfReach
 from lab.tls.messages import ClientHello
 
-SPOKEN = (b"http/1.1", b"http/1.0")
-"""The protocols (RFC 7301 section 6) that the instrument speaks over TLS."""
+_T = TypeVar("_T")
+
+HTTP_1 = (b"http/1.1", b"http/1.0")
+"""The protocols (RFC 7301 section 6) that are spoken where a server chooses none, too."""
 
 _UNDERSTOOD = frozenset(
     (
@@ -22,6 +25,7 @@ _UNDERSTOOD = frozenset(
         ext.SUPPORTED_GROUPS,
         ext.EC_POINT_FORMATS,
         ext.SIGNATURE_ALGORITHMS,
+        ext.ALPN,
         ext.EXTENDED_MASTER_SECRET,
         ext.SESSION_TICKET,
         ext.SUPPORTED_VERSIONS,
@@ -35,22 +39,28 @@ _ABLE = {ext.SUPPORTED_GROUPS: keys.GROUPS, ext.SIGNATURE_ALGORITHMS: proof.SCHE
 """What it can do of the lists in extensions."""
 
 
-def within_reach(hello: ClientHello, versions: Iterable[int]) -> ClientHello:
-    """The same hello, in these versions only, and without anything else that the instrument cannot do."""
+def within_reach(hello: ClientHello, versions: Iterable[int], protocols: Iterable[bytes] = ()) -> ClientHello:
+    """The same hello, in these versions only, with no protocols above TLS but these, and without anything else that the
+    instrument cannot do."""
     suites = {suite.id for suite in keys.ALL_SUITES} | {keys.RENEGOTIATION_SCSV}
     extensions = hello.extensions
     if extensions is not None:
-        extensions = tuple(_reachable(extensions, tuple(versions)))
+        extensions = tuple(_reachable(extensions, tuple(versions), tuple(protocols)))
     return replace(hello, cipher_suites=_both(hello.cipher_suites, suites), extensions=extensions)
 
 
-def _reachable(extensions: ext.Extensions, versions: tuple[int, ...]) -> Iterator[ext.Extension]:
+def _reachable(
+    extensions: ext.Extensions, versions: tuple[int, ...], protocols: tuple[bytes, ...]
+) -> Iterator[ext.Extension]:
     for one in extensions:
         if able := _ABLE.get(one.type):
             if chosen := _both(ext.read_number_list((one,), one.type), able):
                 yield ext.number_list(one.type, chosen)
         elif one.type == ext.SUPPORTED_VERSIONS:
             yield ext.versions(_both(ext.read_versions((one,)), versions))
+        elif one.type == ext.ALPN:
+            if spoken := _both(ext.read_protocols((one,)), protocols):
+                yield ext.protocols(spoken)
         elif one.type in _UNDERSTOOD:
             yield one
 
@@ -61,8 +71,8 @@ def able_to_do(hello: ClientHello, kind: int, able: tuple[int, ...]) -> tuple[in
     return able if offered is None else _both(able, offered)
 
 
-def check_choice(what: str, chosen: int, able: Iterable[int], offered: Iterable[int] | None) -> None:
-    """Whether a server may choose this number, `what` in words, and whether the instrument is `able` to do it.
+def check_choice(what: str, chosen: _T, able: Iterable[_T], offered: Iterable[_T] | None) -> None:
+    """Whether a server may choose this number or name, `what` in words, and whether the instrument is `able` to do it.
 
     OutOfReach if it was `offered` all the same, and otherwise Abort with illegal_parameter.
     """
@@ -80,22 +90,25 @@ def check_reach(hello: ClientHello, answers: ext.Extensions | None, allowed: Ite
     for extension in answers or ():
         if extension.type in offered and extension.type not in _UNDERSTOOD.union(allowed):
             raise OutOfReach(f"the server answers extension {extension.type}")
-    protocol = ext.find(answers, ext.ALPN) if ext.ALPN in offered else None
-    if protocol is not None and _the_protocol(protocol) not in SPOKEN:
-        raise OutOfReach(f"the server chose the protocol {_the_protocol(protocol)!r}")
 
 
-def _the_protocol(answer: bytes) -> bytes:
-    """The one that a server chose (RFC 7301 section 3.1)."""
-    reader = wire.Reader(answer, "application_layer_protocol_negotiation")
-    names = wire.Reader(reader.vector(2, "protocol_name_list", least=2), "protocol_name_list")
-    reader.end()
-    name = names.vector(1, "ProtocolName", least=1)
-    names.end()
-    return name
+def chosen_protocol(hello: ClientHello, answers: ext.Extensions | None, spoken: Iterable[bytes]) -> bytes:
+    """The protocol that the server chose out of the hello's (RFC 7301 section 3.1); empty if it chose none.
+
+    OutOfReach for one that is not `spoken` here. Abort with illegal_parameter for one that was not offered, and with
+    decode_error for more than one.
+    """
+    chosen = ext.read_protocols(answers)
+    if chosen is None:
+        return b""
+    if len(chosen) > 1:
+        raise Abort(AlertDescription.DECODE_ERROR, f"the server chose {len(chosen)} protocols, and not one")
+    offered = ext.read_protocols(hello.extensions)
+    check_choice(f"the server chose the protocol {chosen[0]!r}", chosen[0], _both(offered, spoken), offered)
+    return chosen[0]
 
 
-def _both(offered: Iterable[int] | None, known: Iterable[int]) -> tuple[int, ...]:
+def _both(offered: Iterable[_T] | None, known: Iterable[_T]) -> tuple[_T, ...]:
     """What is offered and known, in the order of the offer."""
     wanted = frozenset(known)
     return tuple(one for one in offered or () if one in wanted)

@@ -153,6 +153,26 @@ def read_number_list(extensions: Extensions | None, kind: int) -> tuple[int, ...
     return values
 
 
+def protocols(names: Iterable[bytes]) -> Extension:
+    """application_layer_protocol_negotiation: the protocols above TLS that a client offers, the most preferred first,
+    or the one that a server chose (RFC 7301 section 3.1)."""
+    return Extension(ALPN, wire.vector(b"".join(wire.vector(name, 1) for name in names), 2))
+
+
+def read_protocols(extensions: Extensions | None) -> tuple[bytes, ...] | None:
+    """The protocols in it; None if it is missing."""
+    data = find(extensions, ALPN)
+    if data is None:
+        return None
+    reader = wire.Reader(data, "application_layer_protocol_negotiation")
+    entries = wire.Reader(reader.vector(2, "protocol_name_list", least=2), "protocol_name_list")
+    reader.end()
+    names = []
+    while entries.left:
+        names.append(entries.vector(1, "ProtocolName", least=1))
+    return tuple(names)
+
+
 def point_formats() -> Extension:
     """ec_point_formats: uncompressed points only, as RFC 8422 requires."""
     return Extension(EC_POINT_FORMATS, wire.numbers((0,), 1, 1))

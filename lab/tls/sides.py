@@ -68,6 +68,7 @@ class ClientSide(Side, Protocol):
 
     request: CertificateRequest | CertificateRequest13 | None
     session: Session | Session13 | None
+    protocol: bytes
 
     def take_turn(self) -> None: ...
 
@@ -97,7 +98,7 @@ class ServerSide(Side, Protocol):
 class Offer:
     """What a client offers in its ClientHello, and what it was set up with: see `Client`.
 
-    `random` is the client's; `suites` has each suite under its number.
+    `random` is the client's; `suites` has each suite under its number. `protocols` are those that are spoken above TLS.
     """
 
     entropy: Entropy
@@ -109,3 +110,4 @@ class Offer:
     shares: tuple[KeyShare, ...]
     check_chain: Callable[[tuple[bytes, ...]], None] | None
     resume: Session | Session13 | None
+    protocols: tuple[bytes, ...]
