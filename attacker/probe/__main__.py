@@ -17,7 +17,7 @@ from attacker.errors import AttackerError
 from attacker.moves.make import MAKERS, Loot, Script
 from attacker.moves.replay import Attempt, not_tried
 from attacker.position.tcp_relay import Forward, TcpRelay
-from attacker.probe.attempt import attempt, session_of
+from attacker.probe.attempt import attempt_twice, session_of
 from attacker.probe.dialects import DIALECTS, HTTP
 from attacker.probe.orders import Order, Pace, Target
 from attacker.probe.overheard import Overheard
@@ -80,7 +80,16 @@ async def _try(target: Target, customer: str, loot: Loot, printer: Printer) -> N
         return replace(script, resume=session)
 
     async def one(move: str, version: Version) -> None:
-        it = Attempt(move, version, target.address, target.server_name, customer, None, WIRE.id, loot.seen_at)
+        it = Attempt(
+            move,
+            version,
+            target.address,
+            target.server_name,
+            customer,
+            leak=WIRE.id,
+            seen_at=loot.seen_at,
+            protocols=target.protocols,
+        )
         try:
             script = MAKERS[move](loot, version)
             if script.elsewhere:
@@ -93,9 +102,9 @@ async def _try(target: Target, customer: str, loot: Loot, printer: Printer) -> N
             return
         for number, said in enumerate(script.spellings or ((),), start=1):
             question = replace(target.question, headers=target.question.headers + said)
-            async with pace:
-                one_way = replace(script, spellings=(said,) if said else ())
-                tried, answer = await attempt(replace(it, round=number), one_way, DIALECTS[target.dialect](question))
+            one_way = replace(script, spellings=(said,) if said else ())
+            dialect = DIALECTS[target.dialect](question)
+            tried, answer = await attempt_twice(replace(it, round=number), one_way, dialect, pace)
             printer.report(tried)
             printer.report(answer)
 

@@ -12,6 +12,8 @@ class Ending(StrEnum):
     """How a connection went; the value is what JSON holds."""
 
     ANSWERED = "answered"
+    UNREADABLE = "unreadable"
+    """The server answered, and not in this protocol."""
     ALERT = "alert"
     """The server sent a fatal TLS alert, in the handshake or right after it."""
     CLOSED = "closed"

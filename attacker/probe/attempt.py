@@ -5,14 +5,15 @@ from dataclasses import dataclass, field, replace
 
 from attacker.moves.make import NotApplicable, Script
 from attacker.moves.replay import Attempt, Course, carry_out, made, pointless, reported, unasked
-from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, answer_to, answered
+from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, answer_to
 from attacker.probe.dialects import Dialect, closed_in_order
 from attacker.probe.lines import DialectError, EndOfLine, Line
+from attacker.probe.orders import Pace
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
 from lab.tls.client import Client
 from lab.tls.sessions import Session, Session13
-from lab.tls.streams import SocketConnection
+from lab.tls.streams import SocketConnection, TlsStream
 
 READ_SIZE = 1 << 14
 
@@ -22,6 +23,7 @@ class Plain:
     """A Line without TLS."""
 
     connection: SocketConnection
+    protocol = b""
 
     async def read(self) -> bytes:
         return await self.connection.read(READ_SIZE)
@@ -29,6 +31,24 @@ class Plain:
     async def write(self, data: bytes) -> None:
         self.connection.write(data)
         await self.connection.drain()
+
+
+@dataclass
+class Encrypted:
+    """A Line over the lab's own TLS."""
+
+    stream: TlsStream
+
+    @property
+    def protocol(self) -> bytes:
+        engine = self.stream.engine
+        return engine.protocol if isinstance(engine, Client) else b""
+
+    async def read(self) -> bytes:
+        return await self.stream.read()
+
+    async def write(self, data: bytes) -> None:
+        await self.stream.write(data)
 
 
 @dataclass
@@ -57,7 +77,11 @@ class Questioning:
         except EndOfLine:
             self.said = closed_in_order()
         except DialectError as error:
-            self.said = answered("another answer", str(error))
+            self.said = ServerAnswer(Ending.UNREADABLE, "another answer", str(error))
+
+    async def talk(self, stream: TlsStream) -> None:
+        """Talk, for `carry_out`."""
+        await self.ask(Encrypted(stream))
 
     def answer(self, course: Course) -> ServerAnswer:
         """What it amounts to."""
@@ -69,7 +93,7 @@ class Questioning:
 async def session_of(it: Attempt, script: Script, dialect: Dialect) -> Session | Session13:
     """Logs in as the script says: the session that the server gives. NotApplicable without one; OutOfScope."""
     exchange = Questioning(dialect)
-    course = await carry_out(it, script, exchange.ask, exchange.prelude)
+    course = await carry_out(it, script, exchange.talk, exchange.prelude)
     answer, engine = exchange.answer(course), course.engine
     if answer.ending is not Ending.ANSWERED:
         raise NotApplicable(
@@ -80,11 +104,23 @@ async def session_of(it: Attempt, script: Script, dialect: Dialect) -> Session |
     return engine.session
 
 
+async def attempt_twice(it: Attempt, script: Script, dialect: Dialect, pace: Pace) -> tuple[MoveTried, ServerAnswered]:
+    """An attempt, and a second one where the server ends the connection after the handshake without an answer: that may
+    be an accident, such as a restart. The second one counts. OutOfScope."""
+    async with pace:
+        first = await attempt(it, script, dialect)
+    if first[1].ending != Ending.CLOSED or not first[1].completed:
+        return first
+    async with pace:
+        tried, answer = await attempt(it, script, dialect)
+    return tried, replace(answer, again=True)
+
+
 async def attempt(it: Attempt, script: Script, dialect: Dialect) -> tuple[MoveTried, ServerAnswered]:
     """Carries out a script and asks the dialect's question; whatever goes wrong is in the reports. OutOfScope."""
     began = time.perf_counter()
     exchange = Questioning(dialect)
-    course = await carry_out(it, script, exchange.ask, exchange.prelude)
+    course = await carry_out(it, script, exchange.talk, exchange.prelude)
     milliseconds = round((time.perf_counter() - began) * 1000, 2)
     engine, answer = course.engine, exchange.answer(course)
     tried = replace(reported(it, script, course), milliseconds=milliseconds)

@@ -14,8 +14,10 @@ from xml.sax.saxutils import quoteattr
 
 import h11
 
+from attacker.probe import http2
 from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
 from attacker.probe.lines import MAX_ANSWER, AnswerReader, DialectError, EndOfLine, Line, clean
+from lab.tls.errors import TlsError
 
 QUIET_SECONDS = 1.0
 """How long a handshake has to stand, where nothing is spoken above it, to count as complete: a server may check the
@@ -46,7 +48,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Http:
-    """HTTP/1.1: GET of a path (RFC 9112)."""
+    """GET of a path: by HTTP/2 where the server chose that, and else by HTTP/1.1 (RFC 9112)."""
 
     question: Question
 
@@ -54,10 +56,18 @@ class Http:
         """Nothing."""
 
     async def ask(self, line: Line) -> ServerAnswer:
-        connection = h11.Connection(h11.CLIENT)
         given = {name.lower() for name, _ in self.question.headers}
         usual = [("Host", self.question.host), ("User-Agent", "certreplay"), ("Accept", "*/*"), ("Connection", "close")]
         headers = [*(one for one in usual if one[0].lower() not in given), *self.question.headers]
+        if line.protocol == http2.H2:
+            return await http2.get(line, self.question.path, headers)
+        try:
+            return await self._ask(line, headers)
+        except h11.RemoteProtocolError as error:
+            raise DialectError(f"the answer is not HTTP: {error}") from None
+
+    async def _ask(self, line: Line, headers: list[tuple[str, str]]) -> ServerAnswer:
+        connection = h11.Connection(h11.CLIENT)
         request = h11.Request(method="GET", target=self.question.path, headers=headers)
         await line.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         status, reason, body = 0, "", bytearray()
@@ -73,13 +83,20 @@ class Http:
                 case h11.EndOfMessage():
                     break
                 case h11.NEED_DATA:
-                    data = await line.read()
+                    try:
+                        data = await line.read()
+                    except (OSError, TlsError):
+                        if not status:
+                            raise
+                        data = b""
                     if not data and not status:
                         raise EndOfLine
+                    if not data:
+                        break  # it is cut off, and says enough, or has no other end
                     connection.receive_data(data)
                 case h11.ConnectionClosed():
                     break
-        return answered(f"HTTP {status}", reason, bytes(body))
+        return answered(f"HTTP {status}", reason, bytes(body[:MAX_ANSWER]))
 
 
 @dataclass(frozen=True)
@@ -376,6 +393,9 @@ STARTTLS: Mapping[str, Callable[[Question], Dialect]] = {
 }
 """The protocols that begin in the clear, by their names on the command line."""
 HTTP = "http"
+PROTOCOLS: Mapping[str, tuple[str, ...]] = {HTTP: ("http/1.1", http2.H2.decode())}
+"""What is offered by ALPN (RFC 7301), by dialect: nothing in the others. A server mostly takes what it prefers itself;
+where it asks the client, HTTP/1.1 says more, as it has words for a status."""
 DIALECTS: Mapping[str, Callable[[Question], Dialect]] = {HTTP: Http, "raw": Raw, **STARTTLS}
 """All of them."""
 

@@ -17,6 +17,11 @@ class EndOfLine(Exception):
 class Line(Protocol):
     """A connection that bytes go over, encrypted or not. `read` returns b"" at its end."""
 
+    @property
+    def protocol(self) -> bytes:
+        """What the server chose to speak (RFC 7301); empty if it chose nothing."""
+        ...
+
     async def read(self) -> bytes: ...
 
     async def write(self, data: bytes) -> None: ...

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 
-from attacker.probe.dialects import Question
+from attacker.probe.dialects import PROTOCOLS, Question
 from lab.address import Address
 from lab.process import BadInput
 from lab.tls.versions import Version, find_version
@@ -16,6 +16,7 @@ class Target:
 
     `server_name` is its name in the handshake, `rate` connections a second, `at_once` how many there may be at a time.
     `other_name` is another name of the server, and `other_port` its port, where the attacker's own bundle gets in.
+    `alpn` is what to offer by ALPN; what its dialect offers if it is empty.
     """
 
     address: Address
@@ -28,6 +29,12 @@ class Target:
     at_once: int = 4
     other_name: str = ""
     other_port: int = 0
+    alpn: tuple[str, ...] = ()
+
+    @property
+    def protocols(self) -> tuple[bytes, ...]:
+        """The protocols above TLS that each client of this server offers (RFC 7301); empty for no offer."""
+        return tuple(name.encode() for name in self.alpn or PROTOCOLS.get(self.dialect, ()))
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Order:
                         ),
                         "versions": tuple(version for text in target["versions"] if (version := find_version(text))),
                         "moves": tuple(target["moves"]),
+                        "alpn": tuple(target["alpn"]),
                     }
                 ),
                 fields["customer"],

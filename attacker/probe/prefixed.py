@@ -63,6 +63,10 @@ class _Stuffed:
     begins: bytes
     command: bytes
 
+    @property
+    def protocol(self) -> bytes:
+        return self.line.protocol
+
     async def read(self) -> bytes:
         return await self.line.read()
 

@@ -370,7 +370,8 @@ class ServerAnswered:
 
     `ending`, `kind`, `words` and `content` are as in a ServerAnswer of `attacker.probe.answers`. `asked` tells whether
     the server asked for a certificate, `made` whether the move was sent: a server that refuses the ClientHello has not
-    seen it. `completed` tells whether the handshake came to its end for the attacker.
+    seen it. `completed` tells whether the handshake came to its end for the attacker, and `again` that it was made a
+    second time, as the server had ended the first connection after the handshake without an answer.
     """
 
     move: str
@@ -383,6 +384,7 @@ class ServerAnswered:
     asked: bool
     made: bool
     completed: bool
+    again: bool = False
 
 
 @dataclass(frozen=True)

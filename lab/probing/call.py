@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,8 @@ from lab.tls.versions import VERSIONS, find_version
 from lab.views import markdown, terminal
 
 MAX_RATE, MAX_AT_ONCE = 1000.0, 32
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field's name in HTTP (RFC 9110 section 5.1)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Options:
     header: list[str] = field(default_factory=list)
     user: str = ""
     database: str = ""
+    alpn: list[str] = field(default_factory=list)
     move: list[str] = field(default_factory=list)
     tls: list[str] = field(default_factory=list)
     rate: float = 20
@@ -148,7 +152,17 @@ def _target(options: Options, bundle: Bundle) -> Target:
     moves = tuple(move for move in MOVE_IDS if not options.move or move in options.move)
     other = _other_door(options, address)
     return Target(
-        address, name, dialect, question, versions, moves, options.rate, options.at_once, other.host, other.port
+        address,
+        name,
+        dialect,
+        question,
+        versions,
+        moves,
+        options.rate,
+        options.at_once,
+        other.host,
+        other.port,
+        tuple(map(_protocol, options.alpn)),
     )
 
 
@@ -180,10 +194,16 @@ def _address(text: str) -> Address:
     return address
 
 
+def _protocol(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or not 0 < len(text) < 256:
+        bad_input(f"--alpn {text!r}: give a protocol's name in ASCII, such as h2")
+    return text
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or not text.isascii() or any(char in text for char in "\r\n\0"):
-        bad_input(f"--header {text!r}: give NAME: VALUE, in ASCII and on one line")
+    if not colon or not _TOKEN.fullmatch(name.strip()) or not text.isascii() or not text.isprintable():
+        bad_input(f"--header {text!r}: give NAME: VALUE, in ASCII and on one line, the name without spaces")
     return name.strip(), value.strip()
 
 

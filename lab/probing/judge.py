@@ -57,6 +57,8 @@ class Attempted:
     checked the client (RFC 8446 section 4.4)."""
     departure: str = ""
     """What keeps it from being its move; empty where nothing does."""
+    again: bool = False
+    """Whether it was made twice, as the first time no answer came: the second one is this."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
         return REFUSED, ""
     if answer.kind == _MISDIRECTED:
         return REFUSED, ""
+    if answer.ending is Ending.CLOSED and attempted.again:
+        return REFUSED, "no answer, and none to a second attempt either; the owner gets one"
     return INCONCLUSIVE, "this answer is like none of the controls'"
 
 

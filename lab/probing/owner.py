@@ -7,6 +7,7 @@ from attacker.probe.answers import NO_TLS, Ending, ServerAnswer
 from attacker.probe.attempt import Questioning
 from attacker.probe.dialects import Dialect
 from attacker.probe.lines import Line
+from attacker.probe.orders import Target
 from lab.address import Address
 from lab.tls.bundle import Bundle
 from lab.tls.streams import SocketConnection
@@ -38,6 +39,10 @@ class OpenSslLine(Line):
                 await self._flush()
                 await self._fill()
 
+    @property
+    def protocol(self) -> bytes:
+        return (self._tls.selected_alpn_protocol() or "").encode()
+
     async def read(self) -> bytes:
         while True:
             try:
@@ -67,15 +72,17 @@ class OpenSslLine(Line):
 class Owner:
     """Logs in as the owner, in one version, as often as asked; a later login resumes the session of the first."""
 
-    def __init__(self, bundle: Bundle, version: Version, server_name: str, dialect: Dialect) -> None:
+    def __init__(self, bundle: Bundle, version: Version, target: Target, dialect: Dialect) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # What is in question is what the server checks, not who the server is.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.options |= OP_LEGACY_SERVER_CONNECT
         context.minimum_version = context.maximum_version = ssl.TLSVersion(version)
         load_from_memory(context, bundle)
+        if target.protocols:
+            context.set_alpn_protocols([name.decode() for name in target.protocols])
         self._context = context
-        self._server_name = server_name
+        self._server_name = target.server_name
         self._dialect = dialect
         self._session: ssl.SSLSession | None = None
 

@@ -104,7 +104,7 @@ class _Probe:
             again = {version: await self._control(version, self._with(self._bundle)) for version in before}
         finally:
             await attacker.stop()
-        self._connections += sum(1 + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
+        self._connections += sum(1 + one.again + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
         judged = {
             version: judge(
                 version,
@@ -125,7 +125,7 @@ class _Probe:
 
     async def _log_in(self, version: Version, relay: Address) -> tuple[ServerAnswer, ...]:
         """Twice: only a client that comes again shows its ticket (RFC 8446 section 4.2.11)."""
-        owner = Owner(self._bundle, version, self._target.server_name, self._dialect)
+        owner = Owner(self._bundle, version, self._target, self._dialect)
         found = []
         for _ in range(2):
             self._connections += 1
@@ -153,18 +153,21 @@ class _Probe:
         dialect = prefixed(target.dialect, target.question)
         if dialect is None or version is None:
             return attempted
-        it = Attempt(PREFIX, version, target.address, target.server_name, self._customer)
+        it = self._attempt(PREFIX, version)
         async with self._pace:
             tried, answer = await attempt(it, stolen_key(self._bundle, version), dialect)
         return Attempted(tried, _answer_in(answer), True, answer.completed)
+
+    def _attempt(self, move: str, version: Version) -> Attempt:
+        target = self._target
+        return Attempt(move, version, target.address, target.server_name, self._customer, protocols=target.protocols)
 
     @staticmethod
     def _with(bundle: Bundle) -> Callable[[Version], Script]:
         return lambda version: stolen_key(bundle, version)
 
     async def _control(self, version: Version, script: Callable[[Version], Script]) -> Answered:
-        target = self._target
-        it = Attempt("control", version, target.address, target.server_name, self._customer)
+        it = self._attempt("control", version)
         async with self._pace:
             self._connections += 1
             _, answered = await attempt(it, script(version), self._dialect)
@@ -264,7 +267,8 @@ def attempts_in(events: Sequence[Recorded], bundle: Bundle) -> list[Attempted]:
             found.append(Attempted(event, None, made=False))
             continue
         wrong = _departure(recorded, known) if answered.made else ""
-        found.append(Attempted(event, _answer_in(answered), answered.made, answered.completed, wrong))
+        answer = _answer_in(answered)
+        found.append(Attempted(event, answer, answered.made, answered.completed, wrong, answered.again))
     return sorted(found, key=lambda one: MOVE_IDS.index(one.event.move))
 
 

@@ -11,8 +11,7 @@ from lab.probing.probe import Probed
 from lab.story.words import counted
 
 NOT_TRIED = (
-    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), HTTP/2 alone, and DTLS and "
-    "QUIC."
+    "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), and DTLS and QUIC (HTTP/3)."
 )
 
 

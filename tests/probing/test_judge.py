@@ -22,6 +22,7 @@ UNKNOWN_CA = ServerAnswer(Ending.ALERT, "alert unknown_ca (48)")
 PROTOCOL_VERSION = ServerAnswer(Ending.ALERT, "alert protocol_version (70)")
 CLOSED = ServerAnswer(Ending.CLOSED, "closed without a word")
 SILENT = ServerAnswer(Ending.SILENT, "silence", "no answer within 10 s")
+GARBAGE = ServerAnswer(Ending.UNREADABLE, "another answer", "it is not HTTP")
 AWAY = ServerAnswer(Ending.FAILED, "failed", "Connection refused")
 
 USUAL = Controls(
@@ -34,9 +35,13 @@ def event(move: str) -> MoveTried:
 
 
 def attempted(
-    answer: ServerAnswer | None, move: str = "omit-proof", made: bool = True, departure: str = ""
+    answer: ServerAnswer | None,
+    move: str = "omit-proof",
+    made: bool = True,
+    departure: str = "",
+    again: bool = False,
 ) -> Attempted:
-    return Attempted(replace(event(move), outcome=INCONCLUSIVE), answer, made, departure=departure)
+    return Attempted(replace(event(move), outcome=INCONCLUSIVE), answer, made, departure=departure, again=again)
 
 
 def outcome(controls: Controls, one: Attempted) -> Outcome:
@@ -53,6 +58,7 @@ def outcome(controls: Controls, one: Attempted) -> Outcome:
         (ServerAnswer(Ending.ALERT, "alert decrypt_error (51)"), REFUSED),
         (CLOSED, INCONCLUSIVE),
         (SILENT, INCONCLUSIVE),
+        (GARBAGE, INCONCLUSIVE),
         (AWAY, INCONCLUSIVE),
         (OUT, INCONCLUSIVE),
         (answered("HTTP 503", "Busy"), INCONCLUSIVE),
@@ -81,7 +87,14 @@ def test_a_command_before_the_handshake_counts_where_it_is_answered(
 
 
 def test_what_strangers_get_is_a_refusal_whatever_it_is() -> None:
-    for answer in (CLOSED, OUT, SILENT, answered("PostgreSQL 28000", "no"), answered("HTTP 400", "Bad Request")):
+    for answer in (
+        CLOSED,
+        OUT,
+        SILENT,
+        GARBAGE,
+        answered("PostgreSQL 28000", "no"),
+        answered("HTTP 400", "Bad Request"),
+    ):
         assert outcome(replace(USUAL, stranger=Answered(answer)), attempted(answer)) == REFUSED
         assert outcome(replace(USUAL, none=Answered(answer)), attempted(answer)) == REFUSED
         assert outcome(replace(USUAL, spoiled=Answered(answer)), attempted(answer)) == REFUSED
@@ -107,6 +120,8 @@ def test_content_that_changes_for_the_owner_too_decides_nothing() -> None:
         (replace(USUAL, owner=(HANDSHAKE_FAILURE,)), "does not get in with OpenSSL (alert handshake_failure (40))"),
         (replace(USUAL, key=Answered(OUT), again=Answered(OUT), none=Answered(OUT)), "as it answers the owner"),
         (replace(USUAL, key=Answered(UNKNOWN_CA)), "the owner's key does not get in"),
+        (replace(USUAL, owner=(GARBAGE,)), "does not get in with OpenSSL (another answer: it is not HTTP)"),
+        (replace(USUAL, key=Answered(GARBAGE), again=Answered(GARBAGE)), "the owner's key does not get in"),
         (replace(USUAL, key=Answered(IN, asked=False)), "does not ask for a certificate"),
         (replace(USUAL, again=Answered(AWAY)), "the owner got in before and not after"),
         (replace(USUAL, spoiled=Answered(IN)), "whose Finished is wrong"),
@@ -156,6 +171,14 @@ def test_under_whose_name_the_attackers_own_certificate_got_in() -> None:
 def test_a_handshake_that_the_server_ends_is_refused() -> None:
     assert outcome(USUAL, replace(attempted(CLOSED), completed=False)) == REFUSED
     assert outcome(USUAL, attempted(CLOSED)) == INCONCLUSIVE
+
+
+def test_a_connection_that_is_ended_twice_without_an_answer_is_refused() -> None:
+    assert outcome(USUAL, attempted(CLOSED, again=True)) == REFUSED
+    assert outcome(USUAL, attempted(IN, again=True)) == ACCEPTED
+    assert outcome(USUAL, attempted(GARBAGE, again=True)) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(AWAY, again=True)) == INCONCLUSIVE
+    assert outcome(replace(USUAL, again=Answered(CLOSED)), attempted(CLOSED, again=True)) == INCONCLUSIVE
 
 
 def test_a_recording_that_gets_no_answer_is_refused_where_the_owner_gets_one() -> None:

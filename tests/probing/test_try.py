@@ -2,14 +2,14 @@
 
 import contextlib
 import http.server
+import itertools
 import json
 import socket
 import ssl
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -23,19 +23,11 @@ from lab.staging import pki
 from lab.tls.versions import TLS12, TLS13
 from programs import certreplay
 from tls_peers import Files, s_server, serving, write_files
+from trying import NO_PROOF_NEEDED, listening, outcomes, tried
 from victims import Victims, bundle_at, running_victims
 
-PECULIAR = ("nginx with HTTP/2", "openssl with HTTP/2 alone", "openssl, CBC first", "openssl, X448 first")
+PECULIAR = ("nginx with HTTP/2", "openssl, CBC first", "openssl, X448 first")
 """What the gallery's servers don't show."""
-NO_PROOF_NEEDED = {
-    "omit-proof",
-    "replay-proof",
-    "relabelled-proof",
-    "flipped-proof",
-    "foreign-key",
-    "empty-proof",
-    "zero-proof",
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +46,6 @@ def victims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
     issued = pki.issue(folder / "public", folder / "server", folder / "client")
     with running_victims(issued, folder / "run") as running:
         yield running
-
-
-def tried(port: int, bundle: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
-    """The status, and the JSON."""
-    done = certreplay("try", f"localhost:{port}", "--bundle", bundle, "--json", "--rate", "500", *options)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def outcomes(report: dict[str, Any], tls: str) -> dict[str, str]:
-    (version,) = [one for one in report["versions"] if one["tls"] == tls]
-    return {check["id"]: check["verdict"] for check in version["checks"]}
 
 
 @pytest.mark.parametrize("name", PECULIAR)
@@ -113,13 +93,18 @@ def trusting(files: Files, authority: Path, mode: ssl.VerifyMode = ssl.CERT_REQU
 
 
 @contextlib.contextmanager
-def https(context: ssl.SSLContext, header: tuple[str, str] = ("", "")) -> Iterator[int]:
-    """An HTTPS server that opens to a client with a certificate, and to a request with this header, written so."""
+def https(context: ssl.SSLContext, header: tuple[str, str] = ("", ""), silent_to: Container[int] = ()) -> Iterator[int]:
+    """An HTTPS server that opens to a client with a certificate, and to a request with this header, written so. Of the
+    others it gives no answer to those of these numbers, the first being 1."""
+    others = itertools.count(1)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             assert isinstance(self.connection, ssl.SSLSocket)
             is_in = bool(self.connection.getpeercert()) or header in self.headers.items()
+            if not is_in and next(others) in silent_to:
+                self.close_connection = True
+                return
             body = b"the account" if is_in else b"no"
             self.send_response(200 if is_in else 403)
             self.send_header("Content-Length", str(len(body)))
@@ -158,6 +143,21 @@ def test_a_server_that_believes_a_header_is_found_out_in_whichever_spelling(
     assert {one["id"] for one in report["findings"]} == ({"verify-header"} if is_open else set())
     for tls in ("1.2", "1.3"):
         assert outcomes(report, tls)["verify-header"] == ("accepted" if is_open else "refused")
+
+
+@pytest.mark.parametrize(
+    ("silent_to", "answer"),
+    [({2}, "HTTP 403: Forbidden"), (range(2, 9), "closed without a word")],
+    ids=["once", "always"],
+)
+def test_an_attempt_without_an_answer_is_made_again(silent_to: Container[int], answer: str, files: Files) -> None:
+    with https(trusting(files, files.ca, ssl.CERT_OPTIONAL), silent_to=silent_to) as port:
+        status, report = tried(port, files.client, "--tls", "1.2", "--move", "no-certificate")
+    assert status == 0, report
+    (check,) = report["versions"][0]["checks"]
+    assert check["verdict"] == "refused"
+    assert check["answer"].startswith(answer)
+    assert check["reason"].startswith("no answer" if answer.startswith("closed") else "")
 
 
 @pytest.mark.parametrize("shares_sessions", [True, False], ids=["one port, two names", "two ports"])
@@ -249,30 +249,6 @@ def test_a_command_before_the_handshake_counts_where_it_is_kept(keeps: bool, fil
 # --- servers that are none, or not for long ---
 
 
-@contextlib.contextmanager
-def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """A TCP server that does this with each connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        over = threading.Event()
-
-        def run() -> None:
-            while not over.is_set():
-                with contextlib.suppress(OSError):
-                    connection, _ = listener.accept()
-                    with connection, contextlib.suppress(OSError):
-                        serve(connection)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            over.set()
-            with contextlib.suppress(OSError):
-                socket.create_connection(listener.getsockname()).close()
-            thread.join()
-
-
 @pytest.mark.parametrize(
     "serve",
     [
@@ -320,6 +296,10 @@ def test_nobody_there_is_said_in_one_line(files: Files) -> None:
         (("localhost:1", "--at-once", "100000"), "--at-once"),
         (("localhost:1", "--path", "a b"), "--path"),
         (("localhost:1", "--header", "no colon"), "--header"),
+        (("localhost:1", "--header", "a b: c"), "--header"),
+        (("localhost:1", "--alpn", ""), "--alpn"),
+        (("localhost:1", "--alpn", "a" * 256), "--alpn"),
+        (("localhost:1", "--alpn", "h\xfc"), "--alpn"),
         (("localhost:1", "--baseline", "/proc/version"), "no baseline"),
     ],
 )

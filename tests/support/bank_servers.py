@@ -106,17 +106,26 @@ def _caddy(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
     return _with_port(folder, config, f"HOME={folder} exec {program('caddy')} run --adapter '' --config CONFIG")
 
 
-def _node(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
-    text = f"""
-        const read = require('fs').readFileSync
-        const options = {{
-            allowHTTP1: true, requestCert: true, rejectUnauthorized: true,
-            key: read('{files.server}'), cert: read('{files.server}'), ca: read('{files.ca}'),
-            minVersion: 'TLSv{versions[0]}', maxVersion: 'TLSv{versions[-1]}',
-        }}
-        require('http2').createSecureServer(options, (_, answer) => answer.end('{ACCOUNT}')).listen(PORT, '127.0.0.1')
-        """
-    return _with_port(folder, text, f"exec {program('node')} CONFIG")
+def _node(options: str, lets_in: str = "true") -> Call:
+    """Node's HTTP/2; `lets_in` says of a connection's `socket` whether its client gets in."""
+
+    def call(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
+        text = f"""
+            const read = require('fs').readFileSync
+            const options = {{
+                {options}, requestCert: true,
+                key: read('{files.server}'), cert: read('{files.server}'), ca: read('{files.ca}'),
+                minVersion: 'TLSv{versions[0]}', maxVersion: 'TLSv{versions[-1]}',
+            }}
+            require('http2').createSecureServer(options, (request, answer) => {{
+                const socket = request.stream ? request.stream.session.socket : request.socket
+                answer.writeHead({lets_in} ? 200 : 403)
+                answer.end({lets_in} ? '{ACCOUNT}' : '')
+            }}).listen(PORT, '127.0.0.1')
+            """
+        return _with_port(folder, text, f"exec {program('node')} CONFIG")
+
+    return call
 
 
 def _erlang(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
@@ -170,7 +179,7 @@ BANK_SERVERS: dict[str, Call] = {
     "apache2": _apache,
     "haproxy": _haproxy,
     "caddy": _caddy,
-    "node": _node,
+    "node": _node("allowHTTP1: true, rejectUnauthorized: true"),
     "erlang": _erlang,
     "openssl": _openssl("-alpn", "http/1.1"),
     "openssl with HTTP/2 alone": _openssl("-alpn", "h2"),
@@ -179,3 +188,10 @@ BANK_SERVERS: dict[str, Call] = {
     "gnutls": _gnutls,
 }
 """By what they are called."""
+
+HTTP2_ALONE: dict[str, Call] = {
+    "required": _node("rejectUnauthorized: true"),
+    "optional": _node("rejectUnauthorized: false", "socket.authorized"),
+    "any": _node("rejectUnauthorized: false", "socket.getPeerCertificate().raw"),
+}
+"""A server that speaks HTTP/2 and nothing else, by what it asks of a client's certificate."""
