@@ -615,13 +615,16 @@ def exhibits(
 @app.command()
 def triple_handshake(
     peers: Annotated[list[str] | None, typer.Argument(help="Which; all if not given.", metavar="[PEERS...]")] = None,
+    run: Annotated[Path | None, typer.Option(help="A run to note it in: then its claims rest on it too.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
     """Pass a fresh proof on between curl and Apache on loopback (RFC 7627 section 1), and see what shuts that."""
+    from lab.events.run import named_run
     from lab.probing.call import carry_out_triple_handshake
 
-    sys.exit(carry_out_triple_handshake(peers or [], markdown, as_json))
+    folder = named_run(run, RUNS) if run else None
+    sys.exit(carry_out_triple_handshake(peers or [], folder, markdown, as_json))
 
 
 app.command()(exercise)

@@ -19,6 +19,7 @@ VICTIM_SERVER = "victim-server"
 CAREFUL_CLIENT, CARELESS_CLIENT = "careful-client", "careless-client"
 INTERCEPTOR = "interceptor"
 CONTROL = "control"
+TRIPLE_HANDSHAKE = "triple-handshake"
 
 BY_REQUEST = ", by request"
 """What the name of alice's login ends with if her certificate was issued on request."""

@@ -15,6 +15,7 @@ from lab.catalogue.cast import (
     CONTROL,
     INTERCEPTOR,
     LAB,
+    TRIPLE_HANDSHAKE,
     VICTIM_CLIENT,
     VICTIM_SERVER,
 )
@@ -45,6 +46,7 @@ from lab.events.types import (
     PositionLeft,
     PositionTaken,
     ProofRelayed,
+    ProofRenegotiated,
     RunStarted,
     TransferRefused,
     Trouble,
@@ -142,6 +144,7 @@ PART_FOLDERS: Mapping[str, PartFolder] = {
     "live-relay": _of_mallory(LIVE_RELAY, says=(ProofRelayed,)),
     "leaked-backup": _of_mallory(DATABASE, LOG, REQUESTS),
     "leaked-archive": _of_mallory(ARCHIVE),
+    TRIPLE_HANDSHAKE: PartFolder((ProofRenegotiated,)),
 }
 """By the folder's name, which is the part's. In an embedded run the attacker carries out every leak, and the lab is the
 authority and the control as well."""

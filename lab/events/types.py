@@ -484,6 +484,27 @@ class ProofRelayed:
 
 
 @dataclass(frozen=True)
+class ProofRenegotiated:
+    """The triple handshake was tried: a fresh proof was passed on, in a renegotiated handshake, or not.
+
+    Client and server are not the lab's own: `peers` says how they are set up (`lab.catalogue.triple`), and `programs`
+    what they are. `control` is the name that the server's log has beside the client's own request, and `subject` the
+    one beside the attacker's `request`, which it answered with `status`; None if the log has no such request. `proof`
+    is the client's CertificateVerify, as far as it came. `ended` says what was in the attacker's way.
+    """
+
+    peers: str
+    programs: str
+    control: str
+    request: str
+    subject: str
+    status: HttpStatus | None
+    proof: Hex | Empty
+    outcome: Outcome
+    ended: str
+
+
+@dataclass(frozen=True)
 class KeyFound:
     """The attacker found the private key of a certificate, `sha256`, in the `file` that leaked. She keeps it in memory
     alone."""
@@ -562,6 +583,7 @@ Event: TypeAlias = (
     | HandshakeDecrypted
     | LoginDecrypted
     | ProofRelayed
+    | ProofRenegotiated
     | KeyFound
     | PasswordFound
     | Trouble

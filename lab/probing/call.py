@@ -12,10 +12,14 @@ from attacker.probe.dialects import STARTTLS, Question
 from attacker.probe.orders import Target
 from lab import files
 from lab.address import Address, find_address
+from lab.catalogue.cast import TRIPLE_HANDSHAKE
 from lab.catalogue.exhibits import EXHIBITS, find_exhibit
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.moves import find_move
 from lab.catalogue.triple import PEERS, find_peers
+from lab.events.log import EventLog
+from lab.events.run import Folders, open_run
+from lab.events.types import PartStopped
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
 from lab.printable import say
@@ -283,12 +287,16 @@ def _pair_as_dict(pair: ReleasePair) -> dict[str, object]:
     return {"exhibit": pair.exhibit.id, "missing": pair.missing, "as_written": pair.as_written, **found}
 
 
-def carry_out_triple_handshake(names: Sequence[str], as_markdown: bool, as_json: bool) -> int:
-    """Tries the pairs of peers; 0 if each is as the RFCs predict, 1 if one is not, 2 if one could not be tried."""
+def carry_out_triple_handshake(names: Sequence[str], run: Path | None, as_markdown: bool, as_json: bool) -> int:
+    """Tries the pairs of peers, and notes in the `run`, if there is one, what was found.
+
+    0 if each is as the RFCs predict, 1 if one is not, 2 if one could not be tried.
+    """
     for name in names:
         if find_peers(name) is None:
             bad_input(f"{name}: no such peers; give one of {', '.join(one.id for one in PEERS)}")
     chosen = [one for one in PEERS if not names or one.id in names]
+    folders = open_run(run).folders if run else None
 
     stage = _stages(as_json)
 
@@ -300,6 +308,8 @@ def carry_out_triple_handshake(names: Sequence[str], as_markdown: bool, as_json:
         return found
 
     tried = run_to_end(all_of_them())
+    if folders:
+        note(folders, tried)
     if as_json:
         print(json.dumps([_triple_as_dict(one) for one in tried], indent=2))
     elif as_markdown:
@@ -309,6 +319,19 @@ def carry_out_triple_handshake(names: Sequence[str], as_markdown: bool, as_json:
     if any(one.missing for one in tried):
         return 2
     return 0 if all(one.as_written for one in tried) else 1
+
+
+def note(folders: Folders, tried: Sequence[TripleTried]) -> None:
+    """Writes what was found into a run, for its claims. CannotWrite if that cannot be done."""
+    try:
+        log = EventLog(folders.part(TRIPLE_HANDSHAKE), TRIPLE_HANDSHAKE)
+    except OSError as error:
+        raise files.CannotWrite(f"{error.filename}: {error.strerror}") from None
+    for one in tried:
+        if not one.missing:
+            log.report(one.event)
+    log.report(PartStopped("all peers were tried"))
+    log.close()
 
 
 def _triple_as_dict(one: TripleTried) -> dict[str, object]:

@@ -22,6 +22,7 @@ from lab.catalogue.cast import CUSTOMER, SERVER_NAME, SHOP_NAME
 from lab.catalogue.gallery import find_server
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.catalogue.triple import WITHOUT_EXTENSION, Peers
+from lab.events.types import ProofRenegotiated
 from lab.ports import HOST, held_ports
 from lab.probing.gallery import (
     NotStarted,
@@ -39,8 +40,12 @@ FOLDER = "triple-handshake"
 SECONDS = 20.0
 LOG_SECONDS = 2.0
 """How long Apache may take to write a line."""
+BRIEF_SECONDS = 0.3
+"""The same, where the client got no answer: there may be no line."""
+MAX_LINE = 200
 SERVED = 200
 _LINE = re.compile(r"(?P<subject>.*)\|(?P<status>[0-9]{3})\|(?P<path>/\S*)")
+_RELEASE = re.compile(r"curl [0-9.]+|(?:Apache|\w+SSL|GnuTLS|mbedTLS)/[0-9.]+\w*")
 _ERROR = re.compile(r"\[ssl:error\].*?(AH[0-9]+: .*)|SSL Library Error: (.*)")
 
 
@@ -58,8 +63,9 @@ class TripleTried:
     """One pair of peers with what was found; `missing` says why it was not tried.
 
     `control` is what the bank wrote when alice came herself, `stranger` when a client without a certificate asked for
-    what mallory wants, and `request` when mallory did, None if it served no such request. `reports` are mallory's, and
-    `log` what else the bank wrote about TLS that went wrong.
+    what mallory wants, and `request` when mallory did, None if it served no such request. `reports` are mallory's.
+    `alice_got` is the last line of what alice's client got from the shop, and `alice_said` its error. `log` is what
+    else the bank wrote about TLS that went wrong.
     """
 
     peers: Peers
@@ -69,6 +75,8 @@ class TripleTried:
     stranger: Served | None = None
     request: Served | None = None
     reports: tuple[ConnectionReport, ...] = ()
+    alice_got: str = ""
+    alice_said: str = ""
     log: tuple[str, ...] = ()
 
     @property
@@ -90,6 +98,22 @@ class TripleTried:
         return not self.missing and self.outcome is self.peers.expected
 
     @property
+    def event(self) -> ProofRenegotiated:
+        """What a run may note of it."""
+        last, request = self.last, self.request
+        return ProofRenegotiated(
+            peers=self.peers.id,
+            programs=self.versions,
+            control=self.control.subject if self.control else "",
+            request=request.path if request else "",
+            subject=request.subject if request else "",
+            status=request.status if request else None,
+            proof=last.proof if last else "",
+            outcome=self.outcome,
+            ended=last.ended if last else "",
+        )
+
+    @property
     def last(self) -> ConnectionReport | None:
         """Mallory's report on the connection on which she got furthest."""
         return max(self.reports, key=lambda one: (one.resumed, one.passed_on), default=None)
@@ -99,9 +123,9 @@ async def try_peers(peers: Peers) -> TripleTried:
     """Starts the bank and mallory, has alice visit mallory's shop, and ends all of it."""
     apache = find_server("apache2")
     assert apache
-    for program, packages in (("curl", "curl"), ("apache2", "apache2")):
-        if not shutil.which(program) or not is_installed(apache):
-            return TripleTried(peers, missing=f"{program} is not installed (Debian: {packages})")
+    for program, is_there in (("curl", bool(shutil.which("curl"))), ("apache2", is_installed(apache))):
+        if not is_there:
+            return TripleTried(peers, missing=f"not installed (Debian: {program})")
     with tempfile.TemporaryDirectory(prefix="certreplay-triple-") as name:
         try:
             async with asyncio.timeout(SECONDS):
@@ -137,17 +161,26 @@ async def _try(peers: Peers, folder: Path, modules: str) -> TripleTried:
     async with running_process(command, folder, output) as process:
         await until_it_takes_connections(port, process, output)
         await alice.visit(SERVER_NAME, port, ACCOUNT)
-        got_answer = await alice.ask_without_certificate(port, TRANSFER)
+        answer = await alice.ask_without_certificate(port, TRANSFER)
         control = await _served(folder, ACCOUNT)
-        stranger = await _served(folder, TRANSFER) if got_answer else None
+        stranger = await _served(folder, TRANSFER, BRIEF_SECONDS if answer.error else LOG_SECONDS)
         before = len(_errors(folder))
         async with _mallory(port, shop) as (shop_port, reports):
-            await alice.visit(SHOP_NAME, shop_port, "/", "/")
+            words = await alice.visit(SHOP_NAME, shop_port, "/", "/")
         asked = next((one.request for one in reports if one.request), "")
         request = await _served(folder, asked) if asked else None
         log = tuple(dict.fromkeys(_errors(folder)[before:]))
-    versions = await _versions()
-    return TripleTried(peers, "", versions, control, stranger, request, tuple(reports), log)
+    return TripleTried(
+        peers,
+        versions=await _versions(),
+        control=control,
+        stranger=stranger,
+        request=request,
+        reports=tuple(reports),
+        alice_got=words.output,
+        alice_said=words.error,
+        log=log,
+    )
 
 
 def _configuration() -> Traversable:
@@ -169,37 +202,50 @@ class _Alice:
         self._bundle = str(folder / "alice.pem")
         self._environment = {**os.environ, "OPENSSL_CONF": str(folder / "openssl.cnf")}
 
-    async def visit(self, name: str, port: int, *paths: str) -> None:
+    async def visit(self, name: str, port: int, *paths: str) -> "_LastWords":
         """Gets each path on a connection of its own; curl and Python's ssl resume the session."""
         if self._checks_again:
             plain = (sys.executable, "-m", "victim_client.plain", self._authorities, self._bundle, str(port), name)
-            await self._run(*plain, *paths)
-        else:
-            await self._curl(name, port, *paths, options=("--cert", self._bundle))
+            return await self._run(*plain, *paths)
+        return await self._curl(name, port, *paths, options=("--cert", self._bundle))
 
-    async def ask_without_certificate(self, port: int, path: str) -> bool:
-        """As a stranger would; whether an answer came."""
+    async def ask_without_certificate(self, port: int, path: str) -> "_LastWords":
+        """As a stranger would."""
         return await self._curl(SERVER_NAME, port, path)
 
-    async def _curl(self, name: str, port: int, *paths: str, options: tuple[str, ...] = ()) -> bool:
+    async def _curl(self, name: str, port: int, *paths: str, options: tuple[str, ...] = ()) -> "_LastWords":
         urls = (f"https://{name}:{port}{path}" for path in paths)
         there = ("--resolve", f"{name}:{port}:{HOST}", "--noproxy", "*", "--header", "Connection: close")
-        return await self._run("curl", "--silent", "--disable", *there, "--cacert", self._authorities, *options, *urls)
+        quiet = ("--disable", "--silent", "--show-error")
+        return await self._run("curl", *quiet, *there, "--cacert", self._authorities, *options, *urls)
 
-    async def _run(self, *command: str) -> bool:
-        """Whether the command succeeds."""
+    async def _run(self, *command: str) -> "_LastWords":
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             env=self._environment,
         )
         try:
-            return await process.wait() == 0
+            output, errors = await process.communicate()
         finally:
             if process.returncode is None:
                 process.kill()
+        return _LastWords(_last_line(output), _last_line(errors))
+
+
+@dataclass(frozen=True)
+class _LastWords:
+    """The last line that a client wrote, and its last error; empty for none."""
+
+    output: str
+    error: str
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:MAX_LINE] if lines else ""
 
 
 @contextlib.asynccontextmanager
@@ -232,11 +278,11 @@ async def _mallory(port: int, shop: pki.Identity) -> AsyncIterator[tuple[int, li
             await process.wait()
 
 
-async def _served(folder: Path, path: str) -> Served | None:
+async def _served(folder: Path, path: str, seconds: float = LOG_SECONDS) -> Served | None:
     """What the bank's log says of the request for this path; None if nothing."""
     log = folder / "access.log"
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOG_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
                 for found in filter(None, map(_LINE.fullmatch, lines)):
@@ -255,10 +301,10 @@ def _errors(folder: Path) -> list[str]:
 
 
 async def _versions() -> str:
-    """What alice's and the bank's programs say of themselves."""
+    """The releases of alice's and the bank's programs, as they say them."""
     said = []
     for program, option in (("curl", "--version"), ("apache2", "-v")):
         process = await asyncio.create_subprocess_exec(program, option, stdout=asyncio.subprocess.PIPE)
         output, _ = await process.communicate()
-        said.append(output.decode("utf-8", "replace").partition("\n")[0].strip())
-    return "; ".join(said)
+        said += _RELEASE.findall(output.decode("utf-8", "replace").partition("\n")[0])
+    return ", ".join(said)

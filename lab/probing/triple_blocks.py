@@ -95,8 +95,17 @@ def _handshakes(tried: TripleTried) -> Iterator[Block]:
             _compared(last, RENEGOTIATED),
             octets("CertificateVerify", "client", True, dissect(proof, TLS12)),
             Paragraph("It is fresh, alice made it, and it is right. From here on mallory has no keys."),
-            Facts((("the bank's log", _said(tried.request)), ("alice herself", _said(tried.control)))),
-            Paragraph("The bank takes the request that came before the proof for alice's."),
+            Facts(
+                (
+                    ("alice herself", f"the bank's log has {_said(tried.control)}"),
+                    ("mallory's request", f"the bank's log has {_said(tried.request)}"),
+                    ("alice got", tried.alice_got),
+                )
+            ),
+            Paragraph(
+                "The bank takes the request that came before the proof for alice's. Its answer comes under keys that "
+                "only alice has."
+            ),
         ),
     )
 
@@ -143,6 +152,7 @@ def _one(tried: TripleTried) -> Iterator[Block]:
     if last:
         rows.append(("mallory got to", _furthest(last)))
         rows += [("ended by", last.ended)] if last.ended else []
+    rows += [("alice's client", tried.alice_said)] if tried.alice_said else []
     rows += [("the bank's log" if not at else "", line) for at, line in enumerate(tried.log)]
     yield Facts(tuple(rows))
     if last and last.replaced:

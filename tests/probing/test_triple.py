@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,12 @@ from attacker.triple.first import downgraded
 from attacker.triple.reports import ConnectionReport
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
 from lab.catalogue.triple import PEERS, find_peers
+from lab.events.run import Folders, open_run
+from lab.judging.claims import CLAIMS, Holding, settle
+from lab.judging.claims.claim import Settled
+from lab.judging.queries import RunQueries
+from lab.judging.verdicts import JudgedRun
+from lab.probing.call import note
 from lab.probing.triple import Served, TripleTried, try_peers
 from lab.probing.triple_blocks import document
 from lab.staging import pki
@@ -70,6 +78,7 @@ def test_where_it_is_open_the_two_connections_have_the_same_finished_messages(tr
         assert last.passed_on
         assert one.request
         assert one.request.path == last.request
+        assert one.alice_got == "The bank has transferred the money."
 
 
 def test_each_cure_stops_her_in_its_own_place(tried: dict[str, TripleTried]) -> None:
@@ -86,6 +95,8 @@ def test_each_cure_stops_her_in_its_own_place(tried: dict[str, TripleTried]) -> 
     assert extended.replaced
     assert extended.shared["client verify_data"][0] != extended.shared["client verify_data"][1]
     assert "renegotiation mismatch" in " ".join(tried["extended-master-secret"].log)
+    assert "inappropriate fallback" in tried["tls-1.3"].alice_said
+    assert "Hostname mismatch" in tried["name-checked-again"].alice_said
 
 
 def test_the_page_tells_all_of_it(tried: dict[str, TripleTried]) -> None:
@@ -151,3 +162,33 @@ def test_peers_that_are_not_there_are_named() -> None:
     done = certreplay("triple-handshake", "nobody")
     assert done.returncode == 2
     assert "give one of no-cure" in done.stderr
+
+
+def settled_in(run: Path) -> Settled:
+    """The claim that a fresh proof can be passed on, in that run."""
+    judged = JudgedRun(open_run(run))
+    assert not judged.run.refused
+    assert judged.judgement.as_expected
+    return next(said for claim, said in settle(CLAIMS, RunQueries(judged)) if claim.id == "proof-can-be-passed-on")
+
+
+def test_a_run_in_which_it_is_noted_rests_its_claim_on_it(
+    tried: dict[str, TripleTried], finished_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / finished_run.name
+    shutil.copytree(finished_run, run)
+    assert settled_in(run).holding is Holding.NO_EVIDENCE
+    note(Folders(run), [one for one in tried.values() if one.peers.is_a_cure])
+    assert settled_in(run).holding is Holding.FAILS
+    note(Folders(run), list(tried.values()))
+    said = settled_in(run)
+    assert said.holding is Holding.CONDITIONAL
+    assert "by the triple handshake 3 of 13 got in" in said.because
+    assert "triple-handshake#7" in said.evidence
+    assert certreplay("story", run).returncode == 0
+
+
+def test_it_is_noted_in_no_run_that_is_not_there(tmp_path: Path) -> None:
+    done = certreplay("triple-handshake", "--run", tmp_path / "none")
+    assert done.returncode == 2
+    assert "no such run directory" in done.stderr

@@ -1,10 +1,12 @@
 """Queries about what a certificate opens without its key, and about the proof that takes the key."""
 
+from collections.abc import Iterator
+
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.leaks import DATABASE, ROGUE_SERVER, WIRE
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.searches import TRANSCRIPT_HASHES
-from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, LoggedIn
+from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, LoggedIn, ProofRenegotiated
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import (
     BLIND,
@@ -21,10 +23,16 @@ from lab.judging.claims.evidence import (
 from lab.judging.facts import port_of
 from lab.judging.own_proof import own_proof
 from lab.judging.queries import Numbered, RunQueries
+from lab.judging.relays import RelayedProof
 
 FIRST_HANDSHAKE_AND_HASH = (
     "in a connection's first handshake, with a collision-resistant hash; in a renegotiated one mallory could, unless "
-    "both sides have the extended master secret (RFC 7627), or the server renegotiates nothing, as here"
+    "both sides have the extended master secret (RFC 7627), or the server renegotiates nothing, as here; certreplay "
+    "triple-handshake tries it"
+)
+RENEGOTIATED = (
+    "in TLS 1.2 with RSA key transport, at a server that asks for the certificate in a renegotiated handshake, where "
+    "client or server lacks the extended master secret (RFC 7627)"
 )
 
 
@@ -115,28 +123,54 @@ def proof_can_be_passed_on(record: RunQueries) -> Settled | None:
         for one in record.judged.relayed_proofs
         if one.gateway.scheme.id in CHECKING and one.outcome in (ACCEPTED, REFUSED)
     ]
-    if not relayed:
+    tried = record.all(ProofRenegotiated, lambda one: one.outcome in (ACCEPTED, REFUSED))
+    if not (relayed or tried):
         return None
     got_in = [one for one in relayed if one.outcome == ACCEPTED]
+    through = _through_mallory(record) if relayed else []
+    taken = [one for one in tried if one.event.outcome == ACCEPTED]
+    because = "; ".join((*_of_relays(relayed, got_in, through), *_of_triple_handshakes(tried, taken)))
+    evidence = numbers(got_in or relayed, through, taken or tried)
+    if got_in:
+        return Settled(Holding.HOLDS, because, evidence)
+    if taken:
+        return Settled(Holding.CONDITIONAL, because, evidence, RENEGOTIATED)
+    return Settled(Holding.FAILS, because, evidence, FIRST_HANDSHAKE_AND_HASH)
+
+
+def _of_relays(
+    relayed: list[RelayedProof], got_in: list[RelayedProof], through: list[Numbered[LoggedIn]]
+) -> Iterator[str]:
+    """What became of the proofs that were relayed into a first handshake."""
+    if not relayed:
+        return
     same_keys = sum(one.event.same_keys for one in relayed)
     takes = {one.event.key_exchange: " and ".join(one.takes) for one in relayed if one.takes}
     because = (
         f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
         "in where proofs are checked"
     )
-    because += f", though {same_keys} times both connections had the very same keys" if same_keys else ""
+    yield because + (f", though {same_keys} times both connections had the very same keys" if same_keys else "")
     if takes:
         needed = (f"with {exchange} {keys}" for exchange, keys in sorted(takes.items()))
-        because += f"; to pass on every message as it is and have the keys, mallory would need {', '.join(needed)}"
-    if through := _through_mallory(record):
-        because += (
-            f"; where she relayed every byte as it was, without any such key, the proof fitted ({len(through)} logins "
+        yield f"to pass on every message as it is and have the keys, mallory would need {', '.join(needed)}"
+    if through:
+        yield (
+            f"where she relayed every byte as it was, without any such key, the proof fitted ({len(through)} logins "
             "where it is checked), but both ends had keys and she had none"
         )
-    evidence = numbers(got_in or relayed, through)
-    if got_in:
-        return Settled(Holding.HOLDS, because, evidence)
-    return Settled(Holding.FAILS, because, evidence, FIRST_HANDSHAKE_AND_HASH)
+
+
+def _of_triple_handshakes(
+    tried: list[Numbered[ProofRenegotiated]], taken: list[Numbered[ProofRenegotiated]]
+) -> Iterator[str]:
+    """What became of the proofs that were passed on in a renegotiated handshake."""
+    if tried:
+        shut = dict.fromkeys(one.event.peers for one in tried if one not in taken)
+        yield (
+            f"by the triple handshake {len(taken)} of {len(tried)} got in between peers that the lab did not write"
+            + (f", and none with {', '.join(shut)}" if shut else "")
+        )
 
 
 def _through_mallory(record: RunQueries) -> list[Numbered[LoggedIn]]:

@@ -208,7 +208,8 @@ CLAIMS: tuple[Claim, ...] = (
         "proof-can-be-passed-on",
         (),
         "A man in the middle could pass the proof on while it is fresh, so checking it does not help against him.",
-        "A careless client's fresh proof goes into mallory's own handshake, also where both sides share all keys.",
+        "A careless client's fresh proof goes into mallory's own handshake, also where both sides share all keys. With "
+        "certreplay triple-handshake --run a careful client's goes into a renegotiated one.",
         possession.proof_can_be_passed_on,
         leaks=(LIVE_RELAY,),
         schemes=(CHECKING,),
