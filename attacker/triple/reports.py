@@ -19,8 +19,8 @@ class ConnectionReport:
     mallory asked the bank for, empty if she did not get so far. `renegotiated` are the messages of the renegotiated
     handshake that she passed on, as far as she could read them, and `proof` is its CertificateVerify, in hex.
     `replaced` tells whether she took an extension out of alice's hello, and wrote both Finished messages herself.
-    `passed_on` says that both sides of the renegotiation changed their keys. `answer` is the first line that the bank
-    sent her under keys that she has. `alert` and `alert_by` are an alert and who sent it; `ended` says what was wrong.
+    `passed_on` says that both sides of the renegotiation changed their keys. `alert` and `alert_by` are an alert and
+    who sent it; `ended` says what was wrong.
     """
 
     resumed: bool = False
@@ -30,7 +30,6 @@ class ConnectionReport:
     renegotiated: list[str] = field(default_factory=list)
     proof: str = ""
     passed_on: bool = False
-    answer: str = ""
     alert: str = ""
     alert_by: str = ""
     ended: str = ""

@@ -85,10 +85,12 @@ class ResumedRelay:
                 await asyncio.wait(left, timeout=0.5)
             for one in both:
                 one.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            errors = [one for one in await asyncio.gather(*both, return_exceptions=True) if isinstance(one, Exception)]
         finally:
             real[1].close()
         self._report.passed_on = up.is_dark and down.is_dark
+        if not (self._report.passed_on or self._report.ended):
+            self._report.ended = str(errors[0]) if errors else "one side closed the connection"
 
     async def _reach(self, bank: Address) -> tuple[Streams, bytes]:
         """A connection on which the bank resumes the session, and its first bytes there.
@@ -133,8 +135,6 @@ class ResumedRelay:
         if kind == ContentType.ALERT:
             self._note_alert(way, content)
         if kind == ContentType.APPLICATION_DATA:
-            if way.sender == "server" and not self._report.answer:
-                self._report.answer = content.split(b"\r\n")[0].decode("utf-8", "replace")
             return b""  # alice's request was for mallory's server; what the bank answers mallory is not for alice
         return way.sealed(kind, content)
 

@@ -81,16 +81,17 @@ class TripleTried:
 
     @property
     def outcome(self) -> Outcome:
-        """What the bank did with mallory's request; inconclusive unless alice gets in and a stranger does not."""
+        """What the bank did with mallory's request. Inconclusive unless alice gets in and a stranger does not, and
+        also where mallory got no further though neither side sent an alert."""
         control, stranger = self.control, self.stranger
         if not control or control.status != SERVED or CUSTOMER not in control.subject:
             return INCONCLUSIVE
         if stranger and stranger.status == SERVED:
             return INCONCLUSIVE
-        if not self.reports:
-            return INCONCLUSIVE
         asked = self.request
-        return ACCEPTED if asked and asked.status == SERVED and asked.subject == control.subject else REFUSED
+        if asked and asked.status == SERVED and asked.subject == control.subject:
+            return ACCEPTED
+        return REFUSED if self.last and self.last.alert else INCONCLUSIVE
 
     @property
     def as_written(self) -> bool:

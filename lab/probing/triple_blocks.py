@@ -131,8 +131,9 @@ def _all(tried: Sequence[TripleTried]) -> Iterator[Block]:
     )
     yield Table(columns, tuple(_row(one) for one in tried))
     yield Paragraph(
-        "Accepted means that the bank's log has alice's name beside the request that only mallory knew. In each row "
-        "alice got in herself, and a client without a certificate did not; else the row is inconclusive."
+        "Accepted means that the bank's log has alice's name beside the request that only mallory knew. Refused means "
+        "that alice's client or the bank ended it by an alert. A row is inconclusive unless alice gets in herself and "
+        "a client without a certificate does not."
     )
     for one in tried:
         yield Section(one.peers.id, tuple(_one(one)), "entry")

@@ -113,11 +113,16 @@ def test_a_verdict_needs_both_controls(tried: dict[str, TripleTried]) -> None:
     assert one.outcome is ACCEPTED
     assert replace(one, control=None).outcome is INCONCLUSIVE
     assert replace(one, stranger=Served("", 200, "/private/transfer")).outcome is INCONCLUSIVE
-    assert replace(one, reports=()).outcome is INCONCLUSIVE
-    assert replace(one, request=None).outcome is REFUSED
     assert one.request
-    assert replace(one, request=replace(one.request, subject="")).outcome is REFUSED
+    assert replace(one, request=replace(one.request, subject="")).outcome is INCONCLUSIVE
     assert not replace(one, request=None).as_written
+
+
+def test_a_refusal_takes_an_alert(tried: dict[str, TripleTried]) -> None:
+    one = tried["ecdhe"]
+    assert one.outcome is REFUSED
+    assert replace(one, reports=()).outcome is INCONCLUSIVE
+    assert replace(one, reports=tuple(replace(report, alert="") for report in one.reports)).outcome is INCONCLUSIVE
 
 
 def test_mallory_leaves_out_what_keeps_the_connections_apart() -> None:
