@@ -56,17 +56,27 @@ def answered(kind: str, words: str = "", content: bytes = b"") -> ServerAnswer:
     return ServerAnswer(Ending.ANSWERED, kind, words, sha256(content).hexdigest() if content else "")
 
 
+def alerted(alert: int) -> ServerAnswer:
+    """A fatal alert."""
+    return ServerAnswer(Ending.ALERT, f"alert {alert_name(alert)} ({alert})")
+
+
+def closed(words: str) -> ServerAnswer:
+    """The end of the connection, without an answer and without an alert."""
+    return ServerAnswer(Ending.CLOSED, "closed without a word", words)
+
+
 def answer_to(course: Course, said: ServerAnswer | None) -> ServerAnswer:
     """What a connection's course amounts to, with what was `said` above TLS if anything was."""
     failed = course.failed
     if said:
         return said
     if failed.sent_by == "server" and failed.alert not in (None, AlertDescription.CLOSE_NOTIFY):
-        return ServerAnswer(Ending.ALERT, f"alert {alert_name(failed.alert)} ({failed.alert})")
+        return alerted(failed.alert)
     if failed.sent_by == "server" and failed.alert is None:
         return ServerAnswer(Ending.ALERT, "an encrypted alert", "its keys are the server's and the owner's")
     if failed.sent_by == "client" or not course.local:
         return ServerAnswer(Ending.FAILED, "failed", failed.reason)
     if failed.reason.startswith("no answer within"):
         return ServerAnswer(Ending.SILENT, "silence", failed.reason)
-    return ServerAnswer(Ending.CLOSED, "closed without a word", failed.reason)
+    return closed(failed.reason)

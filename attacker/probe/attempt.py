@@ -1,5 +1,6 @@
 """One attempt at a server of any kind, with what it answered."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ from lab.tls.sessions import Session, Session13
 from lab.tls.streams import SocketConnection, TlsStream
 
 READ_SIZE = 1 << 14
+PAUSE_SECONDS = 1.0
+"""Between an attempt and the same one again."""
 
 
 @dataclass
@@ -105,15 +108,27 @@ async def session_of(it: Attempt, script: Script, dialect: Dialect) -> Session |
 
 
 async def attempt_twice(it: Attempt, script: Script, dialect: Dialect, pace: Pace) -> tuple[MoveTried, ServerAnswered]:
-    """An attempt, and a second one where the server ends the connection after the handshake without an answer: that may
-    be an accident, such as a restart. The second one counts. OutOfScope."""
+    """An attempt, and a second one where no connection came about, or one that the server ended at once or after the
+    handshake without an answer: that may be an accident, such as a restart. The second one counts. OutOfScope."""
     async with pace:
-        first = await attempt(it, script, dialect)
-    if first[1].ending != Ending.CLOSED or not first[1].completed:
-        return first
+        tried, answer = await attempt(it, script, dialect)
+    if not _may_be_an_accident(tried, answer):
+        return tried, answer
+    await asyncio.sleep(PAUSE_SECONDS)
     async with pace:
         tried, answer = await attempt(it, script, dialect)
     return tried, replace(answer, again=True)
+
+
+def _may_be_an_accident(tried: MoveTried, answer: ServerAnswered) -> bool:
+    heard = any(sender == "server" for sender, _, _ in tried.steps)
+    match answer.ending:
+        case Ending.FAILED:
+            return not tried.local
+        case Ending.CLOSED:
+            return answer.completed or not heard
+        case _:
+            return False
 
 
 async def attempt(it: Attempt, script: Script, dialect: Dialect) -> tuple[MoveTried, ServerAnswered]:

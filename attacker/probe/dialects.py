@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 import h11
 
 from attacker.probe import http2
-from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer, answered
+from attacker.probe.answers import HANDSHAKE, ServerAnswer, answered, closed
 from attacker.probe.lines import MAX_ANSWER, AnswerReader, DialectError, EndOfLine, Line, clean
 from lab.tls.errors import TlsError
 
@@ -129,6 +129,8 @@ async def _reply(reader: AnswerReader) -> tuple[str, bytes]:
     while True:
         line = await reader.until(b"\n")
         lines += line
+        if len(lines) > MAX_ANSWER:
+            raise DialectError(f"the answer is longer than {MAX_ANSWER} bytes")
         if not re.match(rb"\d{3}[ -]", line):
             raise DialectError(f"no reply of SMTP: {clean(line)}")
         if line[3:4] == b" ":
@@ -402,4 +404,4 @@ DIALECTS: Mapping[str, Callable[[Question], Dialect]] = {HTTP: Http, "raw": Raw,
 
 def closed_in_order() -> ServerAnswer:
     """The server said goodbye by close_notify, or ended the connection, without an answer."""
-    return ServerAnswer(Ending.CLOSED, "closed without a word", "the server ended the connection before it answered")
+    return closed("the server ended the connection before it answered")

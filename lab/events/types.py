@@ -371,7 +371,7 @@ class ServerAnswered:
     `ending`, `kind`, `words` and `content` are as in a ServerAnswer of `attacker.probe.answers`. `asked` tells whether
     the server asked for a certificate, `made` whether the move was sent: a server that refuses the ClientHello has not
     seen it. `completed` tells whether the handshake came to its end for the attacker, and `again` that it was made a
-    second time, as the server had ended the first connection after the handshake without an answer.
+    second time, as the first one may have ended by an accident.
     """
 
     move: str

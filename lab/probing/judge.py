@@ -24,7 +24,7 @@ _NO_SUCH_VERSION = "alert protocol_version (70)"
 
 @dataclass(frozen=True)
 class Answered:
-    """What a server answered to one of us, and whether it asked for a certificate."""
+    """What a server answered to one of us, and whether it asked for a certificate, where the handshake got so far."""
 
     answer: ServerAnswer
     asked: bool = True
@@ -58,7 +58,7 @@ class Attempted:
     departure: str = ""
     """What keeps it from being its move; empty where nothing does."""
     again: bool = False
-    """Whether it was made twice, as the first time no answer came: the second one is this."""
+    """Whether it was made twice, as the first one may have ended by an accident: this is the second one."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,21 @@ def _unfit(controls: Controls, alike: "_Likeness") -> str:
     """Why no verdict can rest on these controls; empty where it can."""
     key, none, again = controls.key, controls.none, controls.again
     owner = controls.owner[0]
+    if not key.asked:
+        return (
+            "the server does not ask for a certificate in the handshake; asking later, by renegotiation or after the "
+            "handshake in TLS 1.3, is not tried"
+        )
+    answers = (key.answer, none.answer, controls.spoiled.answer, again.answer)
+    if owner.ending is Ending.CLOSED and all(one.kind == owner.kind for one in answers):
+        return (
+            f"it ends every connection ({owner.text}), whoever comes: give a port that speaks TLS from the first byte "
+            "on, without the PROXY protocol, or --starttls"
+        )
     if owner.ending is not Ending.ANSWERED:
         return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"
     if key.answer.ending is not Ending.ANSWERED:
         return f"the owner's key does not get in ({key.answer.text}), so a refusal would mean nothing"
-    if not key.asked:
-        return (
-            "the server does not ask for a certificate in the handshake; asking later, by renegotiation, is not tried"
-        )
     if not alike(again.answer, key.answer):
         return (
             f"the owner got in before and not after ({key.answer.text}; then {again.answer.text}): the server stopped, "

@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 
-from attacker.probe.answers import NO_TLS, Ending, ServerAnswer
+from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, alerted, closed
 from attacker.probe.attempt import Questioning
 from attacker.probe.dialects import Dialect
 from attacker.probe.lines import Line
 from attacker.probe.orders import Target
 from lab.address import Address
+from lab.tls.alerts import AlertDescription
 from lab.tls.bundle import Bundle
 from lab.tls.streams import SocketConnection
 from lab.tls.versions import Version
@@ -69,6 +70,17 @@ class OpenSslLine(Line):
             await self._connection.drain()
 
 
+def _answer_in(error: ssl.SSLError) -> ServerAnswer:
+    """What OpenSSL says: the alert that came, whose names it has in capitals, or what it found wrong itself."""
+    reason = error.reason or str(error)
+    name = reason.partition("_ALERT_")[2] or reason.partition("_")[2]
+    if reason.startswith(("TLSV1_", "TLSV13_", "SSLV3_")) and name in AlertDescription.__members__:
+        return alerted(AlertDescription[name])
+    if "EOF" in reason:
+        return closed(reason.replace("_", " ").lower())
+    return ServerAnswer(Ending.FAILED, "failed", reason.replace("_", " ").lower())
+
+
 class Owner:
     """Logs in as the owner, in one version, as often as asked; a later login resumes the session of the first."""
 
@@ -106,10 +118,12 @@ class Owner:
                     connection.close()
         except TimeoutError:
             return exchange.said or ServerAnswer(Ending.SILENT, "silence", f"no answer within {LOGIN_SECONDS:g} s")
+        except ssl.SSLEOFError as error:
+            return closed(error.strerror or str(error))
         except ssl.SSLError as error:
-            reason = error.reason.replace("_", " ").lower() if error.reason else str(error)
-            ending = Ending.ALERT if "alert" in reason else Ending.CLOSED if "eof" in reason else Ending.FAILED
-            return ServerAnswer(ending, reason)
+            return _answer_in(error)
+        except (ConnectionResetError, BrokenPipeError) as error:
+            return closed(error.strerror or str(error))
         except OSError as error:
             return ServerAnswer(Ending.FAILED, "failed", error.strerror or str(error))
         except Exception as error:  # the dialect's own

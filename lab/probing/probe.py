@@ -35,12 +35,14 @@ from lab.probing.owner import Owner
 from lab.tls.bundle import Bundle
 from lab.tls.flight import SendFinished
 from lab.tls.proof import public_key
+from lab.tls.streams import SocketConnection
 from lab.tls.versions import Version, find_version
 
 HINT = (
     "the attacker stays on loopback: bring a server of yours there first, with `ssh -L 8443:localhost:443 HOST` or "
     "`kubectl port-forward service/NAME 8443:443`, and probe localhost:8443"
 )
+REACH_SECONDS = 5.0
 MOVE_IDS = tuple(move.id for move in (*MOVES, *REAL_MOVES) if not move.with_key)
 
 
@@ -87,6 +89,7 @@ class _Probe:
 
     async def run(self) -> Probed:
         own = self._other.to_pem() if self._other else ""
+        await self._reach()
         attacker = await _Attacker.start(Order(self._target, self._customer, self._bundle.chain, own))
         try:
             relay = await attacker.position()
@@ -122,6 +125,17 @@ class _Probe:
             for version, found in before.items()
         }
         return Probed(self._target, self._customer, judged, tuple(events), self._connections)
+
+    async def _reach(self) -> None:
+        """Connects once; ProbeFailed where nothing takes the connection."""
+        self._connections += 1
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                (await SocketConnection.open(self._target.address)).close()
+        except TimeoutError:
+            raise ProbeFailed(f"{self._target.address}: no connection within {REACH_SECONDS:g} s") from None
+        except OSError as error:
+            raise ProbeFailed(f"{self._target.address}: {error.strerror}; does the server run?") from None
 
     async def _log_in(self, version: Version, relay: Address) -> tuple[ServerAnswer, ...]:
         """Twice: only a client that comes again shows its ticket (RFC 8446 section 4.2.11)."""
@@ -171,7 +185,7 @@ class _Probe:
         async with self._pace:
             self._connections += 1
             _, answered = await attempt(it, script(version), self._dialect)
-        return Answered(_answer_in(answered), answered.asked)
+        return Answered(_answer_in(answered), answered.asked or not answered.completed)
 
 
 class _Attacker:

@@ -1,6 +1,7 @@
 """An engine over an asyncio connection. Only this module and `lab.tls.listener` do I/O in `lab.tls`."""
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -11,6 +12,9 @@ from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Faile
 from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
+READS_IN_A_ROW = 16
+"""After so many reads others get their turn, and time limits are looked at: a read that finds something does not let
+others go on, and some peers never stop sending."""
 
 
 class ConnectionFailed(TlsError):
@@ -27,6 +31,7 @@ class SocketConnection:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self._outgoing = b""
+        self._reads = 0
 
     @classmethod
     async def open(cls, address: tuple[str, int], source: str = "") -> Self:
@@ -39,12 +44,18 @@ class SocketConnection:
             if source:
                 connection.bind((source, 0))
             await asyncio.get_running_loop().sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            raise OSError(error.errno, os.strerror(error.errno or 0)) from None  # asyncio's own text is for developers
         except BaseException:
             connection.close()
             raise
         return cls(connection)
 
     async def read(self, size: int) -> bytes:
+        self._reads += 1
+        if not self._reads % READS_IN_A_ROW:
+            await asyncio.sleep(0)
         return await asyncio.get_running_loop().sock_recv(self.socket, size)
 
     def write(self, data: bytes) -> None:

@@ -276,6 +276,20 @@ def test_nothing_at_all_over_http2_is_an_end() -> None:
         asked(Said(SettingsFrame(0)))
 
 
+def test_an_alert_after_each_request_is_the_same_to_either_client(files: Files) -> None:
+    async def refuse(stream: TlsStream) -> None:
+        await stream.read()
+        with contextlib.suppress(ConnectionFailed):
+            await stream.take(stream.engine.give_up("not today"))
+
+    with dropping(files, refuse) as port:
+        status, report = tried(port, files.client, "--move", "omit-proof")
+    assert status == 2
+    for version in report["versions"]:
+        assert "does not get in with OpenSSL (alert internal_error (80))" in version["unfit"]
+        assert version["controls"]["owner"] == version["controls"]["key"]
+
+
 def test_a_hostile_server_gets_no_verdict(files: Files) -> None:
     async def ping(stream: TlsStream) -> None:
         while True:

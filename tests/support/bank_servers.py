@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -65,7 +66,13 @@ def _haproxy(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
     return _with_port(folder, text, f"exec {program('haproxy')} -db -f CONFIG")
 
 
-def _apache(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
+def _apache(
+    files: Files,
+    folder: Path,
+    versions: Sequence[str],
+    above: str = "h2 http/1.1",
+    asks: str = "SSLVerifyClient require",
+) -> list[str]:
     _written(folder / "account", ACCOUNT)
     protocols = " ".join(f"+TLSv{version}" for version in versions)
     modules = ("mpm_event", "authz_core", "ssl", "http2", "socache_shmcb")
@@ -77,11 +84,11 @@ def _apache(files: Files, folder: Path, versions: Sequence[str]) -> list[str]:
         ErrorLog {folder}/error.log
         Listen 127.0.0.1:PORT
         DocumentRoot {folder}
-        Protocols h2 http/1.1
+        Protocols {above}
         SSLEngine on
         SSLCertificateFile {files.server}
         SSLCACertificateFile {files.ca}
-        SSLVerifyClient require
+        {asks}
         SSLProtocol -all {protocols}
         """
     return _with_port(folder, text, f"exec {program('apache2')} -X -d {folder} -f CONFIG")
@@ -188,6 +195,15 @@ BANK_SERVERS: dict[str, Call] = {
     "gnutls": _gnutls,
 }
 """By what they are called."""
+
+PROXY_FIRST = _nginx("proxy_protocol")
+"""nginx behind a load balancer that says where a connection came from, before TLS begins."""
+
+LATER = {
+    above: partial(_apache, above=above, asks="<Location /account>\nSSLVerifyClient require\n</Location>")
+    for above in ("h2", "http/1.1")
+}
+"""Apache that asks for a certificate only when it knows what is asked for, by what is spoken above TLS."""
 
 HTTP2_ALONE: dict[str, Call] = {
     "required": _node("rejectUnauthorized: true"),

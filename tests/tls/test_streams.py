@@ -144,3 +144,18 @@ def test_what_is_left_unread_does_not_cost_the_peer_our_last_bytes() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         asyncio.run(close_without_reading(listening.getsockname()[1]))
+
+
+def test_a_peer_that_never_stops_sending_keeps_no_time_limit_from_being_noticed() -> None:
+    async def read_for_ever(connection: SocketConnection) -> None:
+        async with asyncio.timeout(0.001):
+            while await connection.read(1):
+                pass
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(bytes(100_000))
+        with pytest.raises(TimeoutError):
+            asyncio.run(read_for_ever(SocketConnection(ours)))
+        assert ours.recv(1), "it read all there was before it looked at the time"
