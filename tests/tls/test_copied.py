@@ -78,6 +78,7 @@ def test_a_copied_hello_is_sent_as_it_is(server12: ScriptedServer) -> None:
         "TLS 1.3": ({"add": (ext.chosen_version(TLS13),)}, True),
         "a version of the future": ({"add": (ext.chosen_version(0x0305),)}, False),
         "HTTP/2": ({"add": (H2,)}, True),
+        "HTTP/3": ({"add": (ext.protocols((b"h3",)),)}, False),
         "an extension": ({"add": (HEARTBEAT,)}, True),
     },
 )
@@ -86,6 +87,28 @@ def test_a_server_hello_that_is_out_of_reach_is_told_from_a_wrong_one(
 ) -> None:
     server12.say(server12.make_hello(**changes))
     assert out_of_reach(server12) is expected
+
+
+def test_what_is_left_of_a_copied_hello_still_offers_the_protocols_that_are_spoken() -> None:
+    left = within_reach(a_hello(TLS12), (TLS12,), (b"h2", b"h3"))
+    assert ext.read_protocols(left.extensions) == (b"h2",)
+    assert ext.read_protocols(within_reach(a_hello(TLS12), (TLS12,)).extensions) is None
+
+
+@pytest.mark.parametrize("protocol", [b"h2", b"http/1.1"])
+def test_a_protocol_that_is_spoken_is_taken_out_of_a_copied_hello(bank: pki.Identity, protocol: bytes) -> None:
+    client = Client(
+        entropy=os.urandom,
+        versions=(TLS12,),
+        suites=keys.ALL_SUITES,
+        hello=a_hello(TLS12),
+        protocols=(b"h2", b"http/1.1"),
+    )
+    script = ScriptedServer(client, bank)
+    script.say(script.make_hello(add=(ext.protocols((protocol,)),)))
+    script.play("certificate", "key_exchange", "request", "done", "change_cipher_spec", "finished")
+    assert script.established
+    assert client.protocol == protocol
 
 
 @cases("answer", {"HTTP/1.1": HTTP, "certificate transparency": Extension(18, b"\0\0")})
