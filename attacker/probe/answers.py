@@ -58,7 +58,8 @@ def answered(kind: str, words: str = "", content: bytes = b"") -> ServerAnswer:
 
 def alerted(alert: int) -> ServerAnswer:
     """A fatal alert."""
-    return ServerAnswer(Ending.ALERT, f"alert {alert_name(alert)} ({alert})")
+    words = "name the protocol that it speaks, by --alpn" if alert == AlertDescription.NO_APPLICATION_PROTOCOL else ""
+    return ServerAnswer(Ending.ALERT, f"alert {alert_name(alert)} ({alert})", words)
 
 
 def closed(words: str) -> ServerAnswer:

@@ -1,6 +1,7 @@
 """The certificate's owner, who logs in with OpenSSL through the attacker's relay: the control that all rests on."""
 
 import asyncio
+import re
 import ssl
 
 from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, alerted, closed
@@ -20,6 +21,9 @@ READ_SIZE = 1 << 14
 OP_LEGACY_SERVER_CONNECT = 0x4
 """Old servers know no renegotiation_info (RFC 5746), and OpenSSL 3 does not go on without it; `ssl` names it from 3.12
 on."""
+
+
+_ALERT = re.compile(r"(?:TLSV1|TLSV13|SSLV3)_(?:ALERT_)?([A-Z_]*[A-Z])")
 
 
 class OpenSslLine(Line):
@@ -71,13 +75,12 @@ class OpenSslLine(Line):
 
 
 def _answer_in(error: ssl.SSLError) -> ServerAnswer:
-    """What OpenSSL says: the alert that came, whose names it has in capitals, or what it found wrong itself."""
-    reason = error.reason or str(error)
-    name = reason.partition("_ALERT_")[2] or reason.partition("_")[2]
-    if reason.startswith(("TLSV1_", "TLSV13_", "SSLV3_")) and name in AlertDescription.__members__:
-        return alerted(AlertDescription[name])
-    if "EOF" in reason:
-        return closed(reason.replace("_", " ").lower())
+    """What OpenSSL says: the alert that came, or what it found wrong itself. `ssl` has no names for some of its
+    reasons; these are in the text alone."""
+    reason = (error.reason or str(error)).upper().replace(" ", "_")
+    found = _ALERT.search(reason)
+    if found and found[1] in AlertDescription.__members__:
+        return alerted(AlertDescription[found[1]])
     return ServerAnswer(Ending.FAILED, "failed", reason.replace("_", " ").lower())
 
 
@@ -118,8 +121,8 @@ class Owner:
                     connection.close()
         except TimeoutError:
             return exchange.said or ServerAnswer(Ending.SILENT, "silence", f"no answer within {LOGIN_SECONDS:g} s")
-        except ssl.SSLEOFError as error:
-            return closed(error.strerror or str(error))
+        except ssl.SSLEOFError:
+            return closed("the peer closed the connection without close_notify")
         except ssl.SSLError as error:
             return _answer_in(error)
         except (ConnectionResetError, BrokenPipeError) as error:

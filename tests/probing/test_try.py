@@ -22,7 +22,7 @@ from lab.probing.probe import MOVE_IDS
 from lab.staging import pki
 from lab.tls.versions import TLS12, TLS13
 from programs import certreplay
-from tls_peers import Files, s_server, serving, write_files
+from tls_peers import GNUTLS_ONLY_13, Files, gnutls_serv, s_server, serving, write_files
 from trying import NO_PROOF_NEEDED, listening, outcomes, tried
 from victims import Victims, bundle_at, running_victims
 
@@ -223,6 +223,18 @@ def test_a_server_that_asks_for_a_certificate_later_gets_no_verdict(above: str, 
         status, report = tried(port, files.client, "--path", "/account", "--move", "omit-proof")
     assert status == 2
     assert all("asking later, by renegotiation" in one["unfit"] for one in report["versions"])
+
+
+def test_a_server_that_insists_on_a_protocol_is_spoken_to_where_it_is_named(files: Files, tmp_path: Path) -> None:
+    command = [*gnutls_serv(files, GNUTLS_ONLY_13), "--alpn", "mqtt", "--alpn-fatal"]
+    options = ("--tls", "1.3", "--move", "omit-proof")
+    with serving(tmp_path / "output", *command) as port:
+        assert tried(port, files.client, *options, "--send", "hello\\n", "--alpn", "mqtt")[0] == 0
+        status, report = tried(port, files.client, *options)
+    assert status == 2
+    (version,) = report["versions"]
+    assert "alert no_application_protocol (120): name the protocol that it speaks, by --alpn" in version["unfit"]
+    assert version["controls"]["owner"] == version["controls"]["key"]
 
 
 def test_a_server_behind_a_load_balancer_is_told_from_one_that_refuses(files: Files, tmp_path: Path) -> None:
