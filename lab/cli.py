@@ -668,6 +668,7 @@ def schemes(as_json: Json = False) -> None:
             "id": s.id,
             "asks_for": s.asks_for,
             "checks": s.verifies,
+            "name_from": s.name_from.value,
             "stands_for": s.stands_for,
             "fault": s.fault or "none",
         }

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
@@ -78,11 +79,13 @@ CheckChain: TypeAlias = Callable[[tuple[bytes, ...]], None]
 class Authentication:
     """How a gateway authenticates its clients: in the handshake that its engines do, or by each request. With
     `check_forwarded` that is by the certificate in the Client-Cert header, which any client can write; with
-    `check_password` by name and password (RFC 7617)."""
+    `check_password` by name and password (RFC 7617). `customer` picks the certificate that names the customer, in DER,
+    out of those that the client sent in the handshake; it is the first, or else that is a fault."""
 
     engines: EngineFactory
     check_forwarded: CheckChain | None = None
     check_password: CheckPassword | None = None
+    customer: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
 
 
 def authentication_for(gateway: Gateway, files: GatewayFiles) -> Authentication:

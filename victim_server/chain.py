@@ -4,6 +4,8 @@ OpenSSL's X509_verify_cert (RFC 5280 section 6) builds and verifies the chain, a
 gateways differ only in what they do about the proof.
 """
 
+from datetime import UTC, datetime
+
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
@@ -53,7 +55,7 @@ class ChainCheck:
             is_for_clients = _is_for_clients(certificates[0])
             leaf, *untrusted = [crypto.X509.from_cryptography(certificate) for certificate in certificates]
         except Exception as error:  # the parsers' own errors are of many types
-            raise CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}") from None
+            raise _unreadable(error) from None
         context = crypto.X509StoreContext(self._store, leaf, untrusted)
         try:
             context.verify_certificate()
@@ -61,8 +63,37 @@ class ChainCheck:
             alert = ALERTS.get(error.errors[0], AlertDescription.CERTIFICATE_UNKNOWN)
             raise CertificateError(alert, f"certificate verify failed: {error}") from None
         if not is_for_clients:
-            reason = "certificate verify failed: unsuitable certificate purpose"
-            raise CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
+            raise _not_for_clients()
+
+
+class NamesCheck:
+    """Callable as ChainCheck is. It compares names and dates, and verifies no signature: that is its fault.
+
+    The issuer's name leads from one certificate to the next, and in the end to an authority, or the chain is refused.
+    """
+
+    def __init__(self, authorities: tuple[bytes, ...]) -> None:
+        trusted = [x509.load_der_x509_certificate(der) for der in authorities]
+        self.names = tuple(certificate.subject.public_bytes() for certificate in trusted)
+
+    def __call__(self, chain: tuple[bytes, ...]) -> None:
+        if not chain:
+            raise _no_certificate()
+        try:
+            leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
+            is_for_clients = _is_for_clients(leaf)
+            issuers = {one.subject.public_bytes(): one.issuer.public_bytes() for one in reversed(others)}
+            issuer = leaf.issuer.public_bytes()
+        except Exception as error:  # the parsers' own errors are of many types
+            raise _unreadable(error) from None
+        while issuer not in self.names:
+            if issuer not in issuers:
+                raise CertificateError(AlertDescription.UNKNOWN_CA, "no trusted authority has the issuer's name")
+            issuer = issuers.pop(issuer)
+        if not leaf.not_valid_before_utc <= datetime.now(UTC) <= leaf.not_valid_after_utc:
+            raise CertificateError(AlertDescription.CERTIFICATE_EXPIRED, "the certificate is not valid at this time")
+        if not is_for_clients:
+            raise _not_for_clients()
 
 
 class PinCheck:
@@ -76,6 +107,32 @@ class PinCheck:
             raise _no_certificate()
         if chain[0] not in self._issued:
             raise CertificateError(AlertDescription.CERTIFICATE_UNKNOWN, NOT_ISSUED)
+
+
+def last_customer(chain: tuple[bytes, ...]) -> bytes:
+    """The certificate that a server takes the name from which looks through the whole chain: each certificate that is
+    no authority's counts for more than the one before, whoever it belongs to. The first where there is none."""
+    return next((der for der in reversed(chain) if not _is_authoritys(der)), chain[0])
+
+
+def _is_authoritys(der: bytes) -> bool:
+    """RFC 5280 section 4.2.1.9; what cannot be read names no customer either."""
+    try:
+        extensions = x509.load_der_x509_certificate(der).extensions
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+    except Exception:  # the parsers' own errors are of many types
+        return True
+
+
+def _unreadable(error: Exception) -> CertificateError:
+    return CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}")
+
+
+def _not_for_clients() -> CertificateError:
+    reason = "certificate verify failed: unsuitable certificate purpose"
+    return CertificateError(AlertDescription.UNSUPPORTED_CERTIFICATE, reason)
 
 
 def _no_certificate() -> CertificateError:

@@ -160,7 +160,7 @@ class GatewayServer:
         if not engine.peer_chain:
             self._reporter.report(refused("the handshake was completed without a client certificate"))
             return None
-        certificate = engine.peer_chain[0]
+        certificate = how.customer(engine.peer_chain)
         self._reporter.report(authenticated(certificate))
         return lambda request: certificate
 

@@ -5,11 +5,13 @@ No real TLS stack can be told to skip that check. Apart from it, these gateways 
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 
 from lab.tls.server import ClientAuth, Proof, Server
 from lab.tls.sessions import SessionStore
 from victim_server.authentication import Authentication, GatewayFiles
-from victim_server.chain import ChainCheck, PinCheck
+from victim_server.chain import ChainCheck, NamesCheck, PinCheck, last_customer
 
 
 def _chain(files: GatewayFiles, proof: Proof) -> ClientAuth:
@@ -23,21 +25,39 @@ def _pinned(files: GatewayFiles, proof: Proof) -> ClientAuth:
     return ClientAuth(PinCheck(files.issued), proof)
 
 
-_SCHEMES: Mapping[str, tuple[Callable[[GatewayFiles, Proof], ClientAuth], Proof]] = {
-    "mtls": (_chain, Proof.REQUIRED),
-    "certificate-only": (_chain, Proof.NOT_CHECKED),
-    "ignored-proof": (_chain, Proof.IGNORED),
-    "pinned-mtls": (_pinned, Proof.REQUIRED),
-    "pinned-certificate-only": (_pinned, Proof.NOT_CHECKED),
+def _by_names(files: GatewayFiles, proof: Proof) -> ClientAuth:
+    """The client's certificate has an authority's name as its issuer."""
+    check = NamesCheck(files.authorities)
+    return ClientAuth(check, proof, check.names)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """How a scheme is served: how the certificate is checked, how the proof, and which certificate names the customer.
+
+    The gateway that takes a certificate alone and the one that takes it with its proof differ in `proof` alone.
+    """
+
+    check: Callable[[GatewayFiles, Proof], ClientAuth]
+    proof: Proof
+    customer: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
+
+
+_SCHEMES: Mapping[str, _Serving] = {
+    "mtls": _Serving(_chain, Proof.REQUIRED),
+    "certificate-only": _Serving(_chain, Proof.NOT_CHECKED),
+    "ignored-proof": _Serving(_chain, Proof.IGNORED),
+    "pinned-mtls": _Serving(_pinned, Proof.REQUIRED),
+    "pinned-certificate-only": _Serving(_pinned, Proof.NOT_CHECKED),
+    "any-certificate-of-the-chain": _Serving(_chain, Proof.REQUIRED, last_customer),
+    "names-only": _Serving(_by_names, Proof.REQUIRED),
 }
-"""How the certificate is checked, and how the proof. The gateway that is fooled and the one that is not differ in the
-second alone."""
 
 
 def authentication(scheme: str, files: GatewayFiles, make_server: Callable[..., Server] = Server) -> Authentication:
     """The instrument's servers for a scheme. Like any server, they let clients resume their TLS 1.2 sessions."""
-    certificate, proof = _SCHEMES[scheme]
-    client_auth = certificate(files, proof)
+    how = _SCHEMES[scheme]
+    client_auth = how.check(files, how.proof)
     sessions = SessionStore(secrets.token_bytes)
     return Authentication(
         lambda: make_server(
@@ -47,5 +67,6 @@ def authentication(scheme: str, files: GatewayFiles, make_server: Callable[..., 
             client_auth=client_auth,
             versions=tuple(sorted(files.versions, reverse=True)),
             sessions=sessions,
-        )
+        ),
+        customer=how.customer,
     )

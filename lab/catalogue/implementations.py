@@ -31,7 +31,10 @@ OPENSSL = Implementation(
 INSTRUMENT = Implementation(
     "instrument",
     "this lab's own handshake code (`lab.tls`), whose check of the proof can be turned off",
-    ("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
+    (
+        *("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
+        *("any-certificate-of-the-chain", "names-only"),
+    ),
     resumes=(TLS12,),
 )
 IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)

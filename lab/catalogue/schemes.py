@@ -4,11 +4,34 @@ A scheme says nothing about who implements it; that is `lab.catalogue.gateways`.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.checks import Check
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD
+from lab.catalogue.shapes import Leaf
+
+
+class NameFrom(Enum):
+    """Where a server takes the name of the customer from that it lets in; the value describes it."""
+
+    FIRST = "the first certificate, whose key makes the proof"
+    LAST = "all certificates of the chain: the last one that is no authority's counts"
+    HEADER = "the certificate in the header"
+    REQUEST = "the request, where it stands beside the password"
+
+    def among(self, leaves: tuple[Leaf, ...]) -> Leaf | None:
+        """Whose certificate counts, of those that one message begins with; None without any."""
+        return leaves[-1 if self is NameFrom.LAST else 0] if leaves else None
+
+
+class ProofOf(Enum):
+    """Whose proof a server checks before it lets somebody in under a name; the value describes it."""
+
+    CUSTOMER = "the proof is checked, and that it belongs to the name that is let in"
+    NOBODY = "no proof has to be valid"
+    SOMEBODY = "a proof is checked, but not that it belongs to the name that is let in"
 
 
 @dataclass(frozen=True)
@@ -17,7 +40,8 @@ class Scheme:
 
     `verifies`, `stands_for` and `fault` (what it fails to check) are for people; `checks` is `verifies` as data.
     `trusts` says which certificate a customer needs: one from the CA, or a self-signed one that the server has on its
-    list. With a password she needs none; there the moves are tried with the one from the CA.
+    list. With a password she needs none; there the moves are tried with the one from the CA. `name_from` says where the
+    server takes her name from.
     """
 
     id: str
@@ -27,6 +51,7 @@ class Scheme:
     stands_for: str
     fault: str
     trusts: CertificateKind
+    name_from: NameFrom = NameFrom.FIRST
 
     @property
     def asks_in_tls(self) -> bool:
@@ -37,6 +62,14 @@ class Scheme:
     def checks_proof(self) -> bool:
         """Whether a client must prove possession of its certificate's private key."""
         return Check.PROOF_VALID in self.checks
+
+    @property
+    def proof_of(self) -> ProofOf:
+        """Whose proof it checks: the customer's own, if everything is checked that ties a proof to her name."""
+        if not self.checks_proof:
+            return ProofOf.NOBODY
+        tied = self.name_from is NameFrom.FIRST and self.checks >= TIES_PROOF_TO_NAME
+        return ProofOf.CUSTOMER if tied else ProofOf.SOMEBODY
 
     @property
     def takes_password(self) -> bool:
@@ -59,6 +92,8 @@ class Scheme:
 NOTHING_IN_TLS = "nothing in TLS"
 
 ALL_CHECKS = frozenset(Check) - {Check.PASSWORD, Check.SESSION}
+TIES_PROOF_TO_NAME = frozenset({Check.CHAIN})
+"""What is checked besides the proof, or the key that made it may be anybody's."""
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
 
 SCHEMES: tuple[Scheme, ...] = (
@@ -116,6 +151,7 @@ SCHEMES: tuple[Scheme, ...] = (
         stands_for="RFC 9440 misdeployed",
         fault="It trusts a header that any client can write, and requires no proof.",
         trusts=CertificateKind.FROM_CA,
+        name_from=NameFrom.HEADER,
     ),
     Scheme(
         id="password",
@@ -124,6 +160,30 @@ SCHEMES: tuple[Scheme, ...] = (
         checks=frozenset({Check.MESSAGE_ORDER, Check.KEYS, Check.PASSWORD}),
         stands_for='"one might as well use name and password"',
         fault="It takes a password, which every server that is shown it knows.",
+        trusts=CertificateKind.FROM_CA,
+        name_from=NameFrom.REQUEST,
+    ),
+    Scheme(
+        id="any-certificate-of-the-chain",
+        asks_for="Certificate + proof",
+        verifies="chain and proof of the first certificate; then it looks for the customer's name in all of them",
+        checks=ALL_CHECKS,
+        stands_for="CVE-2023-2422: Keycloak looked for the client's name in every certificate that the client had sent "
+        "(securitylab.github.com/advisories/GHSL-2023-083_Keycloak)",
+        fault="It takes the name from another certificate than the one whose key made the proof.",
+        trusts=CertificateKind.FROM_CA,
+        name_from=NameFrom.LAST,
+    ),
+    Scheme(
+        id="names-only",
+        asks_for="Certificate + proof",
+        verifies="proof, and that the issuer has the name of a trusted authority; not the authority's signature",
+        checks=ALL_CHECKS - {Check.CHAIN},
+        stands_for="CVE-2026-35616: FortiClient EMS compared the names in a chain and no signature "
+        "(bishopfox.com/blog/api-authentication-bypass-in-forticlient-ems-7-4-5-7-4-6-cve-2026-35616); CVE-2024-2048: "
+        "Vault knew a certificate by its serial number and its issuer's key identifier "
+        "(github.com/hashicorp/vault/pull/25649)",
+        fault="It knows a certificate by its names, which anybody can write into one of their own.",
         trusts=CertificateKind.FROM_CA,
     ),
 )

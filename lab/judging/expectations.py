@@ -7,6 +7,7 @@ from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak, LootKind
 from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
+from lab.catalogue.shapes import Leaf
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
 
@@ -49,8 +50,6 @@ def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIR
         return Expectation(NOT_APPLICABLE, f"this leak yields no {min(kind.value for kind in lacking)}")
     if LootKind.SESSION in move.needs and version not in gateway.implementation.resumes:
         return Expectation(NOT_APPLICABLE, f"this server gives no sessions to resume in TLS {version}")
-    if move.as_herself:
-        return Expectation(REFUSED, HERSELF if scheme.checks_proof else HERSELF_UNCHECKED, statuses=(200,))
     for failure in move.fails[version]:
         if failure.check is Check.CERTIFICATE_PRESENT and not scheme.asks_in_tls and move.shape.in_header:
             continue
@@ -60,6 +59,8 @@ def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIR
             return Expectation(REFUSED, failure.clause, failure.alerts, check=failure.check)
     if scheme.takes_password:
         return Expectation(REFUSED, NO_PASSWORD, statuses=(401,), check=Check.PASSWORD)
+    if scheme.name_from.among(next(iter(move.shape.certificates), ())) is Leaf.MALLORYS:
+        return Expectation(REFUSED, HERSELF if scheme.checks_proof else HERSELF_UNCHECKED, statuses=(200,))
     return Expectation(
         ACCEPTED, WITH_THE_KEY if move.with_key and Check.PROOF_PRESENT in scheme.checks else scheme.fault
     )

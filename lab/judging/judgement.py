@@ -81,8 +81,9 @@ class Evidence:
     `deviations` counts those whose outcome was not the expected one, and the evidence is that of the first such
     attempt. `unusual` counts refusals by another alert or answer than the RFCs have: the server is safe, and does not
     conform. `transfer` says what became of the order to move money, empty if there was none. `note` says what an
-    attempt was made of, if that is not what it seems. `events` are the numbers of the events on which all of this
-    rests.
+    attempt was made of, if that is not what it seems. `whose` says whose key made the proof and whose name was taken,
+    where the gateway let the client in and checks a proof, but not that it belongs to the name. `events` are the
+    numbers of the events on which all of this rests.
     """
 
     attempt: str
@@ -106,6 +107,7 @@ class Evidence:
     transfer: str
     note: str
     events: tuple[str, ...]
+    whose: str = ""
 
     def by(self, sender: str) -> tuple[Sent, ...]:
         """The messages of one side."""

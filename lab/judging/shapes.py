@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -30,6 +28,7 @@ from lab.judging.proof_comparison import (
     handshake_messages,
     up_to_the_proof,
 )
+from lab.judging.whose_proof import signed_by_itself
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import FATAL
@@ -81,16 +80,6 @@ def departure(tried: Tried, known: Known) -> str:
         return str(reason)
     except (TlsError, ValueError) as error:
         return f"its messages are not readable: {error}"
-    return ""
-
-
-def first_certificate(event: MoveTried) -> str:
-    """The fingerprint of the first certificate that an attempt presented in TLS, in hex; empty for none."""
-    version = find_version(event.tls) or TLS12
-    for sender, raw in handshake_messages(event.steps):
-        if sender == "client" and raw[0] == Certificate.type:
-            chain = certificates_in(raw, version)
-            return sha256(chain[0]).hexdigest() if chain else ""
     return ""
 
 
@@ -210,7 +199,7 @@ class _Attempted:
             return common_name(subject) == MALLORY
         names = subject, certificate.issuer.rfc4514_string()
         models = [one for one in self.captures if names == (one.subject, one.issuer)]
-        return any(_could_be_copied_from(certificate, one) for one in models) and _is_signed_by_itself(certificate)
+        return any(_could_be_copied_from(certificate, one) for one in models) and signed_by_itself(certificate)
 
     def _check_proof(self, due: ProofShape | None) -> None:
         proofs = list(self._all(CertificateVerify.type))
@@ -288,22 +277,3 @@ def _could_be_copied_from(certificate: x509.Certificate, seen: CertificateCaptur
     chain = certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)
     model = read_certificate(chain[0])
     return certificate.serial_number == model.serial_number and [*certificate.extensions] == [*model.extensions]
-
-
-def _is_signed_by_itself(certificate: x509.Certificate) -> bool:
-    """Whether the certificate's own key made its signature, whatever name its issuer has."""
-    key = certificate.public_key()
-    content, hash_ = certificate.tbs_certificate_bytes, certificate.signature_hash_algorithm
-    try:
-        match key:
-            case ec.EllipticCurvePublicKey() if hash_:
-                key.verify(certificate.signature, content, ec.ECDSA(hash_))
-            case rsa.RSAPublicKey() if hash_:
-                key.verify(certificate.signature, content, padding.PKCS1v15(), hash_)
-            case ed25519.Ed25519PublicKey():
-                key.verify(certificate.signature, content)
-            case _:
-                return False
-    except InvalidSignature:
-        return False
-    return True

@@ -17,6 +17,7 @@ from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Leak, LootKind, find_leak
 from lab.catalogue.moves import Move, find_move, moves_for
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
+from lab.catalogue.schemes import ProofOf
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
@@ -53,6 +54,7 @@ from lab.judging.proof_comparison import presented, proof_reason
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
 from lab.judging.student_client import careless, met_mallory, students_client, yields_nothing
+from lab.judging.whose_proof import whose
 from lab.judging.witnesses import contradictions, refused_events
 from lab.tls.alerts import AlertDescription, alert_name
 from lab.tls.versions import TLS13, Version
@@ -304,6 +306,7 @@ class JudgedRun:
             unusual=unusual,
             transfer=_transfer(event),
             note=_made_in_another_version(capture, event),
+            whose=_whose(tried),
             events=tuple(
                 dict.fromkeys(
                     (
@@ -348,6 +351,13 @@ class JudgedRun:
             if isinstance(recorded.event, CertificateCaptured):
                 found.setdefault((recorded.event.leak, recorded.event.server), []).append(recorded)
         return found
+
+
+def _whose(tried: Tried) -> str:
+    """Whose key and whose name, where a gateway let a client in that does not hold them against each other."""
+    scheme = tried.gateway.scheme
+    told = isinstance(tried.report, ClientAuthenticated) and scheme.proof_of is ProofOf.SOMEBODY
+    return whose(tried.event, scheme.name_from) if told else ""
 
 
 def _rests_on_the_proof(tried: Tried, expected: Expectation, alert: SentAlert | None) -> bool:

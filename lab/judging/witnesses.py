@@ -31,8 +31,9 @@ from lab.judging.ledger import Ledger
 from lab.judging.logs import broken_logs
 from lab.judging.recomputed import unlike_the_files
 from lab.judging.relays import RelayedProof
-from lab.judging.shapes import first_certificate, proof_fits
+from lab.judging.shapes import proof_fits
 from lab.judging.stolen import stolen_files
+from lab.judging.whose_proof import named_certificate
 
 
 def contradictions(
@@ -138,11 +139,11 @@ def _about_the_money(event: MoveTried | ProofRelayed, ledger: Ledger) -> Iterato
 
 
 def _about_the_handshake(tried: Tried) -> Iterator[str]:
-    """Whether the gateway saw the certificate and the proof that were sent."""
+    """Whether the gateway saw the certificate and the proof that were sent, and took the name from where it does."""
     report, event = tried.report, tried.event
     if not isinstance(report, ClientAuthenticated):
         return
-    shown, fits = first_certificate(event), proof_fits(event)
+    shown, fits = named_certificate(event, tried.gateway.scheme.name_from), proof_fits(event)
     if tried.gateway.scheme.asks_in_tls and shown and report.sha256 != shown:
         yield f"the gateway log has the certificate {report.sha256}, and {shown} was sent"
     if event.header and report.sha256 != sha256(bytes.fromhex(event.header)).hexdigest():

@@ -6,12 +6,13 @@ A number is that of an event, `attacker-12`.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import product
+from itertools import chain, product
 
 from lab.catalogue.gateways import Gateway, find_gateway, gateways_named
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import STOLEN_KEY, moves_named
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.schemes import ProofOf
 from lab.document import Break, Heading
 from lab.events.log import Recorded
 from lab.events.types import (
@@ -93,14 +94,21 @@ def matrix(given: Teaching) -> Scene | None:
     return Scene("matrix", _matrix_title(judgement), (said,), Matrix(tables, lessons))
 
 
+_ONE_OF = {
+    ProofOf.CUSTOMER: "a gateway that checks the proof",
+    ProofOf.NOBODY: "one that does not",
+    ProofOf.SOMEBODY: "one that checks a proof, but not whose it is",
+}
+
+
 def _opened(judgement: Judgement) -> Iterator[str]:
-    """How many moves without the key opened a gateway, of those that check the proof and of the others."""
-    for checks, where in ((True, "a gateway that checks the proof"), (False, "one that does not")):
+    """How many moves without the key opened a gateway, of each group."""
+    for group, where in _ONE_OF.items():
         tried = [
             one
             for one in judgement.verdicts
             if (found := find_gateway(one.gateway))
-            and found.scheme.checks_proof == checks
+            and found.scheme.proof_of is group
             and one.move != STOLEN_KEY
             and one.outcome in (ACCEPTED, REFUSED)
         ]
@@ -118,7 +126,9 @@ def _matrix_title(judgement: Judgement) -> str:
     tried = [
         one
         for one in judgement.verdicts
-        if (found := find_gateway(one.gateway)) and found.scheme.checks_proof and one.outcome in (ACCEPTED, REFUSED)
+        if (found := find_gateway(one.gateway))
+        and found.scheme.proof_of is ProofOf.CUSTOMER
+        and one.outcome in (ACCEPTED, REFUSED)
     ]
     without_key = [one for one in tried if one.move != STOLEN_KEY]
     got_in = {one.move for one in without_key if one.outcome == ACCEPTED}
@@ -141,15 +151,14 @@ def _tables(judgement: Judgement, given: Teaching) -> Iterator[CellTable]:
             continue
         mine = {one.gateway for one in judgement.verdicts if (one.leak, one.tls) == (leak.id, version)}
         there = gateways_named(mine)
-        checking = [one for one in there if one.scheme.checks_proof]
-        others = [one for one in there if not one.scheme.checks_proof]
+        groups = [[one for one in there if one.scheme.proof_of is group] for group in _ONE_OF]
         rows = []
         for move in moves_named({one.move for one in judgement.verdicts}):
-            cells = [found.get((leak.id, version, gateway.id, move.id)) for gateway in (*checking, *others)]
+            cells = [found.get((leak.id, version, gateway.id, move.id)) for gateway in chain(*groups)]
             if any(cells):
                 rows.append((move.id, move.title, tuple(cell(one) if one else None for one in cells)))
-        heads, more = (tuple(_head(one, given) for one in some) for some in (checking, others))
-        yield CellTable(leak.id, leak.title, version, heads, more, tuple(rows))
+        checking, others, not_whose = (tuple(_head(one, given) for one in some) for some in groups)
+        yield CellTable(leak.id, leak.title, version, checking, others, tuple(rows), not_whose)
 
 
 def _head(gateway: Gateway, given: Teaching) -> GatewayHead:

@@ -210,7 +210,8 @@ class GatewayHead:
 
 @dataclass(frozen=True)
 class CellTable:
-    """Moves by gateways: those that check the proof, and those that do not. Absent cells are None."""
+    """Moves by gateways: those that check the proof, those that do not, and those that check one but not whose it is.
+    Absent cells are None."""
 
     leak: str
     leak_title: str
@@ -218,7 +219,9 @@ class CellTable:
     checking: tuple[GatewayHead, ...]
     others: tuple[GatewayHead, ...]
     rows: tuple[tuple[str, str, tuple[Cell | None, ...]], ...]
-    """Move, its title, and a cell for each gateway, the checking ones first."""
+    """Move, its title, and a cell for each gateway: the checking ones first, then the others, then `not_whose`."""
+    not_whose: tuple[GatewayHead, ...] = ()
+    """Those that check a proof, but not that it belongs to the name that they let in."""
 
 
 @dataclass(frozen=True)

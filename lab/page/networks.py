@@ -2,6 +2,7 @@
 
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
+from lab.catalogue.schemes import ProofOf
 from lab.events.types import (
     AccountOpened,
     BundleIssued,
@@ -47,7 +48,7 @@ def checks(gateway: Gateway) -> str:
     if scheme.takes_password:
         return "a password"
     if scheme.checks_proof:
-        return "certificate and proof"
+        return "certificate and proof" if scheme.proof_of is ProofOf.CUSTOMER else "a proof; not whose it is"
     if scheme.proof == "ignored":
         return "certificate; ignores a wrong proof"
     return "certificate only" if scheme.asks_in_tls else "a header with the certificate"

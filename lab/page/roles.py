@@ -6,6 +6,7 @@ from typing import TypeAlias
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.plan import Plan
+from lab.catalogue.schemes import ProofOf
 from lab.tls.versions import Version
 
 Target: TypeAlias = tuple[Gateway, Version]
@@ -41,7 +42,7 @@ def roles_of(plan: Plan) -> Roles:
         return Roles()
     targets = [one for one in plan.targets() if one[0].scheme.trusts == plan.kinds[0] and one[0].scheme.asks_in_tls]
     blind = [one for one in targets if not one[0].scheme.checks_proof]
-    checking = [one for one in targets if one[0].scheme.checks_proof]
+    checking = [one for one in targets if one[0].scheme.proof_of is ProofOf.CUSTOMER]
     unlooked = [one for one in blind if one[0].scheme.proof == "not checked"]
     hidden = next(iter(unlooked or blind), None)
     # the two that differ in least are of one implementation

@@ -11,7 +11,7 @@ from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import find_scheme
+from lab.catalogue.schemes import ProofOf, find_scheme
 from lab.document import Inline
 from lab.events.types import (
     BundleIssued,
@@ -136,14 +136,18 @@ def closing(given: Teaching) -> Scene | None:
         said = Moment(f"The run {name} has no verdicts. This is what it lacks for them.")
         return Scene("answer", "This run broke off, and decides nothing.", (said,), Words(problems))
     refused = [one for one in judgement.verdicts if one.outcome == REFUSED and _checked(one)]
-    opened = [one for one in judgement.verdicts if one.outcome == ACCEPTED and one.move != STOLEN_KEY]
+    accepted = [one for one in judgement.verdicts if one.outcome == ACCEPTED and one.move != STOLEN_KEY]
+    by_others_proof = [one for one in accepted if one.evidence.whose]
+    opened = [one for one in accepted if not one.evidence.whose]
     points: list[tuple[Literal["certificate", "proof", "key"], Inline]] = []
     if opened:
-        where = listed(list(dict.fromkeys(one.gateway for one in opened)))
+        where = _where(opened)
         points.append(("certificate", f"Every server that asks for it gets it. Without her key it opened {where}."))
     if refused:
         times = counted(len(refused), "time")
         points.append(("proof", f"A proof fits one handshake only. Where it is checked she was refused {times}."))
+    if by_others_proof:
+        points.append(("proof", f"A proof by Mallory's own key opened {_where(by_others_proof)}."))
     searched = judged.run.first(CaptureSearched)
     if searched and not searched.key_at:
         points.append(
@@ -157,6 +161,10 @@ def closing(given: Teaching) -> Scene | None:
     return Scene("answer", title, (Moment(""),), Closing(tuple(points), acts.answer(judgement), problems))
 
 
+def _where(verdicts: list[Verdict]) -> str:
+    return listed(list(dict.fromkeys(one.gateway for one in verdicts)))
+
+
 def _checked(verdict: Verdict) -> bool:
     found = find_scheme(verdict.scheme)
-    return bool(found and found.checks_proof)
+    return bool(found and found.proof_of is ProofOf.CUSTOMER)

@@ -11,6 +11,7 @@ from lab.catalogue.gateways import STUDENTS_GATEWAYS, Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER, LootKind
 from lab.catalogue.plan import Plan
+from lab.catalogue.schemes import ProofOf
 from lab.events.parts import CAPTURE_FILE
 from lab.events.run import Folders
 from lab.events.types import BundleIssued
@@ -56,9 +57,10 @@ class Stage:
 
 
 def opening_balance(plan: Plan) -> int:
-    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the proof or
-    that a student is still at, and for every attempt with a key that leaked at all of them."""
-    may_open = (one.id for one in plan.served() if not one.scheme.checks_proof or one in STUDENTS_GATEWAYS)
+    """Enough for every attempt and every relayed proof to move money at the gateways that do not check the customer's
+    own proof or that a student is still at, and for every attempt with a key that leaked at all of them."""
+    sure = (one for one in plan.served() if one.scheme.proof_of is ProofOf.CUSTOMER)
+    may_open = {one.id for one in plan.served()} - {one.id for one in sure if one not in STUDENTS_GATEWAYS}
     open_ = replace(plan, gateways=tuple(may_open))
     relayed = sum(1 for _ in open_.targets()) if LIVE_RELAY.id in plan.leaks else 0
     with_key = len(replace(plan, moves=()))

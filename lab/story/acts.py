@@ -12,7 +12,7 @@ from lab.catalogue.leaks import WIRE, Leak, find_leak
 from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD, moves_named
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import find_scheme
+from lab.catalogue.schemes import ProofOf, find_scheme
 from lab.document import (
     Block,
     Break,
@@ -203,7 +203,7 @@ def _at_first_checking(
     """
     at = {one.gateway.id: (seen, one) for seen, one in reversed(found) if one.gateway}
     for gateway in filter(None, map(find_gateway, judged.plan.gateways)):
-        if gateway.scheme.checks_proof:
+        if gateway.scheme.proof_of is ProofOf.CUSTOMER:
             if gateway.id in at:
                 return at[gateway.id]
             if not over:
@@ -380,8 +380,10 @@ def _alike(one: Verdict, other: Verdict) -> bool:
     Implementations differ in whether there is a session to resume, and so does what is expected of them then.
     """
     scheme, its = find_scheme(one.scheme), find_scheme(other.scheme)
-    same = scheme and its and (scheme.asks_for, scheme.checks) == (its.asks_for, its.checks)
-    return bool(same) and (one.tls, one.move, one.expected) == (other.tls, other.move, other.expected)
+    if scheme is None or its is None:
+        return False
+    same = (scheme.asks_for, scheme.checks, scheme.name_from) == (its.asks_for, its.checks, its.name_from)
+    return same and (one.tls, one.move, one.expected) == (other.tls, other.move, other.expected)
 
 
 def _leak(leak: Leak) -> Tell:
@@ -541,14 +543,17 @@ def answer(judgement: Judgement) -> str:
     with_the_key = dict.fromkeys(v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v not in without)
     # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
-    held = [v for v in refused if (scheme := find_scheme(v.scheme)) and scheme.checks_proof and not v.evidence.http]
+    held = [v for v in refused if _proof_of(v) is ProofOf.CUSTOMER and not v.evidence.http]
+    by_others_proof = dict.fromkeys(v.gateway for v in without if _proof_of(v) is ProofOf.SOMEBODY)
+    opened = dict.fromkeys(gateway for gateway in opened if gateway not in by_others_proof)
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed = "crossed the wire" if on_the_wire else "got out"
     kinds = {found.scheme.trusts for found in map(find_gateway, opened) if found}
     which = "those" if len(kinds) > 1 else "the one"
     said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"
+    also = f" {_BY_OTHERS_PROOF.format(listed(list(by_others_proof)))}" if by_others_proof else ""
     if not held:
-        return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried."
+        return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried.{also}"
     times = "once" if len(held) == 1 else f"{len(held)} times"
     key = f"never {crossed}"
     if with_the_key:
@@ -556,8 +561,22 @@ def answer(judgement: Judgement) -> str:
     refusals = f"{listed(list(dict.fromkeys(v.gateway for v in held)))} refused {times}"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every full "
-        f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_the_key else ''}."
+        f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_the_key else ''}.{also}"
     )
+
+
+_BY_OTHERS_PROOF = (
+    "Not any proof will do: one by mallory's own key opened {}, where a proof is checked, but not that it belongs to "
+    "the name."
+)
+
+
+def _proof_of(verdict: Verdict) -> ProofOf | None:
+    scheme = find_scheme(verdict.scheme)
+    return scheme.proof_of if scheme else None
+
+
+_TOLD_IN_ORDER = (ProofOf.NOBODY, ProofOf.SOMEBODY, ProofOf.CUSTOMER)
 
 
 def acts(plan: Plan) -> tuple[Act, ...]:
@@ -567,9 +586,9 @@ def acts(plan: Plan) -> tuple[Act, ...]:
     """
     told: list[tuple[str, Tell, Brief]] = [("Issued", _issued, short.issued)]
     if WIRE.id in plan.leaks and plan.kinds:
-        targets = sorted(plan.targets(), key=lambda target: target[0].scheme.checks_proof)
+        targets = sorted(plan.targets(), key=lambda target: _TOLD_IN_ORDER.index(target[0].scheme.proof_of))
         main, *others = ([one for one in targets if one[0].scheme.trusts == kind] for kind in plan.kinds)
-        checking = next((target for target in main if target[0].scheme.checks_proof), None)
+        checking = next((target for target in main if target[0].scheme.proof_of is ProofOf.CUSTOMER), None)
         told += [("In between", _position, short.last_sentence), ("On the wire", _wire, short.wire)]
         told += [
             (

@@ -64,6 +64,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
     yield facts(
         ("came back", came_back(verdict)),
         ("on it" if verdict.outcome == NOT_APPLICABLE else "gateway log", evidence.reason),
+        *([("whose proof", evidence.whose)] if evidence.whose else []),
         *([("Client-Cert", _certificate(evidence.header))] if gateway and not gateway.scheme.asks_in_tls else []),
         *([("the bank", evidence.transfer)] if evidence.transfer else []),
         *([("note", unusual(verdict))] if unusual(verdict) else []),

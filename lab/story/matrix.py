@@ -7,7 +7,7 @@ from lab.catalogue.gateways import GATEWAYS, find_gateway, gateways_named
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move, moves_named
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
-from lab.catalogue.schemes import SCHEMES, Scheme
+from lab.catalogue.schemes import SCHEMES, ProofOf, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Control, Judgement, Verdict
@@ -24,12 +24,22 @@ NOTE_ON_TLS13 = (
 NO_VERDICT = Span("error", "warning")
 """Where an attempt was not its move; the errors say why."""
 
+GROUPS: Mapping[ProofOf, tuple[str, str]] = {
+    ProofOf.CUSTOMER: ("gateways that check the proof", "a gateway that checks the proof"),
+    ProofOf.NOBODY: ("gateways that do not", "a gateway that does not check the proof"),
+    ProofOf.SOMEBODY: (
+        "gateways that check a proof, but not that it belongs to the name that they let in",
+        "a gateway that checks a proof, but not that it belongs to the name that it lets in",
+    ),
+}
+"""The groups of gateways, in this order, each with what it is called, and one of it."""
+
 _WORDS = {ACCEPTED: Span("ACCEPTED", "accepted", strong=True), NOT_APPLICABLE: Span("n/a", "aside")}
 _EXPECTED = {ACCEPTED: Span(ACCEPTED, strong=True), NOT_APPLICABLE: Span("n/a")}
 
 
 def tell_matrix(judgement: Judgement) -> Iterator[Block]:
-    """For each leak and version that was tried, a table of the gateways that check the proof, and one of the others."""
+    """For each leak and version that was tried, a table of each group of gateways."""
     tried = {(verdict.leak, verdict.tls) for verdict in judgement.verdicts}
     for leak, version in product(LEAKS, map(str, VERSIONS)):
         if (leak.id, version) not in tried:
@@ -37,8 +47,8 @@ def tell_matrix(judgement: Judgement) -> Iterator[Block]:
         heading = f"TLS {version}" if leak == WIRE else f"{leak.title} ({leak.id}), TLS {version}"
         cells = {(v.move, v.gateway): v for v in judgement.verdicts if (v.leak, v.tls) == (leak.id, version)}
         there = gateways_named({of for _, of in cells})
-        for checks, title in ((True, "gateways that check the proof"), (False, "gateways that do not")):
-            if gateways := [gateway.id for gateway in there if gateway.scheme.checks_proof == checks]:
+        for group, (title, _) in GROUPS.items():
+            if gateways := [gateway.id for gateway in there if gateway.scheme.proof_of is group]:
                 yield Break()
                 yield Heading(f"{heading}, {title}")
                 yield _matrix(cells, gateways)
@@ -66,23 +76,24 @@ def tell_lessons(judgement: Judgement) -> Iterator[Block]:
         return
     yield Break()
     yield Heading("What follows")
-    yield from map(Paragraph, (*_opened(judgement, True), *_opened(judgement, False), *_rests_on(judgement)))
+    opened = (sentence for group in GROUPS for sentence in _opened(judgement, group))
+    yield from map(Paragraph, (*opened, *_rests_on(judgement)))
     if differences := _differences(judgement):
         yield Break()
         yield Heading("Where TLS 1.2 and TLS 1.3 differ")
         yield from differences
 
 
-def _opened(judgement: Judgement, checks_proof: bool) -> Iterator[str]:
-    """Which moves opened a gateway that checks the proof, or one that does not."""
+def _opened(judgement: Judgement, group: ProofOf) -> Iterator[str]:
+    """Which moves opened a gateway of a group."""
     there = gateways_named({v.gateway for v in judgement.verdicts})
-    checking = {gateway.id for gateway in there if gateway.scheme.checks_proof == checks_proof}
-    tried = [v for v in judgement.verdicts if v.gateway in checking and v.outcome in (ACCEPTED, REFUSED)]
+    of_group = {gateway.id for gateway in there if gateway.scheme.proof_of is group}
+    tried = [v for v in judgement.verdicts if v.gateway in of_group and v.outcome in (ACCEPTED, REFUSED)]
     if not tried:
         return
     moves = dict.fromkeys(v.move for v in tried)
     opened = dict.fromkeys(v.move for v in tried if v.outcome == ACCEPTED)
-    what = "a gateway that checks the proof" if checks_proof else "a gateway that does not check the proof"
+    _, what = GROUPS[group]
     attempts, gateways = sum(v.evidence.attempts for v in tried), len({v.gateway for v in tried})
     which = f": {listed(list(opened))}" if opened else ""
     yield (
@@ -199,8 +210,9 @@ def expected_document() -> Iterator[Block]:
 
 
 def _schemes() -> Table:
-    rows = tuple((s.id, s.asks_for, s.verifies, s.stands_for, s.fault or "none") for s in SCHEMES)
-    return Table((Column("scheme", "name"), *columns("asks for", "checks", "stands for", "fault")), rows)
+    rows = tuple((s.id, s.asks_for, s.verifies, s.name_from.value, s.stands_for, s.fault or "none") for s in SCHEMES)
+    names = columns("asks for", "checks", "takes the name from", "stands for", "fault")
+    return Table((Column("scheme", "name"), *names), rows)
 
 
 def _gateways() -> Table:

@@ -68,6 +68,7 @@ EXPECTED = {
     "tls13-makes-it-irrelevant": Holding.FAILS,
     "proof-can-be-passed-on": Holding.FAILS,
     "self-signed-is-useless": Holding.FAILS,
+    "any-proof-is-enough": Holding.CONDITIONAL,
 }
 
 Change = Callable[[Event, dict[int, str]], Event | None]
@@ -153,6 +154,7 @@ def _attempts(schemes: tuple[str, ...], outcome: Outcome, leak: str = "") -> Cha
 
 BLIND = ("certificate-only", "pinned-certificate-only")
 CHECKING = ("mtls", "pinned-mtls")
+NOT_WHOSE = ("any-certificate-of-the-chain", "names-only")
 ON_THE_WIRE_12 = _when(CertificateCaptured, lambda one: (one.leak, one.tls) == ("wire", "1.2"))
 ALL_SENT_IN_13 = (
     *(("server", name) for name in ("Certificate", "CertificateVerify", "Finished")),
@@ -273,6 +275,8 @@ DOCTORED = (
     Doctoring("tls13-makes-it-irrelevant", _attempts(BLIND, REFUSED), Holding.HOLDS),
     Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True, outcome=ACCEPTED), Holding.HOLDS),
     Doctoring("self-signed-is-useless", _attempts(CHECKING, ACCEPTED), Holding.HOLDS),
+    Doctoring("any-proof-is-enough", _attempts(NOT_WHOSE, REFUSED), Holding.HOLDS),
+    Doctoring("any-proof-is-enough", _attempts(CHECKING, ACCEPTED), Holding.FAILS),
     Doctoring("tls13-is-unauthenticated", _when(HandshakeDecrypted, lambda one: True), Holding.NO_EVIDENCE),
     Doctoring("proof-can-be-passed-on", _when(ProofRelayed, lambda one: True), Holding.NO_EVIDENCE),
     Doctoring(
@@ -305,6 +309,7 @@ SAID = {
         "with ECDHE the private half of either side's key share, with RSA the server's private key",
         "without any such key, the proof fitted",
     ),
+    "any-proof-is-enough": ("(look-alike at names-only, own-leaf-first at any-certificate-of-the-chain)",),
     "one-connection-is-enough": ("over TLS 1.3 were heard as well, and showed none",),
     "key-never-goes-to-the-server": ("2 keys in 8 forms each", "It cannot see into encrypted records"),
 }
@@ -339,7 +344,7 @@ def test_a_claim_is_said_by_who_says_it_in_the_discussion() -> None:
     assert {by[name] for name in by if name.startswith("tls13")} == {"the third answer"}
     assert by["only-the-issuer-is-fooled"] == "the questioner, in a comment"
     assert by["every-server-could-impersonate"] == "the first answer"
-    assert [name for name in by if by[name] == THE_LAB] == ["proof-can-be-passed-on"]
+    assert [name for name in by if by[name] == THE_LAB] == ["proof-can-be-passed-on", "any-proof-is-enough"]
 
 
 def test_the_register_has_the_customers_that_it_leaked_and_no_others(full_run: Path) -> None:

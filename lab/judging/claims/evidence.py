@@ -2,6 +2,7 @@
 
 from lab.catalogue.cast import VICTIM_CLIENT
 from lab.catalogue.leaks import WIRE
+from lab.catalogue.schemes import SCHEMES, ProofOf
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, PositionTaken
 from lab.judging.attempts import Tried
 from lab.judging.queries import Numbered, RunQueries
@@ -10,6 +11,8 @@ CHECKING = ("mtls", "pinned-mtls")
 """The schemes that check the proof, as the RFCs have it."""
 BLIND = ("certificate-only", "pinned-certificate-only")
 """The schemes that check the certificate only."""
+NOT_WHOSE = tuple(scheme.id for scheme in SCHEMES if scheme.proof_of is ProofOf.SOMEBODY)
+"""The schemes that check a proof, but not that it belongs to the name that they let in."""
 
 
 def in_the_clear(record: RunQueries, tls: str) -> list[Numbered[CertificateCaptured]]:

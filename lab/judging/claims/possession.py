@@ -7,10 +7,12 @@ from lab.catalogue.leaks import DATABASE, ROGUE_SERVER, WIRE
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.searches import TRANSCRIPT_HASHES
 from lab.events.types import CaptureSearched, CertificateCaptured, FileSearched, LoggedIn, ProofRenegotiated
+from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import (
     BLIND,
     CHECKING,
+    NOT_WHOSE,
     accepted,
     at,
     both,
@@ -33,6 +35,11 @@ FIRST_HANDSHAKE_AND_HASH = (
 RENEGOTIATED = (
     "in TLS 1.2 with RSA key transport, at a server that asks for the certificate in a renegotiated handshake, where "
     "client or server lacks the extended master secret (RFC 7627)"
+)
+
+OF_THAT_NAME = (
+    "the certificate whose key made the proof is the one with the name, and its issuer's signature is checked, or the "
+    "server knows the certificate itself"
 )
 
 
@@ -115,6 +122,27 @@ def database_is_a_liability(record: RunQueries) -> Settled | None:
     )
     evidence = numbers(accepted(blind), refused(checking), accepted(checking), each=4)
     return Settled(Holding.HOLDS if fallen and not accepted(checking) else Holding.FAILS, because, evidence)
+
+
+def any_proof_is_enough(record: RunQueries) -> Settled | None:
+    checking, loose = at(record, CHECKING), at(record, NOT_WHOSE)
+    controls = [control for scheme in NOT_WHOSE for control in record.controls(scheme)]
+    if not (checking and loose and controls):
+        return None
+    opened: dict[str, list[Tried]] = {}
+    for one in accepted(loose):
+        opened.setdefault(f"{one.event.move} at {one.gateway.scheme.id}", []).append(one)
+    because = (
+        f"where a proof is checked, but not that it belongs to the name, {count(loose)}"
+        + (f" ({', '.join(sorted(opened))})" if opened else "")
+        + f"; where it has to belong to the name, {count(checking)}"
+    )
+    evidence = numbers(*opened.values(), refused(checking), accepted(checking), each=2)
+    if accepted(checking):
+        return Settled(Holding.FAILS, because, evidence)
+    if opened:
+        return Settled(Holding.CONDITIONAL, because, evidence, OF_THAT_NAME)
+    return Settled(Holding.HOLDS, because, evidence)
 
 
 def proof_can_be_passed_on(record: RunQueries) -> Settled | None:

@@ -3,7 +3,7 @@
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LIVE_RELAY, REQUESTS, ROGUE_SERVER, WIRE
 from lab.judging.claims import keys, passwords, possession, wire
 from lab.judging.claims.claim import Claim
-from lab.judging.claims.evidence import BLIND, CHECKING
+from lab.judging.claims.evidence import BLIND, CHECKING, NOT_WHOSE
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -213,5 +213,14 @@ CLAIMS: tuple[Claim, ...] = (
         possession.proof_can_be_passed_on,
         leaks=(LIVE_RELAY,),
         schemes=(CHECKING,),
+    ),
+    Claim(
+        "any-proof-is-enough",
+        (),
+        "A server that checks a proof of possession lets nobody in under a name without the key that goes with it.",
+        "Every leak and every move without the key, where a proof is checked and held against the name, and where it "
+        "is checked alone.",
+        possession.any_proof_is_enough,
+        schemes=(CHECKING, NOT_WHOSE),
     ),
 )
