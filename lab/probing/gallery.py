@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import glob
 import os
 import secrets
-import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,12 +21,19 @@ from lab.address import Address
 from lab.catalogue.gallery import RealServer
 from lab.ports import held_ports
 from lab.probing.probe import MOVE_IDS, Probed, ProbeFailed, probe
+from lab.probing.servers import (
+    NotStarted,
+    copy_configuration,
+    filled,
+    is_installed,
+    prepare,
+    running_process,
+    until_it_takes_connections,
+)
 from lab.staging import pki
 from lab.tls.bundle import Bundle
 from lab.tls.versions import VERSIONS
 
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
 MAX_LOG = 1 << 16
 PREFIX_SECONDS = 10.0
 LOG_SECONDS = 0.5
@@ -54,11 +57,6 @@ class Shown:
     """Whether it served a request that came without a handshake; None where that does not show."""
 
 
-def is_installed(server: RealServer) -> bool:
-    """Whether the program is here."""
-    return bool(glob.glob(server.program) if "/" in server.program else shutil.which(server.program))
-
-
 async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxyType({})) -> Shown:
     """Starts a server, tries it, and ends it. `more_places` are what else `@NAME@` stands for."""
     if not is_installed(server):
@@ -73,10 +71,6 @@ async def show(server: RealServer, more_places: Mapping[str, str] = MappingProxy
         except (ProbeFailed, NotStarted) as error:
             return Shown(server, missing=str(error))
     return Shown(server, version, probed, log=log, took_prefix=took_prefix)
-
-
-class NotStarted(Exception):
-    """The server did not start, or ended early; the text says what it printed."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +124,7 @@ async def _running(server: RealServer, folder: Path, more_places: Mapping[str, s
             os.chown(path, 65534, 65534)
     output = folder / "output"
     if server.prepare:
-        await _prepare(filled(server.prepare, places), folder, output)
+        await prepare(filled(server.prepare, places), folder, output)
     question = Question(
         f"localhost:{port}", server.path, user=server.user, database=server.user, send=server.send.encode("latin-1")
     )
@@ -157,25 +151,6 @@ def _placed(server_id: str) -> str:
     return "".join(one.read_text("utf-8") for one in folder.iterdir() if one.is_file()) if folder.is_dir() else ""
 
 
-def filled(text: str, places: Mapping[str, str]) -> str:
-    """A text with its `@NAME@` replaced."""
-    for name, value in places.items():
-        text = text.replace(f"@{name}@", value)
-    return text
-
-
-def copy_configuration(source: Traversable, folder: Path, places: Mapping[str, str]) -> None:
-    """The server's configuration, with its places filled."""
-    if not source.is_dir():
-        return
-    for one in source.iterdir():
-        if one.is_dir():
-            (folder / one.name).mkdir(exist_ok=True)
-            copy_configuration(one, folder / one.name, places)
-        else:
-            (folder / one.name).write_text(filled(one.read_text("utf-8"), places), "utf-8")
-
-
 async def _version(command: str) -> str:
     """The first line with a digit of what it prints about itself."""
     process = await asyncio.create_subprocess_shell(
@@ -187,60 +162,6 @@ async def _version(command: str) -> str:
     output, _ = await process.communicate()
     lines = output.decode("utf-8", "replace").splitlines()
     return next((line.strip() for line in lines if any(char.isdigit() for char in line)), "")[:80]
-
-
-async def _prepare(command: str, folder: Path, output: Path) -> None:
-    with output.open("ab") as file:
-        process = await asyncio.create_subprocess_shell(
-            command, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, cwd=folder
-        )
-        if await process.wait():
-            raise NotStarted(_last_words(output))
-
-
-@contextlib.asynccontextmanager
-async def running_process(command: str, folder: Path, output: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server in a session of its own; all of that is ended."""
-    with output.open("ab") as file:
-        process = await asyncio.create_subprocess_shell(
-            command,
-            stdin=asyncio.subprocess.PIPE,  # s_server ends when its input does
-            stdout=file,
-            stderr=file,
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-async def until_it_takes_connections(port: int, process: asyncio.subprocess.Process, output: Path) -> None:
-    """Waits for a server that has just started; NotStarted if it ends or takes too long."""
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while process.returncode is None:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pass
-    raise NotStarted(f"it did not start: {_last_words(output)}")
-
-
-def _last_words(output: Path) -> str:
-    lines = output.read_text("utf-8", "replace").strip().splitlines()
-    return lines[-1][:200] if lines else "it printed nothing"
 
 
 @contextlib.asynccontextmanager

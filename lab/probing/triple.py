@@ -24,7 +24,7 @@ from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED, Outcome
 from lab.catalogue.triple import WITHOUT_EXTENSION, Peers
 from lab.events.types import ProofRenegotiated
 from lab.ports import HOST, held_ports
-from lab.probing.gallery import (
+from lab.probing.servers import (
     NotStarted,
     copy_configuration,
     filled,

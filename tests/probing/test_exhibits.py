@@ -10,7 +10,7 @@ import pytest
 from lab.catalogue.exhibits import AMD64, EXHIBITS, JAVA, BrokenRelease, find_exhibit
 from lab.catalogue.moves import find_move
 from lab.probing.exhibits import WARNING, ReleasePair, accepted, expected, try_exhibit
-from lab.probing.gallery import is_installed
+from lab.probing.servers import is_installed
 from programs import certreplay, unavailable
 
 USUAL = ("wolfssl-4.1.0", "nginx-1.18.0", "python-3.9.2")

@@ -11,10 +11,11 @@ import pytest
 from lab.catalogue.gallery import GALLERY, find_server
 from lab.catalogue.outcomes import NOT_APPLICABLE, REFUSED
 from lab.probing import compose
-from lab.probing.gallery import is_installed, show
+from lab.probing.gallery import show
 from lab.probing.gallery_blocks import tell
 from lab.probing.judge import status
 from lab.probing.probe import MOVE_IDS
+from lab.probing.servers import is_installed
 from lab.tls.versions import TLS13
 from lab.views import markdown
 from programs import certreplay, unavailable
