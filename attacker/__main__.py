@@ -14,7 +14,7 @@ from attacker.leak import files, interception, live_relay, rogue_server, wire
 from attacker.position.watchdog import Watchdog, start_watchdog
 from lab.capture.errors import CaptureFileError
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER
-from lab.catalogue.moves import MOVES
+from lab.catalogue.moves import LAB_MOVES
 from lab.events.log import EventLog
 from lab.events.types import DONE, TOLD_TO_STOP, PartStopped, Trouble
 from lab.process import ArgumentParser, BadInput, run_part, stop_signal, until_told, whole_number
@@ -37,7 +37,7 @@ def parser() -> ArgumentParser:
     """The command line."""
     it = ArgumentParser(prog="python -m attacker", description=__doc__)
     leaks = it.add_subparsers(dest="leak", required=True, metavar="LEAK")
-    moves = [move.id for move in MOVES]
+    moves = [move.id for move in LAB_MOVES]
     for name, command in COMMANDS.items():
         leak = leaks.add_parser(name, help=command.help)
         command.add_arguments(leak)
@@ -51,6 +51,8 @@ def parser() -> ArgumentParser:
         leak.add_argument("--rounds", type=number, default=1, metavar="N", help="how often to try it (%(default)s)")
         leak.add_argument("--at-once", type=number, default=AT_ONCE, metavar="N", help="attempts at once (%(default)s)")
         leak.add_argument("--bundle", type=Path, action="append", default=[], help="mallory's own, PEM; repeatable")
+        tell = "another name of the servers, under which anybody may log in, as the bank's website says"
+        leak.add_argument("--other-name", default="", metavar="NAME", help=tell)
         leak.add_argument("--source", default="", metavar="ADDRESS", help="come from this address of this machine")
         leak.add_argument("--part", default=PART, metavar="NAME", help="the name to report under (%(default)s)")
         leak.add_argument("--folder", type=Path, required=True, help="where everything goes")

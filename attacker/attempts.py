@@ -1,11 +1,11 @@
 """Attempts: all ordered moves at one server in one version."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attacker.collected import common_name
-from attacker.moves.make import MAKERS, Loot, Maker, stolen_password
-from attacker.moves.replay import Attempt, Transfer, attempt, not_tried
+from attacker.moves.make import MAKERS, Loot, Maker, NotApplicable, stolen_password
+from attacker.moves.replay import Attempt, Transfer, attempt, not_tried, through_the_other_door
 from attacker.moves.student import StudentMove
 from attacker.passwords import FoundPassword
 from lab.address import Address
@@ -40,6 +40,8 @@ class Orders:
     transfer: Transfer | None = TRANSFER
     source: str = ""
     """The address of this machine that she comes from; empty for any."""
+    other_name: str = ""
+    """Another name of the servers, under which anybody may log in; empty if none is known."""
 
     def maker(self, move: Move) -> Maker:
         """How a move is made."""
@@ -132,6 +134,11 @@ class AttemptRunner:
             self._reporter.report(not_tried(it, str(reason)))
             return
         async with self._turns:
+            try:
+                script = await through_the_other_door(it, script)
+            except NotApplicable as reason:
+                self._reporter.report(replace(not_tried(it, str(reason)), local=reason.local))
+                return
             self._reporter.report(await attempt(it, script))
 
     async def log_in(self, destination: Destination, version: Version, found: FoundPassword) -> None:

@@ -57,6 +57,7 @@ class Call:
             at_once=asked.at_once,
             own=tuple(map(read_bundle, asked.bundle)),
             source=asked.source,
+            other_name=asked.other_name,
         )
 
     def forwards(self) -> list[Forward]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from attacker.attempts import AttemptRunner, Destination, Orders
 from attacker.collected import Collected, Sighting, common_name, is_self_signed
-from attacker.moves.make import Loot
+from attacker.moves.make import Loot, OtherDoor, look_alike_bundle
 from attacker.passwords import FoundPassword
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.leaks import Leak
@@ -156,8 +156,16 @@ class Campaign:
                     continue
                 if loot := self._best(destination, version):
                     self._begun.add((number, version))
-                    loot = _with_what_was_seen(replace(loot, own=self._own_like(loot)), destination)
+                    door = (
+                        OtherDoor(self._orders.other_name, look_alike_bundle(loot)) if self._takes_other_door else None
+                    )
+                    loot = replace(loot, own=self._own_like(loot), other_door=door)
+                    loot = _with_what_was_seen(loot, destination)
                     yield self._runner.everything(destination, version, loot)
+
+    @property
+    def _takes_other_door(self) -> bool:
+        return bool(self._orders.other_name) and any(move.shape.elsewhere for move in self._orders.moves)
 
     def _is_ready(self, destination: Destination, version: Version) -> bool:
         return destination.is_ready(version, self._orders.handshakes(version))

@@ -637,9 +637,9 @@ app.add_typer(classroom_app, name="classroom")
 @app.command()
 def moves(as_json: Json = False) -> None:
     """List the moves: the ways of presenting a certificate without its key, and the one with it."""
-    from lab.catalogue.moves import MOVES
+    from lab.catalogue.moves import LAB_MOVES
 
-    _show([{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in MOVES], as_json)
+    _show([{"id": m.id, "title": m.title, "sends": m.sends, **dict(_refusals(m))} for m in LAB_MOVES], as_json)
 
 
 def _refusals(move: "Move") -> Iterator[tuple[str, str]]:

@@ -52,6 +52,11 @@ class GatewayEngine(Engine, Protocol):
         ...
 
     @property
+    def server_name(self) -> str | None:
+        """The name of the server that the client asked for; None if it named none."""
+        ...
+
+    @property
     def server_random(self) -> bytes:
         """The random of the ServerHello; empty until it is sent."""
         ...
@@ -80,12 +85,14 @@ class Authentication:
     """How a gateway authenticates its clients: in the handshake that its engines do, or by each request. With
     `check_forwarded` that is by the certificate in the Client-Cert header, which any client can write; with
     `check_password` by name and password (RFC 7617). `customer` picks the certificate that names the customer, in DER,
-    out of those that the client sent in the handshake; it is the first, or else that is a fault."""
+    out of those that the client sent in the handshake; it is the first, or else that is a fault.
+    With `newcomers` the server has another name too, under which anybody may come in and has no account."""
 
     engines: EngineFactory
     check_forwarded: CheckChain | None = None
     check_password: CheckPassword | None = None
     customer: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
+    newcomers: bool = False
 
 
 def authentication_for(gateway: Gateway, files: GatewayFiles) -> Authentication:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.address import Address, host_port
 from lab.capture.synthetic import SyntheticConnection
+from lab.catalogue.cast import NEWCOMERS_NAME
 from lab.catalogue.gateways import Gateway
 from lab.events.log import Reporter
 from lab.events.types import ClientAuthenticated, ClientRefused, Trouble
@@ -157,6 +158,9 @@ class GatewayServer:
             return ByRequest(partial(forwarded, how.check_forwarded), authenticated, refused, self._reporter)
         if how.check_password:
             return ByRequest(partial(by_password, how.check_password), authenticated, refused, self._reporter)
+        if how.newcomers and engine.server_name == NEWCOMERS_NAME and engine.peer_chain:
+            self._reporter.report(refused(f"{NO_ACCOUNT}; proof: {engine.proof}"))
+            return newcomer
         if not engine.peer_chain:
             self._reporter.report(refused("the handshake was completed without a client certificate"))
             return None
@@ -183,6 +187,7 @@ class GatewayServer:
         return ClientRefused(self._gateway.id, peer, _version(engine), reason, alert, engine.server_random.hex())
 
 
+NO_ACCOUNT = "newcomers may come in here, and have no account"
 BASIC = b'Basic realm="bank", charset="UTF-8"'
 
 
@@ -230,6 +235,11 @@ class ByRequest:
         if event != self._reported:
             self._reported = event
             self._reporter.report(event)
+
+
+def newcomer(request: h11.Request) -> Customer:
+    """Nobody: a client that came under the newcomers' name."""
+    raise Unacceptable(403, NO_ACCOUNT)
 
 
 def forwarded(check: CheckChain, request: h11.Request) -> bytes:

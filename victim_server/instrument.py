@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
-from lab.tls.server import ClientAuth, Proof, Server
+from lab.catalogue.cast import NEWCOMERS_NAME
+from lab.catalogue.implementations import INSTRUMENT
+from lab.tls.server import ClientAuth, OtherName, Proof, Server
 from lab.tls.sessions import SessionStore
 from victim_server.authentication import Authentication, GatewayFiles
-from victim_server.chain import ChainCheck, NamesCheck, PinCheck, last_customer
+from victim_server.chain import ChainCheck, NamesCheck, PinCheck, last_customer, take_anybody
 
 
 def _chain(files: GatewayFiles, proof: Proof) -> ClientAuth:
@@ -41,6 +43,8 @@ class _Serving:
     check: Callable[[GatewayFiles, Proof], ClientAuth]
     proof: Proof
     customer: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
+    one_ticket_key: bool = False
+    """Whether sessions that began under the other name are resumed here: one store of sessions for both."""
 
 
 _SCHEMES: Mapping[str, _Serving] = {
@@ -51,6 +55,7 @@ _SCHEMES: Mapping[str, _Serving] = {
     "pinned-certificate-only": _Serving(_pinned, Proof.NOT_CHECKED),
     "any-certificate-of-the-chain": _Serving(_chain, Proof.REQUIRED, last_customer),
     "names-only": _Serving(_by_names, Proof.REQUIRED),
+    "resumed-elsewhere": _Serving(_chain, Proof.REQUIRED, one_ticket_key=True),
 }
 
 
@@ -59,6 +64,10 @@ def authentication(scheme: str, files: GatewayFiles, make_server: Callable[..., 
     how = _SCHEMES[scheme]
     client_auth = how.check(files, how.proof)
     sessions = SessionStore(secrets.token_bytes)
+    other_names = {}
+    if scheme in INSTRUMENT.newcomers:
+        theirs = sessions if how.one_ticket_key else SessionStore(secrets.token_bytes)
+        other_names[NEWCOMERS_NAME] = OtherName(ClientAuth(take_anybody, Proof.REQUIRED), theirs)
     return Authentication(
         lambda: make_server(
             entropy=secrets.token_bytes,
@@ -67,6 +76,8 @@ def authentication(scheme: str, files: GatewayFiles, make_server: Callable[..., 
             client_auth=client_auth,
             versions=tuple(sorted(files.versions, reverse=True)),
             sessions=sessions,
+            other_names=other_names,
         ),
         customer=how.customer,
+        newcomers=bool(other_names),
     )

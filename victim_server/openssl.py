@@ -77,6 +77,8 @@ class OpenSslServer:
     With `issued`, DER certificates, the client's own has to be one of them.
     """
 
+    server_name = None
+    """These gateways have one name."""
     key_log = ""
     """OpenSSL appends to the key log itself."""
 

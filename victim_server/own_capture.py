@@ -86,6 +86,10 @@ class WatchedEngine:
         return self._engine.version
 
     @property
+    def server_name(self) -> str | None:
+        return self._engine.server_name
+
+    @property
     def server_random(self) -> bytes:
         return self._engine.server_random
 

@@ -24,6 +24,7 @@ from lab.catalogue.outcomes import NO_TICKET
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.bundle import Bundle
+from lab.tls.connection import Step
 from lab.tls.flight import (
     Flight,
     SendCertificate,
@@ -43,7 +44,11 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 class NotApplicable(Exception):
-    """This move cannot be made; the text says why."""
+    """This move cannot be made; the text says why. `local` is the address from which that was found out, if any."""
+
+    def __init__(self, reason: str, local: str = "") -> None:
+        super().__init__(reason)
+        self.local = local
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,16 @@ class Loot:
     own: Bundle | None = None
     seen_at: str = ""
     key: PrivateKey | None = None
-    other_door: str = ""
-    """Another name of the server, under which mallory's own certificate gets in; empty if none is known."""
+    other_door: "OtherDoor | None" = None
+    """Another name of the server; None if none is known."""
+
+
+@dataclass(frozen=True)
+class OtherDoor:
+    """Another name of a server, with the bundle of mallory's own that gets in there."""
+
+    name: str
+    bundle: Bundle
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,10 @@ class Script:
     """Whether it says something too if the server does not resume the session: that nobody is let in this way."""
     elsewhere: "Script | None" = None
     """What logs in at the server's other door first; `resume` is then the session of that login."""
+    server_name: str = ""
+    """The name of the server to ask for; empty for the usual one."""
+    began: tuple[Step, ...] = ()
+    """What crossed the wire in the login at the other door."""
 
 
 Maker: TypeAlias = Callable[[Loot, Version], Script]
@@ -160,9 +177,13 @@ def zero_proof(loot: Loot, version: Version) -> Script:
 
 
 def look_alike(loot: Loot, version: Version) -> Script:
+    return stolen_key(look_alike_bundle(loot), version)
+
+
+def look_alike_bundle(loot: Loot) -> Bundle:
+    """Such a certificate with its key."""
     key = fresh_key(loot.chain[0])
-    certificate = look_alike_certificate(loot.chain[0], key)
-    return Script(honest_flight(version, (certificate,), proof.prove_with(key)), header=certificate)
+    return Bundle((look_alike_certificate(loot.chain[0], key),), key)
 
 
 def own_leaf_first(loot: Loot, version: Version) -> Script:
@@ -216,9 +237,9 @@ def resume_session(loot: Loot, version: Version) -> Script:
 
 
 def other_door(loot: Loot, version: Version) -> Script:
-    if not loot.other_door:
+    if loot.other_door is None:
         raise NotApplicable("no other name of the server is known: give --other-name, and --other-bundle for it")
-    login = replace(stolen_key(_own(loot), version), tickets=True)
+    login = replace(stolen_key(loot.other_door.bundle, version), tickets=True, server_name=loot.other_door.name)
     return Script(honest_flight(version, (), None), unresumed_counts=True, elsewhere=login)
 
 

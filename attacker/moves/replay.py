@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import h11
 
 from attacker.moves.headers import Headers, client_cert
-from attacker.moves.make import Script
+from attacker.moves.make import NotApplicable, Script
 from attacker.moves.playback import Playback
 from attacker.scope import check_target
 from lab.address import Address, host_port
@@ -160,6 +160,28 @@ async def attempt(it: Attempt, script: Script) -> MoveTried:
     )
 
 
+async def through_the_other_door(it: Attempt, script: Script) -> Script:
+    """The script with the session that its login under another name of the server gives; NotApplicable without one.
+
+    A script without such a login stays as it is. OutOfScope as in `attempt`.
+    """
+    if script.elsewhere is None:
+        return script
+    bank = _AtTheBank(replace(it, transfer=None), script.elsewhere)
+    course = await carry_out(it, script.elsewhere, bank.talk)
+    session = course.engine.session if isinstance(course.engine, Client) else None
+    in_vain = ""
+    if not course.completed:
+        in_vain = course.failed.reason
+    elif session is None:
+        in_vain = "it gives no session"
+    elif bank.account and bank.account.customer:
+        in_vain = "it opens an account by itself, so it is no other door"
+    if in_vain:
+        raise NotApplicable(f"no session begins at {script.elsewhere.server_name}: {in_vain}", course.local)
+    return replace(script, resume=session, began=tuple(_reported(course.engine.steps)))
+
+
 def reported(it: Attempt, script: Script, course: Course) -> MoveTried:
     """The report of an attempt as far as the handshake goes, without an outcome."""
     return replace(
@@ -169,6 +191,7 @@ def reported(it: Attempt, script: Script, course: Course) -> MoveTried:
         steps=tuple((s.sender, s.name, s.raw.hex()) for s in _reported(course.engine.steps)),
         connection=server_random(course.engine.steps).hex(),
         signed_by=script.signed_by.hex(),
+        elsewhere=tuple((s.sender, s.name, s.raw.hex()) for s in script.began),
         said_in=tuple(name for headers in script.spellings[:1] for name, _ in headers),
         alert=course.failed.alert,
         alert_by=course.failed.sent_by,
@@ -260,7 +283,7 @@ def _engine(it: Attempt, script: Script) -> Client | Playback:
         return Playback(script.recorded)
     return Client(
         entropy=os.urandom,
-        server_name=it.server_name,
+        server_name=script.server_name or it.server_name,
         versions=(it.version,),
         suites=keys.ALL_SUITES if script.hello else keys.DEFAULT_SUITES,
         flight=script.flight,

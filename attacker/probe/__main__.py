@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from attacker.errors import AttackerError
-from attacker.moves.make import MAKERS, Loot, Script
+from attacker.moves.make import MAKERS, Loot, OtherDoor, Script
 from attacker.moves.replay import Attempt, not_tried
 from attacker.position.tcp_relay import Forward, TcpRelay
 from attacker.probe.attempt import attempt_twice, session_of
@@ -63,7 +63,8 @@ async def probe(order: Order, read_line: Callable[[], str]) -> None:
             await relay.close()
             evidence.close()
         target = replace(target, versions=tuple(one for one in target.versions if str(one) in versions))
-        loot = replace(evidence.loot(order.chain, own), other_door=target.other_name)
+        door = OtherDoor(target.other_name, own) if target.other_name and own else None
+        loot = replace(evidence.loot(order.chain, own), other_door=door)
         await _try(target, order.customer, loot, printer)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+from lab.catalogue.checks import Check
 from lab.catalogue.implementations import IMPLEMENTATIONS, STUDENT, Implementation
 from lab.catalogue.schemes import SCHEMES, Scheme
 from lab.tls.versions import Version
@@ -32,6 +33,9 @@ GATEWAYS: tuple[Gateway, ...] = tuple(
     for implementation in IMPLEMENTATIONS
     if scheme.id in implementation.serves
 )
+
+BY_CHOICE = tuple(one for one in GATEWAYS if Check.SESSION not in one.scheme.checks and one.scheme.asks_in_tls)
+"""Those that a run has only if it is told to: they take a move that is pointless at the others."""
 
 STUDENTS_GATEWAYS: tuple[Gateway, ...] = tuple(
     Gateway(scheme, STUDENT) for scheme in SCHEMES if scheme.id in STUDENT.serves

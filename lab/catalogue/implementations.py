@@ -17,6 +17,8 @@ class Implementation:
     """Whether it can be told to do RSA key transport (RFC 5246 section 7.4.7.1)."""
     resumes: tuple[Version, ...] = VERSIONS
     """The versions in which it gives its clients sessions to resume."""
+    newcomers: tuple[str, ...] = ()
+    """The schemes that it serves under one name, while under another it lets anybody in as a newcomer."""
 
 
 RSA_TRANSPORT = "kRSA+AESGCM"
@@ -33,9 +35,10 @@ INSTRUMENT = Implementation(
     "this lab's own handshake code (`lab.tls`), whose check of the proof can be turned off",
     (
         *("mtls", "pinned-mtls", "certificate-only", "pinned-certificate-only", "ignored-proof"),
-        *("any-certificate-of-the-chain", "names-only"),
+        *("any-certificate-of-the-chain", "names-only", "resumed-elsewhere"),
     ),
     resumes=(TLS12,),
+    newcomers=("mtls", "resumed-elsewhere"),
 )
 IMPLEMENTATIONS: tuple[Implementation, ...] = (OPENSSL, INSTRUMENT)
 STUDENT = Implementation(

@@ -391,8 +391,8 @@ REAL_MOVES: tuple[Move, ...] = (
             AlertDescription.ACCESS_DENIED,
         ),
         shape=Shape(
-            ((Leaf.MALLORYS,),),
             messages={TLS12: ("ClientHello", "ChangeCipherSpec", "Finished"), TLS13: ("ClientHello", "Finished")},
+            elsewhere=(Leaf.COPY,),
         ),
     ),
     Move(
@@ -423,7 +423,12 @@ REAL_MOVES: tuple[Move, ...] = (
         shape=Shape(messages={TLS12: (), TLS13: ()}),
     ),
 )
-"""More moves, for what the lab's own gateways do not have: `certreplay try` makes these at real servers."""
+"""More moves, which `certreplay try` makes at real servers; the lab itself makes the first of them, where a gateway has
+another name."""
+
+
+LAB_MOVES = (*MOVES, *(move for move in REAL_MOVES if move.id == OTHER_DOOR))
+"""All that the lab itself can make."""
 
 
 STUDENTS_EXPECTATIONS: Mapping[str, Mapping[Version, tuple[Failure, ...]]] = {
@@ -448,7 +453,7 @@ def students_move(move_id: str) -> Move | None:
 
 def moves_named(ids: Collection[str]) -> tuple[Move, ...]:
     """The moves with these ids, in the table's order, then the students'."""
-    return (*(one for one in MOVES if one.id in ids), *filter(None, map(students_move, sorted(ids))))
+    return (*(one for one in (*MOVES, *REAL_MOVES) if one.id in ids), *filter(None, map(students_move, sorted(ids))))
 
 
 def moves_for(leak: Leak, chosen: Collection[str]) -> tuple[Move, ...]:
@@ -459,4 +464,4 @@ def moves_for(leak: Leak, chosen: Collection[str]) -> tuple[Move, ...]:
 
 def find_move(move_id: str) -> Move | None:
     """The move with that id."""
-    return next(iter(moves_named((move_id,))), None) or next((one for one in REAL_MOVES if one.id == move_id), None)
+    return next(iter(moves_named((move_id,))), None)

@@ -17,5 +17,6 @@ ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
 NOT_APPLICABLE, INCONCLUSIVE = Outcome.NOT_APPLICABLE, Outcome.INCONCLUSIVE
 
 NOT_ASKED = "the server does not ask for a certificate in TLS, so no handshake with it shows who the client is"
+NO_OTHER_NAME = "this server has no other name under which it trusts others"
 NOT_RESUMED = "the server did not resume the session that was offered"
 NO_TICKET = "the wire showed no ticket of a session that began with a client's certificate at this server"

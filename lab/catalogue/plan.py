@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from lab.catalogue.certificates import CertificateKind
-from lab.catalogue.gateways import GATEWAYS, Gateway, find_gateway
+from lab.catalogue.gateways import BY_CHOICE, GATEWAYS, Gateway, find_gateway
 from lab.catalogue.implementations import IMPLEMENTATIONS
 from lab.catalogue.leaks import LEAKS, WIRE, Leak, LootKind, find_leak
-from lab.catalogue.moves import MOVES, moves_for, moves_named
+from lab.catalogue.moves import LAB_MOVES, MOVES, moves_for, moves_named
 from lab.catalogue.schemes import SCHEMES
 from lab.catalogue.students import check_student
 from lab.tls.versions import TLS12, VERSION_NAMES, Version, versions_named
@@ -99,21 +99,25 @@ def full_matrix(
     rounds: int = 1,
     leaks: Iterable[str] = (WIRE.id,),
 ) -> Plan:
-    """Everything, or what is chosen of it; PlanError for a choice that does not exist."""
-    chosen_schemes = _chosen("scheme", tuple(schemes), tuple(scheme.id for scheme in SCHEMES))
+    """Everything, or what is chosen of it; PlanError for a choice that does not exist. What a run has only by
+    choice is in it if it is chosen, and the move that such a gateway takes with it."""
+    gateways, schemes, moves = tuple(gateways), tuple(schemes), tuple(moves)
+    chosen_schemes = _chosen("scheme", schemes, tuple(scheme.id for scheme in SCHEMES))
     chosen_implementations = _chosen("implementation", tuple(implementations), tuple(one.id for one in IMPLEMENTATIONS))
     chosen = [
         gateway
-        for gateway in _chosen("gateway", tuple(gateways), tuple(gateway.id for gateway in GATEWAYS))
+        for gateway in _chosen("gateway", gateways, tuple(gateway.id for gateway in GATEWAYS))
         if (found := find_gateway(gateway))
+        and (found not in BY_CHOICE or gateway in gateways or found.scheme.id in schemes)
         and found.scheme.id in chosen_schemes
         and found.implementation.id in chosen_implementations
     ]
     if not chosen:
         raise PlanError("no gateway is all of that; `certreplay gateways` lists those there are")
+    usual = LAB_MOVES if any(find_gateway(gateway) in BY_CHOICE for gateway in chosen) else MOVES
     plan = Plan(
         tuple(chosen),
-        _chosen("move", tuple(moves), tuple(move.id for move in MOVES)),
+        _chosen("move", moves or tuple(move.id for move in usual), tuple(move.id for move in LAB_MOVES)),
         versions_named(_chosen("version", tuple(versions), VERSION_NAMES)),
         key_type,
         rounds,

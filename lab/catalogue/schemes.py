@@ -91,8 +91,8 @@ class Scheme:
 
 NOTHING_IN_TLS = "nothing in TLS"
 
-ALL_CHECKS = frozenset(Check) - {Check.PASSWORD, Check.SESSION}
-TIES_PROOF_TO_NAME = frozenset({Check.CHAIN})
+ALL_CHECKS = frozenset(Check) - {Check.PASSWORD}
+TIES_PROOF_TO_NAME = frozenset({Check.CHAIN, Check.SESSION})
 """What is checked besides the proof, or the key that made it may be anybody's."""
 ALL_BUT_PROOF = ALL_CHECKS - {Check.PROOF_PRESENT, Check.PROOF_VALID}
 
@@ -184,6 +184,17 @@ SCHEMES: tuple[Scheme, ...] = (
         "Vault knew a certificate by its serial number and its issuer's key identifier "
         "(github.com/hashicorp/vault/pull/25649)",
         fault="It knows a certificate by its names, which anybody can write into one of their own.",
+        trusts=CertificateKind.FROM_CA,
+    ),
+    Scheme(
+        id="resumed-elsewhere",
+        asks_for="Certificate + proof",
+        verifies="chain and proof, but not of a session that began under its other name, where anybody is let in as a "
+        "newcomer; both names have one ticket key",
+        checks=ALL_CHECKS - {Check.SESSION},
+        stands_for="CVE-2025-23419 (nginx), CVE-2025-23048 (Apache), CVE-2025-68121 (Go): a session that began under a "
+        "name of the server that trusts others was resumed under this one (github.com/golang/go/issues/77217)",
+        fault="It resumes a session that began where others are trusted, and checks neither proof nor chain again.",
         trusts=CertificateKind.FROM_CA,
     ),
 )

@@ -57,6 +57,8 @@ class Shape:
     recorded: bool = False
     session: bool = False
     header: tuple[Leaf, ...] | None = None
+    elsewhere: tuple[Leaf, ...] = ()
+    """The certificates with which the session began that it offers, under another name of the server."""
 
     @property
     def in_header(self) -> tuple[Leaf, ...]:

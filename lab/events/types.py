@@ -330,14 +330,15 @@ class MoveTried:
     `local`, which is empty where there was no connection. `round` counts from 1.
 
     What happened: `outcome` is one of `lab.catalogue.outcomes`. `steps` is what crossed the wire, in order: sender,
-    name and hex of each message, ChangeCipherSpec and alert. `header` is the certificate that went into the Client-Cert
-    header of the requests, empty where none did. `said_in` are the names of the headers that say in its requests who
-    the client is, if it comes to a request, empty where that is Client-Cert alone. `signed_by` is the public key
-    (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7) of the key that made the proof, if it is one of the attacker's own.
-    `alert` is the alert that ended the attempt, and `alert_by` is who sent it, `server` or `client`. `status` and
-    `body` are the bank's HTTP answer, and `transfer_status` belongs to its answer to the order to move money. Each is
-    None where there was none. `stolen` is the amount that was moved. `error` says why an attempt was neither accepted
-    nor refused, or why there was nothing to try. It took `milliseconds`.
+    name and hex of each message, ChangeCipherSpec and alert. `elsewhere` is the same of the login under another name of
+    the server, in which the session began that was offered, empty where none did. `header` is the certificate that went
+    into the Client-Cert header of the requests, empty where none did. `said_in` are the names of the headers that say
+    in its requests who the client is, if it comes to a request, empty where that is Client-Cert alone. `signed_by` is
+    the public key (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7) of the key that made the proof, if it is one of the
+    attacker's own. `alert` is the alert that ended the attempt, and `alert_by` is who sent it, `server` or `client`.
+    `status` and `body` are the bank's HTTP answer, and `transfer_status` belongs to its answer to the order to move
+    money. Each is None where there was none. `stolen` is the amount that was moved. `error` says why an attempt was
+    neither accepted nor refused, or why there was nothing to try. It took `milliseconds`.
     """
 
     leak: str
@@ -362,6 +363,7 @@ class MoveTried:
     signed_by: Hex | Empty = ""
     transfer_status: HttpStatus | None = None
     said_in: tuple[str, ...] = ()
+    elsewhere: tuple[tuple[str, str, Hex], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from lab.address import find_address
 from lab.capture.decrypt import CCS, is_certificate
+from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import LEAKS, WIRE
 from lab.catalogue.moves import find_move
@@ -219,6 +220,8 @@ def _authenticated(event: ClientAuthenticated, told: Told) -> Iterator[str]:
         yield "a gateway authenticated a client on a connection that no client tells of"
     if gateway and gateway.implementation.id == INSTRUMENT and gateway.scheme.asks_in_tls:
         allowed = [ProofSeen.VALID] if gateway.scheme.checks_proof else list(ProofSeen)
+        if Check.SESSION not in gateway.scheme.checks:
+            allowed.append(ProofSeen.NONE)  # it was checked, if at all, where the session began
         if event.proof not in map(str, allowed):
             yield f"{event.gateway} cannot have let a client in with this proof: {event.proof}"
     if read := told.read.get(event.connection):

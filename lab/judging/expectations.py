@@ -6,7 +6,7 @@ from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak, LootKind
 from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, Move
-from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
+from lab.catalogue.outcomes import ACCEPTED, NO_OTHER_NAME, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
 from lab.catalogue.shapes import Leaf
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
@@ -48,8 +48,11 @@ def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIR
         return Expectation(NOT_APPLICABLE, NOT_ASKED)
     if lacking := move.needs - leak.gives:
         return Expectation(NOT_APPLICABLE, f"this leak yields no {min(kind.value for kind in lacking)}")
-    if LootKind.SESSION in move.needs and version not in gateway.implementation.resumes:
+    resumes = LootKind.SESSION in move.needs or bool(move.shape.elsewhere)
+    if resumes and version not in gateway.implementation.resumes:
         return Expectation(NOT_APPLICABLE, f"this server gives no sessions to resume in TLS {version}")
+    if move.shape.elsewhere and scheme.id not in gateway.implementation.newcomers:
+        return Expectation(NOT_APPLICABLE, NO_OTHER_NAME)
     for failure in move.fails[version]:
         if failure.check is Check.CERTIFICATE_PRESENT and not scheme.asks_in_tls and move.shape.in_header:
             continue

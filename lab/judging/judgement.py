@@ -82,8 +82,9 @@ class Evidence:
     attempt. `unusual` counts refusals by another alert or answer than the RFCs have: the server is safe, and does not
     conform. `transfer` says what became of the order to move money, empty if there was none. `note` says what an
     attempt was made of, if that is not what it seems. `whose` says whose key made the proof and whose name was taken,
-    where the gateway let the client in and checks a proof, but not that it belongs to the name. `events` are the
-    numbers of the events on which all of this rests.
+    where the gateway let the client in and checks a proof, but not that it belongs to the name. `began` is what crossed
+    the wire in the login in which the session began that was offered, under another name of the server. `events` are
+    the numbers of the events on which all of this rests.
     """
 
     attempt: str
@@ -108,6 +109,7 @@ class Evidence:
     note: str
     events: tuple[str, ...]
     whose: str = ""
+    began: tuple[Sent, ...] = ()
 
     def by(self, sender: str) -> tuple[Sent, ...]:
         """The messages of one side."""

@@ -5,7 +5,7 @@ again here, with the public keys in the certificates and with what the run says 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from cryptography import x509
@@ -33,7 +33,7 @@ from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import FATAL
 from lab.tls.errors import TlsError
-from lab.tls.messages import Certificate, CertificateVerify, ClientHello
+from lab.tls.messages import Certificate, CertificateVerify, ClientHello, NewSessionTicket
 from lab.tls.messages13 import parse
 from lab.tls.versions import TLS12, TLS13, find_version
 
@@ -114,7 +114,7 @@ class _Attempted:
     """The client's side of an attempt."""
 
     def __init__(self, tried: Tried, known: Known) -> None:
-        self.event, self.version, self.known = tried.event, tried.version, known
+        self.tried, self.event, self.version, self.known = tried, tried.event, tried.version, known
         self.asked_in_tls = tried.gateway.scheme.asks_in_tls
         self.captures = known.of(tried.event)
         self.hers = {one.sha256 for one in self.captures} if tried.event.leak else known.issued
@@ -125,8 +125,12 @@ class _Attempted:
         self._check_connection()
         if bool(self.event.said_in) != (shape.header is not None):
             raise NotThisMove(f"the headers that say who the client is are {', '.join(self.event.said_in) or 'none'}")
+        if bool(self.event.elsewhere) != bool(shape.elsewhere):
+            raise NotThisMove("its session began under another name, or did not, and this move is otherwise")
         if shape.recorded:
             self._check_recording(shape)
+        elif shape.elsewhere:
+            self._check_begun_elsewhere(shape)
         elif self.asked_in_tls:
             self._check_order(shape.in_order(self.version))
             self._check_session(shape)
@@ -254,6 +258,21 @@ class _Attempted:
         if self.version != TLS13 and self._all(Certificate.type):
             self._check_certificates(shape.certificates)
             self._check_proof(shape.proof)
+
+    def _check_begun_elsewhere(self, shape: Shape) -> None:
+        """It offers a session that began under another name of the server, by a proof of the attacker's own. Where the
+        server does not resume that, a full handshake without a certificate follows."""
+        resumed = not self._all(Certificate.type)
+        self._check_order(shape.in_order(self.version) if resumed else Shape(((),)).in_order(self.version))
+        self._check_certificates(() if resumed else ((),))
+        began = _Attempted(replace(self.tried, event=replace(self.event, steps=self.event.elsewhere)), self.known)
+        began._check_certificates((shape.elsewhere,))
+        began._check_proof(ProofShape.BY_FIRST)
+        given = [raw for sender, raw in handshake_messages(self.event.elsewhere) if sender == "server"]
+        psk = ext.read_pre_shared_key(self._hello().extensions) if self.version == TLS13 else None
+        ticket = psk.identity if psk else ext.find(self._hello().extensions, ext.SESSION_TICKET)
+        if not ticket or not any(raw[0] == NewSessionTicket.type and ticket in raw for raw in given):
+            raise NotThisMove("it did not offer the session that began under the server's other name")
 
     def _hello(self) -> ClientHello:
         for raw in reversed(self._all(ClientHello.type)):

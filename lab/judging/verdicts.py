@@ -307,6 +307,7 @@ class JudgedRun:
             transfer=_transfer(event),
             note=_made_in_another_version(capture, event),
             whose=_whose(tried),
+            began=tuple(Sent(*step) for step in event.elsewhere),
             events=tuple(
                 dict.fromkeys(
                     (

@@ -11,15 +11,21 @@ from lab.catalogue.schemes import NameFrom
 from lab.events.types import MoveTried
 from lab.judging.facts import read_certificate
 from lab.judging.proof_comparison import certificates_in, handshake_messages
+from lab.tls.errors import TlsError
 from lab.tls.messages import Certificate
 from lab.tls.versions import TLS12, find_version
 
 
 def sent_chain(event: MoveTried) -> tuple[bytes, ...]:
-    """The certificates, in DER, of the first Certificate message that an attempt sent; empty for none."""
+    """The certificates, in DER, of the first Certificate message that an attempt sent, or else of the login in which
+    the session began that it offered; empty for none, and where it is not readable, which is said elsewhere."""
     version = find_version(event.tls) or TLS12
-    sent = (raw for sender, raw in handshake_messages(event.steps) if sender == "client" and raw[0] == Certificate.type)
-    return next((certificates_in(raw, version) for raw in sent), ())
+    try:
+        sent = handshake_messages((*event.steps, *event.elsewhere))
+        shown = (raw for sender, raw in sent if sender == "client" and raw[0] == Certificate.type)
+        return next((certificates_in(raw, version) for raw in shown), ())
+    except TlsError:
+        return ()
 
 
 def naming(chain: tuple[bytes, ...], name_from: NameFrom) -> int:
@@ -38,7 +44,11 @@ def named_certificate(event: MoveTried, name_from: NameFrom) -> str:
 def whose(event: MoveTried, name_from: NameFrom) -> str:
     """A sentence on the key that made the proof and on the name that was taken; empty if no certificate was sent."""
     chain = sent_chain(event)
-    return "; ".join(_whose(chain, naming(chain, name_from))) if chain else ""
+    try:
+        told = "; ".join(_whose(chain, naming(chain, name_from))) if chain else ""
+    except ValueError:
+        return ""  # an unreadable certificate, which no gateway takes
+    return f"the session began under another name of the server, where {told}" if event.elsewhere and told else told
 
 
 def _whose(chain: tuple[bytes, ...], named: int) -> Iterator[str]:
@@ -58,11 +68,13 @@ def _issuer(der: bytes) -> str:
 
 
 def _is_authoritys(der: bytes) -> bool:
-    """RFC 5280 section 4.2.1.9."""
+    """RFC 5280 section 4.2.1.9; what cannot be read names no customer either."""
     try:
         return read_certificate(der).extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+    except ValueError:
+        return True
 
 
 def signed_by_itself(certificate: x509.Certificate) -> bool:

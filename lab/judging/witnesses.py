@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
 from lab.catalogue.cast import CUSTOMER, MALLORY
@@ -29,15 +29,17 @@ from lab.judging.facts import common_name
 from lab.judging.gateway_reports import sentence
 from lab.judging.ledger import Ledger
 from lab.judging.logs import broken_logs
+from lab.judging.proof_comparison import handshake_messages
 from lab.judging.recomputed import unlike_the_files
 from lab.judging.relays import RelayedProof
 from lab.judging.shapes import proof_fits
 from lab.judging.stolen import stolen_files
 from lab.judging.whose_proof import named_certificate
+from lab.tls.messages import ServerHello
 
 
 def contradictions(
-    run: Run, plan: Plan, attempts: Iterable[Tried], relayed: Iterable[RelayedProof], ledger: Ledger
+    run: Run, plan: Plan, attempts: Sequence[Tried], relayed: Iterable[RelayedProof], ledger: Ledger
 ) -> tuple[str, ...]:
     """Where the witnesses of a finished run disagree, a sentence each. An attempt is named by its event's number."""
     told: list[str] = []
@@ -54,6 +56,7 @@ def contradictions(
         events.append(one.event)
     told += _on_the_money(run, events, ledger)
     told += _logins(run)
+    told += _begun_elsewhere(run, attempts)
     told += odd_captures(run)
     told += odd_file(run)
     told += inconsistent(run)
@@ -171,6 +174,15 @@ def _not_planned(tried: Tried, plan: Plan) -> Iterator[str]:
     there = (tried.gateway, tried.version) in plan.targets()
     if not there or event.move not in planned or event.round > plan.rounds:
         yield "the run did not set out to try this"
+
+
+def _begun_elsewhere(run: Run, attempts: Iterable[Tried]) -> Iterator[str]:
+    """Whether the gateways tell of each login under another name in which a session began that was offered."""
+    reports = {(one.gateway, one.connection) for one in run.all(ClientRefused)}
+    for tried in attempts:
+        hellos = (raw for _, raw in handshake_messages(tried.event.elsewhere) if raw[0] == ServerHello.type)
+        if any((tried.gateway.id, raw[6:38].hex()) not in reports for raw in hellos):
+            yield f"the gateway log does not have the login in which the session of {tried.number} began"
 
 
 def _logins(run: Run) -> Iterator[str]:

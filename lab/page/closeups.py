@@ -28,7 +28,7 @@ from lab.page.model import (
     Ladder,
 )
 from lab.page.transcripts import two_transcripts
-from lab.story.explain import explain
+from lab.story.explain import MESSAGES, explain
 
 MAX_FIELD = 2000
 """How much of an event's field is shown, in characters."""
@@ -92,13 +92,16 @@ class Closeups:
         drawn = two_transcripts(seen, verdict, self._messages) if seen else None
         doubts = [one for one in self._judged.judgement.contradictions if f"({verdict.evidence.attempt})" in one]
         after += [Paragraph(f"FINDING: {doubt}") for doubt in doubts]
-        ladder = ladders.of_attempt(verdict.evidence.messages, verdict.tls, self._messages)
+        conversations = (
+            ladders.of_attempt(verdict.evidence.began, verdict.tls, self._messages, "under the server's other name"),
+            ladders.of_attempt(verdict.evidence.messages, verdict.tls, self._messages),
+        )
         return Closeup(
             cell_id(verdict),
             f"{verdict.move} at {verdict.gateway}, TLS {verdict.tls}",
             verdict.outcome,
             tuple(before),
-            (ladder,) if ladder.rows else (),
+            tuple(ladder for ladder in conversations if ladder.rows),
             drawn,
             tuple(after),
         )
@@ -131,7 +134,7 @@ class Closeups:
 
 def _is_heading(block: Block, early: bool) -> bool:
     """Whether it is one of the headings that the page has in its own way."""
-    return isinstance(block, Heading) and early
+    return isinstance(block, Heading) and (early or block.text == MESSAGES)
 
 
 def made_of(judged: JudgedRun, verdict: Verdict) -> CertificateCaptured | None:
@@ -170,7 +173,7 @@ SHOWN: tuple[type, ...] = (
     types.PasswordFound,
 )
 """The events whose fields may be shown. None of them holds a key; what a part says in its own words may name files."""
-DRAWN = ("steps", "transcript", "messages", "client_records", "server_records", "signed", "checked")
+DRAWN = ("steps", "elsewhere", "transcript", "messages", "client_records", "server_records", "signed", "checked")
 """The fields that a ladder shows better, or that are long."""
 
 

@@ -77,9 +77,9 @@ def row(sender: str, name: str, octets: int | None, encrypted: bool, evidence: s
     return Row(side, name, gist(name, side), octets, encrypted, mark(name, side), evidence=evidence)
 
 
-def of_attempt(messages: Iterable[Sent], tls: str, store: Messages) -> Ladder:
+def of_attempt(messages: Iterable[Sent], tls: str, store: Messages, middle: str = "on the wire") -> Ladder:
     """An attempt of mallory's, which she can read as she has its keys."""
-    return Ladder("mallory", "on the wire", tuple(rows(exchange(messages, tls).messages, store)))
+    return Ladder("mallory", middle, tuple(rows(exchange(messages, tls).messages, store)))
 
 
 def captured_messages(seen: CertificateCaptured) -> tuple[Octets, ...]:

@@ -232,7 +232,8 @@ def _in_as_whom(controls: Controls, alike: _Likeness, attempted: Attempted) -> t
     """The owner's answer came back. A move that begins with the attacker's own certificate may be in as herself."""
     move, answer = find_move(attempted.event.move), attempted.answer
     assert answer
-    as_herself = move and move.shape.certificates and move.shape.certificates[0][:1] == (Leaf.MALLORYS,)
+    first = next(iter(move.shape.certificates), ()) if move else ()
+    as_herself = move and (move.shape.elsewhere or first[:1] == (Leaf.MALLORYS,))
     if not as_herself or controls.other is None:
         return ACCEPTED, "the same answer as the owner's"
     other = controls.other.answer

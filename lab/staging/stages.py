@@ -5,11 +5,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from attacker.attempts import TRANSFER
-from lab.catalogue.cast import ATTACKER, BY_REQUEST, CARELESS_CLIENT, OPENING_BALANCE, VICTIM_CLIENT, VICTIM_SERVER
+from lab.catalogue.cast import (
+    ATTACKER,
+    BY_REQUEST,
+    CARELESS_CLIENT,
+    NEWCOMERS_NAME,
+    OPENING_BALANCE,
+    VICTIM_CLIENT,
+    VICTIM_SERVER,
+)
 from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.gateways import STUDENTS_GATEWAYS, Gateway
 from lab.catalogue.implementations import RSA_TRANSPORT
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LIVE_RELAY, LOG, REQUESTS, ROGUE_SERVER, LootKind
+from lab.catalogue.moves import OTHER_DOOR
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import ProofOf
 from lab.events.parts import CAPTURE_FILE
@@ -286,6 +295,7 @@ def _attacker(setting: Setting, command: str, *arguments: str) -> Part:
         *(f"--tls={version}" for version in setting.plan.versions),
         f"--rounds={setting.plan.rounds}",
         *(["--at-once=1"] if setting.plan.one_by_one else []),
+        *([f"--other-name={NEWCOMERS_NAME}"] if OTHER_DOOR in setting.plan.moves else []),
         f"--source={setting.hosts.mallory}",
         *(f"--bundle={file}" for file in (mallory.pem, mallory.self_signed_pem)),
         may_end=() if command == "relay" else (0,),

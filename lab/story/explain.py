@@ -32,6 +32,7 @@ NOT_HER_HELLO = (
     "depend on it."
 )
 NO_MESSAGE = "no such message"
+MESSAGES = "Messages (decrypted):"
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
@@ -71,9 +72,13 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         ("took", f"{evidence.ms} ms"),
         ("events", ", ".join(evidence.events)),
     )
+    if evidence.began:
+        yield Break()
+        yield Heading("Messages of the login under the server's other name, where the session began (decrypted):")
+        yield exchange(evidence.began, verdict.tls)
     if evidence.messages:
         yield Break()
-        yield Heading("Messages (decrypted):")
+        yield Heading(MESSAGES)
         yield exchange(evidence.messages, verdict.tls)
     if evidence.proof:
         yield Break()

@@ -3,9 +3,18 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from lab.catalogue.gateways import GATEWAYS, find_gateway, gateways_named
+from lab.catalogue.gateways import BY_CHOICE, GATEWAYS, find_gateway, gateways_named
 from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import HERSELF, MOVES, STOLEN_KEY, STOLEN_PASSWORD, WITH_THE_KEY, Move, moves_named
+from lab.catalogue.moves import (
+    HERSELF,
+    LAB_MOVES,
+    OTHER_DOOR,
+    STOLEN_KEY,
+    STOLEN_PASSWORD,
+    WITH_THE_KEY,
+    Move,
+    moves_named,
+)
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.schemes import SCHEMES, ProofOf, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
@@ -195,7 +204,8 @@ def expected_document() -> Iterator[Block]:
     yield Section("Schemes", (_schemes(),))
     what = (
         "A gateway is a scheme served by an implementation. What is expected of it comes from its scheme, and of the "
-        "implementation only whether it gives its clients sessions to resume."
+        "implementation only whether it gives its clients sessions to resume, and whether it serves another name as "
+        f"well. A run has {listed([one.id for one in BY_CHOICE])} only if it is chosen, and `{OTHER_DOOR}` with it."
     )
     yield Section("Gateways", (Paragraph(what), _gateways()))
     control = (
@@ -225,7 +235,7 @@ def _gateways() -> Table:
 
 def _moves() -> Table:
     refusals = (f"what refuses it in TLS {version}" for version in VERSIONS)
-    rows = tuple((m.id, m.sends, *(_refusal(m, version) for version in VERSIONS)) for m in MOVES)
+    rows = tuple((m.id, m.sends, *(_refusal(m, version) for version in VERSIONS)) for m in LAB_MOVES)
     return Table((Column("move", "name"), *columns("what is sent", *refusals)), rows)
 
 
@@ -243,7 +253,7 @@ def _refusal(move: Move, version: Version) -> str:
 def _expected(version: Version) -> Table:
     heads = (Column("move", "name"), *(Column(scheme.id, "outcome") for scheme in SCHEMES))
     return Table(
-        heads, tuple((move.id, *(_expected_of(scheme, version, move) for scheme in SCHEMES)) for move in MOVES)
+        heads, tuple((move.id, *(_expected_of(scheme, version, move) for scheme in SCHEMES)) for move in LAB_MOVES)
     )
 
 

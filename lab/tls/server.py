@@ -3,7 +3,7 @@
 It has an argument that no real stack has: what to do with the client's proof.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -53,11 +53,20 @@ class ClientAuth:
     authorities: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True)
+class OtherName:
+    """What a server does for clients that ask for another of its names (RFC 6066 section 3)."""
+
+    client_auth: ClientAuth
+    sessions: SessionStore
+
+
 class Server(Connection):
     """A TLS server (`lab.tls.engine.Engine`) with the certificates `chain` (DER, own first) and their `key`.
 
     It chooses the first of `versions` that the client offers. Without `client_auth` it doesn't ask for a certificate;
-    without `sessions` every handshake is a full one. `model` holds messages of another server: this one repeats them,
+    without `sessions` every handshake is a full one. Clients that ask for one of `other_names` get what stands there
+    instead. `model` holds messages of another server: this one repeats them,
     except where they need a key. Then `suites` and `groups` must be the cipher suite and group of the model.
     """
 
@@ -76,6 +85,7 @@ class Server(Connection):
         groups: tuple[int, ...] = keys.GROUPS,
         sessions: SessionStore | None = None,
         model: Model | None = None,
+        other_names: Mapping[str, OtherName] | None = None,
     ) -> None:
         super().__init__()
         self.entropy = entropy
@@ -85,6 +95,7 @@ class Server(Connection):
         self.groups = groups
         self.sessions = sessions
         self.model = model
+        self._other_names = other_names or {}
         self.schemes = proof.SCHEME_IDS
         self.proof = ProofSeen.NONE
         """What it has measured of the client's proof so far."""
@@ -142,6 +153,8 @@ class Server(Connection):
         self.version = self._choose_version(hello)
         ext.check(hello.extensions)
         self.server_name = ext.read_server_name(hello.extensions)
+        if other := self._other_names.get(self.server_name or ""):
+            self.client_auth, self.sessions = other.client_auth, other.sessions
         suites = tuple(suite for suite in self._suites if suite.version == self.version)
         if self.version == TLS13:
             self.ignores_change_cipher_spec = True

@@ -12,7 +12,8 @@ import pytest
 
 from attacker.moves.make import MAKERS
 from doctoring import doctored_run
-from lab.catalogue.gateways import GATEWAYS, find_gateway
+from lab.catalogue.gateways import BY_CHOICE, find_gateway
+from lab.catalogue.gateways import GATEWAYS as ALL_GATEWAYS
 from lab.catalogue.leaks import ARCHIVE
 from lab.catalogue.moves import MOVES, REAL_MOVES, WITH_THE_KEY, find_move
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, NOT_ASKED, REFUSED
@@ -39,6 +40,7 @@ from programs import certreplay
 ROUNDS = 2
 MOVES_TRIED = len(MOVES) - 1
 """All but the one that takes the key."""
+GATEWAYS = tuple(one for one in ALL_GATEWAYS if one not in BY_CHOICE)
 CHECKING = ("mtls@openssl", "mtls@instrument", "pinned-mtls@openssl", "pinned-mtls@instrument")
 """The gateways that check the proof."""
 REPLAYED = ("replay-proof", "relabelled-proof", "flipped-proof")

@@ -4,18 +4,20 @@ import asyncio
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from doctoring import doctored_run
-from lab.catalogue.gateways import GATEWAYS
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.gateways import BY_CHOICE, GATEWAYS
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import full_matrix
 from lab.catalogue.schemes import ProofOf
+from lab.document import Heading
 from lab.events.run import open_run
-from lab.events.types import ClientAuthenticated, Event
+from lab.events.types import ClientAuthenticated, ClientRefused, Event, MoveTried
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.shapes import proof_fits
 from lab.judging.verdicts import JudgedRun
@@ -26,17 +28,28 @@ from lab.staging import embedded
 from lab.story.acts import answer
 from lab.story.explain import explain
 from lab.story.matrix import tell_lessons, tell_matrix
+from lab.story.words import listed
 from lab.tls.server import ProofSeen
 from lab.tls.versions import VERSION_NAMES
 from lab.views import markdown as docs
 from programs import certreplay
+from victim_server.gateway import NO_ACCOUNT
 
 OPENED_BY = {
     "any-certificate-of-the-chain@instrument": "own-leaf-first",
     "names-only@instrument": "look-alike",
+    "resumed-elsewhere@instrument": "other-door",
 }
 """Each gateway of the group, and the one move that opens it."""
 CHECKING = ("mtls@instrument", "mtls@openssl")
+OPENED = [
+    (gateway, version)
+    for gateway in OPENED_BY
+    for version in VERSION_NAMES
+    if (gateway, version) != ("resumed-elsewhere@instrument", "1.3")
+]
+"""The instrument gives no sessions to resume in TLS 1.3."""
+Steps = tuple[tuple[str, str, str], ...]
 TITLE = "gateways that check a proof, but not that it belongs to the name that they let in"
 
 
@@ -79,8 +92,7 @@ def test_it_all_goes_as_the_tables_predict(judgement: Judgement) -> None:
     }
 
 
-@pytest.mark.parametrize("version", VERSION_NAMES)
-@pytest.mark.parametrize("gateway", OPENED_BY)
+@pytest.mark.parametrize(("gateway", "version"), OPENED)
 def test_one_move_opens_each_and_gateways_that_hold_proof_and_name_together_refuse_it(
     judgement: Judgement, gateway: str, version: str
 ) -> None:
@@ -91,16 +103,23 @@ def test_one_move_opens_each_and_gateways_that_hold_proof_and_name_together_refu
     assert json.loads(opened.evidence.http.body or "")["customer"] == "alice"
     assert opened.evidence.stolen > 0
     for control in CHECKING:
-        assert cell(judgement, OPENED_BY[gateway], control, version).outcome == REFUSED
+        nowhere_else = (opened.move, control) == ("other-door", "mtls@openssl")
+        expected = NOT_APPLICABLE if nowhere_else else REFUSED
+        assert cell(judgement, OPENED_BY[gateway], control, version).outcome == expected
 
 
 def test_the_proof_that_opened_them_was_checked_and_is_valid(judged: JudgedRun) -> None:
     opened = [tried for tried in judged.attempts.all if tried.event.leak and tried.accepted]
-    assert len(opened) == 2 * len(OPENED_BY)
+    assert len(opened) == len(OPENED)
     for tried in opened:
         assert isinstance(tried.report, ClientAuthenticated)
-        assert tried.report.proof == ProofSeen.VALID
-        assert proof_fits(tried.event)
+        if tried.event.move == "other-door":
+            assert tried.report.proof == ProofSeen.NONE
+            assert proof_fits(tried.event) is None
+            assert proof_fits(dataclasses.replace(tried.event, steps=tried.event.elsewhere))
+        else:
+            assert tried.report.proof == ProofSeen.VALID
+            assert proof_fits(tried.event)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +135,18 @@ def test_the_proof_that_opened_them_was_checked_and_is_valid(judged: JudgedRun) 
             "the proof is by the key of certificate 1, O=Bank of Example,CN=alice; no authority signed it: that very "
             "key did; CN=certreplay lab authority is only a name in it",
         ),
+        (
+            "resumed-elsewhere@instrument",
+            "the session began under another name of the server, where the proof is by the key of certificate 1, "
+            "O=Bank of Example,CN=alice; no authority signed it: that very key did; CN=certreplay lab authority is "
+            "only a name in it",
+        ),
     ],
 )
 def test_the_evidence_says_whose_key_made_the_proof_and_whose_name_was_taken(
     judgement: Judgement, gateway: str, told: str
 ) -> None:
-    for version in VERSION_NAMES:
+    for version in [version for opened, version in OPENED if opened == gateway]:
         verdict = cell(judgement, OPENED_BY[gateway], gateway, version)
         assert verdict.evidence.whose == told
         assert told in in_words(verdict)
@@ -133,9 +158,9 @@ def test_they_are_a_group_of_their_own_in_the_matrix_and_on_the_page(judged: Jud
     for version in VERSION_NAMES:
         assert f"TLS {version}, gateways that check the proof" in told
         assert f"TLS {version}, {TITLE}" in told
-    assert "None of 18 moves opened a gateway that checks the proof. " in told
+    assert "None of 19 moves opened a gateway that checks the proof. " in told
     assert (
-        "2 of 18 moves opened a gateway that checks a proof, but not that it belongs to the name that it lets" in told
+        "3 of 19 moves opened a gateway that checks a proof, but not that it belongs to the name that it lets" in told
     )
     scenes = {scene.id: scene.drawing for scene in tell_page(judged).page.scenes}
     matrix, closing = scenes["matrix"], scenes["answer"]
@@ -162,8 +187,20 @@ def test_the_page_heads_each_group_and_leaves_a_gap_between_them(folder: Path) -
 def test_the_answer_does_not_say_that_the_certificate_opened_them(judgement: Judgement) -> None:
     told = answer(judgement)
     assert "opened nothing here" in told
-    assert "one by mallory's own key opened any-certificate-of-the-chain@instrument and names-only@instrument" in told
+    assert f"one by mallory's own key opened {listed(list(OPENED_BY))}" in told
     assert "mtls@openssl and mtls@instrument refused" in told
+
+
+def test_certificates_that_cannot_be_read_are_told_and_break_nothing(folder: Path) -> None:
+    def garble(event: Event) -> Event:
+        if not isinstance(event, MoveTried):
+            return event
+        cut = (raw[:20] + "0" * len(raw[20:]) if name == "Certificate" else raw for _, name, raw in event.steps)
+        steps = tuple((sender, name, raw) for (sender, name, _), raw in zip(event.steps, cut, strict=True))
+        return dataclasses.replace(event, steps=steps)
+
+    judgement = JudgedRun(doctored_run(folder, garble)).judgement
+    assert any("own-leaf-first at any-certificate-of-the-chain@instrument" in one for one in judgement.errors)
 
 
 @pytest.mark.parametrize("gateway", OPENED_BY)
@@ -187,3 +224,66 @@ def test_a_gateway_that_reports_another_certificate_than_the_one_with_the_name_i
     assert any(
         f"{OPENED_BY[gateway]} at {gateway}" in one and "the gateway log has the certificate" in one for one in told
     )
+
+
+def test_a_gateway_whose_names_share_no_sessions_goes_on_with_a_full_handshake(judgement: Judgement) -> None:
+    """The control: mallory has a session there, too, under the other name."""
+    refused = cell(judgement, "other-door", "mtls@instrument", "1.2").evidence
+    names = [(one.sender, one.name) for one in refused.began]
+    assert ("client", "CertificateVerify") in names
+    assert ("server", "NewSessionTicket") in names
+    assert ("server", "CertificateRequest") in [(one.sender, one.name) for one in refused.messages]
+    assert refused.alert
+    assert refused.alert.name == "handshake_failure"
+    assert refused.reason == "the client presented no certificate"
+
+
+def test_the_page_draws_the_login_under_the_other_name_too(judged: JudgedRun) -> None:
+    told = tell_page(judged).closeup("cell/wire/resumed-elsewhere@instrument/1.2/other-door")
+    assert told
+    assert [ladder.middle for ladder in told.ladders] == ["under the server's other name", "on the wire"]
+    assert [len(ladder.rows) > 4 for ladder in told.ladders] == [True, True]
+    assert not [block for block in told.after if isinstance(block, Heading)]
+
+
+def test_a_session_that_the_gateway_did_not_see_begin_is_found(folder: Path) -> None:
+    def change(elsewhere: Callable[[MoveTried], Steps]) -> Judgement:
+        def changed(event: Event) -> Event:
+            if isinstance(event, MoveTried) and event.elsewhere:
+                return dataclasses.replace(event, elsewhere=elsewhere(event))
+            return event
+
+        return JudgedRun(doctored_run(folder, changed)).judgement
+
+    def unseen(event: MoveTried) -> Steps:
+        return tuple(
+            (sender, name, f"{raw[:12]}{'00' * 32}{raw[76:]}" if name == "ServerHello" else raw)
+            for sender, name, raw in event.elsewhere
+        )
+
+    def without_ticket(event: MoveTried) -> Steps:
+        return tuple(one for one in event.elsewhere if one[1] != "NewSessionTicket")
+
+    def unreadable(event: MoveTried) -> Steps:
+        return (("client", "Certificate", "0b000003000001"),)
+
+    assert any("its messages are not readable" in one for one in change(unreadable).errors)
+    told = change(without_ticket).errors
+    assert any("did not offer the session that began under the server's other name" in one for one in told)
+    assert any("its proof is not a signature over this handshake" in one for one in change(unseen).errors)
+
+    def forget(event: Event) -> Event | None:
+        return None if isinstance(event, ClientRefused) and NO_ACCOUNT in event.reason else event
+
+    told = JudgedRun(doctored_run(folder, forget)).judgement.contradictions
+    assert any("the gateway log does not have the login in which the session of" in one for one in told)
+
+
+def test_a_run_has_such_a_gateway_and_its_move_only_if_it_is_chosen() -> None:
+    everything = full_matrix()
+    assert not {one.id for one in BY_CHOICE} & set(everything.gateways)
+    assert "other-door" not in everything.moves
+    for chosen in (full_matrix(schemes=["resumed-elsewhere"]), full_matrix(gateways=["resumed-elsewhere@instrument"])):
+        assert chosen.gateways == ("resumed-elsewhere@instrument",)
+        assert chosen.moves == (*everything.moves, "other-door")
+    assert full_matrix(gateways=["mtls@instrument"], moves=["other-door"]).moves == ("other-door",)

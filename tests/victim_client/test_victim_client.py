@@ -83,7 +83,7 @@ def test_alice_logs_in_everywhere_in_each_version_and_says_so(victims: Victims, 
     seen = victims.reports.all(ClientAuthenticated)
     assert {event.connection for event in seen} == {event.connection for event in logins if isinstance(event, LoggedIn)}
     assert len({event.connection for event in seen}) == len(seen)
-    assert len({event.peer for event in seen}) == len(seen) == 4 * len(GATEWAYS)
+    assert len({(event.gateway, event.peer) for event in seen}) == len(seen) == 4 * len(GATEWAYS)
     key_log = (folder / "keys.log").read_text().splitlines()
     for label in ("CLIENT_RANDOM ", "CLIENT_TRAFFIC_SECRET_0 "):
         assert len({line for line in key_log if line.startswith(label)}) == 2 * len(GATEWAYS)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes
 
 import flights
 from lab.catalogue import plan
+from lab.catalogue.cast import NEWCOMERS_NAME
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import GATEWAYS, Gateway
 from lab.catalogue.implementations import OPENSSL
@@ -35,6 +36,7 @@ from programs import program
 from victim_server import openssl
 from victim_server.authentication import GatewayFiles
 from victim_server.chain import NOT_ISSUED
+from victim_server.gateway import NO_ACCOUNT
 from victims import (
     FORWARDED,
     PATIENCE_SECONDS,
@@ -100,6 +102,49 @@ def s_client(victims: Victims, gateway_id: str, *options: str, bundle: Path | No
 def alices_s_client(victims: Victims, gateway_id: str, *options: str) -> str:
     """The same with alice's bundle."""
     return s_client(victims, gateway_id, *options, bundle=bundle_at(victims.issued, gateway_id))
+
+
+# --- the other name, for newcomers ---
+
+
+def as_newcomer(victims: Victims, gateway_id: str, bundle: Path) -> bytes:
+    """The answer to a request for the account under the newcomers' name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(bundle)
+    with context.wrap_socket(connect(victims, gateway_id), server_hostname=NEWCOMERS_NAME) as connection:
+        connection.sendall(last_words(get_account(victims.issued, gateway_id)))
+        return read_all(connection)
+
+
+@each([one for one in IN_TLS if one.scheme.id in one.implementation.newcomers])
+def test_a_newcomer_comes_in_with_any_certificate_and_has_no_account(
+    victims: Victims, gateway_id: str, tmp_path: Path
+) -> None:
+    """Not even alice, who has one under the other name."""
+    stranger = write_bundle(pki.new_self_signed_client(), tmp_path / "stranger.pem")
+    for number, bundle in enumerate((stranger, victims.issued.client_pem), start=1):
+        answer = as_newcomer(victims, gateway_id, bundle)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"balance" not in answer
+        assert NO_ACCOUNT in victims.reports.wait_for(ClientRefused, number)[-1].reason
+    assert victims.reports.all(ClientAuthenticated) == []
+
+
+def test_a_newcomer_has_to_prove_the_key_too(victims: Victims, tmp_path: Path) -> None:
+    client = Client(
+        entropy=os.urandom,
+        server_name=NEWCOMERS_NAME,
+        chain=(victims.issued.client.der,),
+        prove=prove_with(pki.new_key("p256")),
+    )
+    failed, refused = failure(victims, "resumed-elsewhere@instrument", client)
+    assert failed.alert == refused.alert == 51
+
+
+def test_where_there_is_no_other_name_it_changes_nothing(victims: Victims, tmp_path: Path) -> None:
+    answer = as_newcomer(victims, "names-only@instrument", victims.issued.client_pem)
+    assert b'"customer":"alice"' in answer.replace(b" ", b"")
 
 
 # --- clients that are let in ---
