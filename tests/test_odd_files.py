@@ -129,6 +129,7 @@ OPENS_ITSELF = {
     "lab.staging.classroom": "writes what the authority and the lab alone read",
     "lab.staging.copies": "copies between volumes, with checks of its own",
     "lab.probing.gallery": "works in a folder of its own",
+    "lab.probing.servers": "works in a folder of the gallery's",
     "lab.probing.triple": "works in a folder of its own",
     "lab.page.rendering": "reads its own assets",
     "lab.exercises.exercise": "reads its own texts",

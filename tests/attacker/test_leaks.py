@@ -53,6 +53,8 @@ def opened(leak: str, version: str) -> dict[str, set[str]]:
     }
     issued["forwarded-header@openssl"] = {"omit-proof", "verify-header"}
     issued["password@openssl"] = set()
+    issued["any-certificate-of-the-chain@instrument"] = {"own-leaf-first"}  # with a key of her own
+    issued["names-only@instrument"] = {"look-alike"}
     if leak == "requests":
         return issued
     if leak == "archive":  # with the key mallory is alice, wherever her certificate is accepted

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, get_args
 
 import pytest
 
-from lab.catalogue.cast import LAB
+from lab.catalogue.cast import LAB, TRIPLE_HANDSHAKE
+from lab.catalogue.outcomes import ACCEPTED
 from lab.catalogue.plan import full_matrix
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.run import Run, open_run
@@ -18,6 +19,7 @@ from lab.events.types import (
     CodeLoaded,
     Event,
     MoneyMoved,
+    ProofRenegotiated,
     ServerAnswered,
     TransferRefused,
     Trouble,
@@ -60,7 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def events(folder: Path) -> list[Recorded]:
-    """And a transfer that the bank refused, on the connection of one that it carried out; and a student's file."""
+    """And a transfer that the bank refused, on the connection of one that it carried out; a student's file; and a
+    triple handshake, which is tried apart from runs."""
     events = open_run(folder).events
     last = [recorded for recorded in events if isinstance(recorded.event, MoneyMoved)][-1]
     assert isinstance(last.event, MoneyMoved)
@@ -68,8 +71,11 @@ def events(folder: Path) -> list[Recorded]:
     refused = TransferRefused(last.event.customer, 409, "insufficient funds", last.event.connection)
     lab = next(recorded for recorded in reversed(events) if recorded.part == LAB)
     loaded = CodeLoaded("move", "half-proof:signature", "move.py", "ab" * 32)
+    name = "O=Bank of Example,CN=alice"
+    renegotiated = ProofRenegotiated("no-cure", "curl", name, "/private/transfer", name, 200, "0f", ACCEPTED, "")
     return [
         *events,
+        Recorded(TRIPLE_HANDSHAKE, 1, lab.time, renegotiated),
         dataclasses.replace(last, sequence=number, event=refused),
         dataclasses.replace(lab, sequence=lab.sequence + 1, event=loaded),
     ]
