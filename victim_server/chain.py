@@ -110,12 +110,12 @@ class PinCheck:
 
 
 def take_anybody(chain: tuple[bytes, ...]) -> None:
-    """As ChainCheck, for newcomers: any certificate will do, whoever made it. What they have to do is prove its key."""
+    """As ChainCheck, for newcomers: it takes any certificate. That the client has its key is checked elsewhere."""
 
 
 def last_customer(chain: tuple[bytes, ...]) -> bytes:
-    """The certificate that a server takes the name from which looks through the whole chain: each certificate that is
-    no authority's counts for more than the one before, whoever it belongs to. The first where there is none."""
+    """The last certificate in a chain that is no authority's; the first certificate where there is none. A server that
+    looks for the name in all of the chain takes it from there."""
     return next((der for der in reversed(chain) if not _is_authoritys(der)), chain[0])
 
 

@@ -9,7 +9,7 @@ OPENING_BALANCE = 1000
 SERVER_NAME = "bank.example"
 SERVER_NAMES = (SERVER_NAME, "victim-server", "localhost")
 NEWCOMERS_NAME = "newcomers.bank.example"
-"""Another name of the bank's, for those who have no account yet: whoever made a certificate, its owner is let in."""
+"""Another name of the bank's, for those who have no account yet. There any certificate will do, made by anybody."""
 SHOP_NAME = "shop.example"
 SHOP_NAMES = (SHOP_NAME, "rogue-server", "localhost")
 

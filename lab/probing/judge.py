@@ -153,8 +153,8 @@ def _unfit(controls: Controls, alike: "_Likeness") -> str:
     answers = (key.answer, none.answer, controls.spoiled.answer, again.answer)
     if owner.ending is Ending.CLOSED and all(one.kind == owner.kind for one in answers):
         return (
-            f"it ends every connection ({owner.text}), whoever comes: give a port that speaks TLS from the first byte "
-            "on, without the PROXY protocol, or --starttls"
+            f"it ends every connection ({owner.text}), also the owner's: give a port that speaks TLS from the first "
+            "byte on, without the PROXY protocol, or --starttls"
         )
     if owner.ending is not Ending.ANSWERED:
         return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"

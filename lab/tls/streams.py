@@ -13,8 +13,8 @@ from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 READS_IN_A_ROW = 16
-"""After so many reads others get their turn, and time limits are looked at: a read that finds something does not let
-others go on, and some peers never stop sending."""
+"""After so many reads other tasks run, and time limits are checked. A read that finds data lets no other task run, and
+some peers never stop sending."""
 
 
 class ConnectionFailed(TlsError):
