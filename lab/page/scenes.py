@@ -36,7 +36,7 @@ from lab.page.networks import bundle_file, network
 from lab.page.roles import roles_of
 from lab.page.teaching import Teaching, Tell
 from lab.page.wire_scenes import certificate, login, tls13
-from lab.story import acts
+from lab.story import acts, shipped
 from lab.story.matrix import tell_problems
 from lab.story.words import counted, listed
 
@@ -115,12 +115,12 @@ def ever_real(given: Teaching) -> Scene | None:
     """Releases that shipped without the check: not from the run, which says so."""
     if not given.over or not given.judged.judgement.verdicts:
         return None
-    shipped = tuple(Shipped(one.title, one.story, one.moves, one.mended_in, one.cases) for one in EXHIBITS)
+    releases = tuple(Shipped(one.title, one.story, one.moves, one.mended_in, one.cases) for one in EXHIBITS)
     said = (
-        Moment(f"Yes. {counted(len(shipped), 'release')} are known here that shipped so, and were mended later."),
-        Moment("This run tried none of them. It shows what such a fault opens, at gateways of its own."),
+        Moment(f"Yes. {shipped.how_many()}"),
+        Moment(f"{shipped.IN_THIS_RUN} It shows what such a fault opens, at gateways of its own."),
     )
-    return Scene("ever-real", "Was this ever real?", said, ShippedReleases(shipped, "certreplay exhibits"))
+    return Scene("ever-real", shipped.QUESTION, said, ShippedReleases(releases, shipped.COMMAND))
 
 
 def closing(given: Teaching) -> Scene | None:

@@ -18,6 +18,7 @@ from lab.catalogue.outcomes import ACCEPTED
 from lab.document import Block, Column, Facts, Heading, Inline, Paragraph, Section, Span, Table
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
+from lab.story import shipped
 from lab.story.words import listed
 
 WARNING = (
@@ -130,7 +131,7 @@ async def _done(*command: str, told: str = "") -> str:
 
 def tell_exhibits(pairs: Sequence[ReleasePair]) -> Iterator[Block]:
     """Was this ever real? Each exhibit with what it took, beside the mended release."""
-    yield Heading("Was this ever real?")
+    yield Heading(shipped.QUESTION)
     yield Paragraph(Span(WARNING, "warning"))
     for pair in pairs:
         yield Section(pair.exhibit.title, tuple(_pair(pair)), "entry")

@@ -45,7 +45,7 @@ from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
-from lab.story import short
+from lab.story import shipped, short
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, balance_in, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
 from lab.story.leaks import tell_leak
@@ -496,6 +496,8 @@ def _tell_verdicts(run: Run, judgement: Judgement) -> Iterator[Block]:
         yield Paragraph(Span(unknown, "warning"))
     for contradiction in judgement.contradictions:
         yield Paragraph(Span(f"FINDING: {contradiction}", "finding"))
+    yield Break()
+    yield facts((shipped.QUESTION, shipped.the_first()))
     yield Break()
     yield Paragraph(Span(answer(judgement), strong=True))
 

@@ -11,6 +11,7 @@ from lab.judging.claims.claim import Claim, Holding, Settled
 from lab.judging.claims.discussion import DISCUSSION, Point
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
+from lab.story import shipped
 
 _MEANINGS: dict[Holding, Meaning] = {
     Holding.HOLDS: "holds",
@@ -25,6 +26,11 @@ def tell_claims(claims: SettledClaims) -> Iterator[Block]:
     """Each claim with its verdict, what decides it, and where the evidence is."""
     for claim, settled in claims:
         yield Section((Span(f"{claim.by}: ", "aside"), claim.claim), (facts(*_facts(claim, settled)),), "entry")
+    yield _ever_real()
+
+
+def _ever_real() -> Section:
+    return Section(shipped.QUESTION, (Paragraph(shipped.the_first()),))
 
 
 def _facts(claim: Claim, settled: Settled) -> Iterator[tuple[str, Inline]]:
@@ -70,6 +76,7 @@ def claims_document(folder: Path) -> Iterator[Block]:
     yield Section("The discussion, point by point", (_discussion(settled_claims),))
     for claim, settled in settled_claims:
         yield Section(claim.claim, (facts(("source", claim.by), *_facts(claim, settled)),))
+    yield _ever_real()
     yield Section("What no experiment settles", (Items(tuple(_unsettled())),))
 
 
