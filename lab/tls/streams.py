@@ -13,8 +13,8 @@ from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 READS_IN_A_ROW = 16
-"""After so many reads other tasks run, and time limits are checked. A read that finds data lets no other task run, and
-some peers never stop sending."""
+"""After so many reads other tasks run, and time limits are checked. Some peers never stop sending, and to read what is
+there already takes no pause."""
 
 
 class ConnectionFailed(TlsError):
