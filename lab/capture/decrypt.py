@@ -7,7 +7,7 @@ side's handshake traffic secret (SSLKEYLOGFILE format; RFC 8446 section 7).
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab import files
@@ -21,7 +21,19 @@ from lab.tls import keys, records
 from lab.tls.alerts import parse_alert
 from lab.tls.engine import Party
 from lab.tls.errors import Abort
-from lab.tls.messages import Certificate, ClientHello, Finished, Message, ServerHello
+from lab.tls.messages import (
+    Certificate,
+    CertificateRequest,
+    CertificateVerify,
+    ClientHello,
+    ClientKeyExchange,
+    Finished,
+    Message,
+    NewSessionTicket,
+    ServerHello,
+    ServerHelloDone,
+    ServerKeyExchange,
+)
 from lab.tls.messages13 import Certificate13, CompressedCertificate, is_retry, parse
 from lab.tls.records import ContentType, Protection, Record
 from lab.tls.schedule import TrafficSecrets, traffic_key
@@ -39,6 +51,11 @@ _SECRETS: Mapping[str, Party] = {
     "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server",
 }
 
+_SENT_BY: Mapping[Party, tuple[type[Message], ...]] = {
+    "client": (ClientHello, ClientKeyExchange, CertificateVerify),
+    "server": (ServerHello, ServerKeyExchange, CertificateRequest, ServerHelloDone, NewSessionTicket),
+}
+"""Messages that no other party sends in plaintext (RFC 5246 section 7.3, RFC 5077 section 3.3)."""
 _EMPTY = ", empty"
 
 Secrets = dict[bytes, TrafficSecrets]
@@ -186,7 +203,7 @@ class _Connection:
         self._now_ns = time_ns
         try:
             for record in side.reader.feed(side.stream.feed(sequence, payload)) if not side.opaque else ():
-                self._on_record(sender, side, record)
+                self._on_record(side, record)
         except (Abort, StreamBroken):
             side.opaque = True
 
@@ -222,8 +239,11 @@ class _Connection:
             self._may_keep -= len(raw)
             self._kept.append(ReadMessage(sender, name, raw, encrypted, milliseconds))
 
-    def _on_record(self, sender: Party, side: _DecryptedSide, record: Record) -> None:
-        kind, fragment = record.type, record.fragment
+    def _party(self, side: _DecryptedSide) -> Party:
+        return "client" if side is self._sides["client"] else "server"
+
+    def _on_record(self, side: _DecryptedSide, record: Record) -> None:
+        sender, kind, fragment = self._party(side), record.type, record.fragment
         if kind == ContentType.CHANGE_CIPHER_SPEC:
             side.changed_cipher = self._version == TLS12
             self._note(sender, CCS, fragment, False)
@@ -240,15 +260,17 @@ class _Connection:
             self._note(sender, PROTECTED, fragment, True)
         if kind == ContentType.HANDSHAKE:
             for raw in side.joiner.feed(fragment):
-                self._on_message(sender, side, raw, encrypted)
+                self._on_message(side, raw, encrypted)
         elif kind == ContentType.ALERT:
             self._note(sender, f"alert {parse_alert(fragment).name}", fragment, encrypted)
 
-    def _on_message(self, sender: Party, side: _DecryptedSide, raw: bytes, encrypted: bool) -> None:
+    def _on_message(self, side: _DecryptedSide, raw: bytes, encrypted: bool) -> None:
         message = parse(raw, self._version)
-        self._note(sender, _told(message), raw, encrypted)
         if isinstance(message, ServerHello):
             self._server_random = message.random
+        if not self._random and isinstance(message, _SENT_BY[_other(self._party(side))]):
+            self._exchange_roles()  # the capture lacks the connection's beginning, which says who the client is
+        self._note(self._party(side), _told(message), raw, encrypted)
         match message:
             case ClientHello():
                 self._random = message.random
@@ -259,12 +281,22 @@ class _Connection:
             case Finished() if self._version == TLS13:
                 side.opaque = True  # later messages use other keys
 
+    def _exchange_roles(self) -> None:
+        self.client, self.server = self.server, self.client
+        self._sides = {"client": self._sides["server"], "server": self._sides["client"]}
+        self._seen = [(_other(sender), name, size, hidden, ms) for sender, name, size, hidden, ms in self._seen]
+        self._kept = [replace(one, sender=_other(one.sender)) for one in self._kept]
+
     def _look_inside(self, hello: ServerHello) -> None:
         suite = next((one for one in keys.TLS13_SUITES if one.id == hello.cipher_suite), None)
         for sender, secret in self._secrets.get(self._random, {}).items():
             if suite:
                 protection = records.Protection13(suite, traffic_key(secret, suite))
                 self._sides[sender].protection = protection
+
+
+def _other(party: Party) -> Party:
+    return "server" if party == "client" else "client"
 
 
 def _told(message: Message) -> str:

@@ -12,7 +12,7 @@ from lab.tls.versions import TLS13
 from programs import tshark
 from tls13_script import SUITE, ScriptedClient13
 from tls_peers import cases, our_server
-from wirecraft import Flight, alice_to_bank, write
+from wirecraft import Flight, alice_to_bank, handshake, parties, write
 
 RECORDED = Path(__file__).with_name("openssl-3.5.pcapng")
 """s_client of OpenSSL 3.5.9, with a certificate, at s_server of the same, which asks for one."""
@@ -90,3 +90,22 @@ def test_a_certificate_counts_as_sent_however_it_is_compressed(
     seen = seen_with(message, alice, bank, tmp_path)
     assert [said for sender, said in seen.messages if sender == "client" and "Certificate" in said] == [name]
     assert certificate_was_sent(seen) is sent
+
+
+def test_who_the_client_is_also_shows_where_the_beginning_of_a_connection_is_missing(
+    authority: pki.Identity, tmp_path: Path
+) -> None:
+    """As in a capture that begins while a client logs in, with any packet of its handshake."""
+    flights, _ = handshake(parties(authority))
+    segments = alice_to_bank(flights)
+    client, server = (str(one) for one in (segments[0].source, segments[0].destination))
+    seen = 0
+    for first in range(len(segments)):
+        capture = write(tmp_path / "capture.pcap", segments[first:])
+        for one in decrypted_handshakes(capture, {}):
+            assert (one.client, one.server) == (client, server), f"from packet {first}"
+            senders = {name: sender for sender, name in one.messages}
+            assert senders.get("ClientKeyExchange", "client") == "client"
+            assert senders.get("ServerHello", "server") == "server"
+            seen += 1
+    assert seen > 3
