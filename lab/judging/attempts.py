@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from lab.catalogue.cast import CUSTOMER
 from lab.catalogue.gateways import Gateway
-from lab.catalogue.outcomes import ACCEPTED, Outcome
+from lab.catalogue.moves import find_move
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, Outcome
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import MoveTried
@@ -64,6 +65,8 @@ class Attempts:
                 continue
             began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
             found = reports.since(began, GatewayConnection(gateway.id, event.connection, event.local, version))
+            if _ended_elsewhere(event):
+                found = ()
             tried = Tried(recorded.number, event, gateway, version, found, recorded.version)
             self.all.append(tried)
             if event.customer == CUSTOMER:
@@ -76,3 +79,9 @@ class Attempts:
     def controls(self, gateway: Gateway, version: Version) -> list[Tried]:
         """The attempts with the real key at a gateway, or with the password where it takes that."""
         return self.at("", gateway, version, gateway.scheme.control)
+
+
+def _ended_elsewhere(event: MoveTried) -> bool:
+    """Whether no session began under the other name: `local` made that login, and no connection followed it here."""
+    move = find_move(event.move)
+    return bool(move and move.shape.elsewhere) and event.outcome == NOT_APPLICABLE and not event.steps
