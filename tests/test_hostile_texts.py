@@ -244,7 +244,7 @@ PRINTS_ITSELF = {
     "lab.views.json_array": "prints JSON",
     "lab.exits": "prints JSON",
     "lab.cli": "prints JSON",
-    "lab.probing.call": "prints JSON, and Markdown, which is a view",
+    "lab.probing.call": "prints Markdown, which is a view",
     "attacker.probe.__main__": "writes JSON to the lab",
     "lab.unlock": "prints JSON to its parent",
     "lab.tls.states": "prints its own tables",

@@ -64,9 +64,8 @@ class Attempts:
             if gateway is None or version is None:
                 continue
             began = recorded.time - timedelta(milliseconds=event.milliseconds + CLOCK_SLACK_MS)
-            found = reports.since(began, GatewayConnection(gateway.id, event.connection, event.local, version))
-            if _ended_elsewhere(event):
-                found = ()
+            connection = GatewayConnection(gateway.id, event.connection, event.local, version)
+            found = () if _ended_elsewhere(event) else reports.since(began, connection)
             tried = Tried(recorded.number, event, gateway, version, found, recorded.version)
             self.all.append(tried)
             if event.customer == CUSTOMER:

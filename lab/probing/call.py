@@ -1,7 +1,6 @@
 """A call of `certreplay try`: from its options to the exit status."""
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from lab.events.run import Folders, open_run
 from lab.events.types import PartStopped
 from lab.exits import bad_input, run_to_end
 from lab.inspect.bundles import read_bundle
-from lab.printable import say
+from lab.printable import print_json, say
 from lab.probing import gallery_blocks, reports, triple_blocks
 from lab.probing.exhibits import ReleasePair, exhibits_document, tell_exhibits, try_exhibit
 from lab.probing.gallery import Shown, show
@@ -89,7 +88,7 @@ def carry_out(options: Options) -> int:
     if options.write_baseline:
         files.write(options.write_baseline, reports.baseline(probed))
     if options.as_json:
-        print(json.dumps(reports.as_dict(probed, accepted), indent=2))
+        print_json(reports.as_dict(probed, accepted))
     else:
         terminal.show(tell(probed))
         _tell_of_baseline([one for one in reports.findings(probed) if one.fingerprint in accepted])
@@ -241,7 +240,7 @@ def carry_out_gallery(names: Sequence[str], as_markdown: bool, as_json: bool) ->
             | ({"probe": reports.as_dict(one.probed)} if one.probed else {})
             for one in shown
         ]
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
     elif as_markdown:
         print(markdown.text(gallery_blocks.document(shown)), end="")
     else:
@@ -265,7 +264,7 @@ def carry_out_exhibits(names: Sequence[str], as_markdown: bool, as_json: bool) -
 
     pairs = run_to_end(all_of_them())
     if as_json:
-        print(json.dumps([_pair_as_dict(pair) for pair in pairs], indent=2))
+        print_json([_pair_as_dict(pair) for pair in pairs])
     elif as_markdown:
         print(markdown.text(exhibits_document(pairs)), end="")
     else:
@@ -311,7 +310,7 @@ def carry_out_triple_handshake(names: Sequence[str], run: Path | None, as_markdo
     if folders:
         note(folders, tried)
     if as_json:
-        print(json.dumps([_triple_as_dict(one) for one in tried], indent=2))
+        print_json([_triple_as_dict(one) for one in tried])
     elif as_markdown:
         print(markdown.text(triple_blocks.document(tried)), end="")
     else:

@@ -13,8 +13,7 @@ from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 READS_IN_A_ROW = 16
-"""After so many reads other tasks run, and time limits are checked. Some peers never stop sending, and to read what is
-there already takes no pause."""
+"""After so many reads other tasks run, and time limits are checked: a read that finds data does not wait."""
 
 
 class ConnectionFailed(TlsError):
