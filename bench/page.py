@@ -22,11 +22,12 @@ from bench.pictures import SIZES, chromium
 from bench.report import Aim, ReportSection, ReportTable, machine
 from lab.events.run import open_run
 from lab.judging.verdicts import JudgedRun
+from lab.page.address import HOST, bind
 from lab.page.director import Director, tell_page
 from lab.page.following import Following
 from lab.page.rendering import MODULES, asset, render_page
 from lab.page.report import render_report
-from lab.page.server import HOST, PageServer, bind
+from lab.page.server import PageServer
 
 ROUNDS, QUICK_ROUNDS = 10, 2
 CELLS, QUICK_CELLS = 30, 5
@@ -163,7 +164,7 @@ def _cells_ms(browser: Browser, run: Path, told: Director, most: int) -> Sequenc
     step = max(len(cells) // most, 1)
     page = _window(browser)
     with _served(run) as server:
-        page.goto(server.address())
+        page.goto(server.address.url())
         page.locator("#matrix").wait_for(state="attached")
         found: list[float] = [page.evaluate(OPEN_A_CELL, cell) for cell in cells[::step]]
         page.close()
@@ -173,8 +174,8 @@ def _cells_ms(browser: Browser, run: Path, told: Director, most: int) -> Sequenc
 @contextlib.contextmanager
 def _served(run: Path) -> Iterator[PageServer]:
     """The page of a run, served in a thread."""
-    bound = bind(HOST, None)
-    server = PageServer(Following(lambda: run), bound.getsockname()[1])
+    bound, address = bind(HOST, None)
+    server = PageServer(Following(lambda: run), address)
     loop = asyncio.new_event_loop()
     serving = loop.create_task(server.serve(bound))
 

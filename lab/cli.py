@@ -64,6 +64,12 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the embedded lab, tell its story, print the verdicts."""
+    _check_step(step, as_json)
+    beside = None
+    if (opens or (page and sys.stdout.isatty())) and not as_json:
+        from lab.page.beside import PageBeside
+
+        beside = PageBeside(opens)
     from lab.catalogue.cast import VICTIM_CLIENT
     from lab.catalogue.plan import short_story
     from lab.events.run import open_run
@@ -73,23 +79,17 @@ def demo(
     from lab.views import terminal
     from lab.views.steps import stepwise
 
-    _check_step(step, as_json)
     shown = terminal.Terminal(quiet=as_json)
     teller = story.Teller(short)
     code = student_code.load(scheme or (), move or (), client)
     plan = code.joined(short_story(key_type).of(student))
-    folders: list[Path] = []
 
     def watch(run: "Run") -> None:
-        folders[:] = [run.folders.path]
+        if beside:
+            beside.show(run.folders.path)
         if not step:  # a run does not wait for its presenter
             shown.show(teller.update(JudgedRun(run)))
 
-    stay = None
-    if (opens or (page and sys.stdout.isatty())) and not as_json:
-        from lab.page.showing import beside
-
-        stay = beside(lambda: next(iter(folders), None), opens)
     judgement = run_to_end(embedded.run_embedded(runs, plan, embedded.first_port(port, plan), watch, keep_bundle, code))
     run = open_run(runs / judgement.run)
     left = teller.update(JudgedRun(run), over=True)
@@ -100,10 +100,10 @@ def demo(
         if keep_bundle:
             kept = run.folders.part(VICTIM_CLIENT) / f"{pki.BUNDLES[plan.kinds[0]]}.p12"
             say(f"Alice's bundle is kept: certreplay bundle {kept}")
-        if not stay:
+        if not beside:
             say(f"certreplay show {run.folders.path} shows it in a browser")
-    if stay:
-        stay()
+    if beside:
+        beside.stay()
     _end(judgement, as_json)
 
 

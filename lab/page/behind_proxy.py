@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route, Router
 
 from lab.events.run import RunError
+from lab.page.address import PageAddress
 from lab.page.following import Following
 from lab.page.rendering import render_first
 from lab.page.server import PageServer, QuietServer, asset_answer, with_headers
@@ -72,7 +73,7 @@ class RunPages:
     async def _show(self, folder: Path) -> None:
         following = Following(lambda: folder)
         await asyncio.to_thread(following.look)
-        page = PageServer(following, 0)
+        page = PageServer(following, PageAddress())
         self._shown[folder.name] = _Shown(page, Router(page.routes), asyncio.create_task(following.follow()))
         if len(self._shown) > MAX_SHOWN:
             self._shown.pop(next(iter(self._shown))).following.cancel()
@@ -83,7 +84,7 @@ class RunPages:
             answer = PlainTextResponse("This run is no longer shown here. Open the page again for the newest.", 404)
             await answer(scope, receive, send)
             return
-        scope["certreplay.token"] = shown.page.tokens.presenter
+        scope["certreplay.token"] = shown.page.address.tokens.presenter
         await shown.routes(scope, receive, send)
 
 

@@ -9,13 +9,10 @@ rebinding). So is an Origin that is not our own. The policy allows what the page
 
 import asyncio
 import contextlib
-import hmac
 import ipaddress
 import json
-import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +27,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from lab.decimals import decimal
+from lab.page.address import PageAddress
 from lab.page.exercising import ExercisePages
 from lab.page.following import Following
 from lab.page.model import Page
@@ -38,8 +36,6 @@ from lab.page.rendering import MODULES, asset, render_closeup, render_page, rend
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FIRST_PORT = 8440
-HOST = "127.0.0.1"
 ASSETS = {
     **dict.fromkeys(("page.css", "exercises.css"), "text/css"),
     **dict.fromkeys((*MODULES, "exercises.js"), "text/javascript"),
@@ -58,24 +54,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-def _token() -> str:
-    return secrets.token_urlsafe(16)
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What lets somebody in: as the presenter, or to look."""
-
-    presenter: str = field(default_factory=_token)
-    looking: str = field(default_factory=_token)
-
-    def lets_in(self, token: str) -> bool:
-        return self.presents(token) or hmac.compare_digest(token.encode(), self.looking.encode())
-
-    def presents(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self.presenter.encode())
 
 
 def with_headers(send: "Send") -> "Send":
@@ -100,8 +78,8 @@ def asset_answer(name: str) -> Response:
 class Guard:
     """Refuses what is not meant for this page, and adds the headers that keep it to itself."""
 
-    def __init__(self, app: "ASGIApp", tokens: Tokens, cookie: str, host: str) -> None:
-        self._app, self._tokens, self._cookie, self._host = app, tokens, cookie, host
+    def __init__(self, app: "ASGIApp", address: PageAddress) -> None:
+        self._app, self._address = app, address
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "http":
@@ -116,17 +94,17 @@ class Guard:
         headers = request.headers
         if request.method != "GET":
             return PlainTextResponse("This page is only for reading.", 405, {"allow": "GET"})
-        if not _is_ours(headers, self._host):
+        if not _is_ours(headers, self._address.host):
             return PlainTextResponse("This is not the address of this page.", 421)
         elsewhere = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
         origin = headers.get("origin")
         if (origin and origin != f"http://{headers.get('host')}") or (elsewhere and request.url.path != "/"):
             return PlainTextResponse("Another page asked for this.", 403)
         token = request.query_params.get("token", "") if request.url.path == "/" else ""
-        held = request.cookies.get(self._cookie, "")
-        if not (self._tokens.lets_in(token) or self._tokens.lets_in(held)):
+        held = request.cookies.get(self._address.cookie, "")
+        if not (self._address.tokens.lets_in(token) or self._address.tokens.lets_in(held)):
             return PlainTextResponse("Open the page by its whole address: the token in it is missing or wrong.", 403)
-        request.scope["certreplay.token"] = token if self._tokens.lets_in(token) else held
+        request.scope["certreplay.token"] = token if self._address.tokens.lets_in(token) else held
         return None
 
 
@@ -156,11 +134,9 @@ class QuietServer(uvicorn.Server):
 class PageServer:
     """The application, and where it is to be found."""
 
-    def __init__(self, following: Following, port: int, host: str = HOST) -> None:
+    def __init__(self, following: Following, address: PageAddress) -> None:
         self.following = following
-        self.tokens = Tokens()
-        self.host, self.port = host, port
-        self._cookie = f"certreplay-{port}"  # a browser keeps cookies by host, for all of its ports
+        self.address = address
         self._made: dict[bool, tuple[Page, str]] = {}
         self.routes = [
             Route("/", self._page),
@@ -173,23 +149,16 @@ class PageServer:
         self.app = Starlette(
             routes=self.routes,
             middleware=[
-                Middleware(Guard, tokens=self.tokens, cookie=self._cookie, host=host),
+                Middleware(Guard, address=address),
                 Middleware(GZipMiddleware),
             ],
         )
 
-    def address(self, looking: bool = False, host: str = "") -> str:
-        """The page's address with a token: the presenter's, or that of those who look and follow."""
-        name = host or self.host
-        shown = f"[{name}]" if ":" in name else name
-        query = f"token={self.tokens.looking}&follow" if looking else f"token={self.tokens.presenter}"
-        return f"http://{shown}:{self.port}/?{query}"
-
     async def _page(self, request: Request) -> Response:
         token = request.scope["certreplay.token"]
-        answer = Response(self._html(self.tokens.presents(token)), media_type="text/html")
-        if self.port:
-            answer.set_cookie(self._cookie, token, httponly=True, samesite="strict", path="/")
+        answer = Response(self._html(self.address.tokens.presents(token)), media_type="text/html")
+        if self.address.cookie:
+            answer.set_cookie(self.address.cookie, token, httponly=True, samesite="strict", path="/")
         return answer
 
     def _html(self, presenter: bool) -> str:
@@ -209,7 +178,7 @@ class PageServer:
         return Response(render_closeup(closeup), media_type="text/html")
 
     async def _at(self, request: Request) -> Response:
-        if not self.tokens.presents(request.scope["certreplay.token"]):
+        if not self.address.tokens.presents(request.scope["certreplay.token"]):
             return PlainTextResponse("Only the presenter says where to look.", 403)
         place = request.query_params.get("place", "")
         if place.startswith("#") and len(place) <= MAX_PLACE:
@@ -251,14 +220,3 @@ class PageServer:
             following.cancel()
             server.should_exit = server.force_exit = True
             await asyncio.wait({serving})
-
-
-def bind(host: str, port: int | None) -> socket.socket:
-    """A socket to serve on: on that port, or else on 8440, or where that is taken on a free one. OSError otherwise."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if port is not None:
-        return socket.create_server((host, port), family=family)
-    try:
-        return socket.create_server((host, FIRST_PORT), family=family)
-    except OSError:
-        return socket.create_server((host, 0), family=family)

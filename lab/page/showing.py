@@ -1,17 +1,16 @@
-"""Shows a page: finds the run, says where the page is, serves it, also beside another command."""
+"""Shows a page: finds the run, says where the page is, serves it."""
 
-import asyncio
 import socket
-import threading
 import time
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
 from lab.events.log import FILE_NAME
-from lab.events.run import Folders, RunError, newest_run
+from lab.events.run import Folders, newest_run
+from lab.page.address import FIRST_PORT, HOST, PageAddress, bind
 from lab.page.following import SILENT_SECONDS, Following
-from lab.page.server import FIRST_PORT, HOST, PageServer, bind
+from lab.page.server import PageServer
 from lab.printable import say
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
@@ -31,45 +30,25 @@ def run_to_show(runs: Path) -> Path:
     return newest_run(runs)
 
 
-def beside(find_run: FindRun, opens: bool) -> Callable[[], None]:
-    """Serves a page in a thread beside a command. What it returns waits until somebody presses Ctrl-C."""
-    serving = threading.Thread(target=lambda: asyncio.run(show(find_run, None, None, opens)), daemon=True)
-    serving.start()
-
-    def stay() -> None:
-        say("The page stays there until you press Ctrl-C.")
-        try:
-            serving.join()
-        except KeyboardInterrupt:
-            say("")
-
-    return stay
-
-
 async def show(find_run: FindRun, port: int | None, listen: str | None, opens: bool) -> None:
     """Serves a page until it is cancelled, and says where. RunError if it cannot be served there."""
-    host = listen or HOST
-    bound = _bound(host, port)
-    server = PageServer(Following(find_run), bound.getsockname()[1], host)
-    say(f"The page is at {server.address()}")
+    bound, address = bind(listen or HOST, port)
+    address.tell()
     if listen:
-        say(f"Others on this network can look on at {server.address(looking=True)}")
-    if opens:
-        webbrowser.open(server.address())
-    await server.serve(bound)
+        say(f"Others on this network can look on at {address.url(looking=True)}")
+    await serve(find_run, bound, address, opens)
 
 
 async def show_published(find_run: FindRun, port: int) -> None:
     """Serves a page in a container until it is cancelled. Its host has it on this port of loopback, which is said."""
-    server = PageServer(Following(find_run), port)
-    say(f"The page is at {server.address()}")
-    await server.serve(_bound(EVERYWHERE, FIRST_PORT))
+    bound, _ = bind(EVERYWHERE, FIRST_PORT)
+    address = PageAddress(HOST, port)
+    address.tell()
+    await serve(find_run, bound, address)
 
 
-def _bound(host: str, port: int | None) -> socket.socket:
-    try:
-        return bind(host, port)
-    except (OSError, UnicodeError) as error:
-        where = f"{host}:{port}" if port else host
-        why = getattr(error, "strerror", None) or error
-        raise RunError(f"{where}: the page cannot be served there ({why}); choose another --port or --listen") from None
+async def serve(find_run: FindRun, bound: socket.socket, address: PageAddress, opens: bool = False) -> None:
+    """Serves a page until it is cancelled. If it `opens`, the browser shows it."""
+    if opens:
+        webbrowser.open(address.url())
+    await PageServer(Following(find_run), address).serve(bound)

@@ -88,9 +88,9 @@ def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> Non
 
 def test_a_second_browser_follows_the_first(browser: Browser, finished_run: Path) -> None:
     with served(finished_run) as server, watched(browser) as teacher, watched(browser, 390, 844) as student:
-        teacher.goto(server.address())
+        teacher.goto(server.address.url())
         assert "token" not in teacher.url, "it is not left in the address"
-        student.goto(server.address(looking=True))
+        student.goto(server.address.url(looking=True))
         teacher.keyboard.press("c")
         teacher.locator("#titles a", has_text="Alice signed another conversation.").click()
         expect(student.locator(".scene.now h2")).to_have_text("Alice signed another conversation.")
@@ -116,7 +116,7 @@ def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Pa
 
     first = next(at for at, one in enumerate(lines) if '"certificate-captured"' in one[3])
     with served(tmp_path, until_told=False) as server, watched(browser) as page:
-        page.goto(server.address())
+        page.goto(server.address.url())
         expect(page.locator(".scene.now h2")).to_have_text("The run goes on.")
         write(lines[:first])
         expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
@@ -183,7 +183,7 @@ def test_a_hostile_run_commands_neither_the_page_nor_a_report(
     report = tmp_path / "x.html"
     report.write_text(render_report(director))
     with served(hostile_run) as server:
-        for address in (server.address(), report.as_uri()):
+        for address in (server.address.url(), report.as_uri()):
             with watched(browser) as page:
                 page.goto(address)
                 shown = _look_everywhere(page)

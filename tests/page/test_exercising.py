@@ -29,7 +29,7 @@ def fingerprint(finished_run: Path) -> str:
 
 def asked(server: PageServer, path: str) -> Answer:
     """As somebody who looks on."""
-    cookie = ask(server, path_of(server.address(looking=True))).headers["set-cookie"].partition(";")[0]
+    cookie = ask(server, path_of(server.address.url(looking=True))).headers["set-cookie"].partition(";")[0]
     return ask(server, path, cookie=cookie)
 
 
@@ -80,8 +80,8 @@ def test_what_is_not_answered_here(server: PageServer, path: str) -> None:
 
 def test_a_student_does_an_exercise_in_a_browser(server: PageServer, fingerprint: str) -> None:
     with chromium() as browser, watched(browser) as page:
-        page.goto(server.address())
-        page.goto(f"http://127.0.0.1:{server.port}/exercises")
+        page.goto(server.address.url())
+        page.goto(f"http://127.0.0.1:{server.address.port}/exercises")
         first = page.locator("#exercise-1")
         expect(first.locator(".state")).to_have_text("to do")
         first.get_by_role("button", name="One hint more").click()

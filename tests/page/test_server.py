@@ -16,7 +16,7 @@ def server(finished_run: Path) -> Iterator[PageServer]:
 
 
 def opened(server: PageServer, looking: bool = False, **headers: str) -> Answer:
-    return ask(server, path_of(server.address(looking)), **headers)
+    return ask(server, path_of(server.address.url(looking)), **headers)
 
 
 def cookie(server: PageServer, looking: bool = False) -> str:
@@ -45,7 +45,7 @@ def test_nobody_gets_anything_without_the_token(server: PageServer, path: str) -
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
 def test_only_get_is_answered(server: PageServer, method: str) -> None:
-    assert ask(server, path_of(server.address()), method).status == 405
+    assert ask(server, path_of(server.address.url()), method).status == 405
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8440", "127.0.0.1.evil.example", "[::1", "localhost."])
@@ -60,7 +60,7 @@ def test_an_address_is_no_name(server: PageServer, host: str) -> None:
 
 def test_another_page_is_refused(server: PageServer) -> None:
     mine = cookie(server)
-    path, own = "/evidence/event/lab-1", f"http://127.0.0.1:{server.port}"
+    path, own = "/evidence/event/lab-1", f"http://127.0.0.1:{server.address.port}"
     for origin in ("https://evil.example", "null", "http://127.0.0.1:9"):
         assert ask(server, path, cookie=mine, origin=origin).status == 403
     for site in ("cross-site", "same-site"):

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.page.address import HOST, bind
 from lab.page.following import Following
-from lab.page.server import HOST, PageServer, bind
+from lab.page.server import PageServer
 from programs import PATIENCE_SECONDS, wait_until
 
 
@@ -29,8 +30,8 @@ class Answer:
 @contextmanager
 def served(run: Path, until_told: bool = True) -> Iterator[PageServer]:
     """The page of a run, from the time on when all of it is told, or at once."""
-    bound = bind(HOST, None)
-    server = PageServer(Following(lambda: run), bound.getsockname()[1])
+    bound, address = bind(HOST, None)
+    server = PageServer(Following(lambda: run), address)
     loop = asyncio.new_event_loop()
     serving = loop.create_task(server.serve(bound))
 
@@ -58,7 +59,7 @@ def served(run: Path, until_told: bool = True) -> Iterator[PageServer]:
 
 def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> Answer:
     """A request exactly as told; a Host that is given takes the place of the real one."""
-    connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE_SECONDS)
+    connection = http.client.HTTPConnection(HOST, server.address.port, timeout=PATIENCE_SECONDS)
     try:
         connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
