@@ -60,6 +60,7 @@ from lab.staging import control, pki
 from lab.staging.control import ControlTarget
 from lab.staging.copies import Caps, Copies
 from lab.staging.ended import EndedParts
+from lab.staging.patience import slowness
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
@@ -219,7 +220,7 @@ async def _attacked(attacks: Run, copies: Copies, ports: list[int]) -> list[str]
     """Returns once everything has been tried at these ports or the time is up; then the judge says what is missing.
     What was left out of the copies is returned."""
     now = asyncio.get_running_loop().time
-    deadline = now() + RUN_SECONDS / 2
+    deadline = now() + RUN_SECONDS / 2 * slowness()
     left_out = copies.update()
     while not tried_everywhere(attacks, ports) and now() < deadline:
         attacks.update()
@@ -245,7 +246,8 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
     ended = EndedParts(run, copies)
     judgement: Judgement | None = None
     looked_inside = read_logins = written = False
-    deadline = asyncio.get_running_loop().time() + RUN_SECONDS
+    now, most = asyncio.get_running_loop().time, RUN_SECONDS * slowness()
+    deadline = now() + most
 
     def tell(what: str) -> None:
         log.report(Trouble(what))
@@ -269,9 +271,11 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
                 read_logins = True
                 run.update()
             judgement = judge(run)
-        if judgement is None and (ended.update() or asyncio.get_running_loop().time() > deadline):
+        if judgement is None and (ended.update() or now() > deadline):
             for what in ended.told():
                 tell(what)
+            if now() > deadline:
+                tell(f"the run was not over after {most:.0f} seconds; it is judged as far as it got")
             run.update()
             judgement = JudgedRun(run).judgement
         if not written:

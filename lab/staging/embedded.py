@@ -28,6 +28,7 @@ from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, Hosts, held_ports, own_hosts
 from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
+from lab.staging.patience import slowness
 from lab.staging.private import private_folder
 from lab.staging.stages import Setting
 from lab.staging.student_code import StudentCode
@@ -93,11 +94,16 @@ async def run_embedded(
             plan, folders, issued, dict(zip(gateways, ports, strict=False)), more_ports, code, hosts or own_hosts()
         )
         async with Supervisor(private) as parts:
-            lab = _Lab(setting, parts, Run(folders.path), watch)
+            slower = slowness()
+            lab = _Lab(setting, parts, Run(folders.path), watch, SETTLE_SECONDS * slower)
+            most = (RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)) * slower
             try:
-                async with asyncio.timeout(RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)):
+                async with asyncio.timeout(most) as whole:
                     judgement = await lab.carry_out(ports[len(gateways) :], log)
             except TimeoutError:
+                if whole.expired():
+                    log.report(Trouble(f"the run was not over after {most:.0f} seconds; it is judged as far as it got"))
+                    lab.run.update()
                 judgement = JudgedRun(lab.run).judgement
             except PartFailed as failure:
                 log.report(Trouble(str(failure)))
@@ -117,6 +123,7 @@ class _Lab:
     parts: Supervisor
     run: Run
     watch: Watcher
+    settle_seconds: float
 
     async def carry_out(self, relay_ports: list[int], log: EventLog) -> Judgement:
         """Alice's own logins, then each leak with its moves, the controls, and the verdicts.
@@ -142,7 +149,7 @@ class _Lab:
             if leak == INTERCEPTION.id:
                 self._look_inside(log)
         await self._control(log)
-        async with asyncio.timeout(SETTLE_SECONDS):
+        async with asyncio.timeout(self.settle_seconds):
             return await self._until(lambda: judge(self.run))
 
     async def _let_happen(self, leak: str, log: EventLog) -> None:

@@ -1,0 +1,18 @@
+"""How long a run may take: longer on a machine that is slow, such as an emulated one."""
+
+import time
+
+USUAL_SECONDS = 0.01
+"""What an ordinary processor takes for ROUNDS; most take less."""
+ROUNDS = 100_000
+MOST = 60.0
+"""No machine gets more than so many times the usual time."""
+
+
+def slowness() -> float:
+    """How many times slower than an ordinary one this processor is, from 1 to MOST."""
+    began = time.process_time()
+    counted = 0
+    for number in range(ROUNDS):
+        counted += number
+    return min(max((time.process_time() - began) / USUAL_SECONDS, 1.0), MOST)
