@@ -137,9 +137,9 @@ def _interface(named: str, run: Scope) -> Interface:
         raise OutOfScope(f"{named} is out of scope: the attacker works on one network, the run's; this is on {places}")
     (interface,) = found
     if interface.driver != _VIRTUAL_CABLE:
-        raise OutOfScope(
-            f"{named} is out of scope: {interface.name} is an interface of the host's, not a container's own"
-        )
+        unknown = "of a kind that this system does not name, as under emulation"
+        kind = "an interface of the host's" if interface.driver else unknown
+        raise OutOfScope(f"{named} is out of scope: {interface.name} is {kind}, not a container's own")
     networks = {one.address.network for one in run.hosts.values()}
     if interface.address is None or networks - {interface.address.network}:
         where = ", ".join(sorted(map(str, networks)))
