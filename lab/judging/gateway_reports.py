@@ -35,18 +35,20 @@ class GatewayReports:
 
     def __init__(self, run: Run) -> None:
         self._named: dict[tuple[str, str], list[Recorded]] = defaultdict(list)
+        self._by_name: dict[str, list[Recorded]] = defaultdict(list)
         self._by_address: dict[tuple[str, str], list[Recorded]] = defaultdict(list)
         for recorded in run.events:
             event = recorded.event
             if isinstance(event, ClientRefused | ClientAuthenticated):
                 self._named[event.gateway, event.connection].append(recorded)
+                self._by_name[event.connection].append(recorded)
                 self._by_address[event.gateway, event.peer].append(recorded)
 
     def named(self, connection: str) -> tuple[Recorded, ...]:
         """The reports on a connection by whatever gateway; none if it has no name."""
         if not connection:
             return ()
-        return tuple(one for (_, name), found in self._named.items() if name == connection for one in found)
+        return tuple(self._by_name.get(connection, ()))
 
     def since(self, began: datetime, on: GatewayConnection) -> tuple[Recorded, ...]:
         """The reports on a connection; if it has no name, the first that can be about one that began then."""
