@@ -21,6 +21,7 @@ from lab.page.model import (
     KeyControl,
     Moment,
     Scene,
+    Where,
 )
 from lab.page.networks import STOLEN, network
 from lab.page.roles import Target
@@ -164,7 +165,8 @@ def why_not(given: Teaching) -> Scene | None:
         moments.append(Moment(f"At {at} it does not fit either. There {looked}, and she was let in."))
         links.append((evidence.cell_id(blind), f"the same at {blind.gateway}"))
     title = "Finding: the old proof fits here too." if fits_here else "Alice signed another conversation."
-    return Scene("why-not", title, tuple(moments), drawn, where="gateway 2", links=tuple(links))
+    where: Where = "gateway 2" if given.roles.name(target[0]) == "gateway 2" else "gateway 1"
+    return Scene("why-not", title, tuple(moments), drawn, where=where, links=tuple(links))
 
 
 def side_by_side(given: Teaching) -> Scene | None:
@@ -184,9 +186,10 @@ def side_by_side(given: Teaching) -> Scene | None:
             gateway.scheme.verifies,
             gateway.scheme.proof,
             gateway.implementation.title,
-            tuple(evidence.cell(one) for move in moves for one in verdicts if one.move == move),
+            tuple(evidence.cell(by_move[move]) if move in by_move else None for move in moves),
         )
         for (gateway, _), verdicts in found.items()
+        for by_move in ({one.move: one for one in verdicts},)
     )
     number = {1: "one gateway", 2: "two gateways", 3: "three gateways"}[len(sides)]
     drawn = Gateways(tuple((move, titles.get(move, "")) for move in moves), sides)
@@ -211,8 +214,8 @@ def _compared(given: Teaching, found: dict[Target, tuple[Verdict, ...]]) -> Iter
         yield Moment(f"{one.capitalize()} and {other} are the same code. One argument differs: is the proof checked?")
     if roles.witness and roles.checking and found[roles.witness] and found[roles.checking]:
         gateway = roles.witness[0]
-        its, others = ([one.outcome for one in found[target]] for target in (roles.witness, roles.checking))
-        same = its == others
+        its, others = ({one.move: one.outcome for one in found[target]} for target in (roles.witness, roles.checking))
+        same = all(its[move] == others[move] for move in its.keys() & others.keys())
         so = "does the same" if same else "does not do the same"
         yield Moment(f"{roles.name(gateway).capitalize()} is {gateway.implementation.title}: other code, and it {so}.")
 

@@ -22,6 +22,7 @@ Holding: TypeAlias = Literal["own", "copy", "none"]
 Holds: TypeAlias = Literal["holds", "fails", "conditional", "none"]
 Sight: TypeAlias = Literal["readable", "encrypted", "absent"]
 Mark: TypeAlias = Literal["", "certificate", "proof", "alert"]
+Where: TypeAlias = Literal["", "alice", "wire", "gateway 1", "gateway 2"]
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ class GatewaySide:
     checks: str
     proof: str
     implementation: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell | None, ...]
+    """For each move; None where it was not tried or could not be."""
 
 
 @dataclass(frozen=True)
@@ -422,7 +424,7 @@ class Scene:
     steps: tuple[Moment, ...]
     drawing: Drawing
     part: Literal["story", "evidence"] = "story"
-    where: Literal["", "alice", "wire", "gateway 1", "gateway 2"] = ""
+    where: Where = ""
     links: tuple[tuple[str, str], ...] = ()
     """Ways to the evidence: its id, and what is there."""
 

@@ -9,10 +9,9 @@ from typing import Literal
 from lab.catalogue.exhibits import EXHIBITS
 from lab.catalogue.leaks import WIRE
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.outcomes import ACCEPTED
 from lab.catalogue.plan import Plan
-from lab.catalogue.schemes import ProofOf, find_scheme
-from lab.document import Inline
+from lab.document import Block, Inline, Paragraph
 from lab.events.types import (
     BundleIssued,
     CaptureSearched,
@@ -39,6 +38,9 @@ from lab.page.wire_scenes import certificate, login, tls13
 from lab.story import acts, shipped
 from lab.story.matrix import tell_problems
 from lab.story.words import counted, listed
+
+MAX_PROBLEMS = 100
+"""How many findings and the like are listed."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,13 @@ def closing(given: Teaching) -> Scene | None:
         return None
     judged = given.judged
     judgement = judged.judgement
-    problems = tuple(tell_problems(judgement))
+    problems = _first(tuple(tell_problems(judgement)))
     if not judgement.verdicts:
         started = judged.run.first(RunStarted)
         name = started.run if started else judged.run.name
         said = Moment(f"The run {name} has no verdicts. This is what it lacks for them.")
         return Scene("answer", "This run broke off, and decides nothing.", (said,), Words(problems))
-    refused = [one for one in judgement.verdicts if one.outcome == REFUSED and _checked(one)]
+    refused = acts.refused_for_want_of_the_key(judgement)
     accepted = [one for one in judgement.verdicts if one.outcome == ACCEPTED and one.move != STOLEN_KEY]
     by_others_proof = [one for one in accepted if one.evidence.whose]
     opened = [one for one in accepted if not one.evidence.whose]
@@ -161,10 +163,13 @@ def closing(given: Teaching) -> Scene | None:
     return Scene("answer", title, (Moment(""),), Closing(tuple(points), acts.answer(judgement), problems))
 
 
+def _first(problems: tuple[Block, ...]) -> tuple[Block, ...]:
+    """As many as somebody will read, and how many there are besides."""
+    more = len(problems) - MAX_PROBLEMS
+    if more <= 0:
+        return problems
+    return *problems[:MAX_PROBLEMS], Paragraph(f"And {more:,} more; `certreplay verdicts` has all.")
+
+
 def _where(verdicts: list[Verdict]) -> str:
     return listed(list(dict.fromkeys(one.gateway for one in verdicts)))
-
-
-def _checked(verdict: Verdict) -> bool:
-    found = find_scheme(verdict.scheme)
-    return bool(found and found.proof_of is ProofOf.CUSTOMER)

@@ -543,9 +543,7 @@ def answer(judgement: Judgement) -> str:
     without = [v for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY]
     opened = dict.fromkeys(v.gateway for v in without)
     with_the_key = dict.fromkeys(v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v not in without)
-    # A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
-    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
-    held = [v for v in refused if _proof_of(v) is ProofOf.CUSTOMER and not v.evidence.http]
+    held = refused_for_want_of_the_key(judgement)
     by_others_proof = dict.fromkeys(v.gateway for v in without if _proof_of(v) is ProofOf.SOMEBODY)
     opened = dict.fromkeys(gateway for gateway in opened if gateway not in by_others_proof)
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
@@ -565,6 +563,16 @@ def answer(judgement: Judgement) -> str:
         f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every full "
         f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_the_key else ''}.{also}"
     )
+
+
+def refused_for_want_of_the_key(judgement: Judgement) -> list[Verdict]:
+    """Refusals by gateways that check the proof and let nobody in without the key.
+
+    A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
+    """
+    opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY}
+    refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
+    return [v for v in refused if _proof_of(v) is ProofOf.CUSTOMER and not v.evidence.http]
 
 
 _BY_OTHERS_PROOF = (

@@ -8,7 +8,8 @@ import pytest
 
 from doctoring import doctored_run
 from lab.catalogue.exhibits import EXHIBITS
-from lab.catalogue.outcomes import ACCEPTED
+from lab.catalogue.moves import OMIT_PROOF
+from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE
 from lab.document import plain
 from lab.events.run import Run, open_run
 from lab.events.types import (
@@ -18,13 +19,15 @@ from lab.events.types import (
     ClientAuthenticated,
     ClientRefused,
     Event,
+    GatewayListening,
     MoneyMoved,
     MoveTried,
     ProofRelayed,
 )
+from lab.judging.facts import port_of
 from lab.judging.verdicts import JudgedRun
 from lab.page.director import Director, tell_page
-from lab.page.model import VERSION, Matrix, Network, Scene, ShippedReleases, TwoTranscripts, as_data
+from lab.page.model import VERSION, Gateways, Matrix, Network, Scene, ShippedReleases, TwoTranscripts, as_data
 from lab.page.schema import schema_document
 from lab.tls.alerts import AlertDescription
 from lab.views import markdown
@@ -197,6 +200,23 @@ def test_a_run_that_broke_off_is_told_as_far_as_it_got(finished_run: Path, tmp_p
     assert found["answer"].title == "This run broke off, and decides nothing."
     assert "refused" not in narration(found["gateways"]), "what was not tried refused nothing"
     assert "matrix" not in found
+
+
+def test_gateways_are_compared_by_the_moves_that_both_have(finished_run: Path) -> None:
+    """A move that cannot be made at one of them leaves its place empty, and is no difference."""
+    ports = {one.gateway: one.port for one in open_run(finished_run).all(GatewayListening)}
+
+    def not_there(event: Event) -> Event:
+        here = isinstance(event, MoveTried) and port_of(event.server) == ports["pinned-mtls@openssl"]
+        if here and isinstance(event, MoveTried) and event.move == OMIT_PROOF and event.leak:
+            return replace(event, outcome=NOT_APPLICABLE)
+        return event
+
+    scene = scenes_of(doctored_run(finished_run, not_there))["gateways"]
+    drawn = scene.drawing
+    assert isinstance(drawn, Gateways)
+    assert [[bool(cell) for cell in side.cells] for side in drawn.sides] == [[True] * 3] * 2 + [[False, True, True]]
+    assert narration(scene).endswith("other code, and it does the same.")
 
 
 def test_the_ledger_tells_who_ordered_its_transfers(finished_run: Path, scenes: dict[str, Scene]) -> None:
