@@ -19,6 +19,7 @@ from lab.events.types import (
     MoveTried,
     type_name,
 )
+from lab.judging.facts import port_of
 from lab.judging.judgement import Sent, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.page import ladders
@@ -124,12 +125,26 @@ class Closeups:
                 drawn = opened if whole else (ladders.of_capture(event, on.read, self._messages),)
         title = f"{type_name(type(event))}, {recorded.number}"
         told = facts(("when", f"{recorded.time:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"), *_fields(event))
+        seen = tuple(one for one in drawn if one.rows)
         return Closeup(
             connection_id(recorded.number) if as_connection else event_id(recorded.number),
-            title,
-            blocks=(told,),
-            ladders=tuple(one for one in drawn if one.rows),
+            self._conversation(event) or title,
+            blocks=() if seen else (told,),
+            ladders=seen,
+            after=(Heading(title), told) if seen else (),
         )
+
+    def _conversation(self, event: object) -> str:
+        """Who spoke with which gateway, of an event that has a conversation; empty for others."""
+        if isinstance(event, MoveTried):
+            who = f"{event.move} at"
+            gateway = self._judged.gateways.get(port_of(event.server))
+        elif isinstance(event, CertificateCaptured | HandshakeSeen) and on_a_network(event):
+            on = self._judged.connections.of(event)
+            who, gateway = "Alice's login at" if on.login else "A connection to", on.gateway
+        else:
+            return ""
+        return f"{who} {gateway.id if gateway else event.server}, TLS {event.tls}"
 
 
 def _is_heading(block: Block, early: bool) -> bool:

@@ -107,8 +107,8 @@ def environment() -> Environment:
         highlighted_lines=highlighted_lines,
         field_lines=field_lines,
         flagged=lambda octets, flags: zip((f"{one:02x}" for one in octets), flags, strict=True),
-        breakable=lambda text: Markup("<wbr>").join(re.split(r"(?<=-)", shown_text(text))),
-        camel=lambda text: Markup("<wbr>").join(re.split(r"(?<=[a-z_])(?=[A-Z])", shown_text(text))),
+        breakable=lambda text: Markup("<wbr>").join(re.split(r"(?<=-)|(?=@)", shown_text(text))),
+        camel=lambda text: Markup("<wbr>").join(re.split(r"(?<=[a-z_])(?=[A-Z])|(?<=_)", shown_text(text))),
         ticked=ticked,
     )
     made.globals["compared"] = compared

@@ -78,6 +78,38 @@ def test_a_cell_opens_its_evidence_and_a_message_its_bytes(browser: Browser, rep
         assert headline(page) == "Where the proof is checked, no move gets in."
 
 
+def test_a_phone_shows_all_scenes_and_evidence_within_its_width(browser: Browser, report: str) -> None:
+    """What is wider scrolls in a box of its own. The way back is in sight."""
+    with watched(browser, 360, 740) as page:
+        page.goto(report)
+        ids = [scene.get_attribute("id") for scene in page.locator("#stage > .scene[data-steps]").all()]
+        cell = page.locator("#matrix a.cell").first.get_attribute("href") or ""
+        connection = page.locator("#connections td a").first.get_attribute("href") or ""
+        for place in (*ids, cell[1:], connection[1:]):
+            page.evaluate("place => { location.hash = place }", place)
+            expect(page.locator(".scene.now h2")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, place
+        expect(page.locator("#closeup h2")).to_contain_text("Alice's login at pinned-")
+        box = page.locator("#closeup .back").bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= 360
+
+
+def test_what_goes_on_below_fades_until_it_is_reached(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(f"{report}#certificate")
+        octets = page.locator(".scene.now .hex")
+        expect(octets).to_have_class("hex more")
+        octets.evaluate("box => box.scrollTo(0, box.scrollHeight)")
+        expect(octets).to_have_class("hex")
+
+
+def test_an_address_that_was_cut_opens_the_story(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(f"{report}#why%")
+        expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
+
+
 def test_a_report_asks_nobody_for_anything(browser: Browser, report: str) -> None:
     with watched(browser) as page:
         page.goto(report)

@@ -1,6 +1,6 @@
 // The page: keys, buttons and addresses. Everything that is shown was made by Python.
 
-import { beside, byId, parse, reach, scenes, show, turnTo, written } from "./stage.js";
+import { beside, byId, decoded, fade, parse, reach, scenes, show, turnTo, written } from "./stage.js";
 import { carry } from "./disc.js";
 import { fill, find, lightFields } from "./evidence.js";
 import { listen, tellPlace } from "./live.js";
@@ -27,7 +27,7 @@ let playing;
  * @param {boolean} [first]
  */
 async function go(first = false) {
-  const hash = decodeURIComponent(location.hash);
+  const hash = decoded(location.hash);
   if (hash === "#back") return void leave();
   if (hash.includes("/")) return void (await open(hash.slice(1)));
   const place = parse(hash) ?? (first || !here ? { scene: scenes()[0]?.id ?? "", step: 1 } : here);
@@ -215,6 +215,12 @@ function pick(inside) {
   const fits = tables.filter((one) => one.dataset.leak === leak);
   const shown = fits.find((one) => one.dataset.tls === pressed?.dataset.tls) ?? fits[0];
   for (const one of tables) one.hidden = one !== shown;
+  if (scene) reach(/** @type {HTMLElement} */ (scene));
+}
+
+function reachAll() {
+  const shown = /** @type {HTMLElement | null} */ (document.querySelector("#stage > .now"));
+  if (shown) reach(shown);
 }
 
 function start() {
@@ -247,9 +253,10 @@ function start() {
   addEventListener("hashchange", () => void go());
   addEventListener("resize", () => {
     if (here) carry(byId(here.scene), here.step, false);
-    const shown = /** @type {HTMLElement | null} */ (document.querySelector("#stage > .now"));
-    if (shown) reach(shown);
+    reachAll();
   });
+  document.addEventListener("toggle", reachAll, true);
+  document.addEventListener("scroll", (event) => event.target instanceof HTMLElement && fade(event.target), true);
   chooseTables();
   lightFields();
   void go(true);

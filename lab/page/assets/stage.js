@@ -20,12 +20,24 @@ export function steps(scene) {
 }
 
 /**
+ * What stands behind # in an address, which somebody may have cut.
+ * @param {string} hash
+ */
+export function decoded(hash) {
+  try {
+    return decodeURIComponent(hash);
+  } catch {
+    return hash;
+  }
+}
+
+/**
  * The place that an address names; null for none, or for a scene that is not there yet.
  * @param {string} hash
  * @returns {Place | null}
  */
 export function parse(hash) {
-  const [id, number] = decodeURIComponent(hash.replace(/^#/, "")).split(".");
+  const [id, number] = decoded(hash).replace(/^#/, "").split(".");
   const scene = scenes().find((one) => one.id === id);
   if (!scene) return null;
   return { scene: id, step: Math.min(Math.max(Number(number) || 1, 1), steps(scene)) };
@@ -80,7 +92,7 @@ export function show(place) {
 }
 
 /**
- * Lets the keyboard reach what scrolls, and no more.
+ * Lets the keyboard reach what scrolls, and no more; where more of it is to come, its edge fades.
  * @param {HTMLElement} section
  */
 export function reach(section) {
@@ -95,7 +107,21 @@ export function reach(section) {
     if (scrolls) box.tabIndex = 0;
     else if (box === section) box.tabIndex = -1;
     else box.removeAttribute("tabindex");
+    fade(box);
   }
+}
+
+/**
+ * Shows at its edges whether a box has more below or on the right.
+ * @param {HTMLElement} box
+ */
+export function fade(box) {
+  const { overflowX, overflowY } = getComputedStyle(box);
+  const below = overflowY === "auto" && box.scrollTop + box.clientHeight < box.scrollHeight - 2;
+  const right = overflowX === "auto" && box.scrollLeft + box.clientWidth < box.scrollWidth - 2;
+  box.classList.toggle("more", below || right);
+  box.style.setProperty("--below", below ? "#0000" : "#000");
+  box.style.setProperty("--right", right ? "#0000" : "#000");
 }
 
 /**
