@@ -149,16 +149,16 @@ def test_scenes_come_in_while_the_run_goes_on(browser: Browser, finished_run: Pa
     first = next(at for at, one in enumerate(lines) if '"certificate-captured"' in one[3])
     with served(tmp_path, until_told=False) as server, watched(browser) as page:
         page.goto(server.address.url())
-        expect(page.locator(".scene.now h2")).to_have_text("The run goes on.")
+        expect(page.locator(".scene.now h2")).to_have_text("The run is under way.")
         write(lines[:first])
         expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
         expect(page.locator("#progress li.pending").first).to_be_attached()
         for _ in range(60):  # a key that comes while a scene does is not heard
-            if page.locator(".scene.now h2").text_content() == "The run goes on.":
+            if page.locator(".scene.now h2").text_content() == "The run is under way.":
                 break
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(50)
-        expect(page.locator(".scene.now h2")).to_have_text("The run goes on.")
+        expect(page.locator(".scene.now h2")).to_have_text("The run is under way.")
         write(lines[first:])
         (tmp_path / "verdicts.json").write_text((finished_run / "verdicts.json").read_text())
         expect(page.locator(".scene.now h2")).to_have_text("Alice shows her certificate, then a proof.")
