@@ -173,6 +173,8 @@ async def through_the_other_door(it: Attempt, script: Script) -> Script:
     in_vain = ""
     if not course.completed:
         in_vain = course.failed.reason
+    elif unasked(course.engine):
+        in_vain = NOT_ASKED
     elif session is None:
         in_vain = "it gives no session"
     elif bank.account and bank.account.customer:

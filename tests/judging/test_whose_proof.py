@@ -287,3 +287,13 @@ def test_a_run_has_such_a_gateway_and_its_move_only_if_it_is_chosen() -> None:
         assert chosen.gateways == ("resumed-elsewhere@instrument",)
         assert chosen.moves == (*everything.moves, "other-door")
     assert full_matrix(gateways=["mtls@instrument"], moves=["other-door"]).moves == ("other-door",)
+
+
+def test_the_other_door_is_tried_everywhere_and_opens_one_gateway(tmp_path: Path) -> None:
+    """Also where nothing is asked in TLS: there no certificate of mallory's begins a session."""
+    plan = full_matrix(gateways=[gateway.id for gateway in GATEWAYS], moves=["other-door"])
+    judgement = asyncio.run(embedded.run_embedded(tmp_path, plan, None, lambda run: None))
+    assert judgement.as_expected, (judgement.errors, judgement.contradictions)
+    assert {one.gateway for one in judgement.verdicts} == {gateway.id for gateway in GATEWAYS}
+    opened = {(one.gateway, one.tls) for one in judgement.verdicts if one.outcome == ACCEPTED}
+    assert opened == {("resumed-elsewhere@instrument", "1.2")}

@@ -68,7 +68,7 @@ def one_connection_is_enough(record: RunQueries) -> Settled | None:
         f"self-signed certificates; an access log had {len(logged)} certificates, and {len(used_log)} attempts got in "
         "with those"
     )
-    hidden, in_sight = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3"), _readable_in_tls13(record)
+    hidden, in_sight = _full_in_tls13(record), _readable_in_tls13(record)
     if hidden and not in_sight:
         because += f"; {len(hidden)} of her handshakes over TLS 1.3 were heard as well, and showed none"
     holds = len(kinds) == len(used) and all(used) and used_log
@@ -78,6 +78,11 @@ def one_connection_is_enough(record: RunQueries) -> Settled | None:
     if in_sight:
         return Settled(Holding.HOLDS, because, evidence)
     return Settled(Holding.CONDITIONAL, because, evidence, IN_TLS12)
+
+
+def _full_in_tls13(record: RunQueries) -> list[Numbered[HandshakeSeen]]:
+    """The handshakes over TLS 1.3 that the listener saw; a resumed one has no certificate to hide."""
+    return record.all(HandshakeSeen, lambda seen: seen.tls == "1.3" and not seen.session)
 
 
 def _readable_in_tls13(record: RunQueries) -> tuple[str, ...]:
@@ -124,7 +129,7 @@ def not_encrypted_because_of_rsa(record: RunQueries) -> Settled | None:
 
 def tls13_encrypts(record: RunQueries) -> Settled | None:
     hers = logins(record, tls="1.3")
-    handshakes = record.all(HandshakeSeen, lambda seen: seen.tls == "1.3" and not seen.session)
+    handshakes = _full_in_tls13(record)
     searched = record.all(CaptureSearched, found_something)
     if not (hers and handshakes and searched):
         return None
