@@ -1,5 +1,6 @@
 """Playback: sends a client's recorded bytes again, and reads the plaintext of the server's answers."""
 
+from lab.capture.decrypt import PROTECTED
 from lab.tls.alerts import AlertDescription, parse_alert
 from lab.tls.connection import Step
 from lab.tls.engine import Closed, EngineEvent, Failed
@@ -55,6 +56,13 @@ class Playback:
         self._over = True
         return [Failed(None, None, reason)]
 
+    @property
+    def ends_protected(self) -> bool:
+        """Whether the last thing that the server said is protected: in TLS 1.3 that can be an alert, and only its keys
+        show it (RFC 8446 section 5.2)."""
+        said = [step for step in self.steps if step.sender == "server"]
+        return bool(said) and said[-1].name == PROTECTED
+
     def _on_record(self, record: Record) -> list[EngineEvent]:
         if record.type == ContentType.ALERT and len(record.fragment) == 2:
             alert = parse_alert(record.fragment)
@@ -64,13 +72,17 @@ class Playback:
                 return [Closed()]
             reason = f"the server sent alert {alert.name} ({alert.description})"
             return [Failed(alert.description, "server", reason)] if self._over else []
+        if record.type == ContentType.ALERT:  # of TLS 1.2: there the type is in sight (RFC 5246 section 6.2.3)
+            self.steps.append(Step("server", PROTECTED, record.fragment))
+            self._over = True
+            return [Failed(None, "server", "the server sent an alert, which is encrypted")]
         if record.type == ContentType.HANDSHAKE and not self._protected:
             self.steps += [Step("server", parse(raw).name, raw) for raw in self._joiner.feed(record.fragment)]
         elif record.type == ContentType.CHANGE_CIPHER_SPEC:
             self._protected = True
             self.steps.append(Step("server", "ChangeCipherSpec", record.fragment))
         else:
-            self.steps.append(Step("server", "protected record", record.fragment))
+            self.steps.append(Step("server", PROTECTED, record.fragment))
         return []
 
     def _add_recorded(self, recorded: bytes) -> None:
@@ -84,6 +96,6 @@ class Playback:
                 elif record.type == ContentType.HANDSHAKE and not protected:
                     self.steps += [Step("client", parse(raw).name, raw) for raw in joiner.feed(record.fragment)]
                 else:
-                    self.steps.append(Step("client", "protected record", record.fragment))
+                    self.steps.append(Step("client", PROTECTED, record.fragment))
         except Abort:
             pass

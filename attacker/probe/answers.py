@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+from attacker.moves.playback import Playback
 from attacker.moves.replay import Course
 from lab.tls.alerts import AlertDescription, alert_name
 
@@ -80,4 +81,6 @@ def answer_to(course: Course, said: ServerAnswer | None) -> ServerAnswer:
         return ServerAnswer(Ending.FAILED, "failed", failed.reason)
     if failed.reason.startswith("no answer within"):
         return ServerAnswer(Ending.SILENT, "silence", failed.reason)
+    if isinstance(course.engine, Playback) and course.engine.ends_protected:
+        return ServerAnswer(Ending.CLOSED, "closed after an encrypted record", "which can be an alert")
     return closed(failed.reason)

@@ -19,6 +19,7 @@ _WORST = (NOT_APPLICABLE, REFUSED, INCONCLUSIVE, ACCEPTED)
 """Of several attempts at one move the one counts that comes last here."""
 _MISDIRECTED = "HTTP 421"
 """RFC 9110 section 15.5.20: the server refuses to answer for this name on this connection."""
+_AS_HERSELF = "the answer that the attacker's own certificate gets, and no more"
 _NO_SUCH_VERSION = "alert protocol_version (70)"
 
 
@@ -221,6 +222,8 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
         return REFUSED, "the recorded bytes got no answer, and the owner's get one at once"
     if any(alike(answer, one.answer) for one in (controls.none, controls.stranger, controls.spoiled)):
         return REFUSED, ""
+    if controls.other and answer.ending is Ending.ANSWERED and alike(answer, controls.other.answer):
+        return REFUSED, _AS_HERSELF
     if answer.kind == _MISDIRECTED:
         return REFUSED, ""
     if answer.ending is Ending.CLOSED and attempted.again:
@@ -241,7 +244,7 @@ def _in_as_whom(controls: Controls, alike: _Likeness, attempted: Attempted) -> t
         return ACCEPTED, "the same answer as the owner's, and not the one that the attacker's own certificate gets"
     if alike.by_content and other.content != controls.key.answer.content:
         if answer.content == other.content:
-            return REFUSED, "let in under the attacker's own name, which is no more than she may"
+            return REFUSED, _AS_HERSELF
         if answer.content == controls.key.answer.content:
             return ACCEPTED, "the owner's content, and not that of the attacker's own certificate"
     return NOT_APPLICABLE, "let in, and the answer does not say under whose name: ask for something that does"

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from lab.printable import printable
 from lab.tls.errors import BundleError
@@ -65,6 +66,8 @@ def _parse(data: bytes, secret: bytes | None, where: str, now: datetime | None) 
     if len(certificates) > MAX_CERTIFICATES:
         raise BundleError(f"{where}: holds {len(certificates)} certificates; a chain has {MAX_CERTIFICATES} at most")
     leaf = certificates[0]
+    if leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        raise BundleError(f"{where}: its key is for RSASSA-PSS alone (RFC 8017); use ECDSA, RSA or Ed25519")
     if _spki(key.public_key()) != _spki(leaf.public_key()):
         raise BundleError(f"{where}: the key does not belong to the certificate ({_subject(leaf)})")
     if now and now > leaf.not_valid_after_utc:

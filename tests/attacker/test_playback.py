@@ -3,6 +3,8 @@
 import pytest
 
 from attacker.moves.playback import Playback
+from attacker.moves.replay import Course
+from attacker.probe.answers import Ending, answer_to
 from lab.tls.alerts import AlertDescription
 from lab.tls.engine import Closed, EngineEvent, Failed
 from lab.tls.errors import TlsError
@@ -74,3 +76,27 @@ def test_what_follows_an_alert_is_not_looked_at() -> None:
     assert isinstance(failed, Failed)
     assert (failed.alert, failed.sent_by) == (51, "server")
     assert playback.receive(b"and more") == []
+
+
+def test_a_protected_alert_of_tls12_ends_it_with_an_alert_that_is_not_known() -> None:
+    (failed,), steps = heard((ContentType.CHANGE_CIPHER_SPEC, b"\x01"), (ContentType.ALERT, bytes(26)))
+    assert isinstance(failed, Failed)
+    assert (failed.alert, failed.sent_by) == (None, "server")
+    assert steps == [("server", "ChangeCipherSpec"), ("server", "protected record")]
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        (HELLO, "closed without a word"),
+        (write_record(ContentType.APPLICATION_DATA, bytes(19)), "closed after an encrypted record"),
+    ],
+)
+def test_a_server_that_closes_after_a_protected_record_may_have_sent_an_alert(last: bytes, kind: str) -> None:
+    """RFC 8446 section 5.2: its type is encrypted, too."""
+    playback = Playback(HELLO)
+    playback.receive(last)
+    (failed,) = playback.give_up("the peer closed the connection without close_notify")
+    assert isinstance(failed, Failed)
+    answer = answer_to(Course(playback, "127.0.0.1:1", failed), None)
+    assert (answer.ending, answer.kind) == (Ending.CLOSED, kind)

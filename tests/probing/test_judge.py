@@ -166,6 +166,9 @@ def test_under_whose_name_the_attackers_own_certificate_got_in() -> None:
     assert outcome(replace(USUAL, other=Answered(IN)), attempted(IN, "own-leaf-first")) == NOT_APPLICABLE
     assert outcome(replace(USUAL, other=Answered(OUT)), attempted(IN, "own-leaf-first")) == ACCEPTED
     assert outcome(named, attempted(IN, "stolen-leaf-first")) == ACCEPTED
+    greeted = replace(named, none=Answered(answered("HTTP 200", "OK", b"nobody's account")))
+    assert outcome(greeted, attempted(bobs, "own-leaf-first")) == REFUSED
+    assert outcome(greeted, attempted(IN, "own-leaf-first")) == ACCEPTED
 
 
 def test_a_handshake_that_the_server_ends_is_refused() -> None:

@@ -154,6 +154,15 @@ def test_a_kind_of_key_that_the_lab_cannot_use_is_refused(alice: pki.Identity) -
     assert "use ECDSA, RSA or Ed25519" in trouble(pem + alice.certificate_pem())
 
 
+def test_a_key_for_rsassa_pss_alone_is_refused_in_words(tmp_path: Path) -> None:
+    """`cryptography` takes it for any RSA key, and writes it as one that does not fit its certificate."""
+    both = ("-keyout", "-", "-out", "-", "-nodes", "-subj", "/CN=alice", "-pkeyopt", "rsa_keygen_bits:2048")
+    made = subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "rsa-pss", *both], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert "its key is for RSASSA-PSS alone (RFC 8017); use ECDSA, RSA or Ed25519" in trouble(made.stdout)
+
+
 def test_a_subject_with_a_line_break_makes_no_second_line(authority: pki.Identity) -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alice\nerror: all is well")])
     key = ec.generate_private_key(ec.SECP256R1())
