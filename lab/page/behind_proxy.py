@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, Router
@@ -24,8 +23,9 @@ from lab.events.run import RunError
 from lab.page.address import PageAddress
 from lab.page.following import Following
 from lab.page.rendering import render_first
-from lab.page.server import PageServer, QuietServer, asset_answer, with_headers
+from lab.page.server import PageServer, asset_answer, with_headers
 from lab.page.showing import run_to_show
+from lab.page.visitors import QuietServer
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -121,8 +121,7 @@ async def serve(runs: Path, path: Path) -> None:
         raise RunError(f"{path}: the page cannot be served there ({why}); choose another --socket") from None
     finally:
         os.umask(before)
-    quiet = {"log_level": "error", "access_log": False, "server_header": False, "lifespan": "off"}
-    server = QuietServer(uvicorn.Config(RunPages(find_run), timeout_graceful_shutdown=1, **quiet))  # type: ignore[arg-type]
+    server = QuietServer(RunPages(find_run))
     try:
         await server.serve(sockets=[bound])
     finally:
@@ -138,9 +137,12 @@ def _is_abandoned(path: Path) -> bool:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return False
         with socket.socket(socket.AF_UNIX) as asking:
+            asking.setblocking(False)  # where many wait to be let in, it would wait, too
             asking.connect(str(path))
     except FileNotFoundError:
         return False
     except ConnectionRefusedError:
         return True
+    except BlockingIOError:
+        pass
     return False

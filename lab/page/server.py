@@ -12,11 +12,10 @@ import contextlib
 import ipaddress
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import uvicorn
 from sse_starlette.sse import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -32,6 +31,7 @@ from lab.page.exercising import ExercisePages
 from lab.page.following import Following
 from lab.page.model import Page
 from lab.page.rendering import MODULES, asset, render_closeup, render_page, render_scene
+from lab.page.visitors import QuietServer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -122,15 +122,6 @@ def _is_ours(headers: Headers, host: str) -> bool:
     return False
 
 
-class QuietServer(uvicorn.Server):
-    """Leaves signals to the command that serves."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
-        yield
-
-
 class PageServer:
     """The application, and where it is to be found."""
 
@@ -208,9 +199,7 @@ class PageServer:
 
     async def serve(self, bound: socket.socket) -> None:
         """Serves until it is cancelled."""
-        quiet = {"log_level": "error", "access_log": False, "server_header": False, "lifespan": "off"}
-        config = uvicorn.Config(self.app, timeout_graceful_shutdown=1, **quiet)  # type: ignore[arg-type]
-        server = QuietServer(config)
+        server = QuietServer(self.app)
         following = asyncio.create_task(self.following.follow())
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         try:
