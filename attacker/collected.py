@@ -89,7 +89,7 @@ class Collected:
 
     def _keep(self, name: str, pem: bytes) -> None:
         """Writes a certificate to a file of this name; further ones of that name get a number."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self._folder)
         for path in _names(self._folder, name):
             if not path.exists():
                 files.write(path, pem)

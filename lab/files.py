@@ -62,6 +62,17 @@ def open_to_write(path: Path, flags: int, mode: int = 0o644) -> int:
     return _open(path, flags, mode)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those that it lies in, unless it is there; OSError, which names it, where that cannot be
+    done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # also a link that leads nowhere
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
+    except RecursionError:  # each folder on the way takes a call
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path)) from None
+
+
 def write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     """Makes this a regular file's content; OSError, which names the file, where that cannot be done."""
     octets = content if isinstance(content, bytes) else content.encode()

@@ -9,6 +9,8 @@ import sys
 from io import TextIOWrapper
 
 STANDARD_ERROR = 2
+LONGEST_LINE = 2000
+"""The most characters of an error that are shown."""
 
 
 def printable(text: str) -> str:
@@ -19,8 +21,10 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, where line breaks and tabs are just blanks: for errors, which may quote anything."""
-    return printable(" ".join(text.split()))
+    """The same, where line breaks and tabs are just blanks, and only the two ends of a long text: for errors, which may
+    quote anything."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]}[...]{line[-LONGEST_LINE // 2 :]}"
 
 
 def say(text: str, error: bool = False) -> None:

@@ -228,6 +228,38 @@ def part_paths() -> Iterator[tuple[str, str]]:
                     yield name, action.option_strings[0]
 
 
+@pytest.mark.parametrize("verb", ["demo", "matrix"])
+@pytest.mark.parametrize("folder", ["link/runs", "link", "a/" * 2000 + "runs"])
+def test_a_folder_for_runs_that_cannot_be_made(
+    verb: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("nowhere/at/all")
+    assert_refused(call("lab", verb, "--runs", folder), "cannot be made", "--runs")
+
+
+@pytest.mark.parametrize("folder", ["link", "a/" * 2000 + "folder"])
+@pytest.mark.parametrize("verb", ["capture", "exercise"])
+def test_another_folder_that_cannot_be_made(
+    verb: str, folder: str, tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("nowhere/at/all")
+    calls = {
+        "capture": (finished_run / "attacker" / "capture.pcapng", "--pem"),
+        "exercise": ("1", "--hint", "--runs"),
+    }
+    assert_refused(call("lab", verb, *calls[verb], folder))
+
+
+@pytest.mark.parametrize("verb", ["story", "bundle", "try", "exercise", "grade"])
+def test_an_endless_argument_makes_no_endless_line(verb: str) -> None:
+    options = ["127.0.0.1:9", "--bundle"] if verb == "try" else []
+    done = call("lab", verb, *options, "x" * 100_000)
+    assert_refused(done, "xxx[...]xxx")
+    assert len(done.stderr) < 2100
+
+
 def parsers(part: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:

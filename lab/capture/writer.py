@@ -34,7 +34,7 @@ class CaptureFile:
     """
 
     def __init__(self, path: Path, link_type: int = ETHERNET, limit_bytes: int = LIMIT_BYTES) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         self._path = path
         self._limit = limit_bytes
         self._file = files.open_to_write(path, os.O_RDWR | os.O_CREAT)

@@ -29,8 +29,9 @@ AFTER = {4: 3}
 def export(folder: Path, students: Sequence[str], secret: bytes) -> tuple[Path, ...]:
     """Writes it all into a new folder, which only its owner can read: the flags are in it. Returns the challenges'
     folders. CourseError if the folder is there already."""
+    files.make_folder(folder.parent)
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700)
     except FileExistsError:
         raise CourseError(f"{folder}: is already there and is not overwritten; choose another with --output") from None
     tokens = {student: token(secret, student) for student in students}

@@ -135,7 +135,7 @@ async def prepare(
                 raise CourseError(f"--first-port {first_port}: there are too few ports above it; choose a lower one")
             labs[student] = OneLab(student, str(networks[0]), str(networks[1]), port)
     it = Class(name, str(chosen), runs, compose, tuple(labs.values()))
-    runs.mkdir(parents=True, exist_ok=True)
+    files.make_folder(runs)
     save(it)
     return it
 

@@ -66,7 +66,7 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, part: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         self._path = folder / FILE_NAME
         self._part = part
         self._file = files.open_to_write(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)

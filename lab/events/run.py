@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from lab import files
 from lab.catalogue.cast import ATTACKER
 from lab.events.log import FILE_NAME, Recorded, Tail
 from lab.events.parts import CAPTURE_FILE, NOTHING, PART_FOLDERS, PLANNERS
@@ -56,18 +57,23 @@ def make_run_folder(
     Another lab's run can have begun in the same millisecond. Then a number follows the name. A user chooses `parent`
     by `chosen_by`.
     """
-    for number in itertools.count(1):
-        path = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True, mode=0o755)
-        except FileExistsError:
-            if not is_ours(Folders(path)):
-                continue
-        except OSError as error:
-            reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with {chosen_by}"
-            raise RunError(reason) from None
-        break
+    path, numbers = parent / name, itertools.count(2)
+    while not (_is_made(path, chosen_by) or is_ours(Folders(path))):
+        path = parent / f"{name}-{next(numbers)}"
     return Folders(path)
+
+
+def _is_made(path: Path, chosen_by: str) -> bool:
+    """Makes a folder; False where something of that name is there. RunError where it cannot be made."""
+    try:
+        files.make_folder(path.parent)
+        path.mkdir(mode=0o755)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        reason = f"{path}: the run directory cannot be made ({error.strerror}); choose another with {chosen_by}"
+        raise RunError(reason) from None
+    return True
 
 
 NAMES_FOLDERS = 3

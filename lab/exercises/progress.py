@@ -59,7 +59,7 @@ def _is(value: object, kind: type) -> bool:
 
 def save(runs: Path, progress: Progress) -> None:
     """Writes the file whole: one that is killed meanwhile leaves the one before."""
-    runs.mkdir(parents=True, exist_ok=True)
+    files.make_folder(runs)
     unfinished = runs / f".{FILE_NAME}.{os.getpid()}"
     content = {"version": VERSION, **asdict(progress)}
     try:

@@ -168,7 +168,7 @@ def write_pem(folder: Path, chains: Iterable[tuple[bytes, ...]]) -> list[Path]:
 
     written = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         for chain in dict.fromkeys(chains):
             path = folder / f"{sha256(chain[0]).hexdigest()}.pem"
             files.write(path, "".join(map(DER_cert_to_PEM_cert, chain)))

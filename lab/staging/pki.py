@@ -421,7 +421,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 def _writing(path: Path) -> Iterator[None]:
     """Wraps the writing of a new file: makes its folder, and turns errors into a PkiError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         yield
     except FileExistsError:
         raise PkiError(f"{path}: is already there and is not overwritten; remove it or choose another folder") from None
