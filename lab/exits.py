@@ -71,6 +71,10 @@ def _refusal(error: Exception | CannotWrite) -> CallFailed | None:
             return CallFailed(f"{error.format_message().rstrip('.')} (--help shows how to call it)", BAD_INPUT)
         case CannotWrite():
             return CallFailed(str(error), BAD_INPUT)
+        case MemoryError():
+            return CallFailed(
+                "there is not enough memory for this; end other programs, or raise `ulimit -v`", BAD_INPUT
+            )
         case OSError(filename=str() | Path() as file):
             return CallFailed(f"{file}: {error.strerror}", BAD_INPUT)
         case OSError(errno=errno.ENOSPC):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 SMALL = 1 << 20
 """Enough bytes for a bundle, a password, a list of CAs."""
+CHUNK = 1 << 20
+"""The most bytes that are read at once: a read takes that much memory, however short the file is."""
 LARGE = 1 << 28
 """Enough bytes for what a bank keeps of its customers, and for the events of a part."""
 
@@ -45,7 +47,7 @@ def read(path: Path, most: int = SMALL) -> bytes:
     """A regular file of at most `most` bytes; OSError for everything else."""
     with open_to_read(path, most) as file:
         content = bytearray()
-        while len(content) <= most and (more := file.read(most + 1 - len(content))):
+        while len(content) <= most and (more := file.read(min(CHUNK, most + 1 - len(content)))):
             content += more
     if len(content) > most:  # it grows, or its size is not known, as in /proc
         raise too_long(path, len(content), most)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import victim_client.__main__
 import victim_server.__main__
 from lab import cli, files
 from lab.events.log import MAX_LINE, Tail, read_events
+from lab.exits import end_with
 from lab.process import BadInput, run_part
 from lab.staging import pki
 from programs import called
@@ -107,6 +109,27 @@ def test_reading_an_odd_file(odd_file: tuple[Path, str]) -> None:
     with pytest.raises(OSError, match=word) as error:
         files.read(path)
     assert error.value.filename == str(path)
+
+
+def test_a_short_file_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(b"short")
+    tracemalloc.start()
+    try:
+        assert files.read(tmp_path / "short", files.LARGE) == b"short"
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * files.CHUNK
+
+
+def test_too_little_memory_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    def take() -> None:
+        raise MemoryError
+
+    with pytest.raises(SystemExit) as ended:
+        end_with(take, as_json=False)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("certreplay: there is not enough memory")
 
 
 def test_reading_a_file_of_unknown_size() -> None:

@@ -45,8 +45,9 @@ def course_secret(path: Path) -> bytes:
     """The course's secret, which is made where there is none."""
     if path.exists():
         return read_secret(path)
+    secret = new_secret(path)
     say(f"certreplay: made the course's secret, {path}; keep it, and give it to no student", error=True)
-    return new_secret(path)
+    return secret
 
 
 def export_receipts(graded: Path, secret: Path, as_json: bool) -> int:

@@ -238,6 +238,16 @@ def test_what_cannot_be_graded_is_refused_in_one_line(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr.count("\n"), why in done.stderr) == (2, 1, True), done.stderr
 
 
+@pytest.mark.parametrize("name", ["link", "no-such-folder/secret"])
+def test_a_secret_that_cannot_be_made_is_not_said_to_be_made(name: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    (tmp_path / "roster.csv").write_text("student\ns07\n")
+    done = certreplay("export", "tokens", "--roster", tmp_path / "roster.csv", "--secret", tmp_path / name)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "made" not in done.stderr
+
+
 def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
     secret = new_secret(tmp_path / "secret")
     (tmp_path / "roster.csv").write_text("student\ns07\n")
