@@ -3,6 +3,8 @@
 import base64
 from dataclasses import dataclass, field
 
+from lab.events.types import PASSWORD
+
 
 @dataclass(frozen=True)
 class FoundPassword:
@@ -23,5 +25,5 @@ def basic_password(authorization: str, seen_at: str, tls: str) -> FoundPassword 
         name, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
     except ValueError:
         return None
-    found = FoundPassword(name, password, "the password itself", seen_at, tls)
+    found = FoundPassword(name, password, PASSWORD, seen_at, tls)
     return found if scheme.lower() == "basic" and colon else None

@@ -18,7 +18,7 @@ from attacker.errors import AttackerError
 from attacker.moves.make import Loot
 from attacker.passwords import FoundPassword
 from lab.catalogue.leaks import Leak
-from lab.events.types import KeyFound
+from lab.events.types import PASSWORD_HASH, KeyFound
 from lab.files import open_to_read, read
 from lab.printable import printable
 from lab.tls.proof import PrivateKey
@@ -45,7 +45,7 @@ def command(leak: Leak) -> LeakCommand:
                 names = parsed.subject.rfc4514_string(), parsed.fingerprint(SHA256()).hex()
                 call.reporter.report(KeyFound(leak.id, path.name, *names))
         for name, hash_ in password_hashes_in(path):
-            campaign.take_password(FoundPassword(name, hash_.hex(), "a salted hash", path.name))
+            campaign.take_password(FoundPassword(name, hash_.hex(), PASSWORD_HASH, path.name))
         await campaign.use()
 
     return LeakCommand(leak.how, _add_arguments, run)

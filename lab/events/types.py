@@ -517,6 +517,10 @@ class KeyFound:
     sha256: Hex
 
 
+PASSWORD, PASSWORD_HASH = "the password itself", "a salted hash"
+"""What is found of a password: a server that she logs in to has the first, a file the second."""
+
+
 @dataclass(frozen=True)
 class PasswordFound:
     """The attacker found a customer's password, or what a file has of it; `form` says which, and `seen_at` where.

@@ -26,6 +26,8 @@ from lab.events.run import Run
 from lab.events.types import (
     CLASSROOM,
     EMBEDDED,
+    PASSWORD,
+    PASSWORD_HASH,
     BundleIssued,
     CertificateCaptured,
     ClientAuthenticated,
@@ -282,6 +284,11 @@ def _is_key(octets: str) -> bool:
         return False
 
 
+def _password_found(event: PasswordFound, told: Told) -> Iterator[str]:
+    if event.form != (PASSWORD if find_address(event.seen_at) else PASSWORD_HASH):
+        yield f"what was found of a password at {event.seen_at} cannot be {event.form or 'nothing'}"
+
+
 def _taken(event: PositionTaken, told: Told) -> Iterator[str]:
     if event.kind not in (RELAY, ARP, *(leak.id for leak in LEAKS)):
         yield f"there is no position {event.kind}"
@@ -312,5 +319,6 @@ RULES: Mapping[type[Any], Callable[[Any, Told], Iterator[str]]] = {
     ClientRefused: _refused,
     LoggedIn: _logged_in,
     MoveTried: _tried,
+    PasswordFound: _password_found,
     PositionTaken: _taken,
 }

@@ -28,6 +28,7 @@ from lab.events.types import (
     LoginDecrypted,
     MoneyMoved,
     MoveTried,
+    PasswordFound,
     PositionTaken,
     RunStarted,
 )
@@ -488,6 +489,25 @@ def test_two_transfers_that_changed_their_connections_are_found(finished_run: Pa
     assert "the bank told a balance of 900, and its ledger had 1000" in told(
         judged(doctored_run(finished_run, exchange))
     )
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "form", "fits"),
+    [
+        ("register.sqlite", "a salted hash", True),
+        ("127.0.0.1:443", "the password itself", True),
+        ("register.sqlite", "the password itself", False),
+        ("127.0.0.1:443", "a salted hash", False),
+        ("127.0.0.1:443", "", False),
+    ],
+)
+def test_what_was_found_of_a_password_has_the_form_that_it_has_there(
+    finished_run: Path, seen_at: str, form: str, fits: bool
+) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    last = next(one for one in reversed(run.events) if one.part == "attacker")
+    run.events.append(dataclasses.replace(last, event=PasswordFound("interception", "alice", seen_at, form)))
+    assert any("found of a password at" in why for why in inconsistent(run)) != fits
 
 
 def test_a_private_key_among_the_stolen_files_is_found(finished_run: Path, tmp_path: Path) -> None:
