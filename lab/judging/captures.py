@@ -8,9 +8,11 @@ from lab.capture.pcap import MAX_FILE
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured
+from lab.judging.attempts import NAMES_CONNECTIONS
 from lab.judging.facts import read_certificate
 from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import certificates_in
+from lab.judging.stolen import stolen_files
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello
 from lab.tls.messages13 import parse
@@ -20,11 +22,14 @@ CHUNK = 1 << 20
 
 
 def odd_captures(run: Run) -> Iterator[str]:
-    """Where a report of a captured certificate contradicts itself, a sentence each."""
+    """Where a report of a captured certificate contradicts itself or the certificate that was kept, a sentence each."""
+    kept = {sha256(der).hexdigest(): der for file in stolen_files(run) for der in file.certificates}
     for recorded in run.events:
         if isinstance(recorded.event, CertificateCaptured):
             try:
                 why = _odd(recorded.event)
+                if not why and recorded.version >= NAMES_CONNECTIONS:
+                    why = _out_of_place(recorded.event) or _unlike(recorded.event, kept.get(recorded.event.sha256))
             except (Abort, ValueError) as error:
                 why = f"its messages are not readable: {error}"
             if why:
@@ -37,9 +42,7 @@ def _odd(seen: CertificateCaptured) -> str:
         return ""
     if seen.message:
         leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
-        certificate = read_certificate(leaf)
-        names = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-        if (sha256(leaf).hexdigest(), *names) != (seen.sha256, seen.subject, seen.issuer):
+        if sha256(leaf).hexdigest() != seen.sha256 or _unlike(seen, leaf):
             return "its message has another certificate"
     hellos = [parse(bytes.fromhex(raw), version) for raw in seen.transcript[:2]]
     for hello, random in zip(hellos, (seen.client_random, seen.server_random), strict=False):
@@ -50,6 +53,25 @@ def _odd(seen: CertificateCaptured) -> str:
         if own is None or not own.fits_captured:
             return "its proof does not fit its own transcript"
     return ""
+
+
+def _out_of_place(seen: CertificateCaptured) -> str:
+    """A connection has a version of TLS, a file has no connection, and a proof follows a Certificate message."""
+    if seen.client:
+        if find_version(seen.tls) is None:
+            return "it was seen on a connection, and the version of TLS is missing"
+    elif seen.tls or seen.record or seen.message or seen.client_random or seen.server_random or seen.session:
+        return "it was in a file, which has no connection to show"
+    return "" if seen.message or not seen.proof else "it has a proof, and no Certificate message before it"
+
+
+def _unlike(seen: CertificateCaptured, der: bytes | None) -> str:
+    """Whether the certificate has other names."""
+    if not der:
+        return ""
+    certificate = read_certificate(der)
+    names = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+    return "" if names == (seen.subject, seen.issuer) else "the certificate that was kept has other names"
 
 
 def _place(recorded: Recorded) -> str:

@@ -284,6 +284,12 @@ def _is_key(octets: str) -> bool:
         return False
 
 
+def _key_found(event: KeyFound, told: Told) -> Iterator[str]:
+    found = ((one.leak, one.server, one.subject, one.sha256) for one in told.all(CertificateCaptured))
+    if (event.leak, event.file, event.subject, event.sha256) not in found:
+        yield f"no certificate of this key was found in {event.file} through the leak {event.leak}"
+
+
 def _password_found(event: PasswordFound, told: Told) -> Iterator[str]:
     if event.form != (PASSWORD if find_address(event.seen_at) else PASSWORD_HASH):
         yield f"what was found of a password at {event.seen_at} cannot be {event.form or 'nothing'}"
@@ -319,6 +325,7 @@ RULES: Mapping[type[Any], Callable[[Any, Told], Iterator[str]]] = {
     ClientRefused: _refused,
     LoggedIn: _logged_in,
     MoveTried: _tried,
+    KeyFound: _key_found,
     PasswordFound: _password_found,
     PositionTaken: _taken,
 }

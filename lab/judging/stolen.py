@@ -20,13 +20,18 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 class StolenFile:
     """What a file holds, by its PEM labels (RFC 7468).
 
-    `name` begins in the run's directory. `fingerprints` has one in hex for each certificate, empty for a damaged one;
-    `keys` counts the private keys.
+    `name` begins in the run's directory. `certificates` are in DER, empty for a damaged one; `keys` counts the private
+    keys.
     """
 
     name: str
-    fingerprints: tuple[str, ...]
+    certificates: tuple[bytes, ...]
     keys: int
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """One in hex for each certificate, empty for a damaged one."""
+        return tuple(sha256(der).hexdigest() if der else "" for der in self.certificates)
 
 
 def stolen_files(run: Run, part: str = "*") -> Iterator[StolenFile]:
@@ -36,12 +41,12 @@ def stolen_files(run: Run, part: str = "*") -> Iterator[StolenFile]:
             content = files.read(path, MAX_OCTETS)
         except OSError:
             content = b""
-        fingerprints = tuple(map(_fingerprint, _CERTIFICATE.findall(content)))
-        yield StolenFile(str(path.relative_to(run.folders.path)), fingerprints, len(_PRIVATE_KEY.findall(content)))
+        certificates = tuple(map(_der, _CERTIFICATE.findall(content)))
+        yield StolenFile(str(path.relative_to(run.folders.path)), certificates, len(_PRIVATE_KEY.findall(content)))
 
 
-def _fingerprint(body: bytes) -> str:
+def _der(body: bytes) -> bytes:
     try:
-        return sha256(base64.b64decode(body)).hexdigest()
+        return base64.b64decode(body)
     except ValueError:
-        return ""
+        return b""

@@ -24,6 +24,7 @@ from lab.events.types import (
     FileSearched,
     GatewayListening,
     HandshakeSeen,
+    KeyFound,
     LoggedIn,
     LoginDecrypted,
     MoneyMoved,
@@ -32,6 +33,7 @@ from lab.events.types import (
     PositionTaken,
     RunStarted,
 )
+from lab.judging.captures import odd_captures
 from lab.judging.consistency import inconsistent
 from lab.judging.judgement import Judgement
 from lab.judging.recomputed import unlike_the_files
@@ -489,6 +491,49 @@ def test_two_transfers_that_changed_their_connections_are_found(finished_run: Pa
     assert "the bank told a balance of 900, and its ledger had 1000" in told(
         judged(doctored_run(finished_run, exchange))
     )
+
+
+def in_a_file(event: CertificateCaptured) -> CertificateCaptured:
+    """The same certificate, found in a log."""
+    nothing = dict.fromkeys(("client", "tls", "record", "message", "client_random", "server_random", "session"), "")
+    return dataclasses.replace(event, leak="log", server="access.log", proof=None, transcript=(), **nothing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"subject": "CN=bob"}, "the certificate that was kept has other names"),
+        ({"issuer": "CN=bob"}, "the certificate that was kept has other names"),
+        ({"tls": "1.3"}, "it was in a file, which has no connection to show"),
+        ({"session": "ab"}, "it was in a file, which has no connection to show"),
+        ({"proof": "0f00"}, "it has a proof, and no Certificate message before it"),
+        ({"client": "127.0.0.1:9"}, "the version of TLS is missing"),
+    ],
+)
+def test_a_certificate_from_a_file_shows_what_a_file_shows(
+    finished_run: Path, changes: dict[str, Any], why: str
+) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    seen = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+    assert isinstance(seen.event, CertificateCaptured)
+    run.events.append(dataclasses.replace(seen, event=dataclasses.replace(in_a_file(seen.event), **changes)))
+    told = "\n".join(odd_captures(run))
+    assert why in told
+    assert bool(told) == bool(why)
+
+
+@pytest.mark.parametrize("field", ["", "leak", "file", "subject", "sha256"])
+def test_a_key_belongs_to_a_certificate_that_was_found_there(finished_run: Path, field: str) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    seen = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+    assert isinstance(seen.event, CertificateCaptured)
+    found = in_a_file(seen.event)
+    key = KeyFound(found.leak, found.server, found.subject, found.sha256)
+    if field:
+        key = dataclasses.replace(key, **{field: "ab"})
+    run.events += [dataclasses.replace(seen, event=event) for event in (found, key)]
+    assert any("no certificate of this key was found in" in why for why in inconsistent(run)) == bool(field)
 
 
 @pytest.mark.parametrize(
