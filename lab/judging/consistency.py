@@ -55,6 +55,7 @@ from lab.tls.versions import TLS12, TLS13
 MODES = (EMBEDDED, CLASSROOM)
 RELAY, ARP = "relay", "arp"
 INSTRUMENT = "instrument"
+ECDHE = "ECDHE"
 ARROW = " -> "
 
 
@@ -263,6 +264,21 @@ def _tried(event: MoveTried, told: Told) -> Iterator[str]:
         yield f"nothing was found at {event.seen_at} through the leak {event.leak}"
     if not event.leak and (event.seen_at or event.round != 1):
         yield "a control is tried once, with what the lab has"
+    yield from _ended(event)
+    if event.header and gateway and gateway.scheme.asks_in_tls:
+        yield f"{gateway.id} asks in TLS, and a certificate was sent in a header"
+    if event.signed_by and not (move and move.shape.proof is ProofShape.BY_FOREIGN_KEY and _is_key(event.signed_by)):
+        yield "the key that it says made the proof is none of this move"
+
+
+def _relayed(event: ProofRelayed, told: Told) -> Iterator[str]:
+    yield from _ended(event)
+    if event.same_keys and event.key_exchange == ECDHE:
+        yield "two connections with keys agreed on by ECDHE cannot have the same keys"
+
+
+def _ended(event: MoveTried | ProofRelayed) -> Iterator[str]:
+    """How an attempt ended is one thing."""
     if event.alert_by not in ("client", "server", *((None,) if event.alert is None else ())):
         yield f"the alert {event.alert} and its sender {event.alert_by} do not go together"
     if event.status is not None and event.alert is not None:
@@ -271,10 +287,19 @@ def _tried(event: MoveTried, told: Told) -> Iterator[str]:
         yield "an answer has a status and a body"
     if event.outcome in (ACCEPTED, REFUSED) and event.error is not None:
         yield f"the attempt was {event.outcome}, and it says why it was neither accepted nor refused: {event.error}"
-    if event.header and gateway and gateway.scheme.asks_in_tls:
-        yield f"{gateway.id} asks in TLS, and a certificate was sent in a header"
-    if event.signed_by and not (move and move.shape.proof is ProofShape.BY_FOREIGN_KEY and _is_key(event.signed_by)):
-        yield "the key that it says made the proof is none of this move"
+
+
+def _went_on(event: WentOn, told: Told) -> Iterator[str]:
+    gateway = told.gateways.get(port_of(event.server))
+    if gateway is None:
+        yield f"no gateway is listening at {event.server}"
+        return
+    here = (gateway.id, event.local)
+    refused = any((one.gateway, one.peer) == here for one in told.all(ClientRefused))
+    if refused and not event.reason:
+        yield f"{gateway.id} refused this connection, and the interceptor tells of no failure"
+    if not refused and "alert" in event.reason:
+        yield f"the interceptor was refused by an alert, and {gateway.id} does not tell of this connection"
 
 
 def _is_key(octets: str) -> bool:
@@ -325,6 +350,8 @@ RULES: Mapping[type[Any], Callable[[Any, Told], Iterator[str]]] = {
     ClientRefused: _refused,
     LoggedIn: _logged_in,
     MoveTried: _tried,
+    ProofRelayed: _relayed,
+    WentOn: _went_on,
     KeyFound: _key_found,
     PasswordFound: _password_found,
     PositionTaken: _taken,

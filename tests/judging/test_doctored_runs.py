@@ -31,7 +31,9 @@ from lab.events.types import (
     MoveTried,
     PasswordFound,
     PositionTaken,
+    ProofRelayed,
     RunStarted,
+    WentOn,
 )
 from lab.judging.captures import odd_captures
 from lab.judging.consistency import inconsistent
@@ -553,6 +555,53 @@ def test_what_was_found_of_a_password_has_the_form_that_it_has_there(
     last = next(one for one in reversed(run.events) if one.part == "attacker")
     run.events.append(dataclasses.replace(last, event=PasswordFound("interception", "alice", seen_at, form)))
     assert any("found of a password at" in why for why in inconsistent(run)) != fits
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"reason": "", "tls": "1.2"}, "refused this connection, and the interceptor tells of no failure"),
+        ({"local": "127.0.0.1:9"}, "does not tell of this connection"),
+        ({"server": "127.0.0.1:9"}, "no gateway is listening at 127.0.0.1:9"),
+    ],
+)
+def test_an_interceptor_and_the_gateway_behind_it_tell_the_same(
+    finished_run: Path, changes: dict[str, Any], why: str
+) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    refused = next(one for one in run.events if isinstance(one.event, ClientRefused))
+    assert isinstance(refused.event, ClientRefused)
+    listening = next(one for one in run.all(GatewayListening) if one.gateway == refused.event.gateway)
+    went_on = WentOn(f"127.0.0.1:{listening.port}", refused.event.peer, "", "ssl/tls alert handshake failure")
+    run.events.append(dataclasses.replace(refused, event=dataclasses.replace(went_on, **changes)))
+    told = "\n".join(inconsistent(run))
+    assert why in told
+    assert bool(told) == bool(why)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"status": 200, "body": "alice"}, "ended by HTTP 200 and by the alert 51"),
+        ({"body": "alice"}, "an answer has a status and a body"),
+        ({"alert_by": None}, "the alert 51 and its sender None do not go together"),
+        ({"same_keys": True}, "cannot have the same keys"),
+    ],
+)
+def test_a_relayed_proof_ends_in_one_way(finished_run: Path, changes: dict[str, Any], why: str) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    tried = next(one for one in run.events if isinstance(one.event, MoveTried) and one.event.alert == ALERT)
+    assert isinstance(tried.event, MoveTried)
+    same: dict[str, Any] = {
+        field.name: getattr(tried.event, field.name, "") for field in dataclasses.fields(ProofRelayed)
+    }
+    relayed = ProofRelayed(**same | {"key_exchange": "ECDHE", "same_keys": False})
+    run.events.append(dataclasses.replace(tried, event=dataclasses.replace(relayed, **changes)))
+    told = "\n".join(inconsistent(run))
+    assert why in told
+    assert bool(told) == bool(why)
 
 
 def test_a_private_key_among_the_stolen_files_is_found(finished_run: Path, tmp_path: Path) -> None:
