@@ -42,7 +42,7 @@ def _odd(seen: CertificateCaptured) -> str:
         return ""
     if seen.message:
         leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
-        if sha256(leaf).hexdigest() != seen.sha256 or _unlike(seen, leaf):
+        if _unlike(seen, leaf) or sha256(leaf).hexdigest() != seen.sha256:
             return "its message has another certificate"
     hellos = [parse(bytes.fromhex(raw), version) for raw in seen.transcript[:2]]
     for hello, random in zip(hellos, (seen.client_random, seen.server_random), strict=False):
