@@ -25,6 +25,8 @@ class PageBeside:
     def __init__(self, opens: bool) -> None:
         bound, address = bind(HOST, None)
         address.tell()
+        import lab.page.showing  # noqa: F401  the command needs most of it, too, and a fork has it already
+
         fork = get_context("fork")
         told, self._tell = fork.Pipe(duplex=False)
         arguments = told, self._tell, bound, address, opens

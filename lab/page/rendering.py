@@ -82,6 +82,12 @@ def asset(name: str) -> str:
     return resources.files("lab.page").joinpath("assets", name).read_text()
 
 
+def load_templates() -> None:
+    """Compiles all templates, so that nobody who looks at a page has to wait for it."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+
+
 def _template(name: str, **values: object) -> str:
     return environment().get_template(name).render(**values)
 

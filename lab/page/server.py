@@ -30,7 +30,7 @@ from lab.page.address import PageAddress
 from lab.page.exercising import ExercisePages
 from lab.page.following import Following
 from lab.page.model import Page
-from lab.page.rendering import MODULES, asset, render_closeup, render_page, render_scene
+from lab.page.rendering import MODULES, asset, load_templates, render_closeup, render_page, render_scene
 from lab.page.visitors import QuietServer
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ class PageServer:
     async def serve(self, bound: socket.socket) -> None:
         """Serves until it is cancelled."""
         server = QuietServer(self.app)
+        templates = asyncio.create_task(asyncio.to_thread(load_templates))
         following = asyncio.create_task(self.following.follow())
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         try:
@@ -208,4 +209,4 @@ class PageServer:
         finally:
             following.cancel()
             server.should_exit = server.force_exit = True
-            await asyncio.wait({serving})
+            await asyncio.wait({serving, templates})

@@ -96,6 +96,7 @@ async def run_embedded(
         async with Supervisor(private) as parts:
             slower = slowness()
             lab = _Lab(setting, parts, Run(folders.path), watch, SETTLE_SECONDS * slower)
+            lab.look()
             most = (RUN_SECONDS + SECONDS_AN_ATTEMPT * len(plan)) * slower
             try:
                 async with asyncio.timeout(most) as whole:
@@ -177,13 +178,18 @@ class _Lab:
         for handshake in decrypted_handshakes(capture, key_logs):
             log.report(handshake)
 
+    def look(self) -> bool:
+        """Shows what is new to the watcher; whether there is anything."""
+        news = bool(self.run.update())
+        if news:
+            self.watch(self.run)
+        return news
+
     async def _until(self, condition: Callable[[], T | None]) -> T:
         """Watches the run until the condition is true; PartFailed if a part ends that should not."""
         while True:
             await self.parts.check()
-            news = self.run.update()
-            if news:
-                self.watch(self.run)
+            news = self.look()
             if met := condition():
                 return met
             if not news:
