@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 
 from markupsafe import Markup, escape
 
@@ -52,7 +53,7 @@ def render_report(director: Director) -> str:
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
-    evidence = sorted(_evidence(director))
+    evidence = sorted(_evidence(director), key=itemgetter(1))  # what is alike stands together, and compresses better
     blocks = (evidence[at : at + A_BLOCK] for at in range(0, len(evidence), A_BLOCK))
     inline = Inline(Markup(policy), Markup(style), Markup(script), tuple(map(_packed, blocks)))  # noqa: S704
     return render_page(director.page, inline=inline)
