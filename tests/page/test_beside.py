@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
@@ -55,9 +56,11 @@ def read(address: str) -> str:
 def is_gone(address: str) -> bool:
     try:
         read(address)
+    except HTTPError:
+        return True  # another page has this port now, and another token
     except URLError as error:
         return isinstance(error.reason, ConnectionRefusedError)
-    except OSError:
+    except (OSError, HTTPException):
         pass  # it was answering when it ended
     return False
 
