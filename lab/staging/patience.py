@@ -6,7 +6,7 @@ USUAL_SECONDS = 0.01
 """What an ordinary processor takes for ROUNDS; most take less."""
 ROUNDS = 100_000
 MOST = 60.0
-"""No machine gets more than so many times the usual time."""
+"""The factor by which a time is made longer is never more than this."""
 
 
 def slowness() -> float:
