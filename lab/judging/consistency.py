@@ -278,7 +278,7 @@ def _relayed(event: ProofRelayed, told: Told) -> Iterator[str]:
 
 
 def _ended(event: MoveTried | ProofRelayed) -> Iterator[str]:
-    """How an attempt ended is one thing."""
+    """Alert, answer and error must fit each other and the outcome."""
     if event.alert_by not in ("client", "server", *((None,) if event.alert is None else ())):
         yield f"the alert {event.alert} and its sender {event.alert_by} do not go together"
     if event.status is not None and event.alert is not None:

@@ -37,7 +37,7 @@ class PageBeside:
         self._shown: Path | None = None
 
     def show(self, run: Path) -> None:
-        """This is the run's folder."""
+        """Shows the run in this folder from now on."""
         if run == self._shown:
             return
         self._shown = run

@@ -60,7 +60,7 @@ from lab.staging import control, pki
 from lab.staging.control import ControlTarget
 from lab.staging.copies import Caps, Copies
 from lab.staging.ended import EndedParts
-from lab.staging.patience import slowness
+from lab.staging.patience import out_of_time, slowness
 from lab.tls.bundle import Bundle, parse_bundle
 from lab.tls.errors import BundleError
 from lab.tls.versions import TLS12
@@ -275,7 +275,7 @@ async def follow(stop: asyncio.Event, once: bool, watch: FollowWatcher) -> Judge
             for what in ended.told():
                 tell(what)
             if now() > deadline:
-                tell(f"the run was not over after {most:.0f} seconds; it is judged as far as it got")
+                tell(out_of_time(most))
             run.update()
             judgement = JudgedRun(run).judgement
         if not written:

@@ -28,7 +28,7 @@ from lab.judging.verdicts import JudgedRun, judge
 from lab.ports import HOST, Hosts, held_ports, own_hosts
 from lab.staging import control, pki, stages
 from lab.staging.control import ControlTarget
-from lab.staging.patience import slowness
+from lab.staging.patience import out_of_time, slowness
 from lab.staging.private import private_folder
 from lab.staging.stages import Setting
 from lab.staging.student_code import StudentCode
@@ -103,7 +103,7 @@ async def run_embedded(
                     judgement = await lab.carry_out(ports[len(gateways) :], log)
             except TimeoutError:
                 if whole.expired():
-                    log.report(Trouble(f"the run was not over after {most:.0f} seconds; it is judged as far as it got"))
+                    log.report(Trouble(out_of_time(most)))
                     lab.run.update()
                 judgement = JudgedRun(lab.run).judgement
             except PartFailed as failure:

@@ -9,6 +9,11 @@ MOST = 60.0
 """The factor by which a time is made longer is never more than this."""
 
 
+def out_of_time(seconds: float) -> str:
+    """What is said of a run that takes longer than that."""
+    return f"the run was not over after {seconds:.0f} seconds; it is judged as far as it got"
+
+
 def slowness() -> float:
     """How many times slower than an ordinary one this processor is, from 1 to MOST."""
     began = time.process_time()

@@ -13,7 +13,7 @@ from lab.tls.errors import HandshakeTooLong, TlsError
 
 READ_SIZE = 1 << 16
 READS_IN_A_ROW = 16
-"""After so many reads other tasks run, and time limits are checked: a read that finds data does not wait."""
+"""A read that finds data does not wait. After this many in a row, other tasks run and time limits are checked."""
 
 
 class ConnectionFailed(TlsError):
