@@ -5,6 +5,7 @@ times both. The processes that a test starts are measured as well.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -62,12 +63,10 @@ class Executed:
 
         What an import executes concerns each test that executes something of the file.
         """
-        of_file = self.lines.get(path, {})
-        contexts = set().union(*(of_file.get(line, ()) for line in (of_file if lines is None else lines)))
-        if "" in contexts:
-            contexts = set().union(*of_file.values())
+        everywhere = self.lines.get(path, {})
+        contexts = self._contexts(path, everywhere if lines is None or self.imported(path, lines) else lines)
         found = [one for one, timed in self.tests.items() if not contexts.isdisjoint((one, *timed.fixtures))]
-        found.sort(key=lambda one: self.seconds([one]))
+        found.sort(key=self._order)
         within, shared = 0.0, set[str]()
         for count, one in enumerate(found):
             new = set(self.tests[one].fixtures) - shared
@@ -76,6 +75,24 @@ class Executed:
             if within > budget:
                 return found[: max(count, 1)]
         return found
+
+    def imported(self, path: str, lines: Iterable[int] | None) -> bool:
+        """Whether an import executes one of these lines of a file; of None, which are executed by nothing else, yes."""
+        return lines is None or "" in self._contexts(path, lines)
+
+    @property
+    def modules(self) -> list[str]:
+        """Those of the tests."""
+        return sorted({test.partition("::")[0] for test in self.tests})
+
+    def _contexts(self, path: str, lines: Iterable[int]) -> set[str]:
+        of_file = self.lines.get(path, {})
+        return set().union(*(of_file.get(line, ()) for line in lines))
+
+    def _order(self, test: str) -> tuple[int, list[str], float]:
+        """The quickest first; those that share fixtures together, if they take about as long."""
+        seconds = self.seconds([test])
+        return math.frexp(seconds)[1], self.tests[test].fixtures, seconds
 
     def seconds(self, tests: Iterable[str]) -> float:
         """What these tests take together, with all that they share."""
