@@ -179,10 +179,8 @@ class _Forge:
             process = os.fork()
             if process == 0:
                 os.setpgid(0, 0)
+                os.write(self._told, f"{os.getpid()}\n".encode())
                 return Asked(**json.loads(line))
-            with contextlib.suppress(OSError):
-                os.setpgid(process, process)  # so does the other; the first of the two counts
-            os.write(self._told, f"{process}\n".encode())
             os.write(self._told, f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n".encode())
         return None
 
