@@ -1,20 +1,23 @@
 """What each move sends as a proof, looked at before it is sent, for every kind of key."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from attacker.moves import make
-from attacker.moves.make import MAKERS, Loot, Script
+from attacker.moves.make import MAKERS, Loot, NotApplicable, OtherDoor, Script
+from lab.catalogue.moves import OTHER_DOOR, PREFIX, STOLEN_KEY
 from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.staging import pki
 from lab.tls import proof
+from lab.tls.bundle import Bundle
 from lab.tls.errors import Abort
 from lab.tls.flight import SendCertificate, SendProof
 from lab.tls.messages import CertificateVerify
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import Identities
 
 CHALLENGE = proof.challenge12(b"this handshake so far", proof.SCHEME_IDS)
@@ -100,3 +103,43 @@ def test_a_look_alike_has_all_of_the_certificate_but_its_key(take: Take, key_typ
     assert other.not_valid_after_utc == hers.not_valid_after_utc
     assert other.public_key() != hers.public_key()
     proof.check(proof.public_key(leaf_in(script)), CHALLENGE, proof_in(script))
+
+
+NEEDED = {
+    ("replay-proof", TLS12): "no proof was captured",
+    ("replay-flight", TLS12): "no whole connection of this version was recorded",
+    ("resume-session", TLS12): "the wire showed no session",
+    ("resume-session", TLS13): make.NO_TICKET,
+    ("own-leaf-first", TLS12): "mallory has no certificate of her own",
+    (OTHER_DOOR, TLS12): "no other name of the server is known",
+    (PREFIX, TLS12): "nothing comes back to such a request",
+    (STOLEN_KEY, TLS12): "no private key leaked",
+}
+
+
+@pytest.mark.parametrize(("name", "version"), NEEDED, ids=lambda value: str(value))
+def test_a_move_without_what_it_takes_is_not_made(take: Take, name: str, version: Version) -> None:
+    alice, _ = take("p256")
+    with pytest.raises(NotApplicable, match=NEEDED[name, version]):
+        MAKERS[name](Loot((alice.der,), None), version)
+
+
+def test_the_other_door_is_entered_with_mallorys_own_bundle(take: Take, identities: Identities) -> None:
+    _, loot = take("p256")
+    mallory = identities("client", "rsa")
+    door = OtherDoor("other.example", Bundle((mallory.der,), mallory.key))
+    script = MAKERS[OTHER_DOOR](replace(loot, other_door=door), TLS12)
+    login = script.elsewhere
+    assert login
+    assert (login.server_name, login.tickets, leaf_in(login)) == ("other.example", True, mallory.der)
+    proof.check(mallory.key.public_key(), CHALLENGE, proof_in(login))
+    assert script.unresumed_counts
+    assert not [step for step in script.flight or () if isinstance(step, SendProof)]
+
+
+@every_key
+def test_with_a_leaked_key_the_proof_is_alices(take: Take, key_type: KeyType) -> None:
+    alice, loot = take(key_type)
+    script = MAKERS[STOLEN_KEY](replace(loot, key=alice.key), TLS12)
+    assert leaf_in(script) == alice.der
+    proof.check(alice.key.public_key(), CHALLENGE, proof_in(script))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import struct
@@ -15,7 +16,7 @@ import pytest
 from attacker.attempts import TRANSFER
 from attacker.call import read_bundle
 from attacker.moves.make import Script, stolen_key
-from attacker.moves.replay import Attempt, attempt
+from attacker.moves.replay import MAX_ANSWER, Attempt, attempt
 from lab.address import Address
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.moves import STOLEN_KEY
@@ -52,23 +53,85 @@ def test_no_answer_at_all_is_inconclusive(issued: pki.Issued) -> None:
     assert (tried.outcome, tried.status) == (INCONCLUSIVE, None)
 
 
-async def _tried_at(issued: pki.Issued, answers: tuple[bytes, ...]) -> MoveTried:
-    """An attempt with alice's key at a server that gives these answers and then closes the connection."""
+def answer(status: str, body: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "stolen"), [("200 OK", TRANSFER.amount), ("403 Forbidden", 0), ("201 Created", 0), ("500 Oops", 0)]
+)
+def test_money_is_stolen_where_the_transfer_is_answered_with_200(issued: pki.Issued, status: str, stolen: int) -> None:
+    requests: list[bytes] = []
+    tried = asyncio.run(_tried_at(issued, (OPENED, answer(status, "{}")), requests))
+    assert (tried.outcome, tried.status) == (ACCEPTED, 200)
+    assert (tried.transfer_status, tried.stolen) == (int(status[:3]), stolen)
+    heads = [request.partition(b"\r\n\r\n")[0].decode().lower().split("\r\n") for request in requests]
+    assert [lines[0] for lines in heads] == ["get /account http/1.1", "post /transfer http/1.1"]
+    assert all(f"host: {SERVER_NAME}" in lines for lines in heads)
+    body = requests[1].partition(b"\r\n\r\n")[2]
+    assert json.loads(body) == {"to": TRANSFER.to, "amount": TRANSFER.amount}
+    assert "content-type: application/json" in heads[1]
+    assert f"content-length: {len(body)}" in heads[1]
+    assert "content-length: 0" in heads[0]
+    assert not [line for line in heads[0] if line.startswith(("content-type", "authorization"))]
+
+
+@pytest.mark.parametrize("account", [{"customer": "mallory"}, {"balance": 7}, {"customer": ""}, ["alice"], "alice"])
+def test_no_money_is_asked_for_from_an_account_that_is_not_alices(issued: pki.Issued, account: object) -> None:
+    requests: list[bytes] = []
+    tried = asyncio.run(_tried_at(issued, (answer("200 OK", json.dumps(account)), OPENED), requests))
+    assert (tried.outcome, tried.transfer_status, tried.stolen) == (REFUSED, None, 0)
+    assert len(requests) == 1
+
+
+def test_an_account_that_is_not_opened_with_200_is_not_opened(issued: pki.Issued) -> None:
+    requests: list[bytes] = []
+    tried = asyncio.run(_tried_at(issued, (answer("403 Forbidden", ACCOUNT), OPENED), requests))
+    assert (tried.outcome, tried.status, len(requests)) == (REFUSED, 403, 1)
+
+
+@pytest.mark.parametrize(("more", "outcome"), [(0, ACCEPTED), (1, INCONCLUSIVE)])
+def test_an_answer_has_so_many_bytes_at_most(issued: pki.Issued, more: int, outcome: str) -> None:
+    body = ACCOUNT.ljust(MAX_ANSWER + more)
+    tried = asyncio.run(_tried_at(issued, (answer("200 OK", body),)))
+    assert tried.outcome == outcome
+    if more:
+        assert tried.error
+        assert f"an answer of more than {MAX_ANSWER} bytes" in tried.error
+
+
+def test_half_an_answer_is_inconclusive(issued: pki.Issued) -> None:
+    tried = asyncio.run(_tried_at(issued, (OPENED[:-3],)))
+    assert (tried.outcome, tried.status) == (INCONCLUSIVE, None)
+
+
+async def _tried_at(issued: pki.Issued, answers: tuple[bytes, ...], requests: list[bytes] | None = None) -> MoveTried:
+    """An attempt with alice's key at a server that gives these answers and then closes the connection. What it was
+    asked before each answer goes to `requests`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(issued.server_pem)
     context.load_verify_locations(issued.ca_pem)
     context.verify_mode = ssl.CERT_REQUIRED
-    server = await asyncio.start_server(_answering(answers), "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(_answering(answers, requests), "127.0.0.1", 0, ssl=context)
     async with server:
         target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         it = Attempt(STOLEN_KEY, TLS12, target, SERVER_NAME, CUSTOMER, transfer=TRANSFER)
         return await attempt(it, stolen_key(read_bundle(issued.client_pem), TLS12))
 
 
-def _answering(answers: tuple[bytes, ...]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+def _answering(
+    answers: tuple[bytes, ...], requests: list[bytes] | None
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
-            await reader.readuntil(b"\r\n\r\n")
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                body = await reader.readexactly(int(length[1]) if length else 0)
+            except asyncio.IncompleteReadError:
+                break  # nothing more is asked
+            if requests is not None:
+                requests.append(head + body)
             writer.write(answer)
         await reader.read(1)  # the request that gets no answer
         writer.close()

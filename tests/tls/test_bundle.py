@@ -107,6 +107,30 @@ def test_the_authoritys_certificates_follow_the_keys_own(alice: pki.Identity, au
     assert parse_bundle(p12, "secret", WHERE, NOW).chain == (alice.der, authority.der)
 
 
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_a_bundle_that_is_written_is_read_back(authority: pki.Identity, key_type: KeyType) -> None:
+    identity = pki.new_client(authority, key_type=key_type)
+    written = Bundle((identity.der, authority.der), identity.key).to_pem()
+    read = parse_bundle(written.encode(), None, WHERE, NOW)
+    assert holds(read, identity)
+    assert read.chain == (identity.der, authority.der)
+
+
+def test_a_chain_has_a_hundred_certificates_at_most(alice: pki.Identity, authority: pki.Identity) -> None:
+    hundred = alice.bundle_pem() + 99 * authority.certificate_pem()
+    assert len(parse_bundle(hundred, None, WHERE, NOW).chain) == 100
+    assert trouble(hundred + authority.certificate_pem()) == "holds 101 certificates; a chain has 100 at most"
+
+
+def test_a_certificate_is_valid_from_its_first_second_to_its_last(alice: pki.Identity) -> None:
+    """RFC 5280 section 4.1.2.5: both are within."""
+    first, last = alice.certificate.not_valid_before_utc, alice.certificate.not_valid_after_utc
+    assert holds(parse_bundle(alice.bundle_pem(), None, WHERE, first), alice)
+    assert holds(parse_bundle(alice.bundle_pem(), None, WHERE, last), alice)
+    trouble(alice.bundle_pem(), now=first - timedelta(seconds=1))
+    trouble(alice.bundle_pem(), now=last + timedelta(seconds=1))
+
+
 def test_a_wrong_password_is_named_as_such(alice: pki.Identity) -> None:
     assert trouble(alice.bundle_p12(PASSWORD), "wrong") == "the password is wrong or missing"
     assert trouble(encrypted(alice), "wrong") == "the password is wrong or missing"

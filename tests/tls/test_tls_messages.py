@@ -232,6 +232,20 @@ def test_names_of_other_types_than_a_host_are_passed_over() -> None:
     assert ext.read_server_name((Extension(ext.SERVER_NAME, wire.vector(other, 2)),)) is None
 
 
+@pytest.mark.parametrize(
+    ("octet", "printable"), [(0x20, False), (0x21, True), (0x7E, True), (0x7F, False), (0x80, False)]
+)
+def test_a_host_name_has_printable_characters_alone(octet: int, printable: bool) -> None:
+    name = bytes((octet,)) + b".example"
+    block = (Extension(ext.SERVER_NAME, wire.vector(wire.number(0, 1) + wire.vector(name, 2), 2)),)
+    if printable:
+        assert ext.read_server_name(block) == name.decode()
+        return
+    with pytest.raises(Abort, match="is not printable ASCII") as caught:
+        ext.read_server_name(block)
+    assert caught.value.alert == AlertDescription.ILLEGAL_PARAMETER
+
+
 def test_versions_are_read_from_either_hello() -> None:
     assert ext.read_versions((Extension(ext.SUPPORTED_VERSIONS, b"\x04\x03\x04\x03\x03"),)) == (0x0304, 0x0303)
     assert ext.selected_version((Extension(ext.SUPPORTED_VERSIONS, b"\x03\x04"),)) == 0x0304
