@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from attacker.probe.answers import HANDSHAKE, Ending, ServerAnswer
 from attacker.probe.prefixed import DROPPED, TAKEN
+from lab.catalogue.leaks import LootKind
 from lab.catalogue.moves import PREFIX, find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.shapes import Leaf
 from lab.events.types import MoveTried
-from lab.tls.versions import Version
+from lab.tls.versions import TLS13, Version
 
 _WORST = (NOT_APPLICABLE, REFUSED, INCONCLUSIVE, ACCEPTED)
 """Of several attempts at one move the one counts that comes last here."""
@@ -123,7 +124,8 @@ def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -
     for attempted in attempts:
         one = _verdict(controls, alike, unfit, attempted)
         verdicts[one.move] = max(verdicts.get(one.move, one), one, key=lambda verdict: _WORST.index(verdict.outcome))
-    return Judged(version, controls, True, unfit, stranger_in, tuple(verdicts.values()), tuple(_notes(controls)))
+    notes = _notes(controls) + _of_another_version(version, verdicts)
+    return Judged(version, controls, True, unfit, stranger_in, tuple(verdicts.values()), tuple(notes))
 
 
 def _with_a_certificate_of_her_own(move_id: str) -> bool:
@@ -263,6 +265,14 @@ def _notes(controls: Controls) -> list[str]:
         for one in later
         if one.kind != first.kind
     ]
+
+
+def _of_another_version(version: Version, verdicts: Mapping[str, MoveVerdict]) -> list[str]:
+    """A captured proof is always one of TLS 1.2, as TLS 1.3 encrypts its own."""
+    tried = [find_move(name) for name, verdict in verdicts.items() if verdict.outcome != NOT_APPLICABLE]
+    names = ", ".join(move.id for move in tried if move and LootKind.PROOF in move.needs)
+    what = "the wire shows no proof of TLS 1.3, so these moves send the one that the owner made in TLS 1.2"
+    return [f"{what}: {names}"] if version == TLS13 and names else []
 
 
 def status(judged: Mapping[Version, Judged], open_counts: bool = True) -> int:

@@ -82,15 +82,20 @@ RENEGOTIATION_SCSV = 0x00FF  # RFC 5746 section 3.3
 
 SECP256R1 = 23
 SECP384R1 = 24
+SECP521R1 = 25
 X25519 = 29
-GROUPS = (X25519, SECP256R1, SECP384R1)
+GROUPS = (X25519, SECP256R1, SECP384R1, SECP521R1)
 """RFC 8422 section 5.1.1, the most preferred first. ECDSA keys must be on these curves, too (section 5.1)."""
 
 _CURVES: dict[int, tuple[ec.EllipticCurve, int]] = {
     SECP256R1: (ec.SECP256R1(), 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551),
     SECP384R1: (ec.SECP384R1(), (1 << 384) - 0x389CB27E0BC8D220A7E5F24DB74F58851313E695333AD68D),
+    SECP521R1: (
+        ec.SECP521R1(),
+        (1 << 521) - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+    ),
 }
-"""Curves with their orders (FIPS 186-4 sections D.1.2.3 and D.1.2.4)."""
+"""Curves with their orders (FIPS 186-4 sections D.1.2.3 to D.1.2.5)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def new_key_share(group: int, entropy: Entropy) -> KeyShare:
         private = x25519.X25519PrivateKey.from_private_bytes(entropy(32))
         return KeyShare(group, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), private)
     curve, order = _CURVES[group]
-    scalar = int.from_bytes(entropy(curve.key_size // 8 + 8), "big") % (order - 1) + 1
+    scalar = int.from_bytes(entropy((curve.key_size + 7) // 8 + 8), "big") % (order - 1) + 1
     on_curve = ec.derive_private_key(scalar, curve)
     public = on_curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return KeyShare(group, public, on_curve)

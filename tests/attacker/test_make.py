@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from attacker.moves import make
 from attacker.moves.make import MAKERS, Loot, NotApplicable, OtherDoor, Script
 from lab.catalogue.moves import OTHER_DOOR, PREFIX, STOLEN_KEY
+from lab.catalogue.outcomes import NO_TICKET
 from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.staging import pki
 from lab.tls import proof
@@ -109,7 +110,7 @@ NEEDED = {
     ("replay-proof", TLS12): "no proof was captured",
     ("replay-flight", TLS12): "no whole connection of this version was recorded",
     ("resume-session", TLS12): "the wire showed no session",
-    ("resume-session", TLS13): make.NO_TICKET,
+    ("resume-session", TLS13): NO_TICKET,
     ("own-leaf-first", TLS12): "mallory has no certificate of her own",
     (OTHER_DOOR, TLS12): "no other name of the server is known",
     (PREFIX, TLS12): "nothing comes back to such a request",

@@ -12,7 +12,7 @@ from lab.catalogue.moves import PREFIX
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.types import MoveTried
 from lab.probing.judge import Answered, Attempted, Controls, judge, status
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, TLS13, Version
 
 IN = answered("HTTP 200", "OK", b"alice's account")
 OUT = answered("HTTP 403", "Forbidden", b"no")
@@ -195,3 +195,23 @@ def test_a_status_is_safe_only_where_all_is_decided() -> None:
     assert status({TLS12: judge(TLS12, USUAL, [attempted(HANDSHAKE_FAILURE)])}) == 0
     assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT)])}) == 2
     assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT), attempted(IN)])}) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "move", "notes"),
+    [
+        (TLS13, "replay-proof", 1),
+        (TLS13, "flipped-proof", 1),
+        (TLS13, "foreign-key", 0),
+        (TLS12, "replay-proof", 0),
+    ],
+)
+def test_a_proof_of_tls_12_that_is_sent_in_tls_13_is_told_as_that(version: Version, move: str, notes: int) -> None:
+    found = judge(version, USUAL, [attempted(DECRYPT_ERROR, move)]).notes
+    what = "the wire shows no proof of TLS 1.3, so these moves send the one that the owner made in TLS 1.2"
+    assert found == (f"{what}: {move}",) * notes
+
+
+def test_a_proof_that_was_not_sent_needs_no_word() -> None:
+    without = replace(event("replay-proof"), outcome=NOT_APPLICABLE, error="no proof was captured")
+    assert not judge(TLS13, USUAL, [Attempted(without, None, False)]).notes

@@ -19,7 +19,7 @@ from tls13_script import ScriptedServer13
 from tls_peers import cases, our_client
 from tls_script import GROUP, ScriptedServer
 
-P521, ED448 = 25, 0x0808
+X448, ED448 = 30, 0x0808
 CBC = 0xC024
 HEARTBEAT = Extension(15, b"\x01")
 H2_AND_HTTP = Extension(ext.ALPN, b"\0\x0c\x02h2\x08http/1.1")
@@ -32,7 +32,7 @@ def a_hello(version: Version, schemes: tuple[int, ...] = (*proof.SCHEME_IDS, ED4
     own = parse(our_client(versions=(version,), groups=(GROUP, keys.X25519)).transcript.entries[0].raw)
     assert isinstance(own, ClientHello)
     lists = {
-        ext.SUPPORTED_GROUPS: ext.number_list(ext.SUPPORTED_GROUPS, (GROUP, keys.X25519, P521)),
+        ext.SUPPORTED_GROUPS: ext.number_list(ext.SUPPORTED_GROUPS, (GROUP, keys.X25519, X448)),
         ext.SIGNATURE_ALGORITHMS: ext.number_list(ext.SIGNATURE_ALGORITHMS, schemes),
     }
     same = tuple(lists.get(one.type, one) for one in own.extensions or () if one.type != ext.SUPPORTED_VERSIONS)
@@ -129,7 +129,7 @@ def test_an_answer_about_protocols_has_exactly_one(server12: ScriptedServer) -> 
 @cases(
     ("change", "expected"),
     {
-        "a group": ({"group": P521}, True),
+        "a group": ({"group": X448}, True),
         "another group": ({"group": 24}, False),
         "a scheme": ({"scheme": ED448}, True),
         "another scheme": ({"scheme": 0x0203}, False),
@@ -145,14 +145,14 @@ def test_a_key_exchange_that_is_out_of_reach_is_told_from_a_wrong_one(
 
 def test_a_group_that_the_copied_hello_does_not_offer_is_wrong_though_the_lab_can_do_it(bank: pki.Identity) -> None:
     hello = a_hello(TLS12)
-    others = ext.number_list(ext.SUPPORTED_GROUPS, (P521, keys.X25519))
+    others = ext.number_list(ext.SUPPORTED_GROUPS, (X448, keys.X25519))
     extensions = tuple(others if one.type == others.type else one for one in hello.extensions or ())
     script = ScriptedServer(copying(replace(hello, extensions=extensions), TLS12), bank)
     script.play_before("done")
     assert not out_of_reach(script)
 
 
-@cases(("group", "expected"), {"a group": (P521, True), "another group": (24, False)})
+@cases(("group", "expected"), {"a group": (X448, True), "another group": (24, False)})
 def test_a_retry_that_is_out_of_reach_is_told_from_a_wrong_one(
     server13: ScriptedServer13, group: int, expected: bool
 ) -> None:
@@ -210,6 +210,6 @@ def test_what_is_within_reach_is_what_the_lab_can_do(version: Version) -> None:
 
 
 def test_a_list_of_which_the_lab_can_do_nothing_is_left_out_whole() -> None:
-    hello = ClientHello(bytes(32), b"", (CBC, 0xC02B), (ext.number_list(ext.SUPPORTED_GROUPS, (P521,)),))
+    hello = ClientHello(bytes(32), b"", (CBC, 0xC02B), (ext.number_list(ext.SUPPORTED_GROUPS, (X448,)),))
     assert within_reach(hello, (TLS12,)).extensions == ()
     assert within_reach(replace(hello, extensions=None), (TLS12,)).extensions is None

@@ -46,7 +46,7 @@ def test_a_signature_scheme_has_its_number(scheme: proof.SignatureScheme) -> Non
     assert table("tls.handshake.sig_hash_alg")[scheme.id] == scheme.name
 
 
-@pytest.mark.parametrize("name", ["SECP256R1", "SECP384R1", "X25519"])
+@pytest.mark.parametrize("name", ["SECP256R1", "SECP384R1", "SECP521R1", "X25519"])
 def test_a_group_has_its_number(name: str) -> None:
     assert table("tls.handshake.extensions_supported_group")[getattr(keys, name)] == name.lower()
 

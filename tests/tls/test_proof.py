@@ -19,6 +19,9 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.errors import CertificateError, ProofError, TlsError
 from lab.tls.messages import CertificateVerify
 from lab.tls.proof import SCHEME_IDS, SIGNATURE_SCHEMES, Challenge, PrivateKey, PublicKey, SignatureScheme, challenge12
+from lab.tls.server import Proof, ProofSeen
+from lab.tls.versions import TLS12, TLS13, Version
+from tls_peers import by_another_key, omitted, our_client, our_server, talk
 
 KEYS: dict[str, PrivateKey] = {
     "ECDSA": pki.new_key("p256"),
@@ -168,3 +171,30 @@ def test_a_certificate_with_a_key_that_no_scheme_takes_is_unsupported(authority:
     with pytest.raises(CertificateError) as caught:
         proof.public_key(certificate)
     assert caught.value.alert == AlertDescription.UNSUPPORTED_CERTIFICATE
+
+
+PROVERS = {"honest": None, "by another key": by_another_key, "omitted": omitted}
+SEEN = {
+    (Proof.REQUIRED, "honest"): ProofSeen.VALID,
+    (Proof.REQUIRED, "by another key"): ProofSeen.INVALID,
+    (Proof.REQUIRED, "omitted"): ProofSeen.NONE,
+    (Proof.IGNORED, "honest"): ProofSeen.VALID,
+    (Proof.IGNORED, "by another key"): ProofSeen.INVALID,
+    (Proof.IGNORED, "omitted"): ProofSeen.NONE,
+    (Proof.NOT_CHECKED, "honest"): ProofSeen.UNCHECKED,
+    (Proof.NOT_CHECKED, "by another key"): ProofSeen.UNCHECKED,
+    (Proof.NOT_CHECKED, "omitted"): ProofSeen.NONE,
+}
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+@pytest.mark.parametrize(("policy", "name"), SEEN, ids=lambda value: getattr(value, "name", value))
+def test_a_server_says_what_it_measured_of_a_proof(
+    alice: pki.Identity, bank: pki.Identity, policy: Proof, name: str, version: Version
+) -> None:
+    make = PROVERS[name]
+    client = our_client(alice, make and make(alice, bank, bank), versions=(version,))
+    server = our_server(bank, policy, versions=(version,))
+    assert server.proof == ProofSeen.NONE
+    talk(client, server)
+    assert server.proof == SEEN[policy, name]

@@ -104,7 +104,7 @@ def test_a_client_that_is_not_asked_sends_neither_certificate_nor_proof(client: 
             "illegal_parameter",
         ),
         "no group of ours": (
-            {"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)), ext.key_shares([(25, b"point")]))},
+            {"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (30,)), ext.key_shares([(30, b"point")]))},
             "handshake_failure",
         ),
         "only PKCS #1 v1.5": (

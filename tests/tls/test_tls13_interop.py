@@ -21,7 +21,7 @@ from lab.tls.client import Client
 from lab.tls.connection import Connection, Step
 from lab.tls.engine import Failed
 from lab.tls.errors import CertificateError
-from lab.tls.keys import SECP256R1, TLS13_SUITES, X25519, CipherSuite
+from lab.tls.keys import SECP256R1, SECP521R1, TLS13_SUITES, X25519, CipherSuite
 from lab.tls.messages import CertificateVerify, ClientHello, ServerHello, parse
 from lab.tls.messages13 import KeyUpdate, NewSessionTicket13, is_retry
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, Prover
@@ -83,6 +83,7 @@ class Group:
 GROUPS = (
     Group(X25519, "X25519", "X25519, 253 bits", "X25519", SECP256R1),
     Group(SECP256R1, "P-256", "ECDH, prime256v1, 256 bits", "SECP256R1", X25519),
+    Group(SECP521R1, "P-521", "ECDH, secp521r1, 521 bits", "SECP521R1", X25519),
 )
 
 each_suite = pytest.mark.parametrize("suite", TLS13_SUITES, ids=lambda suite: suite.name)
@@ -170,7 +171,7 @@ def test_our_client_talks_to_openssl(
     retried: bool,
 ) -> None:
     alice = identities("client", "rsa")  # held to X25519, OpenSSL takes no client's certificate on P-256
-    curve = {X25519: "X25519", SECP256R1: "prime256v1"}[group.id]
+    curve = {X25519: "X25519", SECP256R1: "prime256v1", SECP521R1: "secp521r1"}[group.id]
     context = openssl_context(True, authority, bank, group=curve, versions=(TLS13,))
     context.keylog_filename = str(tmp_path / "keys.log")
     theirs = OpenSslEngine(context, server_side=True)
@@ -197,13 +198,13 @@ def test_our_server_talks_to_openssl(
     group: Group,
     closes: str,
 ) -> None:
-    """OpenSSL's first share is of X25519: for P-256 it has to be asked again."""
+    """OpenSSL's first share is of X25519: for another group it has to be asked again."""
     context = openssl_context(False, authority, alice, versions=(TLS13,))
     context.keylog_filename = str(tmp_path / "keys.log")
     theirs = OpenSslEngine(context, server_side=False)
     ours = our_server(bank, suites=(suite,), groups=(group.id,), versions=(TLS13,))
     converse(theirs, ours, closes)
-    assert was_retried(ours) is (group.id == SECP256R1)
+    assert was_retried(ours) is (group.id != X25519)
     assert agreed_group(ours) == group.id
     assert theirs.tls.cipher()[0] == suite.name  # type: ignore[index]
     assert ours.peer_chain[0] == alice.der
@@ -433,7 +434,7 @@ def test_openssl_s_server_says_what_our_client_agreed_on(
     alice: pki.Identity, files: Files, tmp_path: Path, suite: CipherSuite, group: Group, retried: bool
 ) -> None:
     ours = our_client(alice, versions=(TLS13,), suites=(suite,), shares=(group.other,) if retried else (group.id,))
-    groups = f"{group.openssl}" if retried else "X25519:P-256"
+    groups = f"{group.openssl}" if retried else "X25519:P-256:P-521"
     with serving(
         tmp_path / "output", *s_server(files, "-tls1_3", "-groups", groups, "-client_sigalgs", SIGALGS)
     ) as port:
@@ -500,15 +501,15 @@ def test_gnutls_serv_says_what_our_client_agreed_on(
 def test_client_programs_say_what_our_server_agreed_on(
     bank: pki.Identity, alice: pki.Identity, files: Files, suite: CipherSuite, group: Group
 ) -> None:
-    """Both send a share of X25519 or of P-256 first and have to be asked again for the other."""
-    for command in (s_client(files, "-tls1_3", "-groups", "X25519:P-256"), gnutls_cli(files, GNUTLS_ONLY_13)):
+    """Both send a share of X25519 or of P-256 first and have to be asked again for another."""
+    for command in (s_client(files, "-tls1_3", "-groups", "X25519:P-256:P-521"), gnutls_cli(files, GNUTLS_ONLY_13)):
         server = our_server(bank, versions=(TLS13,), suites=(suite,), groups=(group.id,))
         printed = asyncio.run(answer_once(server, *command, line=b"hello\n"))
         assert "\nhello\n" in printed
         if "s_client" in command:
             assert f"TLSv1.3, Cipher is {suite.name}" in printed
             assert f"Server Temp Key: {group.s_client}" in printed
-            assert was_retried(server) is (group.id == SECP256R1)
+            assert was_retried(server) is (group.id != X25519)
         else:
             assert f"-(ECDHE-{group.gnutls})-(" in printed
             assert f")-({GNUTLS_CIPHERS[suite.id]})\n" in printed
@@ -521,7 +522,7 @@ def test_gnutls_cli_is_asked_again_for_a_group_that_it_sent_no_share_of(
     bank: pki.Identity, files: Files, group: Group, priority: str
 ) -> None:
     server = our_server(bank, versions=(TLS13,), groups=(group.id,))
-    command = gnutls_cli(files, f"{GNUTLS_ONLY_13}:-GROUP-ALL:{priority}:%DISABLE_TLS13_COMPAT_MODE")
+    command = gnutls_cli(files, f"{GNUTLS_ONLY_13}:-GROUP-ALL:{priority}:+GROUP-SECP521R1:%DISABLE_TLS13_COMPAT_MODE")
     command += ["--single-key-share"]
     assert "\nhello\n" in asyncio.run(answer_once(server, *command, line=b"hello\n"))
     assert was_retried(server) is not priority.startswith(f"+GROUP-{group.gnutls}")

@@ -513,7 +513,7 @@ ED25519 = ext.number_list(ext.SIGNATURE_ALGORITHMS, (0x0807,))
         "bytes after server_name": ({"add": (Extension(ext.SERVER_NAME, b"\0\x04\0\0\1a?"),)}, "decode_error"),
         "two server names": ({"add": (Extension(0, b"\0\x08" + b"\0\0\1a" * 2),)}, "illegal_parameter"),
         "a server name with a NUL": ({"add": (Extension(0, b"\0\x06\0\0\3a\0b"),)}, "illegal_parameter"),
-        "no group of ours": ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (25,)),)}, "handshake_failure"),
+        "no group of ours": ({"replace": (ext.number_list(ext.SUPPORTED_GROUPS, (30,)),)}, "handshake_failure"),
         "no scheme for the server's key": ({"replace": (ED25519,)}, "handshake_failure"),
         "only the default schemes, which are SHA-1's": ({"without": (ext.SIGNATURE_ALGORITHMS,)}, "handshake_failure"),
         "renegotiation_info not empty": ({"replace": (NOT_EMPTY,)}, "handshake_failure"),

@@ -18,7 +18,7 @@ from lab.tls.alerts import AlertDescription
 from lab.tls.client import Client
 from lab.tls.connection import Connection
 from lab.tls.engine import Failed
-from lab.tls.keys import CIPHER_SUITES, SECP256R1, X25519, CipherSuite
+from lab.tls.keys import CIPHER_SUITES, SECP256R1, SECP521R1, X25519, CipherSuite
 from lab.tls.messages import CertificateVerify, ServerHello, ServerKeyExchange, parse
 from lab.tls.proof import SIGNATURE_SCHEMES, Challenge, Prover, SignatureScheme
 from lab.tls.server import Proof
@@ -65,6 +65,7 @@ class Group:
 GROUPS = (
     Group(X25519, "X25519", "x25519", "X25519, 253 bits", "X25519"),
     Group(SECP256R1, "prime256v1", "secp256r1", "ECDH, prime256v1, 256 bits", "SECP256R1"),
+    Group(SECP521R1, "secp521r1", "secp521r1", "ECDH, secp521r1, 521 bits", "SECP521R1"),
 )
 GNUTLS_CIPHERS = {
     "AES128-GCM-SHA256": "AES-128-GCM",
