@@ -40,7 +40,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "lab/judging": ("tests/judging/test_*.py", "tests/story/test_*.py", "tests/attacker/test_live_relay.py"),
     "attacker/moves": (
         *(f"tests/attacker/test_{name}*.py" for name in ("forged", "make", "playback", "re")),
+        "tests/exercises/test_code.py",
         "tests/judging/test_matrix.py",
+        "tests/probing/test_try.py",
     ),
 }
 """The test modules in which the tests of a package's lines are looked for."""

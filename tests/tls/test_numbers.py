@@ -9,6 +9,7 @@ import pytest
 from lab.tls import extensions as ext
 from lab.tls import keys, proof
 from lab.tls.alerts import AlertDescription
+from lab.tls.server12 import ECDSA_SIGN, RSA_SIGN
 from programs import program
 
 NEWER_ALERTS = {AlertDescription.TOO_MANY_CIDS_REQUESTED: 52, AlertDescription.GENERAL_ERROR: 117}
@@ -59,3 +60,9 @@ def test_a_cipher_suite_has_its_number(suite: keys.CipherSuite) -> None:
     assert theirs.removeprefix("RSA_" if suite.exchange == "RSA" else "").removesuffix("_SHA256") == ours.removesuffix(
         "_SHA256"
     )
+
+
+def test_the_types_of_client_certificates_have_their_numbers() -> None:
+    kinds = table("tls.handshake.cert_type")
+    assert kinds[RSA_SIGN] == "rsa_sign"
+    assert kinds[ECDSA_SIGN].startswith("ecdsa_sign")

@@ -296,6 +296,14 @@ def test_a_client_refuses_a_retry_for_its_right_reason(
     assert client.refusal == alert
 
 
+def test_a_server_selects_no_older_version_by_the_extension(against: Against) -> None:
+    """RFC 8446 section 4.2.1: an older version is chosen without supported_versions."""
+    client = against("client", versions=(TLS12, TLS13), suites=keys.DEFAULT_SUITES)
+    suite = keys.CIPHER_SUITES[0].id
+    client.say(client.make_hello(extensions=(ext.chosen_version(TLS12),), cipher_suite=suite, session_id=b""))
+    assert client.refusal == "illegal_parameter"
+
+
 def test_a_second_retry_is_unexpected(client: ScriptedServer13) -> None:
     client.retry()
     client.say(client.make_retry(GROUP))

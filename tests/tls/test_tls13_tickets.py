@@ -168,6 +168,25 @@ def test_a_server_that_knows_no_tickets_goes_on_without(alice: pki.Identity, ban
     assert not client.resumed
 
 
+SESSION = Session13(b"a ticket", 7, bytes(32), keys.TLS13_SUITES[0])
+
+
+def test_a_client_goes_on_without_its_session_if_the_server_does_not_take_it(
+    alice: pki.Identity, bank: pki.Identity
+) -> None:
+    client, server = our_client(alice, versions=(TLS13,), resume=SESSION), our_server(bank, versions=(TLS13,))
+    assert talk(client, server).established
+    assert not client.resumed
+
+
+def test_a_server_cannot_take_a_session_that_was_not_offered(bank: pki.Identity) -> None:
+    """RFC 8446 section 4.2.11: the number is within what the client offered, or it is illegal_parameter."""
+    client = our_client(versions=(TLS13,), groups=(GROUP, OTHER_GROUP), resume=SESSION)
+    server = ScriptedServer13(client, bank)
+    server.say(server.make_hello(add=(Extension(ext.PRE_SHARED_KEY, b"\0\1"),)))
+    assert server.refusal == "illegal_parameter"
+
+
 @pytest.fixture
 def scripted(bank: pki.Identity) -> ScriptedServer13:
     return ScriptedServer13(our_client(versions=(TLS13,), groups=(GROUP, OTHER_GROUP), resume=TICKET), bank)

@@ -36,6 +36,7 @@ from lab.tls.messages import (
     Message,
     ServerHello,
     ServerHelloDone,
+    ServerKeyExchange,
     serialize,
 )
 from lab.tls.records import ContentType, write_record
@@ -556,6 +557,32 @@ def test_a_server_takes_a_client_hello_that_offers_more_or_less(
     server.say(server.make_hello(**changes))
     server.play("certificate", "key_exchange", "proof", "change_cipher_spec", "finished")
     assert server.established
+
+
+@pytest.mark.parametrize(("version", "kind"), [(TLS12, 20), (TLS12, 23), (TLS13, 20), (TLS13, 23)], ids=str)
+@both_roles
+def test_no_other_record_comes_between_the_parts_of_a_message(
+    alice: pki.Identity, bank: pki.Identity, role: str, version: Version, kind: int
+) -> None:
+    """RFC 5246 section 6.2.1, RFC 8446 section 5.1. A ChangeCipherSpec would be right here but for that."""
+    script = start(version, role, alice=alice, bank=bank)
+    script.play_before("change_cipher_spec" if version == TLS12 else "finished")
+    whole = serialize(script.make_finished())
+    script.say_raw(whole[:7])
+    if kind == ContentType.CHANGE_CIPHER_SPEC:
+        script.change_cipher_spec()
+    else:
+        script.send(kind, b"data")
+    assert script.refusal == "unexpected_message"
+    (failed,) = [event for event in script.events if isinstance(event, Failed)]
+    assert "another record interrupts a handshake message" in failed.reason
+
+
+def test_a_client_that_names_no_groups_gets_the_one_that_the_server_likes_best(server: ScriptedClient) -> None:
+    """RFC 8422 section 4."""
+    server.say(server.make_hello(without=(ext.SUPPORTED_GROUPS,)))
+    (exchange,) = [message for message in server.heard if isinstance(message, ServerKeyExchange)]
+    assert exchange.group == keys.GROUPS[0] != GROUP
 
 
 def test_a_server_answers_only_the_extensions_that_were_asked(server: ScriptedClient) -> None:

@@ -15,6 +15,7 @@ from lab.tls.records import (
     Protection,
     Protection12,
     Protection13,
+    Record,
     RecordReader,
     write_record,
 )
@@ -60,6 +61,32 @@ def test_what_is_no_tls_is_an_unexpected_message(garbage: bytes) -> None:
 def test_a_record_longer_than_any_protected_one_overflows_before_it_has_come() -> None:
     header = bytes((DATA, 3, 3)) + (records.MAX_PROTECTED + 1).to_bytes(2, "big")
     assert refused(header).alert == AlertDescription.RECORD_OVERFLOW
+
+
+def test_the_longest_records_are_those_of_the_rfcs() -> None:
+    """RFC 5246 sections 6.2.1 and 6.2.3, RFC 8446 section 5.2."""
+    assert (records.MAX_PLAINTEXT, records.MAX_PROTECTED, records.MAX_PROTECTED_13) == (16384, 18432, 16640)
+    longest = write_record(DATA, bytes(18432))
+    assert [len(record.fragment) for record in RecordReader().feed(longest)] == [18432]
+
+
+def test_the_longest_message_is_read() -> None:
+    message = bytes((11,)) + records.MAX_MESSAGE.to_bytes(3, "big") + bytes(records.MAX_MESSAGE)
+    assert list(MessageJoiner().feed(message)) == [message]
+
+
+def test_what_there_is_of_a_record_is_told_once_its_header_has_come() -> None:
+    reader = RecordReader()
+    record = write_record(HANDSHAKE, b"hello", 0x0301)
+    for octet in record[:4]:
+        assert not list(reader.feed(bytes((octet,))))
+        assert reader.incomplete is None
+    assert not list(reader.feed(record[4:5]))
+    assert reader.incomplete == Record(HANDSHAKE, 0x0301, b"")
+    assert not list(reader.feed(record[5:8]))
+    assert reader.incomplete == Record(HANDSHAKE, 0x0301, b"hel")
+    assert list(reader.feed(record[8:])) == [Record(HANDSHAKE, 0x0301, b"hello")]
+    assert reader.incomplete is None
 
 
 @given(st.binary(max_size=200))
