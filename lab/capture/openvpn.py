@@ -19,10 +19,11 @@ _MAX_NUMBER = 1 << 16
 
 
 class ControlPacket(NamedTuple):
-    """A packet of the control channel; `number` counts within one key, from 0."""
+    """A packet of the control channel; `number` counts within one key, from 0. It acknowledges `acks` packets."""
 
     opcode: int
     key: int
+    acks: int
     number: int
     data: bytes
 
@@ -38,7 +39,11 @@ def hides_handshake(packet: bytes) -> bool:
 
 
 def find_hmac(packet: bytes) -> int | None:
-    """How long the HMAC is in the packets of a connection, by the first of them; None if it is not OpenVPN's."""
+    """How long the HMAC is in the packets of a connection, by the first of them; None if it is not OpenVPN's.
+
+    A byte of the HMAC can look like a count of acknowledgements. But a client's first packet acknowledges nothing, and
+    a server's at most that one; so its length tells.
+    """
     if len(packet) < _RESET_LENGTH or packet[0] & 7:
         return None
     opcode = packet[0] >> 3
@@ -46,7 +51,8 @@ def find_hmac(packet: bytes) -> int | None:
         control = read_control(packet, hmac)
         if control is None:
             continue
-        if opcode in (CLIENT_RESET, SERVER_RESET) and not control.data and control.number == 0:
+        is_reset = opcode in (CLIENT_RESET, SERVER_RESET) and not control.data and control.number == 0
+        if is_reset and control.acks <= (opcode == SERVER_RESET):
             return hmac
         if opcode == CONTROL and 0 < control.number < _MAX_NUMBER and control.data[:2] == b"\x16\x03":
             return hmac
@@ -65,7 +71,7 @@ def read_control(packet: bytes, hmac: int) -> ControlPacket | None:
     at += 1 + 4 * acks + 8 * bool(acks)
     if at + 4 > len(packet):
         return None
-    return ControlPacket(opcode, packet[0] & 7, int.from_bytes(packet[at : at + 4], "big"), packet[at + 4 :])
+    return ControlPacket(opcode, packet[0] & 7, acks, int.from_bytes(packet[at : at + 4], "big"), packet[at + 4 :])
 
 
 class ControlStream:

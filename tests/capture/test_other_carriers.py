@@ -17,6 +17,7 @@ import wirecraft
 from lab.capture.contents import Segment, Unread
 from lab.capture.fragments import Fragments
 from lab.capture.handshake import Capture
+from lab.capture.openvpn import CLIENT_RESET, SERVER_RESET, find_hmac
 from lab.capture.packets import contents
 from lab.capture.reader import read_file
 from lab.capture.tally import DTLS_BEGAN_EARLIER, OPENVPN_ENCRYPTED, QUIC
@@ -340,6 +341,16 @@ def ta_key(files: Files) -> Path:
     key = files.folder / "ta.key"
     output_of("openvpn", "--genkey", "tls-auth", key)
     return key
+
+
+@pytest.mark.parametrize("octet", range(10))
+@pytest.mark.parametrize("hmac", [0, 16, 20, 28, 32, 48, 64])
+def test_no_byte_of_an_hmac_is_taken_for_a_count_of_acknowledgements(hmac: int, octet: int) -> None:
+    """With a byte of 2 at its place, an HMAC of SHA-256 looked like one of MD5, and two acknowledgements."""
+    session, number = bytes((octet,)) * 8, bytes(4)
+    auth = bytes((octet,)) * hmac + (bytes((0, 0, 0, 1)) + b"time" if hmac else b"")
+    assert find_hmac(bytes((CLIENT_RESET << 3,)) + session + auth + b"\0" + number) == hmac
+    assert find_hmac(bytes((SERVER_RESET << 3,)) + session + auth + b"\1" + number + session + number) == hmac
 
 
 @pytest.mark.parametrize("auth", [None, "SHA1", "SHA256", "SHA512"])
