@@ -274,7 +274,7 @@ def test_10_a_rule() -> None:
     for rule, expected, says in (
         ("tshark tls.alert_message.level == 2", 0, "Right, for the file rule.txt. "),
         ('jq select(.type == "client-refused")', 0, "Right, for the file rule.txt. "),
-        ("tshark ip.src == 127.0.0.3", 1, "It fires on none of the 60 attempts. Addresses and ports are others"),
+        ("tshark ip.src == 127.0.0.3", 1, "attempts. Addresses and ports are others"),
         ("tshark tls.alert_message.desc == 51", 1, "no-certificate"),
     ):
         file.write_text(f"# mine\n\n{rule}\n")
