@@ -39,7 +39,7 @@ def sequence(content: bytes, tag: int = 0x30) -> bytes:
 
 
 def with_fields(count: int) -> bytes:
-    """Something with the structure of a certificate, and so many fields."""
+    """Something with the structure of a certificate and this number of fields."""
     return sequence(sequence(sequence(INTEGER, 0xA0) + INTEGER * count) + sequence(b"") + sequence(b"\0abc", 0x03))
 
 
