@@ -91,7 +91,7 @@ def test_an_account_that_is_not_opened_with_200_is_not_opened(issued: pki.Issued
 
 
 @pytest.mark.parametrize(("more", "outcome"), [(0, ACCEPTED), (1, INCONCLUSIVE)])
-def test_an_answer_has_so_many_bytes_at_most(issued: pki.Issued, more: int, outcome: str) -> None:
+def test_an_answer_that_is_too_long_is_inconclusive(issued: pki.Issued, more: int, outcome: str) -> None:
     body = ACCOUNT.ljust(MAX_ANSWER + more)
     tried = asyncio.run(_tried_at(issued, (answer("200 OK", body),)))
     assert tried.outcome == outcome
