@@ -41,6 +41,11 @@ class RealServer:
 
 
 NO_CERTIFICATE = "asks for no certificate"
+_LIGHTTPD_VERSION = (
+    """echo "$(lighttpd -v | cut -d' ' -f1), $(dpkg-query -W -f '${{Package}} ${{Version}}' """
+    """$(dpkg-query -W -f '${{Depends}}' {module} | grep -o '{library}[0-9a-z]*'))\""""
+)
+"""It does not tell which version its module's library has. Debian's package of that library does."""
 
 GALLERY: tuple[RealServer, ...] = (
     RealServer(
@@ -119,11 +124,11 @@ GALLERY: tuple[RealServer, ...] = (
             ("lighttpd", f"lighttpd-mod-{library.lower()}"),
             f"/usr/lib/lighttpd/mod_{library.lower()}.so",
             "exec lighttpd -D -f lighttpd.conf",
-            "lighttpd -v",
+            _LIGHTTPD_VERSION.format(module=f"lighttpd-mod-{library.lower()}", library=begin),
             "ssl.verifyclient.activate and ssl.verifyclient.enforce",
             NO_CERTIFICATE,
         )
-        for library in ("OpenSSL", "GnuTLS", "wolfSSL")
+        for library, begin in (("OpenSSL", "libssl"), ("GnuTLS", "libgnutls"), ("wolfSSL", "libwolfssl"))
     ),
     RealServer(
         "node",

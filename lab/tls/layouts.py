@@ -57,8 +57,8 @@ def _name(octets: bytes) -> str:
 
 def _server_random(octets: bytes) -> str:
     if octets.endswith(DOWNGRADED):
-        return "random: by the server, for this one handshake; its end says that it speaks a later version, too"
-    return "random: by the server, for this one handshake"
+        return "random: the server's, meant for one handshake; its end says that it speaks a later version, too"
+    return "random: the server's, meant for one handshake"
 
 
 _SCHEME = Number("algorithm", 2, names.SIGNATURE_SCHEMES, bare=True)
@@ -255,17 +255,17 @@ def _hello(version: str, random: Opaque, session: str) -> tuple[Number, Opaque, 
 
 
 _SIGNED: Structure = (
-    Vector("signature", 2, (Opaque("signature", "by the server's key, over these parameters and both randoms"),)),
+    Vector("signature", 2, (Opaque("signature", "the server's; it must fit these parameters and both randoms"),)),
 )
 _PROOF: Structure = (
     _SCHEME,
-    Vector("signature", 2, (Opaque("signature", "made over one handshake, and good for no other"),)),
+    Vector("signature", 2, (Opaque("signature", "it must fit all messages of its handshake so far"),)),
 )
 _FINISHED: Structure = (Opaque("verify_data", "verify_data: a MAC over all messages so far, with the new keys"),)
 _CLIENT_HELLO: Structure = (
     *_hello(
         "client_version",
-        Opaque("random", "random: by the client, for this one handshake", 32),
+        Opaque("random", "random: the client's, meant for one handshake", 32),
         "a session to resume; in TLS 1.3 without meaning",
     ),
     Vector("cipher_suites", 2, (Number("cipher_suite", 2, names.CIPHER_SUITES, bare=True),), many=True),
