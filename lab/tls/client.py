@@ -23,7 +23,7 @@ from lab.tls.messages13 import CertificateRequest13, is_retry
 from lab.tls.proof import Prover
 from lab.tls.sessions import Session, Session13
 from lab.tls.sides import ClientHandshake, Offer
-from lab.tls.states import CLIENT12, CLIENT13, Fact
+from lab.tls.states import CLIENT12
 from lab.tls.versions import DOWNGRADED, TLS12, TLS13, Version
 
 MAX_COOKIE = 1 << 14
@@ -95,7 +95,6 @@ class Client(Connection):
         """Whether the server chose what the copied `hello` offers and this client cannot do."""
         self.ignores_change_cipher_spec = TLS13 in versions
         self._handshake: ClientHandshake | None = None
-        self._state = CLIENT12.start  # CLIENT13 starts alike: the version is not settled yet
         self._retried_with: keys.CipherSuite | None = None
         self._flight = flight
         self._patient = patient
@@ -216,7 +215,7 @@ class Client(Connection):
         if self._handshake:
             self._handshake.advance(message)
         else:
-            CLIENT12.allow(self._state, message)
+            CLIENT12.allow(CLIENT12.start, message)  # CLIENT13 starts alike: the version is not settled yet
             assert isinstance(message, ServerHello)
             self._on_server_hello(message)  # RFC 5246 section 7.4.1.3, RFC 8446 section 4.1.3
 
@@ -316,7 +315,6 @@ class Client(Connection):
         self.send_change_cipher_spec()  # RFC 8446 appendix D.4
         self._hello = self._bound(replace(self._hello, extensions=tuple(extensions)))
         self._retried_with = suite
-        self._state = CLIENT13.after(self._state, hello, (Fact.RETRY,))
         self.send_message(self._hello)
 
 

@@ -93,7 +93,7 @@ class ClientHandshake12:
             raise Abort(AlertDescription.HANDSHAKE_FAILURE, "the server presented no certificate")
         self._client.peer_chain = message.chain
         self._server_key = proof.public_key(message.chain[0])
-        if (proof.key_kind(self._server_key) == "RSA") != (self._suite.signed_with == "RSA"):
+        if proof.key_kind(self._server_key).startswith("RSA") != (self._suite.signed_with == "RSA"):
             raise Abort(AlertDescription.ILLEGAL_PARAMETER, "the server's certificate does not suit the cipher suite")
         if self._offer.check_chain:
             self._offer.check_chain(message.chain)

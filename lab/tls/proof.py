@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import CertificateError, ProofError, TlsError
@@ -19,13 +20,21 @@ from lab.tls.keys import digest
 from lab.tls.messages import CertificateVerify
 from lab.tls.versions import TLS12, TLS13
 
+
+@dataclass(frozen=True)
+class PssPublicKey:
+    """An RSA key in a certificate that allows RSASSA-PSS alone (RFC 4055 section 1.2). It has schemes of its own."""
+
+    key: rsa.RSAPublicKey
+
+
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | PssPublicKey | ed25519.Ed25519PublicKey
 
 
 @dataclass(frozen=True)
 class SignatureScheme:
-    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of its keys: ECDSA, RSA or Ed25519.
+    """A row of the IANA registry TLS SignatureScheme. `key` is the kind of its keys, as `key_kind` names it.
 
     `curve` is the curve of an ECDSA scheme in TLS 1.3.
     """
@@ -58,6 +67,9 @@ SIGNATURE_SCHEMES = (
     SignatureScheme(0x0804, "rsa_pss_rsae_sha256", "RSA", hashes.SHA256(), pss=True),
     SignatureScheme(0x0805, "rsa_pss_rsae_sha384", "RSA", hashes.SHA384(), pss=True),
     SignatureScheme(0x0806, "rsa_pss_rsae_sha512", "RSA", hashes.SHA512(), pss=True),
+    SignatureScheme(0x0809, "rsa_pss_pss_sha256", "RSASSA-PSS", hashes.SHA256(), pss=True),
+    SignatureScheme(0x080A, "rsa_pss_pss_sha384", "RSASSA-PSS", hashes.SHA384(), pss=True),
+    SignatureScheme(0x080B, "rsa_pss_pss_sha512", "RSASSA-PSS", hashes.SHA512(), pss=True),
     SignatureScheme(0x0401, "rsa_pkcs1_sha256", "RSA", hashes.SHA256()),
     SignatureScheme(0x0501, "rsa_pkcs1_sha384", "RSA", hashes.SHA384()),
     SignatureScheme(0x0601, "rsa_pkcs1_sha512", "RSA", hashes.SHA512()),
@@ -75,12 +87,14 @@ def scheme_name(number: int) -> str:
 
 
 def key_kind(key: PublicKey | PrivateKey) -> str:
-    """ECDSA, RSA or Ed25519."""
+    """ECDSA, RSA, RSASSA-PSS or Ed25519."""
     match key:
         case ec.EllipticCurvePublicKey() | ec.EllipticCurvePrivateKey():
             return "ECDSA"
         case rsa.RSAPublicKey() | rsa.RSAPrivateKey():
             return "RSA"
+        case PssPublicKey():
+            return "RSASSA-PSS"
         case _:
             return "Ed25519"
 
@@ -100,7 +114,10 @@ def key_words(key: object) -> str:
 def public_key(certificate: bytes) -> PublicKey:
     """The public key in a DER certificate; CertificateError if there is no usable one."""
     try:
-        key: Any = x509.load_der_x509_certificate(certificate).public_key()
+        read = x509.load_der_x509_certificate(certificate)
+        key: Any = read.public_key()
+        if read.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+            key = PssPublicKey(key)
     except Exception as error:  # the parser's own errors are of many types
         raise CertificateError(AlertDescription.BAD_CERTIFICATE, f"an unreadable certificate: {error}") from None
     if not isinstance(key, PublicKey):
@@ -177,9 +194,9 @@ def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: b
             case ec.EllipticCurvePublicKey():
                 assert scheme.hash
                 key.verify(signature, content, ec.ECDSA(scheme.hash))
-            case rsa.RSAPublicKey():
+            case (rsa.RSAPublicKey() as rsa_key) | PssPublicKey(rsa_key):
                 assert scheme.hash
-                key.verify(signature, content, _rsa_padding(scheme), scheme.hash)
+                rsa_key.verify(signature, content, _rsa_padding(scheme), scheme.hash)
             case ed25519.Ed25519PublicKey():
                 key.verify(signature, content)
     except ValueError:  # RSA-PSS needs a key with room for hash and salt

@@ -44,7 +44,7 @@ def honest(kind: str) -> CertificateVerify:
     return answer
 
 
-@pytest.mark.parametrize("scheme", SIGNATURE_SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [s for s in SIGNATURE_SCHEMES if s.key in KEYS], ids=lambda scheme: scheme.name)
 def test_a_proof_in_every_scheme_is_right_for_its_key(scheme: SignatureScheme) -> None:
     key = KEYS[scheme.key]
     signature = proof.sign(key, scheme, CHALLENGE.content)

@@ -9,8 +9,9 @@ import pytest
 
 from lab.staging import pki
 from lab.tls import extensions as ext
-from lab.tls import keys, proof, records
+from lab.tls import keys, proof, records, wire
 from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription
+from lab.tls.client import MAX_COOKIE
 from lab.tls.connection import MAX_EARLY_DATA, MAX_STEPS, MAX_WARNINGS
 from lab.tls.engine import Failed
 from lab.tls.extensions import Extension
@@ -266,8 +267,14 @@ def test_both_sides_send_a_change_cipher_spec_around_a_retry(picky: ScriptedClie
     assert sent == ["ClientHello", "ChangeCipherSpec", "ClientHello"]
 
 
-def test_a_client_keeps_its_share_if_only_a_cookie_is_asked_for(client: ScriptedServer13) -> None:
-    client.retry(None, add=(Extension(ext.COOKIE, b"\0\x03abc"),))
+@pytest.mark.parametrize("cookie", [b"a", b"abc", bytes(MAX_COOKIE - 2)], ids=len)
+def test_a_client_keeps_its_share_if_only_a_cookie_is_asked_for(client: ScriptedServer13, cookie: bytes) -> None:
+    extension = Extension(ext.COOKIE, wire.vector(cookie, 2))
+    raw = serialize(client.make_retry(None, add=(extension,)))
+    client.hash_first()
+    client.handshake += raw
+    client.say_raw(*pieces(raw, records.MAX_PLAINTEXT))
+    assert ext.find(client.client_hello.extensions, ext.COOKIE) == extension.data
     assert set(ext.read_key_shares(client.client_hello.extensions) or {}) == {GROUP}
     assert client.play_all()
 
@@ -310,8 +317,15 @@ def test_a_second_retry_is_unexpected(client: ScriptedServer13) -> None:
     assert client.refusal == "unexpected_message"
 
 
-@pytest.mark.parametrize("hello", ["another suite", "another group", "another version"])
-def test_what_a_retry_settled_stays(against: Against, hello: str) -> None:
+@cases(
+    ("hello", "words"),
+    {
+        "another suite": ("another suite", "the HelloRetryRequest had another cipher suite"),
+        "another group": ("another group", f"the server's key share is of group {GROUP}, none of ours"),
+        "another version": ("another version", "the HelloRetryRequest had another version"),
+    },
+)
+def test_what_a_retry_settled_stays(against: Against, hello: str, words: str) -> None:
     script = against("client", versions=(TLS13, TLS12), suites=keys.DEFAULT_SUITES)
     assert isinstance(script, ScriptedServer13)
     script.retry()
@@ -322,6 +336,9 @@ def test_what_a_retry_settled_stays(against: Against, hello: str) -> None:
     }
     script.say(script.make_hello(**changes[hello]))
     assert script.refusal == "illegal_parameter"
+    failed = script.events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason == words
 
 
 @pytest.mark.parametrize("sentinel", [b"DOWNGRD\x01", b"DOWNGRD\x00"], ids=bytes.hex)
@@ -619,6 +636,21 @@ def test_what_cannot_be_read_after_the_early_data_has_a_bad_mac(server: Scripted
     server.play("certificate")
     server.give(write_record(ContentType.APPLICATION_DATA, bytes(1000)))
     assert server.refusal == "bad_record_mac"
+
+
+def test_a_record_that_opens_is_no_early_data_even_if_there_is_nothing_in_it(server: ScriptedClient13) -> None:
+    server.say(server.make_hello(add=(Extension(ext.EARLY_DATA, b""),)))
+    server.send(0, bytes(3))
+    assert server.refusal == "unexpected_message"
+
+
+def test_a_plaintext_alert_is_not_heard_from_a_client_whose_first_record_ended_the_early_data(
+    server: ScriptedClient13,
+) -> None:
+    server.say(server.make_hello(add=(Extension(ext.EARLY_DATA, b""),)))
+    server.play("certificate")
+    server.give(write_record(ContentType.ALERT, Alert(FATAL, AlertDescription.INTERNAL_ERROR).serialize()))
+    assert server.refusal == "unexpected_message"
 
 
 def test_early_data_is_passed_over_until_the_second_client_hello(picky: ScriptedClient13) -> None:

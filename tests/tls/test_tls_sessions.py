@@ -22,6 +22,7 @@ from lab.tls.engine import Failed
 from lab.tls.errors import Abort
 from lab.tls.keys import CIPHER_SUITES, RSA_TRANSPORT_SUITES, CipherSuite
 from lab.tls.messages import ClientHello, ServerHello, parse, serialize
+from lab.tls.records import ContentType, write_record
 from lab.tls.server import Server
 from lab.tls.sessions import MAX_SESSIONS, Session, SessionStore
 from lab.tls.streams import ConnectionFailed, TlsStream
@@ -217,6 +218,7 @@ def test_whoever_lacks_the_master_secret_gets_nowhere_and_hears_no_more_than_an_
     assert said.failure("server").sent_by == "server"
     assert said.client == [Failed(None, "server", "the server sent an alert under keys that this client doesn't have")]
     assert thief.resumed
+    assert thief.receive(write_record(ContentType.ALERT, b"again")) == []
 
 
 @by_id_or_ticket

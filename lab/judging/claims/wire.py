@@ -2,8 +2,6 @@
 
 from contextlib import suppress
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from lab.capture.decrypt import certificate_was_sent, is_certificate
 from lab.catalogue.cast import CARELESS_CLIENT
 from lab.catalogue.leaks import INTERCEPTION, LOG, ROGUE_SERVER, WIRE
@@ -230,5 +228,5 @@ def _without_rsa(seen: CertificateCaptured) -> bool:
     with suppress(Abort):
         messages = (bytes.fromhex(raw) for raw in seen.transcript if int(raw[:2], 16) == Certificate.type)
         keys = [proof.public_key(chain_in(message, TLS12)[0]) for message in messages]
-        return len(keys) > 1 and not any(isinstance(key, rsa.RSAPublicKey) for key in keys)
+        return len(keys) > 1 and not any(proof.key_kind(key).startswith("RSA") for key in keys)
     return False
