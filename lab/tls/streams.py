@@ -64,13 +64,6 @@ class SocketConnection:
         outgoing, self._outgoing = self._outgoing, b""
         await asyncio.get_running_loop().sock_sendall(self.socket, outgoing)
 
-    def is_closing(self) -> bool:
-        """Never: what has come can still be read after a write has failed."""
-        return False
-
-    def get_extra_info(self, _name: str) -> socket.socket:
-        return self.socket
-
     def close(self) -> None:
         with suppress(OSError):
             self.socket.recv(READ_SIZE)  # what is left unread would make this a reset
@@ -159,17 +152,9 @@ class TlsStream:
     async def _flush(self) -> None:
         if outgoing := self.engine.data_to_send():
             self._writer.write(outgoing)
-            if self._writer.is_closing() and self._failure is None:  # else nobody reads it any more
-                self._unread += self._left_in_socket()
+            if isinstance(self._writer, asyncio.StreamWriter) and self._writer.is_closing() and not self._failure:
+                self._unread += _left_in_socket(self._writer)
             await self._writer.drain()
-
-    def _left_in_socket(self) -> bytes:
-        """What came before the connection broke: asyncio discards it once a write has failed."""
-        left = b""
-        with suppress(OSError), self._writer.get_extra_info("socket").dup() as connection:
-            while received := connection.recv(READ_SIZE):
-                left += received
-        return left
 
     def _left_in_reader(self) -> bytes:
         """What the StreamReader still holds: after a broken connection it returns nothing more of it."""
@@ -229,3 +214,12 @@ class TlsStream:
             self._failure = Failed(None, None, "the peer closed the connection before the handshake was complete")
         if self._failure and not self._data:
             raise ConnectionFailed(self._failure)
+
+
+def _left_in_socket(writer: asyncio.StreamWriter) -> bytes:
+    """What came before the connection broke: asyncio discards it once a write has failed."""
+    left = b""
+    with suppress(OSError), writer.get_extra_info("socket").dup() as connection:
+        while received := connection.recv(READ_SIZE):
+            left += received
+    return left

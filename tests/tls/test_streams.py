@@ -1,4 +1,4 @@
-"""`TlsStream` where a server refuses a client that is already established, and hangs up right behind its alert."""
+"""`TlsStream`: what it makes of connections that break or end, above all of a server that refuses a client late."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,14 @@ import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
 from lab.staging import pki
 from lab.tls.alerts import AlertDescription
-from lab.tls.engine import Engine
+from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
+from lab.tls.errors import HandshakeTooLong, TlsError
 from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import PATIENCE_SECONDS, Identities, our_client, our_server
@@ -159,3 +161,243 @@ def test_a_peer_that_never_stops_sending_keeps_no_time_limit_from_being_noticed(
         with pytest.raises(TimeoutError):
             asyncio.run(read_for_ever(SocketConnection(ours)))
         assert ours.recv(1), "it read all there was before it looked at the time"
+
+
+# A stream with an engine that only says what it is told to.
+
+
+@dataclass
+class Puppet:
+    """An engine for which what comes is the data itself. To the first bytes it adds the events `after`, and answers
+    them with `answer`."""
+
+    after: list[EngineEvent] = field(default_factory=list)
+    answer: bytes = b""
+    outgoing: bytes = b""
+    closed: bool = False
+    peer_chain: tuple[bytes, ...] = ()
+
+    def receive(self, data: bytes) -> list[EngineEvent]:
+        events, self.after = [Data(data), *self.after], []
+        self.outgoing, self.answer = self.outgoing + self.answer, b""
+        return events
+
+    def data_to_send(self) -> bytes:
+        outgoing, self.outgoing = self.outgoing, b""
+        return outgoing
+
+    def send(self, data: bytes) -> None:
+        if self.closed:
+            raise TlsError("too late")
+        self.outgoing += data
+
+    def close(self) -> None:
+        self.closed = True
+        self.outgoing += b"close_notify"
+
+    def give_up(self, reason: str) -> list[EngineEvent]:
+        self.outgoing += b"alert"
+        return [Failed(80, "client", reason)]
+
+
+class Broken(asyncio.StreamReader):
+    """What came before the connection broke."""
+
+    def __init__(self, left: bytes, error: Exception) -> None:
+        super().__init__()
+        self.feed_data(left)
+        self.set_exception(error)
+
+
+@contextlib.contextmanager
+def between(engine: Engine) -> Iterator[tuple[TlsStream, socket.socket]]:
+    """A stream over one end of a pair of sockets, and the other end. A write to an end that is gone fails at once."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.settimeout(PATIENCE_SECONDS)
+        connection = SocketConnection(ours)
+        yield TlsStream(engine, connection, connection), theirs
+
+
+def of(stream: TlsStream, reader: asyncio.StreamReader) -> TlsStream:
+    """The stream with another reader."""
+    stream._reader = reader
+    return stream
+
+
+def failure(use: Awaitable[object]) -> Failed:
+    async def used() -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await use
+
+    with pytest.raises(ConnectionFailed) as caught:
+        asyncio.run(used())
+    assert str(caught.value) == caught.value.failed.reason
+    return caught.value.failed
+
+
+def test_what_comes_is_read_in_its_order_while_something_is_sent() -> None:
+    async def conversation(stream: TlsStream, theirs: socket.socket) -> list[bytes]:
+        theirs.sendall(b"one")
+        await stream.write(b"and")
+        first = await stream.read()
+        theirs.sendall(b"two")
+        await stream.write(b"and")
+        return [first, await stream.read()]
+
+    with between(Puppet()) as (stream, theirs):
+        assert asyncio.run(conversation(stream, theirs)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["a peer that listens", "a peer that is gone"])
+def test_data_before_the_failure_is_read_before_the_failure_is_told(gone: bool) -> None:
+    failed = Failed(40, "server", "refused")
+
+    async def both(stream: TlsStream) -> None:
+        assert await stream.read() == b"first"
+        await stream.read()
+
+    with between(Puppet([failed], b"alert")) as (stream, theirs):
+        theirs.sendall(b"first")
+        if gone:
+            theirs.close()
+        assert failure(both(stream)) == failed
+
+
+def test_an_engine_that_may_not_send_is_no_failure_of_the_connection() -> None:
+    with between(Puppet(closed=True)) as (stream, _), pytest.raises(TlsError, match="too late") as caught:
+        asyncio.run(stream.write(b"data"))
+    assert not isinstance(caught.value, ConnectionFailed)
+
+
+def test_a_write_to_a_peer_that_is_gone_fails_by_itself() -> None:
+    with between(Puppet()) as (stream, theirs):
+        theirs.close()
+        assert failure(stream.write(b"data")).sent_by is None
+
+
+def test_close_notify_is_sent_on_an_established_connection_alone() -> None:
+    for established in (False, True):
+        with between(Puppet([Established()])) as (stream, theirs):
+            if established:
+                theirs.sendall(b"hello")
+                asyncio.run(stream.handshake())
+            asyncio.run(stream.close())
+            assert theirs.recv(100) == (b"close_notify" if established else b"")
+
+
+def test_what_came_before_a_connection_broke_is_read_once() -> None:
+    async def both(stream: TlsStream) -> None:
+        of(stream, Broken(b"the last of it", ConnectionResetError("it was reset")))
+        assert await stream.read() == b"the last of it"
+        await stream.read()
+
+    with between(Puppet()) as (stream, _):
+        assert failure(both(stream)) == Failed(None, None, "it was reset")
+
+
+def test_the_reason_of_a_broken_connection_is_told() -> None:
+    async def broken(stream: TlsStream) -> None:
+        await of(stream, Broken(b"", ConnectionResetError("it was reset"))).read()
+
+    with between(Puppet()) as (stream, _):
+        assert failure(broken(stream)).reason == "it was reset"
+
+
+def test_an_end_without_close_notify_is_told_as_that() -> None:
+    with between(Puppet()) as (stream, theirs):
+        theirs.close()
+        assert failure(stream.read()).reason == "the peer closed the connection without close_notify"
+
+
+def test_close_notify_within_the_handshake_is_a_failure() -> None:
+    with between(Puppet([Closed()])) as (stream, theirs):
+        theirs.sendall(b"?")
+        of_it = failure(ended(stream))
+    assert of_it.reason == "the peer closed the connection before the handshake was complete"
+
+
+async def ended(stream: TlsStream) -> None:
+    """Reads what there is, and goes on with the handshake."""
+    with contextlib.suppress(ConnectionFailed):
+        await stream.until(lambda: False)
+    assert await stream.read()
+    await stream.until(lambda: False)
+
+
+def test_a_handshake_that_is_too_long_is_given_up_with_an_alert() -> None:
+    async def too_long(stream: TlsStream) -> None:
+        await of(stream, Broken(b"", HandshakeTooLong("it takes too long"))).handshake()
+
+    with between(Puppet()) as (stream, theirs):
+        assert failure(too_long(stream)) == Failed(80, "client", "it takes too long")
+        assert theirs.recv(100) == b"alert"
+
+
+def answered(engine: Puppet) -> list[bytes]:
+    """What is read from a peer that says two things and is gone before the first is answered."""
+
+    async def all_of(stream: TlsStream) -> list[bytes]:
+        await stream.until(lambda: bool(stream._data))
+        return [await stream.read() for _ in range(2)]
+
+    with between(engine) as (stream, theirs):
+        theirs.sendall(b"the rest")
+        theirs.close()
+        return asyncio.run(all_of(stream))
+
+
+def test_nobody_has_to_wait_for_our_close_notify() -> None:
+    assert answered(Puppet([Established(), Closed()], b"close_notify")) == [b"the rest", b""]
+
+
+def test_an_answer_that_cannot_be_sent_is_a_failure_where_nothing_has_ended() -> None:
+    with pytest.raises(ConnectionFailed, match="Broken pipe"):
+        answered(Puppet([Established()], b"answer"))
+
+
+def test_a_connection_can_be_made_from_another_address_of_this_machine() -> None:
+    async def source(port: int) -> str:
+        connection = await SocketConnection.open(("127.0.0.1", port), "127.0.0.9")
+        try:
+            assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            return str(connection.socket.getsockname()[0])
+        finally:
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert asyncio.run(source(listening.getsockname()[1])) == "127.0.0.9"
+
+
+def test_a_connection_that_is_refused_says_so_in_the_systems_words() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError, match=r"^\[Errno \d+\] Connection refused$"):
+            asyncio.run(SocketConnection.open(("127.0.0.1", port)))
+
+
+def test_a_connection_that_is_given_up_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    real = socket.socket
+
+    def make(*kind: int) -> socket.socket:
+        made.append(real(*kind))
+        return made[-1]
+
+    monkeypatch.setattr(socket, "socket", make)
+
+    async def give_up(port: int) -> None:
+        async def cancelled(*_: object) -> None:
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            await SocketConnection.open(("127.0.0.1", port))
+
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        made.clear()
+        runner.run(give_up(9))
+    assert [one.fileno() for one in made] == [-1]
