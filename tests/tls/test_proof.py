@@ -198,3 +198,11 @@ def test_a_server_says_what_it_measured_of_a_proof(
     assert server.proof == ProofSeen.NONE
     talk(client, server)
     assert server.proof == SEEN[policy, name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("ECDSA", "ECDSA, secp256r1"), ("RSA", "RSA, 2048 bits"), ("Ed25519", "Ed25519")],
+)
+def test_a_kind_of_key_is_told_with_its_curve_or_its_length(kind: str, words: str) -> None:
+    assert proof.key_words(KEYS[kind].public_key()) == words

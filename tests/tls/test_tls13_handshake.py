@@ -194,6 +194,12 @@ def test_a_second_client_hello_that_is_not_the_first_is_illegal(
     assert picky.refusal == "illegal_parameter"
 
 
+def test_a_second_client_hello_has_each_extension_once(picky: ScriptedClient13) -> None:
+    picky.hello()
+    picky.second_hello(add=(ext.key_shares([(OTHER_GROUP, bytes(32))]),))
+    assert picky.refusal == "decode_error"
+
+
 def test_a_second_client_hello_with_the_first_ones_share_is_illegal(picky: ScriptedClient13) -> None:
     picky.hello()
     picky.hello()

@@ -591,6 +591,18 @@ def test_a_server_answers_only_the_extensions_that_were_asked(server: ScriptedCl
     assert server.find(ServerHello).extensions is None
 
 
+def test_a_server_answers_that_it_takes_uncompressed_points(server: ScriptedClient) -> None:
+    """RFC 8422 section 5.2."""
+    server.hello()
+    assert ext.find(server.find(ServerHello).extensions, ext.EC_POINT_FORMATS) == b"\1\0"
+
+
+def test_a_server_asks_for_a_certificate_with_a_key_to_sign_with(server: ScriptedClient) -> None:
+    """RFC 8422 section 5.5: ecdsa_sign is 64. RFC 5246 section 7.4.4: rsa_sign is 1."""
+    server.hello()
+    assert server.find(CertificateRequest).certificate_types == (64, 1)
+
+
 def test_a_server_answers_the_renegotiation_suite_as_it_does_the_extension(server: ScriptedClient) -> None:
     suites = (0xC02B, keys.RENEGOTIATION_SCSV)
     server.say(server.make_hello(cipher_suites=suites, without=(ext.RENEGOTIATION_INFO,)))

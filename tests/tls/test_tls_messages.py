@@ -30,7 +30,7 @@ from lab.tls.messages import (
     parse,
     serialize,
 )
-from lab.tls.versions import TLS12, TLS13, Version, find_version, version_name, versions_named
+from lab.tls.versions import TLS12, TLS13, Version, find_version, is_tls13, protocol_name, version_name, versions_named
 
 EIGHT, SIXTEEN = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 RANDOM = st.binary(min_size=32, max_size=32)
@@ -338,10 +338,33 @@ def test_no_other_name_leads_to_a_version() -> None:
         (0x0302, "1.1"),
         (0x0300, "SSL 3.0"),
         (0x7F1C, "1.3 draft 28"),
+        (0x7FFF, "1.3 draft 255"),
+        (0x8000, "0x8000"),
+        (0xFEFF, "DTLS 1.0"),
         (0xFEFD, "DTLS 1.2"),
+        (0xFEFC, "DTLS 1.3"),
         (0x0305, "0x0305"),
         (None, "unknown"),
     ],
 )
 def test_versions_that_are_not_ours_are_named_too(number: int | None, name: str) -> None:
     assert version_name(number) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("1.2", "TLS 1.2"), ("1.3 draft 28", "TLS 1.3 draft 28"), ("DTLS 1.2", "DTLS 1.2"), ("SSL 3.0", "SSL 3.0")],
+)
+def test_a_version_is_told_with_its_protocol(name: str, protocol: str) -> None:
+    assert protocol_name(name) == protocol
+
+
+def test_all_that_encrypts_certificates_is_tls_13() -> None:
+    numbers = (None, 0x0300, 0x0303, 0x0304, 0x7F12, 0x7F1C, 0xFEFD, 0xFEFC)
+    assert [is_tls13(number) for number in numbers] == [False, False, False, True, True, True, False, True]
+
+
+def test_an_entry_of_a_list_may_have_one_byte_and_not_none() -> None:
+    assert wire.Reader(b"\0\4\1a\1b", "names").vectors(2, 1, "list") == (b"a", b"b")
+    with pytest.raises(DecodeError):
+        wire.Reader(b"\0\3\1a\0", "names").vectors(2, 1, "list")

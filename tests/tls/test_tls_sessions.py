@@ -92,6 +92,7 @@ def test_rsa_key_transport_with_openssl(
     assert theirs.tls.cipher()[0] == suite.name  # type: ignore[index]
     assert talk(OpenSslEngine(for_client, server_side=False), server).established
     assert server.peer_chain[0] == alice.der
+    assert (server.premaster[:2], len(server.premaster)) == (b"\3\3", 48)
     for ours in (client, server):
         assert "ServerKeyExchange" not in messages(ours)
         assert ours.key_log in (tmp_path / "keys.log").read_text()
@@ -366,6 +367,34 @@ def test_a_chain_too_long_for_a_ticket_makes_an_empty_one(alice: pki.Identity, b
     server = our_server(bank, sessions=SessionStore(os.urandom))
     assert talk(long, server).established
     assert session_of(long).ticket == b""
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_ticket_may_be_as_long_as_its_field(over: int) -> None:
+    store = SessionStore(os.urandom)
+    around = len(store.ticket(Session(b"", b"", bytes(48), 0xC02B, True, (b"",))))
+    longest = bytes((1 << 16) - 1 - around + over)
+    assert len(store.ticket(Session(b"", b"", bytes(48), 0xC02B, True, (longest,)))) == (0 if over else 0xFFFF)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["sessions", "no sessions"])
+def test_a_server_names_a_session_that_it_will_know_and_no_other(
+    alice: pki.Identity, bank: pki.Identity, kept: bool
+) -> None:
+    server = our_server(bank, sessions=SessionStore(os.urandom) if kept else None)
+    assert talk(our_client(alice), server).established
+    (hello,) = (parse(step.raw) for step in server.steps if step.name == ServerHello.name)
+    assert isinstance(hello, ServerHello)
+    assert len(hello.session_id) == (32 if kept else 0)
+
+
+def test_a_server_with_one_suite_goes_on_with_its_sessions(alice: pki.Identity, bank: pki.Identity) -> None:
+    store, suites = SessionStore(os.urandom), CIPHER_SUITES[:1]
+    first = our_client(alice)
+    assert talk(first, our_server(bank, sessions=store, suites=suites)).established
+    again = our_client(alice, resume=session_of(first))
+    assert talk(again, our_server(bank, sessions=store, suites=suites)).established
+    assert again.resumed
 
 
 def test_the_newest_sessions_are_kept() -> None:
