@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ CACHE = Path(tempfile.gettempdir()) / "certreplay-executed"
 STARTED_BY, RESULT = "CERTREPLAY_STARTED_BY", "CERTREPLAY_EXECUTED"
 """Environment variables: the context of what a test starts, and where the plugin writes what it timed."""
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:xdist", "-p", "no:cacheprovider")
+KEPT_SECONDS = 0.5
+"""What a fixture takes whose run was kept: it is copied and judged."""
 _RC = """[run]
 parallel = true
 sigterm = true
@@ -84,6 +86,15 @@ class Executed:
     def modules(self) -> list[str]:
         """Those of the tests."""
         return sorted({test.partition("::")[0] for test in self.tests})
+
+    def one_of_each_fixture(self) -> list[str]:
+        """The quickest test of those that share the same fixtures, for all such groups."""
+        found = {tuple(self.tests[test].fixtures): test for test in sorted(self.tests, key=self._order, reverse=True)}
+        return sorted(test for fixtures, test in found.items() if fixtures)
+
+    def with_kept_runs(self) -> "Executed":
+        """The same where the runs that fixtures make are kept from before."""
+        return replace(self, fixtures=dict.fromkeys(self.fixtures, KEPT_SECONDS))
 
     def _contexts(self, path: str, lines: Iterable[int]) -> set[str]:
         of_file = self.lines.get(path, {})

@@ -13,7 +13,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """The test modules in which the tests of a package's lines are looked for."""
+JUDGE = "lab/judging"
+"""What is at work once a run is over: its mutants share the runs that their tests make."""
 
 _Part: TypeAlias = ast.expr | ast.stmt
 _UNTOUCHED = ("annotation", "returns", "decorator_list", "pattern")
@@ -160,8 +162,8 @@ def _instead(node: ast.AST) -> Iterator[tuple[_Part, _Part]]:
             yield node, ast.Pass()
         case ast.Expr(ast.Call() | ast.Await()) | ast.Assign([ast.Attribute() | ast.Subscript()]):
             yield node, ast.Pass()
-        case ast.Return(ast.expr() as value) if ast.unparse(value) != "None":
-            yield node, ast.Return(ast.Constant(None))
+        case ast.Return(ast.expr() as value) if not (isinstance(value, ast.Constant) and not value.value):
+            yield node, ast.Return(ast.Constant(None))  # what is false stays so, and the type checker knows the rest
     for test in (getattr(node, "test", None), getattr(node, "guard", None), *getattr(node, "ifs", ())):
         # A comparison and a `not` are changed by themselves, and no test imports what only types need.
         by_itself = isinstance(test, ast.Compare | ast.UnaryOp) or (test and ast.unparse(test) == "TYPE_CHECKING")
@@ -187,17 +189,22 @@ def chosen(root: Path, path: str, limit: int | None, seed: int) -> list[Mutant]:
 
 def outcome(mutant: Mutant, workshop: Workshop, executed: Executed, budget: float) -> str:
     """What becomes of a mutant. Its quickest tests run, as many as take `budget` seconds in all, and one at least."""
-    tests = executed.quickest(mutant.path, mutant.lines, budget)
+    tests = (executed.with_kept_runs() if workshop.keeps_runs else executed).quickest(mutant.path, mutant.lines, budget)
     if not tests:
         return SURVIVED
-    seconds = {test: max(LEAST_SECONDS, SLACK * executed.seconds([test])) for test in tests}
-    status = workshop.status(mutant.path, mutant.source, seconds, executed.imported(mutant.path, mutant.lines))
+    imported = executed.imported(mutant.path, mutant.lines)
+    status = workshop.status(mutant.path, mutant.source, _limits(executed, tests), imported)
     return TIMED_OUT if status is None else KILLED if status else SURVIVED
+
+
+def _limits(executed: Executed, tests: Iterable[str]) -> dict[str, float]:
+    """As many seconds as each test may take."""
+    return {test: max(LEAST_SECONDS, SLACK * executed.seconds([test])) for test in tests}
 
 
 def tried(
     root: Path,
-    what: Iterable[Mutant],
+    what: Sequence[Mutant],
     executed: Executed,
     jobs: int = 1,
     budget: float = BUDGET_SECONDS,
@@ -207,7 +214,10 @@ def tried(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         workshops: SimpleQueue[Workshop] = SimpleQueue()
         for number in range(jobs):
-            workshops.put(stack.enter_context(closing(Workshop(root, Path(folder, str(number)), executed.modules))))
+            workshop = stack.enter_context(closing(Workshop(root, Path(folder, str(number)), executed.modules)))
+            if what and all(one.path.startswith(JUDGE) for one in what):
+                workshop.keep_runs(what[0].path, _limits(executed, executed.one_of_each_fixture()))
+            workshops.put(workshop)
 
         def of(mutant: Mutant) -> tuple[Mutant, str]:
             if mutant.key in reasons:

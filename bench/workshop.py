@@ -45,12 +45,15 @@ COMMON = (
 @dataclass(frozen=True)
 class Asked:
     """A mutant, as its process is asked to try it: a file's path in the tree, its text without the change and with it,
-    and its tests in their order."""
+    and its tests in their order. `runs` is where runs of the lab are kept for them, empty for a new run each time, and
+    `keep` says that this one puts them there."""
 
     path: str
     before: str
     source: str
     tests: Sequence[str]
+    runs: str = ""
+    keep: bool = False
 
 
 class Workshop:
@@ -60,6 +63,12 @@ class Workshop:
         self.tree = folder / "tree"
         shutil.copytree(root, self.tree, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         self._collected, self._empty = self._forge(modules), self._forge([])
+        self._runs = ""
+
+    @property
+    def keeps_runs(self) -> bool:
+        """Whether runs of the lab are made once for all mutants."""
+        return bool(self._runs)
 
     def _forge(self, modules: Sequence[str]) -> subprocess.Popen[bytes]:
         forge = subprocess.Popen(
@@ -75,11 +84,19 @@ class Workshop:
             raise RuntimeError(f"the tests cannot be collected: {' '.join(modules)}")
         return forge
 
+    def keep_runs(self, path: str, tests: Mapping[str, float]) -> None:
+        """Keeps the runs of the lab that these tests make: those of later mutants judge them anew. RuntimeError if a
+        test fails. `path` is any file, which is not changed."""
+        self._runs = str(self.tree.with_name("runs"))
+        text = (self.tree / path).read_text()
+        if self._run(self._collected, Asked(path, text, text, tuple(tests), self._runs, True), tests.values()):
+            raise RuntimeError(f"the tests fail without any change: {' '.join(tests)}")
+
     def status(self, path: str, source: str, tests: Mapping[str, float], imported: bool) -> int | None:
         """The status of the tests with one file's content changed; None if one of them took more seconds than it may,
         and all were ended. `imported` is whether an import executes the change."""
         file = self.tree / path
-        asked = Asked(path, file.read_text(), source, tuple(tests))
+        asked = Asked(path, file.read_text(), source, tuple(tests), self._runs)
         try:
             self._write(file, source)
             status = INTERNAL_ERROR if imported else self._run(self._collected, asked, tests.values())
@@ -180,9 +197,15 @@ class _Forge:
             if process == 0:
                 os.setpgid(0, 0)
                 os.write(self._told, f"{os.getpid()}\n".encode())
-                return Asked(**json.loads(line))
+                return _prepared(Asked(**json.loads(line)))
             os.write(self._told, f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n".encode())
         return None
+
+
+def _prepared(asked: Asked) -> Asked:
+    if asked.runs:
+        importlib.import_module("bench.kept_runs").share_runs(Path(asked.runs), asked.keep)
+    return asked
 
 
 def exchange(functions: Iterable[FunctionType], file: str, before: str, after: str) -> None:
