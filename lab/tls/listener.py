@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -82,12 +82,33 @@ Serve: TypeAlias = Callable[[RationedReader, asyncio.StreamWriter], Coroutine[An
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class Place:
     """One of the connections that there is room for, with the host that it comes from."""
 
     host: str
     reader: RationedReader
     task: asyncio.Task[None]
+
+
+def whose_place(places: Collection[Place], host: str, now: float) -> Place | None:
+    """The place that a newcomer from `host` takes, `now` on the loop's clock; None if all are worth keeping.
+
+    It is one of the host that has most of them. Of those it is one on which nothing was ever said, else one in the
+    handshake, else one that is idle; the one that has been silent for longest. A client that has just spoken keeps its
+    place, unless its host has more places than the newcomer's will have. No host loses one to a host that has as many.
+    """
+    held = Counter(place.host for place in places)
+
+    def may_go(place: Place) -> bool:
+        more = held[place.host] - held[host]
+        silent = place.reader.stage == 0 or now - place.reader.heard > QUIET_SECONDS
+        return more > 1 or (silent and (more > 0 or place.host == host))
+
+    return min(
+        filter(may_go, places),
+        key=lambda place: (-held[place.host], place.reader.stage, place.reader.heard),
+        default=None,
+    )
 
 
 class Listener:
@@ -103,8 +124,13 @@ class Listener:
         self._connections = connections
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places: set[_Place] = set()
+        self._places: set[Place] = set()
         self._server: asyncio.Server | None = None
+
+    @property
+    def served(self) -> int:
+        """How many connections there are."""
+        return len(self._tasks)
 
     async def open(self, listening: socket.socket) -> None:
         """Starts to take connections on a bound socket."""
@@ -132,7 +158,7 @@ class Listener:
             writer.transport.abort()
             return
         task = asyncio.get_running_loop().create_task(self._run(reader, writer))
-        place = _Place(host, reader, task)
+        place = Place(host, reader, task)
         self._places.add(place)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -140,25 +166,10 @@ class Listener:
         task.add_done_callback(lambda _: writer.transport.abort())  # also if it was broken off before it began
 
     def _make_room(self, host: str) -> bool:
-        """Breaks off one connection for a newcomer from `host`, if there is one to break off.
-
-        It is one of the host that has most of them. Of those it is one on which nothing was ever said, else one in the
-        handshake, else one that is idle; the one that has been silent for longest. A client that has just spoken keeps
-        its place, unless its host has more places than the newcomer's will have. No host loses one to a host that has
-        as many.
-        """
-        now = asyncio.get_running_loop().time()
-        held = Counter(place.host for place in self._places)
-
-        def may_go(place: _Place) -> bool:
-            more = held[place.host] - held[host]
-            silent = place.reader.stage == 0 or now - place.reader.heard > QUIET_SECONDS
-            return more > 1 or (silent and (more > 0 or place.host == host))
-
-        candidates = list(filter(may_go, self._places))
-        if not candidates:
+        """Breaks off one connection for a newcomer from `host`, if there is one to break off."""
+        loser = whose_place(self._places, host, asyncio.get_running_loop().time())
+        if loser is None:
             return False
-        loser = min(candidates, key=lambda place: (-held[place.host], place.reader.stage, place.reader.heard))
         self._places.discard(loser)
         loser.task.cancel()
         return True

@@ -1,13 +1,26 @@
-"""The listener: how many connections it has at a time."""
+"""The listener: how many connections it has at a time, and how much each client may send."""
 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from lab.tls.listener import BACKLOG, Listener
+import pytest
+
+from lab.tls.errors import HandshakeTooLong
+from lab.tls.listener import (
+    BACKLOG,
+    QUIET_SECONDS,
+    RATIONED_READ_SIZE,
+    READ_SIZE_A_ROUND,
+    Listener,
+    Place,
+    RationedReader,
+    whose_place,
+)
 from programs import PATIENCE_SECONDS
+from tls_peers import cases
 
 AT_A_TIME = 2
 
@@ -141,3 +154,169 @@ def test_a_client_that_has_left_makes_room() -> None:
             writer.close()
 
     listening(talk)
+
+
+# What a client may send, and who loses a place: without sockets.
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """A loop whose time is set by hand."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    loop = Clock()
+    yield loop
+    loop.close()
+
+
+def reader_of(clock: Clock, limit: int = 1 << 16) -> RationedReader:
+    return RationedReader(limit, asyncio.Semaphore(1), clock)
+
+
+def test_a_reader_knows_how_far_its_client_is(clock: Clock) -> None:
+    reader = reader_of(clock)
+    assert (reader.stage, reader.received, reader.heard) == (0, 0, 100.0)
+    clock.now = 107.0
+    reader.feed_data(b"hello")
+    assert (reader.stage, reader.received, reader.heard) == (1, 5, 107.0)
+    reader.lift_limit()
+    assert reader.stage == 2
+
+
+def test_a_handshake_may_have_as_many_bytes_as_the_limit(clock: Clock) -> None:
+    reader = reader_of(clock, 10)
+    reader.feed_data(bytes(9))
+    assert len(clock.run_until_complete(reader.read())) == 9
+    reader.feed_data(bytes(1))
+    assert len(clock.run_until_complete(reader.read())) == 1
+    reader.feed_data(bytes(1))
+    with pytest.raises(HandshakeTooLong, match=r"^no complete handshake within 10 bytes$"):
+        clock.run_until_complete(reader.read())
+
+
+def test_a_reader_gives_out_little_at_a_time(clock: Clock) -> None:
+    reader = reader_of(clock)
+    reader.feed_data(bytes(30_000))
+    assert len(clock.run_until_complete(reader.read())) == RATIONED_READ_SIZE
+    reader.lift_limit()
+    sizes = [len(clock.run_until_complete(reader.read(most))) for most in (-1, 1 << 14, 5, 0)]
+    assert sizes == [READ_SIZE_A_ROUND, READ_SIZE_A_ROUND, 5, 0]
+
+
+def test_what_is_dropped_is_not_kept(clock: Clock) -> None:
+    reader = reader_of(clock, 10)
+    reader.drop()
+    reader.feed_data(bytes(1000))
+    reader.feed_eof()
+    assert clock.run_until_complete(reader.read()) == b""
+
+
+@pytest.mark.parametrize("lifted", [False, True], ids=["in the handshake", "after it"])
+def test_a_client_that_has_sent_much_lets_others_go_on(lifted: bool) -> None:
+    """A read that finds something does not wait by itself."""
+
+    async def run() -> int:
+        rounds, reader = 0, RationedReader(1 << 16, asyncio.Semaphore(1), asyncio.get_running_loop())
+        if lifted:
+            reader.lift_limit()
+        reader.feed_data(bytes(10 * READ_SIZE_A_ROUND))
+
+        async def other() -> None:
+            nonlocal rounds
+            while True:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        waiting = asyncio.create_task(other())
+        for _ in range(10):
+            await reader.read()
+        waiting.cancel()
+        return rounds
+
+    assert asyncio.run(run()) >= 10
+
+
+async def nothing() -> None:
+    """A connection's task."""
+
+
+def places(clock: Clock, *of: tuple[str, int, float]) -> set[Place]:
+    """Each by its host, how far it is, and for how many seconds it has been silent."""
+    found = set[Place]()
+    for host, stage, silent in of:
+        reader = reader_of(clock)
+        clock.now = 100.0 - silent
+        reader.heard = clock.now
+        if stage:
+            reader.feed_data(b"hello")
+        if stage == 2:
+            reader.lift_limit()
+        found.add(Place(host, reader, clock.create_task(nothing())))
+    clock.now = 100.0
+    clock.run_until_complete(nothing())
+    return found
+
+
+QUIET = QUIET_SECONDS + 1
+BUSY = QUIET_SECONDS
+BEFORE_ALL = 50.0
+
+
+@cases(
+    ("held", "newcomer", "loser"),
+    {
+        "nobody, where all are busy": ([("a", 1, BUSY), ("a", 2, BUSY)], "a", None),
+        "who has said nothing": ([("a", 0, 0.0), ("a", 1, BEFORE_ALL)], "a", ("a", 0, 0.0)),
+        "who has been silent for longest": ([("a", 0, 2.0), ("a", 0, 3.0), ("a", 0, 1.0)], "a", ("a", 0, 3.0)),
+        "a handshake before a connection": ([("a", 2, BEFORE_ALL), ("a", 1, QUIET)], "a", ("a", 1, QUIET)),
+        "who is idle": ([("a", 2, QUIET), ("a", 2, BUSY)], "a", ("a", 2, QUIET)),
+        "a host with more of them": ([("a", 1, QUIET), ("a", 1, BUSY), ("b", 0, 0.0)], "b", ("a", 1, QUIET)),
+        "a host with two more, however busy": ([("a", 1, BUSY), ("a", 2, BUSY)], "b", ("a", 1, BUSY)),
+        "not a busy host with one more": ([("a", 1, BUSY)], "b", None),
+        "a silent host with one more": ([("a", 1, QUIET)], "b", ("a", 1, QUIET)),
+        "not a host with as many": ([("a", 0, 0.0), ("b", 1, BUSY)], "b", None),
+        "its own host": ([("a", 0, BEFORE_ALL), ("b", 0, 0.0)], "b", ("b", 0, 0.0)),
+    },
+)
+def test_whose_place_a_newcomer_takes(
+    clock: Clock, held: list[tuple[str, int, float]], newcomer: str, loser: tuple[str, int, float] | None
+) -> None:
+    lost = whose_place(places(clock, *held), newcomer, clock.now)
+    assert (lost and (lost.host, lost.reader.stage, clock.now - lost.reader.heard)) == loser
+
+
+def test_nothing_is_kept_of_clients_that_have_left_and_nothing_runs_after_the_end() -> None:
+    """Not the connections, and after `close` no port and no task."""
+    ended = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            ended.append(writer)
+
+    async def run(bound: socket.socket) -> None:
+        listener, port = Listener(serve, AT_A_TIME, 1 << 16), bound.getsockname()[1]
+        await listener.open(bound)
+        for _ in range(3 * AT_A_TIME):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello")
+            assert await greeting(reader) == b""
+        assert (listener.served, len(ended)) == (0, 3 * AT_A_TIME)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while not listener.served:
+            await asyncio.sleep(0.01)
+        await listener.close()
+        assert len(ended) == 3 * AT_A_TIME + 1
+        assert await greeting(reader) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        asyncio.run(asyncio.wait_for(run(bound), PATIENCE_SECONDS))
