@@ -61,7 +61,8 @@ _OTHER: Mapping[type[ast.AST], Callable[[], Any]] = {one: other for a, b in _SWA
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change to a module: in which function, at which line, what it was and what it is. `source` is all of it.
+    """One change to a module: in which function or constant, at which line, what it was and what it is. `source` is all
+    of it.
 
     `lines` are those of the statement that is changed; None for one that is executed when the module is imported.
     """
@@ -117,13 +118,17 @@ def mutants(path: str, source: str) -> Iterator[Mutant]:
 
 
 def _changes(node: ast.AST, function: str, lines: range | None) -> Iterator[tuple[str, range | None, _Part, _Part]]:
-    """For each change the function's name, the statement's lines, what is changed, and what takes its place."""
+    """For each change the name of its function, or of its constant where an import executes it; the statement's lines;
+    what is changed, and what takes its place."""
     inside = lines is not None
     if isinstance(node, ast.stmt) and inside:
         lines = _lines(node)
     yield from ((function, lines, old, new) for old, new in _instead(node))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         function = f"{function}.{node.name}".lstrip(".")
+    elif isinstance(node, ast.Assign | ast.AnnAssign) and not inside:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        function = f"{function}.{ast.unparse(target)}".lstrip(".")
     for name, value in ast.iter_fields(node):
         in_body = name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in value if isinstance(value, list) else [value]:

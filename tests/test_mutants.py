@@ -88,7 +88,7 @@ def one_that(after: str, function: str = "Door.opens") -> Mutant:
 
 def test_a_mutant_is_one_change_and_types_and_texts_stay() -> None:
     assert made(MODULE) == [
-        ("", "3", "4"),
+        ("LIMIT", "3", "4"),
         ("Door.opens", "not known", "known"),
         ("Door.opens", "raise ValueError(f'no {1} is known')", "pass"),
         ("Door.opens", "self.tried = key", "pass"),
@@ -158,7 +158,7 @@ def test_only_the_tests_that_execute_the_statement_are_asked(executed: Executed)
     opens, waits = one_that("key not in known"), one_that("pass", "Door.waits")
     assert executed.quickest(opens.path, opens.lines, 60) == ["test_door.py::test_it_opens"]
     assert executed.quickest(waits.path, waits.lines, 60) == ["test_door.py::test_it_waits"]
-    (limit,) = (one for one in mutants.mutants("package/door.py", MODULE) if not one.function)
+    (limit,) = (one for one in mutants.mutants("package/door.py", MODULE) if one.function == "LIMIT")
     assert len(executed.quickest(limit.path, limit.lines, 60)) == 2, "what an import executes concerns all"
     assert len(executed.quickest(limit.path, limit.lines, 0)) == 1
 
