@@ -60,15 +60,16 @@ class Executed:
     lines: dict[str, dict[int, set[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
 
     def quickest(self, path: str, lines: Iterable[int] | None, budget: float) -> list[str]:
-        """The tests that execute one of these lines of a file, or any line of it for None; the quickest first, one at
-        least, and no more than take `budget` seconds together.
+        """The tests that execute one of these lines of a file, or any line of it for None; one at least, and no more
+        than take `budget` seconds together. First those in a module named after the file, then the quickest.
 
         What an import executes concerns each test that executes something of the file.
         """
         everywhere = self.lines.get(path, {})
         contexts = self._contexts(path, everywhere if lines is None or self.imported(path, lines) else lines)
         found = [one for one, timed in self.tests.items() if not contexts.isdisjoint((one, *timed.fixtures))]
-        found.sort(key=self._order)
+        named = Path(path).with_suffix("").parts[2:]
+        found.sort(key=lambda test: (not _has_one(_module(test), named), self._order(test)))
         within, shared = 0.0, set[str]()
         for count, one in enumerate(found):
             new = set(self.tests[one].fixtures) - shared
@@ -85,7 +86,7 @@ class Executed:
     @property
     def modules(self) -> list[str]:
         """Those of the tests."""
-        return sorted({test.partition("::")[0] for test in self.tests})
+        return sorted(set(map(_module, self.tests)))
 
     def one_of_each_fixture(self) -> list[str]:
         """The quickest test of those that share the same fixtures, for all such groups."""
@@ -110,6 +111,14 @@ class Executed:
         timed = [self.tests[one] for one in tests]
         shared = {name for one in timed for name in one.fixtures}
         return sum(one.seconds for one in timed) + sum(self.fixtures.get(name, 0.0) for name in shared)
+
+
+def _module(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _has_one(module: str, names: Iterable[str]) -> bool:
+    return any(name in Path(module).stem for name in names)
 
 
 class Plugin:
