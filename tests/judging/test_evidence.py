@@ -22,7 +22,6 @@ from lab.events.types import (
     ClientRefused,
     Event,
     GatewayListening,
-    LeakSought,
     LoggedIn,
     LoginFailed,
     MoneyMoved,
@@ -31,6 +30,7 @@ from lab.events.types import (
     RunStarted,
     Trouble,
 )
+from lab.judging.attempts import NAMES_CONNECTIONS
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.tls.alerts import AlertDescription
@@ -253,12 +253,46 @@ def test_nothing_captured_is_told_with_what_was_wanted(doctored: Doctor, sought:
     assert ("alice's login over TLS 1.3 was not seen" in told.errors) is False
 
 
-def test_what_the_lab_noticed_is_told_first_and_no_other_parts_troubles(doctored: Doctor) -> None:
-    run = doctored(lambda event: Trouble("who knows") if isinstance(event, PositionLeft | CaptureSearched) else event)
-    told = JudgedRun(run).judgement
-    assert [one.part for one in run.events if isinstance(one.event, Trouble)] == ["lab", "attacker"]
-    assert told.errors[0] == "who knows"
-    assert told.errors.count("who knows") == 1
+def test_what_the_lab_noticed_is_told_where_something_is_missing_and_no_other_parts_troubles(doctored: Doctor) -> None:
+    def change(event: Event) -> Event:
+        match event:
+            case PositionLeft():
+                return Trouble("the attacker's")
+            case CaptureSearched():
+                return Trouble("the lab's")
+        return event
+
+    told = JudgedRun(doctored(change)).judgement
+    assert told.errors[0] == "the lab's"
+    assert "the attacker's" not in told.errors
+    noticed = judged(doctored, FileSearched=lambda event: Trouble("it did not matter"))
+    assert noticed.errors == ()
+    assert noticed.verdicts
+
+
+def test_of_several_controls_the_first_counts(doctored: Doctor) -> None:
+    def change(event: MoveTried) -> MoveTried:
+        return dataclasses.replace(event, move="stolen-key", leak="") if event.move == "foreign-key" else event
+
+    run = doctored(lambda event: change(event) if isinstance(event, MoveTried) else event)
+    controls = [one for one in JudgedRun(run).judgement.controls if one.control == "stolen-key"]
+    assert len(controls) == len(short_story().gateways)
+
+
+@pytest.mark.parametrize("version", [NAMES_CONNECTIONS - 1, NAMES_CONNECTIONS])
+def test_earlier_runs_had_no_move_that_resumes_a_session_in_tls_13(doctored: Doctor, version: int) -> None:
+    def change(event: Event) -> Event:
+        if not isinstance(event, RunStarted):
+            return event
+        return dataclasses.replace(event, moves=(*event.moves, "resume-session"), versions=("1.2", "1.3"))
+
+    run = doctored(change)
+    run.events = [dataclasses.replace(one, version=version) for one in run.events]
+    missing = JudgedRun(run).judgement.errors
+    early = version < NAMES_CONNECTIONS
+    assert "omit-proof at mtls@openssl, TLS 1.3: not tried" in missing
+    assert "resume-session at mtls@openssl, TLS 1.2: not tried" in missing
+    assert ("resume-session at mtls@openssl, TLS 1.3: not tried" not in missing) == early
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
@@ -378,8 +412,3 @@ def test_a_refusal_is_as_the_rfcs_have_it_only_if_the_server_made_it(doctored: D
     refused = [one for one in judgement.verdicts if one.evidence.alert and one.evidence.alert.number == 51]
     assert refused
     assert {one.conforms for one in refused} == {False}
-
-
-def test_a_leak_that_nobody_met_is_no_error_where_its_student_was_not_there(doctored: Doctor) -> None:
-    told = judged(doctored, PositionTaken=lambda event: LeakSought("rogue-server"))
-    assert [one for one in told.errors if "rogue-server" in one]
