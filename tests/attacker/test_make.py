@@ -144,3 +144,8 @@ def test_with_a_leaked_key_the_proof_is_alices(take: Take, key_type: KeyType) ->
     script = MAKERS[STOLEN_KEY](replace(loot, key=alice.key), TLS12)
     assert leaf_in(script) == alice.der
     proof.check(alice.key.public_key(), CHALLENGE, proof_in(script))
+
+
+def test_what_cannot_be_tried_says_why_and_from_where_it_was_tried() -> None:
+    why = NotApplicable("it gives no session", "127.0.0.3:40000")
+    assert (str(why), why.local) == ("it gives no session", "127.0.0.3:40000")
