@@ -39,7 +39,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "lab/tls": ("tests/tls/test_*.py", "tests/attacker/test_replay.py", "tests/story/test_octets.py"),
     "lab/judging": ("tests/judging/test_*.py", "tests/story/test_*.py", "tests/attacker/test_live_relay.py"),
     "attacker/moves": (
-        *(f"tests/attacker/test_{name}*.py" for name in ("forged", "make", "playback", "re")),
+        *(f"tests/attacker/test_{name}*.py" for name in ("forged", "headers", "make", "p", "re", "student")),
         "tests/exercises/test_code.py",
         "tests/judging/test_matrix.py",
         "tests/probing/test_try.py",

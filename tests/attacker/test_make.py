@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from attacker.moves import make
 from attacker.moves.make import MAKERS, Loot, NotApplicable, OtherDoor, Script
@@ -18,6 +20,7 @@ from lab.tls.bundle import Bundle
 from lab.tls.errors import Abort
 from lab.tls.flight import SendCertificate, SendProof
 from lab.tls.messages import CertificateVerify
+from lab.tls.sessions import Session
 from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import Identities
 
@@ -39,9 +42,9 @@ def take(identities: Identities) -> Take:
     return loot
 
 
-def proof_in(script: Script) -> CertificateVerify:
+def proof_in(script: Script, challenge: proof.Challenge = CHALLENGE) -> CertificateVerify:
     (step,) = [step for step in script.flight or () if isinstance(step, SendProof)]
-    answer = step.prove(CHALLENGE)
+    answer = step.prove(challenge)
     assert answer
     return answer
 
@@ -59,6 +62,8 @@ def test_a_foreign_key_is_of_the_same_kind_and_its_proof_is_right_for_it_alone(t
     assert own != hers
     assert getattr(own, "key_size", None) == getattr(hers, "key_size", None)
     assert leaf_in(script) == alice.der
+    assert load_der_public_key(script.signed_by) == own
+    assert (script.tickets, script.unresumed_counts) == (False, False)
     proof.check(own, CHALLENGE, proof_in(script))
     with pytest.raises(Abort):
         proof.check(hers, CHALLENGE, proof_in(script))
@@ -73,11 +78,14 @@ def test_a_captured_proof_is_sent_as_it_is_or_with_one_thing_changed(take: Take,
     flipped, relabelled = (proof_in(MAKERS[move](loot, TLS12)) for move in ("flipped-proof", "relabelled-proof"))
     assert flipped.scheme == captured.scheme
     pairs = zip(flipped.signature, captured.signature, strict=True)
-    assert sum((one ^ other).bit_count() for one, other in pairs) == 1
+    assert [one ^ other for one, other in pairs] == [*bytes(len(captured.signature) - 1), 1]
     assert relabelled.signature == captured.signature
     assert relabelled.scheme in set(proof.SCHEME_IDS) - {captured.scheme}
     kinds = {scheme.id: scheme.key for scheme in proof.SIGNATURE_SCHEMES}
-    assert kinds[relabelled.scheme] == kinds[captured.scheme] or key_type == "ed25519"
+    if key_type == "ed25519":  # there is no other scheme for such a key
+        assert relabelled.scheme == proof.SCHEME_IDS[0]
+    else:
+        assert kinds[relabelled.scheme] == kinds[captured.scheme]
 
 
 @every_key
@@ -86,6 +94,8 @@ def test_a_made_up_signature_is_in_a_scheme_that_suits_the_certificate(take: Tak
     suiting = proof.choose_scheme(alice.key, proof.SCHEME_IDS, TLS12)
     assert suiting
     empty, zero = (proof_in(MAKERS[move](loot, TLS12)) for move in ("empty-proof", "zero-proof"))
+    for_none = proof_in(MAKERS["empty-proof"](loot, TLS12), replace(CHALLENGE, schemes=()))
+    assert for_none == CertificateVerify(proof.SCHEME_IDS[0], b""), "where the server accepts no scheme for it"
     assert empty == CertificateVerify(suiting.id, b"")
     assert zero.scheme == suiting.id
     if key_type in ("p256", "p384"):
@@ -149,3 +159,54 @@ def test_with_a_leaked_key_the_proof_is_alices(take: Take, key_type: KeyType) ->
 def test_what_cannot_be_tried_says_why_and_from_where_it_was_tried() -> None:
     why = NotApplicable("it gives no session", "127.0.0.3:40000")
     assert (str(why), why.local) == ("it gives no session", "127.0.0.3:40000")
+
+
+def chains(script: Script) -> list[tuple[bytes, ...]]:
+    return [step.chain for step in script.flight or () if isinstance(step, SendCertificate)]
+
+
+def test_whose_leaf_comes_first_and_whose_follows(take: Take, identities: Identities) -> None:
+    """The rest of the captured chain stays behind the captured leaf."""
+    alice, loot = take("p256")
+    mallory = identities("client", "rsa")
+    issuer = b"the issuer's certificate"
+    mallorys = replace(loot, chain=(alice.der, issuer), own=Bundle((mallory.der, b"her issuer's"), mallory.key))
+    own, stolen, second = (
+        MAKERS[move](mallorys, TLS12) for move in ("own-leaf-first", "stolen-leaf-first", "second-certificate")
+    )
+    assert chains(own) == [(mallory.der, alice.der, issuer)]
+    assert chains(stolen) == [(alice.der, mallory.der, issuer)]
+    assert chains(second) == [(mallory.der, b"her issuer's"), (alice.der, issuer)]
+    for script in (own, stolen, second):
+        proof.check(mallory.key.public_key(), CHALLENGE, proof_in(script))
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+def test_a_second_certificate_comes_after_the_proof_and_before_the_keys_change(
+    take: Take, identities: Identities, version: Version
+) -> None:
+    _, loot = take("p256")
+    mallory = identities("client", "rsa")
+    script = MAKERS["second-certificate"](replace(loot, own=Bundle((mallory.der,), mallory.key)), version)
+    names = [type(step).__name__.removeprefix("Send") for step in script.flight or ()]
+    last = ["ChangeCipherSpec", "Finished"] if version == TLS12 else ["Finished"]
+    assert names[names.index("Proof") :] == ["Proof", "Certificate", *last]
+
+
+def test_a_look_alike_is_valid_already_even_if_its_model_is_not(take: Take) -> None:
+    """The attacker's clock may be before the one of whoever made the certificate."""
+    _, loot = take("p256")
+    later = datetime.now(UTC) + timedelta(days=1)
+    alice = pki.new_client(pki.new_authority(now=later), "alice", now=later)
+    copy = x509.load_der_x509_certificate(leaf_in(MAKERS["look-alike"](replace(loot, chain=(alice.der,)), TLS12)))
+    assert copy.not_valid_before_utc <= datetime.now(UTC)
+
+
+def test_a_forged_ticket_is_of_a_session_that_is_bound_to_no_handshake(take: Take) -> None:
+    """RFC 7627 is younger than the servers that took such tickets."""
+    _, loot = take("p256")
+    script = MAKERS["forged-ticket"](loot, TLS12)
+    assert isinstance(script.resume, Session)
+    assert (script.resume.id, script.resume.extended, script.unresumed_counts) == (b"", False, True)
+    assert script.resume.master
+    assert len(script.resume.master) == 48

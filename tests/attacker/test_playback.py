@@ -100,3 +100,21 @@ def test_a_server_that_closes_after_a_protected_record_may_have_sent_an_alert(la
     assert isinstance(failed, Failed)
     answer = answer_to(Course(playback, "127.0.0.1:1", failed), None)
     assert (answer.ending, answer.kind) == (Ending.CLOSED, kind)
+
+
+@pytest.mark.parametrize(
+    "last", [write_record(ContentType.ALERT, b"an encrypted alert"), b"no record at all"], ids=["an alert", "no record"]
+)
+def test_nothing_is_heard_after_the_end_even_if_it_comes_later(last: bytes) -> None:
+    playback = Playback(HELLO)
+    assert len(playback.receive(last)) == 1
+    known = list(playback.steps)
+    assert playback.receive(write_record(ContentType.ALERT, b"\x02\x33")) == []
+    assert playback.receive(b"no record either") == []
+    assert playback.steps == known
+
+
+def test_nothing_is_heard_after_it_was_given_up() -> None:
+    playback = Playback(HELLO)
+    assert playback.give_up("too long") == [Failed(None, None, "too long")]
+    assert playback.receive(write_record(ContentType.ALERT, b"\x02\x33")) == []

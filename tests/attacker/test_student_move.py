@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from attacker.moves import student
-from attacker.moves.make import Loot
+from attacker.moves.make import Loot, NotApplicable
 from lab.process import BadInput, CannotGoOn
 from lab.staging import pki
 from lab.tls import proof
@@ -85,6 +85,12 @@ def test_a_students_move_gets_what_was_captured_and_what_is_to_be_signed(write: 
     made = "CertificateVerify(captured.scheme, certificate[:4] + captured.signature + challenge.transcript)"
     expected = CertificateVerify(0x0403, alice.der[:4] + b"captured" + CHALLENGE.transcript)
     assert proof_made(write(HEAD + NAMED + PROVE.format(made)), alice) == expected
+
+
+def test_a_students_move_is_not_made_without_a_captured_proof(write: Write, alice: pki.Identity) -> None:
+    move = student.load(write(HEAD + NAMED + PROVE.format("None")))
+    with pytest.raises(NotApplicable, match="no proof was captured"):
+        move.make(Loot((alice.der,), None), TLS12)
 
 
 @cases(
