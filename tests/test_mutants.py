@@ -197,6 +197,8 @@ def test_every_module_has_tests_that_are_there() -> None:
 
 
 def test_an_explained_mutant_is_one_that_can_be_made() -> None:
+    paths = {one.path for one in explained()}
+    made = {mutant.key for path in paths for mutant in chosen(mutants.ROOT, path, None, 1)}
     for one in explained():
         assert one.why
-        assert one.key in {mutant.key for mutant in chosen(mutants.ROOT, one.path, None, 1)}, one
+        assert one.key in made, one

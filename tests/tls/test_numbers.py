@@ -42,8 +42,8 @@ NEWER: dict[str, dict[int, str]] = {
     },
     "EXTENSIONS": {34: "delegated_credential", 65037: "encrypted_client_hello"},
 }
-"""From the IANA registries and RFC 5246 section 7.4.1.4.1; the tables of Wireshark 4.0 do not have them, or not by these
-names."""
+"""From the IANA registries and RFC 5246 section 7.4.1.4.1: what the tables of Wireshark 4.0 do not have, or name in
+another way."""
 OTHERWISE = {
     "client_certificate_url": "CertificateURL",
     "null": "no compression",
