@@ -48,8 +48,8 @@ def with_fields(event: E, **fields: object) -> E:
     return dataclasses.replace(event, **fields)  # type: ignore[arg-type]
 
 
-def run_of(*events: Event) -> Run:
+def run_of(*events: Event, folder: Path = Path("nowhere")) -> Run:
     """A run of these events, each a second after the one before."""
-    run = Run(Path("nowhere"))
+    run = Run(folder)
     run.events = [Recorded("lab", at, NOON + timedelta(seconds=at), event) for at, event in enumerate(events, 1)]
     return run
