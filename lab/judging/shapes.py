@@ -34,7 +34,7 @@ from lab.tls import proof
 from lab.tls.alerts import FATAL
 from lab.tls.errors import TlsError
 from lab.tls.messages import Certificate, CertificateVerify, ClientHello, NewSessionTicket
-from lab.tls.messages13 import parse
+from lab.tls.messages13 import NewSessionTicket13, parse
 from lab.tls.versions import TLS12, TLS13, find_version
 
 
@@ -268,10 +268,12 @@ class _Attempted:
         began = _Attempted(replace(self.tried, event=replace(self.event, steps=self.event.elsewhere)), self.known)
         began._check_certificates((shape.elsewhere,))
         began._check_proof(ProofShape.BY_FIRST)
-        given = [raw for sender, raw in handshake_messages(self.event.elsewhere) if sender == "server"]
+        login = handshake_messages(self.event.elsewhere)
+        given = [parse(raw, self.version) for sender, raw in login if sender == "server"]
+        tickets = {one.ticket for one in given if isinstance(one, NewSessionTicket | NewSessionTicket13)}
         psk = ext.read_pre_shared_key(self._hello().extensions) if self.version == TLS13 else None
         ticket = psk.identity if psk else ext.find(self._hello().extensions, ext.SESSION_TICKET)
-        if not ticket or not any(raw[0] == NewSessionTicket.type and ticket in raw for raw in given):
+        if not ticket or ticket not in tickets:
             raise NotThisMove("it did not offer the session that began under the server's other name")
 
     def _hello(self) -> ClientHello:

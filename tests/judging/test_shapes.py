@@ -4,33 +4,70 @@ import asyncio
 import dataclasses
 import os
 import re
-from collections.abc import Callable
-from typing import TypeAlias
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from attacker.moves.make import look_alike_certificate
-from lab.catalogue.moves import MOVES, STOLEN_KEY
+from hollow import (
+    Change,
+    changed,
+    doubled,
+    first_only,
+    left_out,
+    like_it_but,
+    like_it_but_signed_by_another_key,
+    no_ticket,
+    of_nobody,
+    other_bit,
+    other_random,
+    other_session,
+    other_signature,
+    other_ticket,
+    reversed_,
+    second_proof,
+    some_signature,
+    unlike_its_name,
+    with_chain,
+    with_event,
+    with_ticket,
+)
+from lab.catalogue.moves import LAB_MOVES, OTHER_DOOR, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.catalogue.plan import full_matrix
+from lab.events.log import Recorded
 from lab.events.run import Run, open_run
 from lab.judging.attempts import Tried
-from lab.judging.shapes import Known, departure, known
+from lab.judging.facts import common_name, read_certificate
+from lab.judging.proof_comparison import certificates_in
+from lab.judging.shapes import Known, departure, known, presented, proof_fits
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
 from lab.story.matrix import tell_matrix
 from lab.tls import extensions as ext
-from lab.tls.messages import Certificate, CertificateVerify, ClientHello, Message, serialize
-from lab.tls.messages13 import Certificate13, CertificateEntry, parse
-from lab.tls.versions import TLS12, VERSIONS
+from lab.tls.messages import (
+    Certificate,
+    CertificateVerify,
+    ClientHello,
+    ClientKeyExchange,
+    Finished,
+    Message,
+    NewSessionTicket,
+    serialize,
+)
+from lab.tls.messages13 import Certificate13, CertificateEntry, NewSessionTicket13
+from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 from lab.views.markdown import text
 
-GATEWAYS = ("mtls@instrument", "pinned-mtls@openssl", "certificate-only@instrument", "forwarded-header@openssl")
+GATEWAYS = (
+    *("mtls@instrument", "pinned-mtls@openssl", "certificate-only@instrument", "forwarded-header@openssl"),
+    "resumed-elsewhere@instrument",
+)
 
-IN_12_ALONE = (("mtls@instrument", TLS12), ("certificate-only@instrument", TLS12))
+IN_12_ALONE = tuple((f"{scheme}@instrument", TLS12) for scheme in ("mtls", "certificate-only", "resumed-elsewhere"))
 """Where sessions are resumed in TLS 1.2 and not in TLS 1.3."""
-
-Change: TypeAlias = Callable[[Message], Message | None]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +90,7 @@ def attempts(run: Run) -> list[Tried]:
 
 
 def test_every_attempt_was_its_move(attempts: list[Tried], there: Known) -> None:
-    assert {tried.event.move for tried in attempts} == {move.id for move in MOVES} | {STOLEN_KEY}
+    assert {tried.event.move for tried in attempts} == {move.id for move in LAB_MOVES}
     assert [departure(tried, there) for tried in attempts if departure(tried, there)] == []
 
 
@@ -65,99 +102,27 @@ def test_no_attempt_passes_for_another_move(attempts: list[Tried], there: Known,
     assert len(moves) >= 3
     for tried in here:
         for other in moves - {tried.event.move}:
-            renamed = dataclasses.replace(tried, event=dataclasses.replace(tried.event, move=other))
-            assert departure(renamed, there), f"{tried.event.move} as {other}, TLS {tried.version}"
+            assert departure(with_event(tried, move=other), there), (
+                f"{tried.event.move} as {other}, TLS {tried.version}"
+            )
 
 
 def test_the_control_is_no_control_without_the_right_signature(attempts: list[Tried], there: Known) -> None:
-    control = next(tried for tried in attempts if tried.event.move == STOLEN_KEY and tried.version == TLS12)
+    control = one_of(attempts, STOLEN_KEY)
     assert departure(changed(control, CertificateVerify, other_signature), there) == (
         "its proof is not a signature over this handshake by the key of the first certificate"
     )
 
 
-def changed(tried: Tried, kind: type[Message], change: Change, last: bool = True) -> Tried:
-    """The attempt with the client's message of that kind changed, or left out."""
-    names = [(at, step) for at, step in enumerate(tried.event.steps) if step[:2] == ("client", str(kind.name))]
-    at, (sender, name, raw) = names[-1 if last else 0]
-    message = change(parse(bytes.fromhex(raw), tried.version))
-    steps = list(tried.event.steps)
-    steps[at : at + 1] = [(sender, name, serialize(message).hex())] if message else []
-    return dataclasses.replace(tried, event=dataclasses.replace(tried.event, steps=tuple(steps)))
-
-
-def other_signature(message: Message) -> Message:
-    assert isinstance(message, CertificateVerify)
-    return dataclasses.replace(message, signature=message.signature[:-4] + os.urandom(4))
-
-
-def other_bit(message: Message) -> Message:
-    assert isinstance(message, CertificateVerify)
-    return dataclasses.replace(message, signature=bytes((message.signature[0] ^ 2,)) + message.signature[1:])
-
-
-def some_signature(message: Message) -> Message:
-    assert isinstance(message, CertificateVerify)
-    return dataclasses.replace(message, signature=b"\1" * max(1, len(message.signature)))
-
-
-def other_random(message: Message) -> Message:
-    assert isinstance(message, ClientHello)
-    return dataclasses.replace(message, random=os.urandom(32))
-
-
-def other_session(message: Message) -> Message:
-    assert isinstance(message, ClientHello)
-    return dataclasses.replace(message, session_id=os.urandom(32), extensions=())
-
-
-def other_ticket(message: Message) -> Message:
-    """Another ticket in TLS 1.3, none in TLS 1.2."""
-    assert isinstance(message, ClientHello)
-    psk = ext.read_pre_shared_key(message.extensions)
-    if psk is None:
-        return other_session(message)
-    other = ext.pre_shared_key(dataclasses.replace(psk, identity=os.urandom(len(psk.identity))))
-    return dataclasses.replace(message, extensions=(*(message.extensions or ())[:-1], other))
-
-
-def with_chain(change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> Change:
-    def apply(message: Message) -> Message:
-        assert isinstance(message, Certificate | Certificate13)
-        chain = change(message.chain)
-        if isinstance(message, Certificate):
-            return Certificate(chain)
-        return dataclasses.replace(message, entries=tuple(CertificateEntry(der, ()) for der in chain))
-
-    return apply
-
-
-def of_nobody(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return (pki.new_self_signed_client("nobody").der,)
-
-
-def like_it_but_signed_by_another_key(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """A copy of the copy for a new key; the last byte of its signature is wrong."""
-    copy = look_alike_certificate(chain[0], pki.new_key("p256"))
-    return (copy[:-1] + bytes((copy[-1] ^ 1,)),)
-
-
-def first_only(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return chain[:1]
-
-
-def reversed_(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return chain[1::-1]
-
-
-def doubled(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return chain[:1] * 2
-
-
+NO_COPY = "certificate 1 in a Certificate message is not a copy of"
+NOT_ITS_SESSION = "it did not offer the session that began under the server's other name"
 HOLLOW: tuple[tuple[str, type[Message], Change, str], ...] = (
     ("no-certificate", Certificate, with_chain(of_nobody), "a Certificate message has 1 certificates, and not 0"),
     ("omit-proof", Certificate, with_chain(of_nobody), "certificate 1 in a Certificate message is not the"),
-    ("omit-proof", Certificate, lambda message: None, "it sent ClientHello, "),
+    ("omit-proof", Certificate, left_out, "it sent ClientHello, "),
+    ("omit-proof", Certificate, unlike_its_name, "it sent 0 Certificate messages, and not 1"),
+    ("omit-proof", Finished, second_proof, "it sent 1 proofs, and not 0"),
+    ("replay-proof", CertificateVerify, unlike_its_name, "it sent 0 proofs, and not 1"),
     ("replay-proof", CertificateVerify, other_signature, "its proof is not the captured proof, byte for byte"),
     ("replay-proof", CertificateVerify, other_bit, "its proof is not the captured proof, byte for byte"),
     ("relabelled-proof", CertificateVerify, other_bit, "its proof is not the captured signature under another scheme"),
@@ -166,13 +131,10 @@ HOLLOW: tuple[tuple[str, type[Message], Change, str], ...] = (
     ("foreign-key", ClientHello, other_random, "its proof is not a signature over this handshake by a key"),
     ("empty-proof", CertificateVerify, some_signature, "its proof is not a signature without any bytes"),
     ("zero-proof", CertificateVerify, some_signature, "its proof is not a signature of zeros"),
-    ("look-alike", Certificate, with_chain(of_nobody), "certificate 1 in a Certificate message is not a copy of"),
-    (
-        "look-alike",
-        Certificate,
-        with_chain(like_it_but_signed_by_another_key),
-        "certificate 1 in a Certificate message is not a copy of",
-    ),
+    ("look-alike", Certificate, with_chain(of_nobody), NO_COPY),
+    ("look-alike", Certificate, with_chain(like_it_but_signed_by_another_key), NO_COPY),
+    ("look-alike", Certificate, with_chain(like_it_but(serial_number=1)), NO_COPY),
+    ("look-alike", Certificate, with_chain(like_it_but(extensions=1)), NO_COPY),
     (
         "look-alike",
         CertificateVerify,
@@ -209,8 +171,14 @@ HOLLOW: tuple[tuple[str, type[Message], Change, str], ...] = (
         "its proof is not a signature over this handshake by the",
     ),
     ("replay-flight", ClientHello, other_random, "it does not begin with a ClientHello of the customer"),
+    ("replay-flight", ClientHello, left_out, "it sent no ClientHello"),
     ("resume-session", ClientHello, other_session, "it offered no session that was captured"),
     ("resume-session", ClientHello, other_ticket, "it offered no session that was captured"),
+    (OTHER_DOOR, ClientHello, other_session, NOT_ITS_SESSION),
+    (OTHER_DOOR, ClientHello, with_ticket(lambda ticket: os.urandom(len(ticket))), NOT_ITS_SESSION),
+    (OTHER_DOOR, ClientHello, with_ticket(lambda ticket: ticket[:20]), NOT_ITS_SESSION),
+    (OTHER_DOOR, ClientHello, with_ticket(lambda ticket: b""), NOT_ITS_SESSION),
+    (OTHER_DOOR, Finished, left_out, "it sent ClientHello, "),
 )
 
 
@@ -222,6 +190,207 @@ def test_a_hollow_attempt_is_found(
     assert here
     for tried in here:
         assert departure(changed(tried, kind, change), there).startswith(why), tried.version
+
+
+def one_of(attempts: list[Tried], move: str, version: Version = TLS12, gateway: str = "mtls@instrument") -> Tried:
+    """The first attempt with that move there."""
+    return next(one for one in attempts if (one.event.move, one.version, one.gateway.id) == (move, version, gateway))
+
+
+def leaf_of(tried: Tried) -> bytes:
+    """The first certificate in its first Certificate message."""
+    raw = next(
+        bytes.fromhex(raw) for sender, name, raw in tried.event.steps if (sender, name) == ("client", "Certificate")
+    )
+    return certificates_in(raw, tried.version)[0]
+
+
+def test_an_attempt_without_a_hello_is_told_with_all_that_it_sent(attempts: list[Tried], there: Known) -> None:
+    hollow = changed(one_of(attempts, "early-finished"), ClientHello, left_out)
+    assert departure(hollow, there).startswith("it sent Certificate, ChangeCipherSpec, Finished, and not ClientHello, ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"connection": "00" * 32}, "its ServerHello is that of another connection"),
+        ({"alert": 255}, "it reports the server's alert 255, and its bytes have another"),
+        ({"alert_by": "client"}, "it reports the server's alert None, and its bytes have another"),
+    ],
+    ids=str,
+)
+def test_an_attempt_has_the_bytes_of_what_it_reports(
+    attempts: list[Tried], there: Known, fields: dict[str, Any], why: str
+) -> None:
+    for tried in attempts:
+        if "connection" in fields or tried.event.alert is not None:
+            assert departure(with_event(tried, **fields), there) == why
+
+
+def test_a_recording_in_tls_12_shows_her_certificate_and_her_proof(attempts: list[Tried], there: Known) -> None:
+    recording = one_of(attempts, "replay-flight")
+    for kind, change, why in (
+        (Certificate, with_chain(of_nobody), "certificate 1 in a Certificate message is not the customer's"),
+        (CertificateVerify, other_signature, "its proof is not the captured proof"),
+        (CertificateVerify, left_out, "it sent 0 proofs, and not 1"),
+    ):
+        assert departure(changed(recording, kind, change), there).startswith(why)
+
+
+def test_a_students_proof_is_one_that_no_other_move_sends(attempts: list[Tried], there: Known) -> None:
+    replayed, mine = one_of(attempts, "replay-proof"), "mine:signature"
+    known_already = with_event(replayed, move=mine)
+    assert departure(known_already, there) == "its proof is the captured proof, byte for byte: that is no new move"
+    assert departure(changed(known_already, CertificateVerify, other_signature), there) == ""
+    valid = with_event(one_of(attempts, STOLEN_KEY), move=mine, leak="wire")
+    assert departure(valid, there) == (
+        "its proof is a signature over this handshake by the key of the first certificate: that is no new move"
+    )
+
+
+# A session that began under another name of the server.
+
+
+def test_a_session_that_began_elsewhere_is_one_move_alone(attempts: list[Tried], there: Known) -> None:
+    why = "its session began under another name, or did not, and this move is otherwise"
+    other = one_of(attempts, OTHER_DOOR)
+    assert departure(with_event(other, elsewhere=()), there) == why
+    assert departure(with_event(one_of(attempts, "omit-proof"), elsewhere=other.event.elsewhere), there) == why
+
+
+BEGUN_OTHERWISE: tuple[tuple[str, type[Message], Change, str], ...] = (
+    ("client", Certificate, with_chain(of_nobody), NO_COPY),
+    ("client", Certificate, left_out, "it sent 0 Certificate messages, and not 1"),
+    ("client", CertificateVerify, other_signature, "its proof is not a signature over this handshake by the key of"),
+    ("client", CertificateVerify, left_out, "it sent 0 proofs, and not 1"),
+    ("server", NewSessionTicket, left_out, NOT_ITS_SESSION),
+)
+
+
+@pytest.mark.parametrize("gateway", ["mtls@instrument", "resumed-elsewhere@instrument"])
+@pytest.mark.parametrize(("by", "kind", "change", "why"), BEGUN_OTHERWISE, ids=lambda one: getattr(one, "name", ""))
+def test_a_session_begins_elsewhere_with_a_copy_of_the_certificate_and_a_proof(
+    attempts: list[Tried], there: Known, gateway: str, by: str, kind: type[Message], change: Change, why: str
+) -> None:
+    """Whether the gateway resumes it or not."""
+    other = one_of(attempts, OTHER_DOOR, gateway=gateway)
+    assert departure(changed(other, kind, change, "elsewhere", by), there).startswith(why)
+
+
+def test_what_only_the_client_says_is_no_ticket(attempts: list[Tried], there: Known) -> None:
+    other = one_of(attempts, OTHER_DOOR)
+    turned = tuple(
+        ("client" if name == "NewSessionTicket" else by, name, raw) for by, name, raw in other.event.elsewhere
+    )
+    assert departure(with_event(other, elsewhere=turned), there) == NOT_ITS_SESSION
+
+
+def test_a_ticket_without_any_bytes_is_none(attempts: list[Tried], there: Known) -> None:
+    """So a server says that it gives none (RFC 5077 section 3.3)."""
+    none_given = changed(one_of(attempts, OTHER_DOOR), NewSessionTicket, no_ticket, "elsewhere", "server")
+    assert departure(changed(none_given, ClientHello, with_ticket(lambda ticket: b"")), there) == NOT_ITS_SESSION
+
+
+def test_a_session_that_is_not_resumed_goes_on_without_a_certificate(attempts: list[Tried], there: Known) -> None:
+    """Where the server forgets it, a full handshake follows."""
+    full = one_of(attempts, OTHER_DOOR)
+    for kind, change, why in (
+        (Certificate, with_chain(of_nobody), "a Certificate message has 1 certificates, and not 0"),
+        (ClientKeyExchange, left_out, "it sent ClientHello, Certificate, ChangeCipherSpec, Finished, and not "),
+    ):
+        assert departure(changed(full, kind, change), there).startswith(why)
+
+
+def test_a_session_of_tls_13_is_offered_by_its_ticket(attempts: list[Tried], there: Known) -> None:
+    """No gateway of the lab gives one under another name; so this attempt is put together here."""
+    login = one_of(attempts, "look-alike", TLS13)
+    given = ("server", "NewSessionTicket", serialize(NewSessionTicket13(7200, 0, b"\0", b"the ticket")).hex())
+    sent = [step for step in login.event.steps if step[1] in ("ClientHello", "ServerHello", "Finished")]
+
+    def offering(identity: bytes) -> Tried:
+        def offer(message: Message) -> Message:
+            assert isinstance(message, ClientHello)
+            psk = ext.pre_shared_key(ext.OfferedPsk(identity, 0, b"\0" * 32))
+            return dataclasses.replace(message, extensions=(*(message.extensions or ()), psk))
+
+        steps, began = tuple(sent), (*login.event.steps, given)
+        event = {"move": OTHER_DOOR, "steps": steps, "elsewhere": began, "alert": None, "alert_by": None}
+        return changed(with_event(login, **event), ClientHello, offer)
+
+    assert departure(offering(b"the ticket"), there) == ""
+    assert departure(offering(b"another"), there) == NOT_ITS_SESSION
+
+
+# What else is read from an attempt's bytes.
+
+
+def test_an_attempt_is_made_of_what_its_own_leak_yielded_of_its_own_customer(
+    attempts: list[Tried], there: Known
+) -> None:
+    event = one_of(attempts, "omit-proof").event
+    hers = there.of(event)
+    assert hers
+    others = (dataclasses.replace(hers[0], leak="log"), dataclasses.replace(hers[0], subject="CN=bob"))
+    assert dataclasses.replace(there, captured=(*others, *hers)).of(event) == hers
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_certificate_that_came_first_was_presented(attempts: list[Tried], version: Version) -> None:
+    for move, names in {
+        "no-certificate": [],
+        "omit-proof": ["alice"],
+        "own-leaf-first": ["mallory"],
+        "stolen-leaf-first": ["alice"],
+        "second-certificate": ["mallory", "alice"],
+    }.items():
+        assert names_presented(one_of(attempts, move, version)) == names
+    for move, names in {"no-certificate": [], "omit-proof": ["alice"]}.items():
+        assert names_presented(one_of(attempts, move, version, "forwarded-header@openssl")) == names
+
+
+def names_presented(tried: Tried) -> list[str]:
+    run = Run(Path("nowhere"))
+    run.events = [Recorded("attacker", 1, datetime.now(UTC), tried.event)]
+    return [common_name(read_certificate(der).subject.rfc4514_string()) for der in presented(run)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_proof_fits_if_the_first_certificates_key_made_it_over_this_handshake(
+    attempts: list[Tried], version: Version
+) -> None:
+    for move, fits in {
+        "no-certificate": None,
+        "omit-proof": None,
+        "replay-proof": False,
+        "foreign-key": False,
+        "stolen-leaf-first": False,
+        "own-leaf-first": True,
+        "look-alike": True,
+        STOLEN_KEY: True,
+    }.items():
+        assert proof_fits(one_of(attempts, move, version).event) is fits, move
+
+
+def test_a_proof_fits_nothing_that_cannot_be_read(attempts: list[Tried]) -> None:
+    control = one_of(attempts, STOLEN_KEY)
+    for kind, change in ((Certificate, with_chain(lambda chain: ())), (Certificate, left_out)):
+        assert proof_fits(changed(control, kind, change).event) is False
+    steps = tuple((by, name, raw[:-2] if name == "CertificateVerify" else raw) for by, name, raw in control.event.steps)
+    assert proof_fits(with_event(control, steps=steps).event) is False
+
+
+def test_a_copy_is_held_against_what_its_model_was_seen_to_be(attempts: list[Tried], there: Known) -> None:
+    """That is its message, in its own version of TLS; a file has none, and there the names must be the same."""
+    tried = one_of(attempts, "look-alike")
+    seen = next(one for one in there.of(tried.event) if one.server == tried.event.seen_at)
+    der = certificates_in(bytes.fromhex(seen.message), TLS12)[0]
+    in_13 = dataclasses.replace(seen, tls="1.3", message=serialize(Certificate13((CertificateEntry(der),))).hex())
+    in_a_file = dataclasses.replace(seen, tls="", message="")
+    other = changed(tried, Certificate, with_chain(like_it_but(serial_number=1)))
+    for capture, why in ((seen, NO_COPY), (in_13, NO_COPY), (in_a_file, "its proof is not a signature over this")):
+        known = dataclasses.replace(there, captured=(capture,))
+        assert departure(tried, known) == ""
+        assert departure(other, known).startswith(why)
 
 
 def test_a_session_is_resumed_in_both_versions(attempts: list[Tried]) -> None:
@@ -239,16 +408,18 @@ def test_a_header_of_somebody_else_is_found(attempts: list[Tried], there: Known)
         ("look-alike", nobody),
     ):
         tried = next(one for one in here if one.event.move == move)
-        event = dataclasses.replace(tried.event, header=header)
-        assert "the Client-Cert header" in departure(dataclasses.replace(tried, event=event), there)
+        assert "the Client-Cert header" in departure(with_event(tried, header=header), there)
 
 
 def test_a_foreign_key_that_is_the_certificates_own_is_no_foreign_key(attempts: list[Tried], there: Known) -> None:
     """The control's proof under the name of the move."""
-    control = next(tried for tried in attempts if tried.event.move == STOLEN_KEY and tried.version == TLS12)
+    control = one_of(attempts, STOLEN_KEY)
     move = next(tried for tried in attempts if tried.event.move == "foreign-key" and tried.gateway == control.gateway)
-    event = dataclasses.replace(control.event, move="foreign-key", leak="wire", seen_at=move.event.seen_at)
-    assert departure(dataclasses.replace(control, event=event), there).startswith("its proof is not a signature over")
+    own = read_certificate(leaf_of(control)).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    for signed_by in ("", own.hex()):
+        seen_at = move.event.seen_at
+        renamed = with_event(control, move="foreign-key", leak="wire", seen_at=seen_at, signed_by=signed_by)
+        assert departure(renamed, there).startswith("its proof is not a signature over")
 
 
 def test_an_attempt_that_was_not_its_move_is_an_error_and_no_verdict(run: Run, attempts: list[Tried]) -> None:
