@@ -226,7 +226,7 @@ def _last_certificate(seen: CertificateCaptured) -> int:
 def _without_rsa(seen: CertificateCaptured) -> bool:
     """Whether neither side's certificate has an RSA key; then nothing there is encrypted or signed by RSA."""
     with suppress(Abort):
-        messages = (bytes.fromhex(raw) for raw in seen.transcript if int(raw[:2], 16) == Certificate.type)
-        keys = [proof.public_key(chain_in(message, TLS12)[0]) for message in messages]
+        messages = map(bytes.fromhex, seen.transcript)
+        keys = [proof.public_key(chain_in(one, TLS12)[0]) for one in messages if one[0] == Certificate.type]
         return len(keys) > 1 and not any(proof.key_kind(key).startswith("RSA") for key in keys)
     return False
