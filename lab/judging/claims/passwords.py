@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LOG, ROGUE_SERVER, WIRE
 from lab.catalogue.searches import PASSWORD
-from lab.events.types import FileSearched, PasswordFound
+from lab.events.types import FileSearched
 from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import BLIND, accepted, at
@@ -13,11 +13,10 @@ from lab.judging.queries import Numbered, RunQueries
 
 @dataclass(frozen=True)
 class LeakedBoth:
-    """One leak: what it had of the password, the attempts with that, and those with the certificate alone."""
+    """One leak: the searches for the password, the attempts with it, and those with the certificate alone."""
 
     leak: str
     searched: list[Numbered[FileSearched]]
-    found: list[Numbered[PasswordFound]]
     by_password: list[Tried]
     by_certificate: list[Tried]
 
@@ -69,7 +68,6 @@ def _compared(record: RunQueries, leak: str) -> LeakedBoth:
     return LeakedBoth(
         leak,
         record.all(FileSearched, lambda one: (one.what, one.leak) == (PASSWORD, leak)),
-        record.all(PasswordFound, lambda one: one.leak == leak),
         record.with_the_password(leak),
         at(record, BLIND, leak=leak, move="omit-proof"),
     )
