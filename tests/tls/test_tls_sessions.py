@@ -587,3 +587,21 @@ def test_a_session_that_openssl_wrote_down_is_gone_on_with(
         assert "\nhello\n" in printed
     assert [server.resumed for server in servers] == [False, True]
     assert "Reused, TLSv1.2" in printed
+
+
+def test_an_engine_without_the_keys_hears_an_alert_and_nothing_else() -> None:
+    deaf = our_client()
+    deaf.read_nothing()
+    for kind in (ContentType.HANDSHAKE, ContentType.APPLICATION_DATA, ContentType.CHANGE_CIPHER_SPEC):
+        assert deaf.receive(write_record(kind, b"unreadable")) == []
+    reason = "the server sent an alert under keys that this client doesn't have"
+    assert deaf.receive(write_record(ContentType.ALERT, b"unreadable")) == [Failed(None, "server", reason)]
+
+
+def test_a_client_does_no_more_than_it_is_asked_to() -> None:
+    client = our_client()
+    (step,) = client.steps
+    hello = parse(step.raw)
+    assert isinstance(hello, ClientHello)
+    assert ext.find(hello.extensions, ext.SESSION_TICKET) is None
+    assert (client.key_log, client.session, client.resumed, client.is_its_turn) == ("", None, False, False)
