@@ -11,7 +11,7 @@ from lab.events.types import CaptureSearched, CertificateCaptured
 from lab.judging.attempts import NAMES_CONNECTIONS
 from lab.judging.facts import read_certificate
 from lab.judging.own_proof import own_proof
-from lab.judging.proof_comparison import certificates_in
+from lab.judging.proof_comparison import chain_in
 from lab.judging.stolen import stolen_files
 from lab.tls.errors import Abort
 from lab.tls.messages import ClientHello, ServerHello
@@ -41,7 +41,7 @@ def _odd(seen: CertificateCaptured) -> str:
     if version is None:
         return ""
     if seen.message:
-        leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
+        leaf = chain_in(bytes.fromhex(seen.message), version)[0]
         if _unlike(seen, leaf) or sha256(leaf).hexdigest() != seen.sha256:
             return "its message has another certificate"
     hellos = [parse(bytes.fromhex(raw), version) for raw in seen.transcript[:2]]

@@ -24,7 +24,7 @@ from lab.events.types import (
     MoveTried,
     RunStarted,
 )
-from lab.judging.proof_comparison import certificates_in
+from lab.judging.proof_comparison import chain_in
 from lab.tls.errors import Abort
 from lab.tls.versions import TLS13, find_version
 
@@ -87,8 +87,8 @@ def captured_certificates(run: Run) -> dict[str, bytes]:
     for seen in run.all(CertificateCaptured):
         version = find_version(seen.tls)
         if seen.message and version:
-            with suppress(Abort, ValueError, IndexError):
-                leaf = certificates_in(bytes.fromhex(seen.message), version)[0]
+            with suppress(Abort, ValueError):
+                leaf = chain_in(bytes.fromhex(seen.message), version)[0]
                 found[sha256(leaf).hexdigest()] = leaf
     return found
 
