@@ -91,7 +91,7 @@ def _sightings(run: Run, searched: Recorded) -> Iterator[str]:
         if isinstance(one.event, LoggedIn) and one.event.connection and one.time < searched.time
     }
     for one in read.contacts:
-        met = one.server, version_name(one.version or 0), one.offered is not None
+        met = one.server, _of_contact(one)["tls"], one.offered is not None
         if _hex(one.server_random) in over and not one.resumed and met not in told:
             what = f"a handshake with {one.server} in TLS {met[1]}"
             yield f"{CAPTURE_FILE} has {what}, and the attacker does not tell of it"
