@@ -6,25 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.catalogue.outcomes import ACCEPTED, REFUSED
-from lab.judging.judgement import CapturedCertificate, Evidence, Judgement, Sent, Verdict
-from lab.judging.relays import RelayVerdict
+from handmade import EVIDENCE, JUDGEMENT, RELAY, SENT, VERDICT
+from lab.catalogue.outcomes import ACCEPTED
+from lab.judging.judgement import Sent
 
-SENT = (Sent("client", "ClientHello", "01"), Sent("server", "ServerHello", "0202"), Sent("client", "Finished", "14"))
-EVIDENCE = Evidence("attacker#1", None, None, None, "", 1.0, 0, SENT, "", (), (), None, "", "", 1, 0, 0, "", "", ())
-VERDICT = Verdict("wire", "mtls@openssl", "mtls", "openssl", "1.2", "omit-proof", REFUSED, REFUSED, EVIDENCE)
-RELAY = RelayVerdict(
-    *("attacker#2", "mtls@openssl", "mtls", "openssl", "1.2", "ECDHE"),
-    same_keys=False,
-    expected=REFUSED,
-    outcome=REFUSED,
-    alert=51,
-    reason="",
-    differing=(),
-    takes=(),
-    as_expected=True,
-)
-JUDGEMENT = Judgement("a run", CapturedCertificate("CN=alice", "ab", "1.2", ""), (), (VERDICT,))
 DEVIATES = replace(VERDICT, outcome=ACCEPTED, evidence=replace(EVIDENCE, deviations=1))
 UNUSUAL = replace(VERDICT, evidence=replace(EVIDENCE, unusual=1))
 

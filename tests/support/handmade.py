@@ -1,11 +1,11 @@
-"""Runs made by hand: a few events, with no folder behind them."""
+"""Runs and outcomes made by hand: a few events, with no folder behind them, and a verdict."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from lab.catalogue.outcomes import ACCEPTED
+from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
@@ -18,6 +18,8 @@ from lab.events.types import (
     MoveTried,
     RunStarted,
 )
+from lab.judging.judgement import CapturedCertificate, Evidence, Judgement, Sent, Verdict
+from lab.judging.relays import RelayVerdict
 from lab.tls.server import ProofSeen
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -39,6 +41,22 @@ TRIED = MoveTried(
     *("wire", "alice", SERVER, ATTACKER, SERVER, "omit-proof", "1.2", 1, ACCEPTED, (), None, None),
     *(200, '{"customer": "alice"}', 0, None, 1.0, OTHER_NAME),
 )
+
+SENT = (Sent("client", "ClientHello", "01"), Sent("server", "ServerHello", "0202"), Sent("client", "Finished", "14"))
+EVIDENCE = Evidence("attacker#1", None, None, None, "", 1.0, 0, SENT, "", (), (), None, "", "", 1, 0, 0, "", "", ())
+VERDICT = Verdict("wire", "mtls@openssl", "mtls", "openssl", "1.2", "omit-proof", REFUSED, REFUSED, EVIDENCE)
+RELAY = RelayVerdict(
+    *("attacker#2", "mtls@openssl", "mtls", "openssl", "1.2", "ECDHE"),
+    same_keys=False,
+    expected=REFUSED,
+    outcome=REFUSED,
+    alert=51,
+    reason="",
+    differing=(),
+    takes=(),
+    as_expected=True,
+)
+JUDGEMENT = Judgement("a run", CapturedCertificate("CN=alice", "ab", "1.2", ""), (), (VERDICT,))
 
 E = TypeVar("E", bound=Event)
 
