@@ -21,16 +21,12 @@ from claimed import (
     with_key,
     with_password,
 )
-from handmade import CLIENT, NAME, SERVER, STARTED, run_of, with_fields
+from handmade import CLIENT, NAME, SERVER, STARTED, with_fields
 from lab.catalogue.cast import BY_REQUEST
-from lab.catalogue.leaks import DATABASE, WIRE
 from lab.catalogue.outcomes import REFUSED
 from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
 from lab.events.types import Event, KeyFound, LoginDecrypted, LoginFailed
-from lab.judging.claims import CLAIMS, Claim, Holding, settle
-from lab.judging.claims.claim import numbers
-from lab.judging.queries import Numbered, RunQueries
-from lab.judging.verdicts import JudgedRun
+from lab.judging.claims import Holding
 
 HERS = login()
 
@@ -230,29 +226,3 @@ def test_a_search_that_finds_nothing_at_all_compares_nothing() -> None:
     assert told(SAME, UNFOUND["log"], OPENED[2]) is None
     assert told(SAME, with_password(), OPENED[2]) is None  # nowhere was it looked for
     assert told(SAME, missed, with_password(REFUSED, "log"), OPENED[1]) is not None
-
-
-# How claims are settled.
-
-
-def test_a_claim_without_a_verdict_says_what_the_plan_lacks() -> None:
-    def because(plan: Event, **of: object) -> str:
-        claim = dataclasses.replace(CLAIMS[0], decide=lambda record: None, **of)  # type: ignore[arg-type]
-        ((same, settled),) = settle([claim], RunQueries(JudgedRun(run_of(plan))))
-        assert isinstance(same, Claim)
-        assert (same, settled.holding, settled.evidence) == (claim, Holding.NO_EVIDENCE, ())
-        return settled.because
-
-    nothing = "no events that decide it"
-    assert because(STARTED, leaks=(WIRE,), schemes=(("mtls", "pinned-mtls"),)) == nothing
-    assert because(STARTED, leaks=(DATABASE, WIRE), schemes=()) == nothing
-    assert because(STARTED, leaks=(), schemes=()) == nothing
-    without = "not tried: the leak database or wire, the scheme password, the scheme a or b"
-    schemes = (("password",), ("mtls",), ("a", "b"))
-    assert because(with_fields(STARTED, leaks=("log",)), leaks=(DATABASE, WIRE), schemes=schemes) == without
-
-
-def test_the_numbers_of_the_first_three_of_each_kind_are_told_once() -> None:
-    many = [Numbered(f"lab#{at}", HERS) for at in range(6)]
-    assert numbers(many, many[2:3], many[5:]) == ("lab#0", "lab#1", "lab#2", "lab#5")
-    assert numbers(many, each=1) == ("lab#0",)
