@@ -44,8 +44,8 @@ def _odd(seen: CertificateCaptured) -> str:
         leaf = chain_in(bytes.fromhex(seen.message), version)[0]
         if _unlike(seen, leaf) or sha256(leaf).hexdigest() != seen.sha256:
             return "its message has another certificate"
-    hellos = [parse(bytes.fromhex(raw), version) for raw in seen.transcript[:2]]
-    for hello, random in zip(hellos, (seen.client_random, seen.server_random), strict=False):
+    for raw, random in zip(seen.transcript, (seen.client_random, seen.server_random), strict=False):
+        hello = parse(bytes.fromhex(raw), version)
         if isinstance(hello, ClientHello | ServerHello) and random and hello.random.hex() != random:
             return f"its transcript has another {hello.name}"
     if seen.proof and seen.transcript and seen.message:

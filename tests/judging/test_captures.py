@@ -11,7 +11,6 @@ import pytest
 from handmade import SEEN, run_of, with_fields
 from lab.capture.pcap import MAX_FILE
 from lab.events.types import CaptureSearched
-from lab.judging import captures
 from lab.judging.captures import odd_captures, odd_file
 from lab.judging.own_proof import own_proof
 from lab.tls.messages import Certificate, ClientHello, ServerHello, serialize
@@ -120,11 +119,8 @@ def test_a_captured_proof_is_held_against_its_own_transcript() -> None:
         assert own_proof(with_fields(CAPTURED, **lacking)) is None
 
 
-def test_the_file_that_was_searched_is_there_and_may_have_grown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(captures, "CHUNK", 4)
-    content = bytes(range(10))
+def test_the_file_that_was_searched_is_there_and_may_have_grown(tmp_path: Path) -> None:
+    content = bytes(range(100)) * 25_000
     capture = tmp_path / "attacker" / "capture.pcapng"
     searched = CaptureSearched(
         *(1, 1, 0, 0, 0, (), (), ()), file_octets=len(content), file_sha256=sha256(content).hexdigest()
@@ -137,11 +133,11 @@ def test_the_file_that_was_searched_is_there_and_may_have_grown(
     assert odd(with_fields(searched, file_sha256="")) == []
     assert list(odd_file(run_of(folder=tmp_path))) == []
     capture.parent.mkdir()
-    for kept, is_it in ((content, True), (content + b"more", True), (content[:9], False), (b"x" * 10, False)):
+    for kept, is_it in ((content, True), (content + b"more", True), (content[:-1], False), (b"x" + content[1:], False)):
         capture.write_bytes(kept)
         assert odd() == ([] if is_it else ["capture.pcapng is not the file that was searched"])
-    capture.write_bytes(content[:9])
-    cut_off = with_fields(searched, file_sha256=sha256(content[:9]).hexdigest())
+    capture.write_bytes(content[:-1])
+    cut_off = with_fields(searched, file_sha256=sha256(content[:-1]).hexdigest())
     assert odd(cut_off) == ["capture.pcapng is not the file that was searched"]
     with capture.open("ab") as file:
         file.truncate(MAX_FILE + 1)

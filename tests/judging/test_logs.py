@@ -262,6 +262,9 @@ def test_verdicts_that_rest_on_other_events_are_not_compared(tmp_path: Path) -> 
     assert other(tmp_path, changed, TROUBLE)
     assert other(tmp_path, changed | {"events": {"lab": 3}}, TRIED)
     assert other(tmp_path, changed, TRIED) == ""
+    run = logs(tmp_path, STARTED, STOPPED, verdicts=changed)
+    run.events.append(Recorded("attacker", 1, NOON, TRIED))
+    assert list(other_verdicts(run, WHOLE)) == []
     assert other(tmp_path, changed, version=2) == ""
     assert other(tmp_path, changed | {"events": {}}) == ""
     assert other(tmp_path, None) == ""
