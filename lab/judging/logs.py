@@ -144,7 +144,7 @@ def other_verdicts(run: Run, judgement: Judgement) -> Iterator[str]:
     told = verdicts_file(run)
     counts = _counts(told)
     later = (one for one in run.events if one.sequence > counts.get(one.part, 0))
-    early = any(one.version < NAMES_CONNECTIONS for one in run.events[:1])
+    early = any(one.version < NAMES_CONNECTIONS for one in run.events)
     if early or not counts or not told or any(isinstance(one.event, _DECIDES) for one in later):
         return
     for kind, names in _OUTCOMES.items():
