@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from lab.catalogue import outcomes
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import ClientAuthenticated, ClientRefused, Event
-from lab.judging.gateway_reports import GatewayConnection, GatewayReports, sentence
+from lab.judging.gateway_reports import GatewayConnection, GatewayReports, decided, sentence
 from lab.tls.versions import TLS12, TLS13, Version
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -67,6 +69,24 @@ def test_a_connection_with_a_name_has_the_reports_that_name_it_and_no_others() -
     for find in (said.since, said.nearest):
         assert events(find(NOON + timedelta(seconds=9), on(connection="ab"))) == [named]
         assert not find(NOON, on("pinned-mtls@openssl", connection="ab"))
+
+
+def test_the_reports_on_a_connection_are_found_by_its_name_alone() -> None:
+    first, second = replace(REFUSED, connection="ab"), replace(ALICE, gateway="mtls@instrument", connection="ab")
+    said = reports((0, ALICE), (1, first), (2, second))
+    assert events(said.named("ab")) == [first, second]
+    assert said.named("cd") == ()
+    assert said.named("") == ()
+
+
+def test_an_alert_that_the_gateway_reports_decides_what_the_attacker_cannot_tell() -> None:
+    silent = replace(REFUSED, alert=None)
+    assert decided(INCONCLUSIVE, REFUSED) == outcomes.REFUSED
+    for report in (silent, ALICE, None):
+        assert decided(INCONCLUSIVE, report) == INCONCLUSIVE
+    for outcome in (ACCEPTED, outcomes.REFUSED):
+        for any_report in (REFUSED, silent, ALICE, None):
+            assert decided(outcome, any_report) == outcome
 
 
 def test_reports_as_sentences() -> None:
