@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
@@ -16,9 +17,12 @@ from lab.catalogue.plan import full_matrix
 from lab.events.log import Recorded, from_line, to_line
 from lab.events.run import Run, open_run
 from lab.events.types import (
+    CertificateCaptured,
     CodeLoaded,
     Event,
     MoneyMoved,
+    MoveTried,
+    ProofRelayed,
     ProofRenegotiated,
     ServerAnswered,
     TransferRefused,
@@ -44,6 +48,8 @@ KINDS = [kind for kind in get_args(Event) if kind not in (UnknownEvent, Trouble,
 WRONG_TYPES: tuple[object, ...] = (None, True, 7, 0.5, "x", [], ["x"], [["x"]], {}, {"x": 1})
 NUMBERS = (-1, 0, 255, 300, 2**63, 10**400, 1e300, -0.5, float("nan"), float("inf"))
 TEXTS = ("", "x", "9.9", "1.3", "0b", "0b000000", "00" * 40, "localhost", "[::1", "a:99999", "[::1]:1", "mtls@nginx")
+EMPTY_CERTIFICATE = "0b000003000000"
+"""A Certificate message of TLS 1.2."""
 TIMES = ("1970-01-01T00:00:00+00:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2030-01-01", "now")
 
 
@@ -161,6 +167,21 @@ def test_a_damaged_event_crashes_nothing(folder: Path, events: list[Recorded], k
                 if known and (at, recorded.event) not in told:  # unknown events are alike; one is below
                     told.add((at, recorded.event))
                     check(folder, [*events[:at], recorded, *events[at + 1 :]], f"{type_name(kind)}.{field}: {line}")
+
+
+@pytest.mark.parametrize("kind", [CertificateCaptured, MoveTried, ProofRelayed], ids=type_name)
+def test_a_certificate_message_without_certificates_crashes_nothing(
+    folder: Path, events: list[Recorded], kind: type
+) -> None:
+    """It can be read, and every message of its kind is one here."""
+    emptied = [
+        from_line(re.sub('"0b00[0-9a-f]{40,}"', f'"{EMPTY_CERTIFICATE}"', to_line(one)))
+        if isinstance(one.event, kind)
+        else one
+        for one in events
+    ]
+    assert sum(one != other for one, other in zip(emptied, events, strict=True)) > 1
+    check(folder, emptied, f"{type_name(kind)} without certificates")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=type_name)
