@@ -9,15 +9,7 @@ from handmade import ATTACKER, CLIENT, LISTENING, OTHER_NAME, SERVER, run_of, wi
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.events.types import ClientRefused, Event, ProofRelayed, Trouble
-from lab.judging.relays import (
-    EITHER_SHARE,
-    SERVERS_KEY,
-    Mismatch,
-    RelayedProof,
-    Why,
-    missing_relays,
-    relay_verdict,
-)
+from lab.judging.relays import EITHER_SHARE, SERVERS_KEY, Mismatch, RelayedProof, Why, missing_relays, relay_verdict
 from lab.judging.verdicts import JudgedRun
 from lab.tls import extensions as ext
 from lab.tls.messages import (
@@ -42,12 +34,11 @@ HELLO = ClientHello(b"c" * 32, b"", (0xC02B,), (ext.extended_master_secret(), ex
 PASSED_ON = replace(HELLO, extensions=(ext.number_list(10, (23,)),))
 ANSWER = ServerHello(b"s" * 32, b"", 0xC02B, (ext.extended_master_secret(),))
 EXCHANGE = ServerKeyExchange(23, b"point", 0x0403, b"signature")
-SIGNED: tuple[Message, ...] = (
-    *(HELLO, ANSWER, SHOP, EXCHANGE, ServerHelloDone(), ALICE, ClientKeyExchange(b"\5mine!")),
-)
+DONE = ServerHelloDone()
+SIGNED: tuple[Message, ...] = (HELLO, ANSWER, SHOP, EXCHANGE, DONE, ALICE, ClientKeyExchange(b"\5mine!"))
 CHECKED: tuple[Message, ...] = (
     *(PASSED_ON, replace(ANSWER, extensions=()), BANK, replace(EXCHANGE, point=b"other", signature=b"another")),
-    *(ServerHelloDone(), ALICE, ClientKeyExchange(b"\5yours")),
+    *(DONE, ALICE, ClientKeyExchange(b"\5yours")),
 )
 ON_PURPOSE = "left out on purpose: with it the two connections could never have the same keys"
 REFUSAL = ClientRefused("mtls@openssl", ATTACKER, "1.2", "the proof does not fit", 51, OTHER_NAME)

@@ -210,6 +210,13 @@ def test_an_attempt_without_a_hello_is_told_with_all_that_it_sent(attempts: list
     assert departure(hollow, there).startswith("it sent Certificate, ChangeCipherSpec, Finished, and not ClientHello, ")
 
 
+def test_an_attempt_that_cannot_be_read_is_told_with_the_reason(attempts: list[Tried], there: Known) -> None:
+    tried = one_of(attempts, "replay-proof")
+    steps = tuple((by, name, raw[:-2] if name == "CertificateVerify" else raw) for by, name, raw in tried.event.steps)
+    why = departure(with_event(tried, steps=steps), there)
+    assert re.match("its messages are not readable: .*CertificateVerify", why)
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
