@@ -214,7 +214,7 @@ def test_an_attempt_that_cannot_be_read_is_told_with_the_reason(attempts: list[T
     tried = one_of(attempts, "replay-proof")
     steps = tuple((by, name, raw[:-2] if name == "CertificateVerify" else raw) for by, name, raw in tried.event.steps)
     why = departure(with_event(tried, steps=steps), there)
-    assert re.match("its messages are not readable: .*CertificateVerify", why)
+    assert re.match(r"its messages are not readable: .* is cut off, 1 bytes short$", why)
 
 
 @pytest.mark.parametrize(
