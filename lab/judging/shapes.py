@@ -296,5 +296,7 @@ def _could_be_copied_from(certificate: x509.Certificate, seen: CertificateCaptur
     if not seen.message:
         return True
     chain = certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)
+    if not chain:
+        return False
     model = read_certificate(chain[0])
     return certificate.serial_number == model.serial_number and [*certificate.extensions] == [*model.extensions]

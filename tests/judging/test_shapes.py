@@ -398,6 +398,9 @@ def test_a_copy_is_held_against_what_its_model_was_seen_to_be(attempts: list[Tri
         known = dataclasses.replace(there, captured=(capture,))
         assert departure(tried, known) == ""
         assert departure(other, known).startswith(why)
+    empty = dataclasses.replace(seen, message=serialize(Certificate(())).hex())
+    assert departure(tried, dataclasses.replace(there, captured=(empty,))).startswith(NO_COPY)
+    assert departure(tried, dataclasses.replace(there, captured=(empty, seen))) == ""
 
 
 def test_a_session_is_resumed_in_both_versions(attempts: list[Tried]) -> None:
