@@ -70,8 +70,7 @@ def _matrix(cells: Mapping[tuple[str, str], Verdict], gateways: list[str]) -> Ta
     rows: list[tuple[Inline, ...]] = []
     for move in moves_named({of for of, _ in cells}):
         row = [cells.get((move.id, gateway)) for gateway in gateways]
-        if any(row):
-            rows.append((move.id, *(_cell(verdict) if verdict else NO_VERDICT for verdict in row)))
+        rows.append((move.id, *(_cell(verdict) if verdict else NO_VERDICT for verdict in row)))
     return Table((Column("move", "name"), *(Column(gateway, "outcome") for gateway in gateways)), tuple(rows))
 
 
