@@ -181,7 +181,7 @@ def _signed(identity: pki.Identity, scheme: SignatureScheme, content: bytes) -> 
 def test_there_is_a_command_for_every_signature_scheme(
     authority: pki.Identity, shell: Shell, tmp_path: Path, scheme: SignatureScheme
 ) -> None:
-    kinds: dict[str, KeyType] = {"ECDSA": "p256", "RSA": "rsa", "Ed25519": "ed25519"}
+    kinds: dict[str, KeyType] = {"ECDSA": "p256", "RSA": "rsa", "RSASSA-PSS": "rsa", "Ed25519": "ed25519"}
     identity = pki.new_client(authority, "alice", kinds[scheme.key])
     public = identity.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "alice.pub").write_bytes(public)
