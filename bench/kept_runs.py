@@ -4,7 +4,9 @@ A run takes seconds or a minute, and a mutant of the judge changes nothing befor
 mutant get a copy of a run that the real code made, and judge it with the mutant's.
 """
 
+import json
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ def share_runs(folder: Path, keep: bool) -> None:
             return judgement
         (there,) = kept.iterdir()
         run = open_run(shutil.copytree(there, runs / there.name))
-        judgement = JudgedRun(run).judgement
+        before = json.loads(run.folders.verdicts.read_text())["events"]  # the parts told more after the verdicts
+        judgement = replace(JudgedRun(run).judgement, events=before)
         files.write(run.folders.verdicts, judgement.to_json())
         watch(run)
         return judgement

@@ -170,13 +170,6 @@ def test_packets_that_were_passed_on_are_read_once(copied: Folders, shell: Shell
     assert re.search(f"(?s)({FITS}).*({DOES_NOT_FIT})", done.stdout)
 
 
-def _signed(identity: pki.Identity, scheme: SignatureScheme, content: bytes) -> bytes:
-    answer = proof.prove_with(identity.key)(proof.challenge12(content, (scheme.id,)))
-    assert answer is not None
-    assert answer.scheme == scheme.id
-    return answer.signature
-
-
 @pytest.mark.parametrize("scheme", proof.SIGNATURE_SCHEMES, ids=lambda scheme: scheme.name)
 def test_there_is_a_command_for_every_signature_scheme(
     authority: pki.Identity, shell: Shell, tmp_path: Path, scheme: SignatureScheme
@@ -187,7 +180,7 @@ def test_there_is_a_command_for_every_signature_scheme(
     (tmp_path / "alice.pub").write_bytes(public)
     (tmp_path / "alice.signed").write_bytes(b"all messages before the proof")
     command = recipe._verify(scheme, "alice.signed")
-    right = _signed(identity, scheme, b"all messages before the proof")
+    right = proof.sign(identity.key, scheme, b"all messages before the proof")
     for signature, words in ((right, FITS), (right[:-1] + bytes((right[-1] ^ 1,)), DOES_NOT_FIT)):
         (tmp_path / "signature").write_bytes(signature)
         done = shell(command)
