@@ -124,7 +124,8 @@ def like_it_but_signed_by_another_key(chain: Chain) -> Chain:
 
 
 def like_it_but(serial_number: int = 0, extensions: int | None = None) -> Callable[[Chain], Chain]:
-    """A copy for a new key with so much more in its serial number, or with so many of its extensions."""
+    """A copy for a new key. `serial_number` is added to the model's; of its extensions the first `extensions` stay, or
+    all of them."""
 
     def copy(chain: Chain) -> Chain:
         model, key = read_certificate(chain[0]), pki.new_key("p256")
