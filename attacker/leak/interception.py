@@ -99,7 +99,7 @@ async def intercept_on_loopback(
                 detail = (f"{near.listen} in the place of {far.target}" for near, far in places)
                 reporter.report(PositionTaken(INTERCEPTION.id, (*detail, f"mitmproxy {mitmproxy.version}")))
                 awaited = Visits({(ANY, near.listen): visits or 0 for near in before.forwards})
-                await _listen(_BetweenRelays(mitmproxy, before, beyond), campaign, reporter, +awaited)
+                await _listen(BetweenRelays(mitmproxy, before, beyond), campaign, reporter, +awaited)
         finally:
             await before.close()
             await beyond.close()
@@ -194,10 +194,10 @@ class ConnectionReports(Protocol):
 
 
 @dataclass(frozen=True)
-class _BetweenRelays:
+class BetweenRelays:
     """mitmproxy's reports with the addresses at the relays' outer ends, which clients and servers know."""
 
-    mitmproxy: "Mitmproxy"
+    mitmproxy: ConnectionReports
     before: TcpRelay
     beyond: TcpRelay
 
@@ -207,12 +207,12 @@ class _BetweenRelays:
             return told
         local, peer = Address(*told["local"]), Address(*told["peer"])
         if told["what"] in ("client", "request"):
-            outer_peer = (one.client for one in reversed(self.before.passages) if one.local == peer)
-            outer_local = (one.listen for one in self.before.forwards if one.target == local)
-        else:
-            outer_peer = (one.target for one in self.beyond.forwards if one.listen == peer)
-            outer_local = (one.local for one in reversed(self.beyond.passages) if one.client == local)
-        return told | {"peer": next(outer_peer, peer), "local": next(outer_local, local)}
+            forward = next(one for one in self.before.forwards if one.target == local)
+            clients = (one.client for one in self.before.passed(forward) if one.local == peer)
+            return told | {"local": forward.listen, "peer": next(clients, peer)}
+        forward = next(one for one in self.beyond.forwards if one.listen == peer)
+        own_ends = (one.local for one in self.beyond.passed(forward) if one.client == local)
+        return told | {"local": next(own_ends, local), "peer": forward.target}
 
     def last_output(self) -> str:
         return self.mitmproxy.last_output()

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -45,8 +45,12 @@ class Forward:
 
 @dataclass(frozen=True)
 class Passage:
-    """One connection through the relay: the client's address, and the relay's own towards the server."""
+    """One connection through the relay: the client's address, and the relay's own towards the server.
 
+    Neither tells it apart from connections of other forwards: a port can be in use towards two places at a time.
+    """
+
+    forward: Forward
     client: Address
     local: Address
 
@@ -69,8 +73,7 @@ class TcpRelay:
     ) -> None:
         self._sink = sink
         self._server_side = server_side
-        self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
-        """The latest connections that reached their server."""
+        self._passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
         self._idle_seconds = idle_seconds
         self._places = asyncio.Semaphore(clients_at_once)
         self._listeners: list[socket.socket] = []
@@ -94,7 +97,7 @@ class TcpRelay:
             await self.close()
             raise
         for listener, forward in zip(self._listeners, self.forwards, strict=True):
-            self._start_task(self._accept(listener, forward.target))
+            self._start_task(self._accept(listener, forward))
 
     async def close(self) -> None:
         """Stops listening and breaks off what is open."""
@@ -104,6 +107,10 @@ class TcpRelay:
         for listener in self._listeners:
             listener.close()
         self._listeners, self.forwards = [], ()
+
+    def passed(self, forward: Forward) -> Iterator[Passage]:
+        """The connections of one of `forwards` that reached their server, the latest first."""
+        return (one for one in reversed(self._passages) if one.forward == forward)
 
     def describe(self) -> tuple[str, ...]:
         """A line for each forward: `127.0.0.1:40001 -> 127.0.0.1:8441`."""
@@ -115,7 +122,7 @@ class TcpRelay:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _accept(self, listener: socket.socket, target: Address) -> None:
+    async def _accept(self, listener: socket.socket, forward: Forward) -> None:
         """Accepts clients while there is a place for them; the others wait in the system's queue."""
         loop = asyncio.get_running_loop()
         while True:
@@ -130,7 +137,7 @@ class TcpRelay:
             except BaseException:
                 self._places.release()
                 raise
-            task = self._start_task(self._serve(Address(*peer[:2]), client, target))
+            task = self._start_task(self._serve(Address(*peer[:2]), client, forward))
             task.add_done_callback(partial(self._leave, client))
 
     def _leave(self, client: socket.socket, _task: asyncio.Task[None]) -> None:
@@ -140,8 +147,9 @@ class TcpRelay:
     def _emit(self, packet: bytes) -> None:
         self._sink(time.time_ns(), packet)
 
-    async def _serve(self, peer: Address, client: socket.socket, target: Address) -> None:
+    async def _serve(self, peer: Address, client: socket.socket, forward: Forward) -> None:
         """One client's connection from its first packet to its last."""
+        target = forward.target
         connections = [client]
         orderly = False
         packets: SyntheticConnection | None = None
@@ -159,7 +167,7 @@ class TcpRelay:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(server, target)
             local = Address(*server.getsockname()[:2])
-            self.passages.append(Passage(peer, local))
+            self._passages.append(Passage(forward, peer, local))
             if packets is None:
                 packets = SyntheticConnection(local, target, self._emit)
                 packets.open()

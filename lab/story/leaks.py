@@ -87,8 +87,8 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
 
 def _in_order(run: Run) -> Iterator[tuple[str, str]]:
     """Each course of a handshake with the interceptor, once. Its capture has others: from before it came, and after."""
-    answered = {one.client for one in run.all(Intercepted)}
-    decrypted = (one for one in run.all(HandshakeDecrypted) if one.client in answered)
+    answered = {(one.client, one.server) for one in run.all(Intercepted)}
+    decrypted = (one for one in run.all(HandshakeDecrypted) if (one.client, one.server) in answered)
     ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in decrypted)
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))

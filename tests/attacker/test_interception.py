@@ -12,17 +12,20 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from attacker.errors import AttackerError
 from attacker.leak import interception
+from attacker.position.tcp_relay import Forward, TcpRelay
+from event_loops import in_event_loop
 from lab.address import Address
 from lab.capture.decrypt import certificate_was_sent, decrypted_handshakes
 from lab.events.parts import INTERCEPTION_FILE, ONWARD_FILE
 from lab.events.run import Run
 from lab.events.types import ClientRefused, Intercepted, LoginFailed, MoveTried, PasswordFound, PositionTaken, WentOn
-from lab.ports import held_ports
+from lab.ports import HOST, held_ports
 from lab.staging import pki
 from programs import certreplay, mitmproxy, program, wait_until
 from victim_client.login import GatewayUrl, load_credentials, log_in, log_key_material
@@ -180,10 +183,12 @@ def test_a_careless_client_hands_its_certificate_over(interceptor: Interceptor, 
 
 
 def test_the_lab_reads_the_same_order_as_tshark(interceptor: Interceptor, tmp_path: Path) -> None:
+    before = len(list(interceptor.events().all(Intercepted)))
     key_log = tmp_path / "keys.log"
     for version in VERSIONS:
         call_with_curl(interceptor, version, key_log, "-k")
         call_with_curl(interceptor, version, key_log)
+    interceptor.seen(before + 4)  # by then the capture has curl's last alert
     told = decrypted_handshakes(interceptor.folder / INTERCEPTION_FILE, {"curl": key_log})[-4:]
     assert [(one.tls, certificate_was_sent(one)) for one in told] == [
         ("1.2", True),
@@ -192,6 +197,42 @@ def test_the_lab_reads_the_same_order_as_tshark(interceptor: Interceptor, tmp_pa
         ("1.3", False),
     ]
     assert told[3].messages[-2:] == (("server", "Finished"), ("client", "alert unknown_ca"))
+
+
+class Told:
+    """mitmproxy's reports, one after the other."""
+
+    def __init__(self, *reports: dict[str, Any]) -> None:
+        self._reports = iter(reports)
+
+    async def next(self) -> dict[str, Any] | None:
+        return next(self._reports, None)
+
+    def last_output(self) -> str:
+        return ""
+
+
+@in_event_loop
+async def test_connections_from_one_port_to_two_servers_are_told_apart() -> None:
+    """The system gives mitmproxy such ports: a connection is known by both of its ends."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(2)]
+        beyond, before = TcpRelay(lambda at, packet: None, server_side=True), TcpRelay(lambda at, packet: None)
+        await beyond.start([Forward(Address(HOST, 0), Address(*server.getsockname())) for server in servers])
+        (port,), expected, reports = held_ports(stack, 1), [], []
+        for forward, server in zip(beyond.forwards, servers, strict=True):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind((HOST, port))
+            await asyncio.to_thread(client.connect, forward.listen)
+            connection, relays_end = await asyncio.to_thread(server.accept)
+            stack.enter_context(connection)
+            expected.append((Address(*relays_end), forward.target))
+            reports.append({"what": "server", "local": [HOST, port], "peer": list(forward.listen)})
+        told = interception.BetweenRelays(Told(*reports), before, beyond)
+        got = [(one["local"], one["peer"]) for one in [await told.next(), await told.next()] if one]
+        await beyond.close()
+    assert got == expected
 
 
 def test_mitmproxy_cannot_go_on_to_the_real_server(interceptor: Interceptor, tmp_path: Path) -> None:
