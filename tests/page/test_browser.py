@@ -31,6 +31,10 @@ def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return file.as_uri()
 
 
+SHOWN = "document.querySelector('.scene.now').id === (location.hash.slice(1).split('.')[0] || 'why')"
+"""Whether the page shows the scene that its address names."""
+
+
 def headline(page: Page) -> str:
     return page.locator(".scene.now h2").inner_text()
 
@@ -42,12 +46,30 @@ def test_the_keys_go_through_all_of_a_report_and_back(browser: Browser, report: 
         seen = [headline(page)]
         for _ in range(60):
             page.keyboard.press("ArrowRight")
+            page.wait_for_function(SHOWN)
             if headline(page) != seen[-1]:
                 seen.append(headline(page))
         assert len(seen) == len(set(seen)) == 17
         for _ in range(60):
             page.keyboard.press("ArrowLeft")
-        assert headline(page) == seen[0]
+        expect(page.locator(".scene.now h2")).to_have_text(seen[0])
+
+
+def test_no_key_is_lost_however_fast_they_come(browser: Browser, report: str) -> None:
+    """The browser tells of a new address only when all keys that are waiting have been worked on."""
+    with watched(browser) as page:
+        page.goto(report)
+        expect(page.locator(".scene.now h2")).to_have_text("Why isn't the certificate enough?")
+        for _ in range(7):
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function(SHOWN)
+        reached = headline(page)
+        page.goto(f"{report}#why")
+        page.evaluate(
+            "for (let i = 0; i < 7; i++)"
+            " document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
+        )
+        expect(page.locator(".scene.now h2")).to_have_text(reached)
 
 
 def test_a_prediction_is_shown_beside_what_happened(browser: Browser, report: str) -> None:

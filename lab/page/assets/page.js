@@ -71,10 +71,14 @@ function wait() {
   turnTo(byId("waiting"));
 }
 
-/** @param {1 | -1} by */
+/**
+ * Goes on or back from where the address says: keys come faster than the browser tells of a new address.
+ * @param {1 | -1} by
+ */
 function move(by) {
   if (location.hash.includes("/")) return leave();
-  const next = here ? beside(here, by) : null;
+  const from = parse(location.hash) ?? here;
+  const next = from ? beside(from, by) : null;
   if (next) {
     const same = location.hash === written(next);
     location.hash = written(next);
