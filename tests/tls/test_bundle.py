@@ -90,6 +90,21 @@ def test_what_openssl_prints_around_the_blocks_is_passed_over(alice: pki.Identit
     assert holds(parse_bundle(data.replace(b"\n", b"\r\n"), None, WHERE, NOW), alice)
 
 
+@pytest.mark.parametrize("where", ["before it", "behind it", "in the certificate"])
+def test_only_the_keys_own_block_says_whether_it_is_encrypted(alice: pki.Identity, where: str) -> None:
+    key = alice.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    note, certificate = b"ENCRYPTED\n", alice.certificate_pem()
+    if where == "in the certificate":
+        certificate = certificate.replace(b"-----\n", b"-----\nNote: " + note + b"\n", 1)
+    data = {"before it": note + key, "behind it": key + note}.get(where, key) + certificate
+    assert holds(parse_bundle(data, PASSWORD, WHERE, NOW), alice)
+
+
+def test_a_key_that_only_says_that_it_is_encrypted_is_refused(alice: pki.Identity) -> None:
+    data = alice.bundle_pem().replace(b"KEY-----\n", b"KEY-----\nNote: ENCRYPTED\n\n", 1)
+    assert trouble(data, PASSWORD) == "the password is wrong or missing"
+
+
 def test_a_bundle_that_openssl_made_is_read(alice: pki.Identity, tmp_path: Path) -> None:
     (tmp_path / "alice.pem").write_bytes(alice.bundle_pem())
     command = f"pkcs12 -export -in {tmp_path}/alice.pem -out {tmp_path}/alice.p12 -passout pass:secret"
