@@ -315,6 +315,9 @@ def test_a_server_selects_no_older_version_by_the_extension(against: Against) ->
     suite = keys.CIPHER_SUITES[0].id
     client.say(client.make_hello(extensions=(ext.chosen_version(TLS12),), cipher_suite=suite, session_id=b""))
     assert client.refusal == "illegal_parameter"
+    failed = client.events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason == "the server selected version 0x0303"
 
 
 def test_a_second_retry_is_unexpected(client: ScriptedServer13) -> None:
