@@ -85,9 +85,7 @@ class Connection(ABC):
         self._said_close = False
         self._heard_close = False
         self._deaf = False
-        self._early_data_left = 0
-        self._warnings = 0
-        self._empty_records = 0
+        self._early_data_left = self._warnings = self._empty_records = 0
 
     # --- the engine's interface ---
 
