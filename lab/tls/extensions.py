@@ -121,7 +121,8 @@ def read_server_name(extensions: Extensions | None) -> str | None:
     if data is None:
         return None
     reader = wire.Reader(data, "server_name")
-    entries = wire.Reader(reader.vector(2, "server_name_list", least=1), "server_name")
+    list_of_names = reader.vector(2, "server_name_list", least=4)  # a type, a length, a byte
+    entries = wire.Reader(list_of_names, "server_name")
     reader.end()
     names: dict[int, bytes] = {}
     while entries.left:

@@ -172,7 +172,7 @@ def test_each_extension_has_its_own_value() -> None:
 
 
 def test_the_kind_of_key_is_told() -> None:
-    keys = {
+    keys: dict[str, CertificatePublicKeyTypes] = {
         "RSA, 1024 bits": rsa.generate_private_key(65537, 1024).public_key(),
         "elliptic curve, secp384r1": ec.generate_private_key(ec.SECP384R1()).public_key(),
         "Ed25519": ed25519.Ed25519PrivateKey.generate().public_key(),

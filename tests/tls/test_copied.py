@@ -95,6 +95,11 @@ def test_what_is_left_of_a_copied_hello_still_offers_the_protocols_that_are_spok
     assert ext.read_protocols(within_reach(a_hello(TLS12), (TLS12,)).extensions) is None
 
 
+def test_what_is_left_of_a_copied_hello_has_the_suites_that_the_instrument_knows() -> None:
+    hello = replace(a_hello(TLS12), cipher_suites=(CBC, 0xC02B, keys.RENEGOTIATION_SCSV, 0x1301))
+    assert within_reach(hello, (TLS12,)).cipher_suites == (0xC02B, keys.RENEGOTIATION_SCSV, 0x1301)
+
+
 @pytest.mark.parametrize("protocol", [b"h2", b"http/1.1"])
 def test_a_protocol_that_is_spoken_is_taken_out_of_a_copied_hello(bank: pki.Identity, protocol: bytes) -> None:
     client = Client(

@@ -77,6 +77,25 @@ def test_every_byte_of_anything_belongs_to_one_field(raw: bytes, version: int, c
     whole(raw, dissect_record(raw))
 
 
+@pytest.mark.parametrize(
+    ("header", "meaning"),
+    [
+        ("1603010205", "record: handshake, TLS 1.0, 517 bytes"),
+        ("1403030001", "record: change_cipher_spec, TLS 1.2, 1 byte"),
+        ("1703030000", "record: application_data, TLS 1.2, empty"),
+        ("6303040100", "record: type 99, TLS 1.3, 256 bytes"),
+    ],
+)
+def test_a_records_header_is_told_in_words(header: str, meaning: str) -> None:
+    (field,) = dissect_record(bytes.fromhex(header))
+    assert (field.name, field.meaning) == ("record", meaning)
+
+
+def test_how_much_is_missing_is_told_to_the_byte() -> None:
+    assert meanings(bytes.fromhex("0e000001"), TLS12) == ["ServerHelloDone (14), 1 byte, 1 of them missing"]
+    assert meanings(bytes.fromhex("0e000000"), TLS12) == ["ServerHelloDone (14), empty"]
+
+
 @pytest.fixture(scope="module")
 def matrix_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every move at every gateway, in both versions."""

@@ -677,6 +677,7 @@ def test_early_data_is_passed_over_until_the_second_client_hello(picky: Scripted
 @both_roles
 def test_keys_are_updated_again_and_again(against: Against, role: str, requested: bool) -> None:
     script = against(role).play_all()
+    before = tuple(script.engine.transcript.entries)
     for word in (b"one", b"two", b"three"):
         script.update_keys(requested)
         if requested:
@@ -688,6 +689,7 @@ def test_keys_are_updated_again_and_again(against: Against, role: str, requested
     assert script.data == b"onetwothree"
     assert (KeyUpdate(False) in script.heard) is requested
     assert script.alerts == []
+    assert tuple(script.engine.transcript.entries) == before, "a KeyUpdate is in no transcript (RFC 8446 section 4.4.1)"
 
 
 @both_roles

@@ -176,6 +176,23 @@ def test_key_shares_are_read_back(shares: list[tuple[int, bytes]]) -> None:
         assert ext.read_retry_group((ext.retry_group(group),)) == group
 
 
+def test_a_group_has_one_share() -> None:
+    """RFC 8446 section 4.2.8."""
+    with pytest.raises(Abort, match="two key shares of group 29") as caught:
+        ext.read_key_shares((ext.key_shares([(29, b"a"), (30, b"b"), (29, b"c")]),))
+    assert caught.value.alert == AlertDescription.ILLEGAL_PARAMETER
+
+
+def test_the_only_mode_of_a_psk_is_with_a_key_exchange() -> None:
+    """psk_dhe_ke is 1 (RFC 8446 section 4.2.9)."""
+    assert ext.psk_modes() == Extension(45, b"\x01\x01")
+
+
+def test_an_identity_may_have_one_byte() -> None:
+    psk = ext.OfferedPsk(b"a", 7, bytes(32))
+    assert ext.read_pre_shared_key((ext.pre_shared_key(psk),)) == psk
+
+
 @pytest.mark.parametrize(
     ("reader", "right"),
     [

@@ -205,13 +205,13 @@ EMPTY_IN_EXTENSIONS: dict[str, Callable[[], object]] = {
     "a client's point": lambda: ext.read_key_shares(block_of(51, b"\0\x04\0\x1d\0\0")),
     "a server's point": lambda: ext.read_key_share(block_of(51, b"\0\x1d\0\0")),
     "the server names": lambda: ext.read_server_name(block_of(0, b"\0\0")),
-    "the server name": lambda: ext.read_server_name(block_of(0, b"\0\x03\0\0\0")),
+    "the server name": lambda: ext.read_server_name(block_of(0, b"\0\x04\0\0\0\0")),
 }
 
 
 @pytest.mark.parametrize("read", EMPTY_IN_EXTENSIONS.values(), ids=EMPTY_IN_EXTENSIONS)
 def test_what_may_not_be_empty_in_an_extension_is_a_decode_error_if_it_is(read: Callable[[], object]) -> None:
-    with pytest.raises(DecodeError, match=r"has 0 bytes, [12] at least"):
+    with pytest.raises(DecodeError, match=r"has 0 bytes, [124] at least"):
         read()
 
 
@@ -219,6 +219,16 @@ def test_what_may_not_be_empty_in_an_extension_is_a_decode_error_if_it_is(read: 
 def test_a_list_in_an_extension_is_read_back(values: tuple[int, ...]) -> None:
     block = (ext.number_list(ext.SUPPORTED_GROUPS, values),)
     assert ext.read_number_list(block, ext.SUPPORTED_GROUPS) == values
+
+
+def test_what_follows_a_list_in_an_extension_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="1 bytes too many"):
+        ext.read_number_list(block_of(10, b"\0\x02\0\x1d\0"), ext.SUPPORTED_GROUPS)
+
+
+def test_the_shortest_names_are_read() -> None:
+    assert ext.read_protocols(block_of(16, b"\0\x02\x01a")) == (b"a",)
+    assert ext.read_server_name(block_of(0, b"\0\x04\0\0\x01a")) == "a"
 
 
 def test_a_server_name_is_read_back_in_its_wire_form() -> None:
