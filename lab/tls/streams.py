@@ -45,7 +45,9 @@ class SocketConnection:
             await asyncio.get_running_loop().sock_connect(connection, address)
         except OSError as error:
             connection.close()
-            raise OSError(error.errno, os.strerror(error.errno or 0)) from None  # asyncio's own text is for developers
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno)) from None  # asyncio's own text is for developers
         except BaseException:
             connection.close()
             raise
@@ -156,25 +158,21 @@ class TlsStream:
                 self._unread += _left_in_socket(self._writer)
             await self._writer.drain()
 
-    def _left_in_reader(self) -> bytes:
-        """What the StreamReader still holds: after a broken connection it returns nothing more of it."""
+    def _left(self) -> bytes:
+        """What has come and was not read: of a broken connection the StreamReader returns nothing more."""
         buffer: bytearray = getattr(self._reader, "_buffer", bytearray())
-        left = bytes(buffer)
+        left, self._unread = bytes(buffer) + self._unread, b""
         buffer.clear()
         return left
 
     async def _receive(self) -> bytes:
         """The next bytes, b"" at the end; OSError if the connection broke and everything has been read."""
         try:
-            if received := await self._reader.read(READ_SIZE):
-                return received
+            return await self._reader.read(READ_SIZE) or self._left()
         except OSError:
-            if not (left := self._left_in_reader() + self._unread):
-                raise
-        else:
-            left = self._unread
-        self._unread = b""
-        return left
+            if left := self._left():
+                return left
+            raise
 
     async def _pump(self) -> None:
         """Reads once from the connection and passes the bytes to the engine."""

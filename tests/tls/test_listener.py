@@ -4,10 +4,12 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from lab.staging import pki
 from lab.tls.errors import HandshakeTooLong
 from lab.tls.listener import (
     BACKLOG,
@@ -17,10 +19,11 @@ from lab.tls.listener import (
     Listener,
     Place,
     RationedReader,
+    say_goodbye,
     whose_place,
 )
 from programs import PATIENCE_SECONDS
-from tls_peers import cases
+from tls_peers import cases, our_server
 
 AT_A_TIME = 2
 
@@ -75,15 +78,16 @@ def test_a_silent_client_loses_its_place() -> None:
     """The one that came first, while one that speaks keeps its own."""
 
     async def talk(port: int) -> None:
-        (speaks, words), (silent, _) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(AT_A_TIME)]
+        (speaks, words), (silent, quiet) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(AT_A_TIME)]
         assert await greeting(speaks) == await greeting(silent) == b"hi"
         for _ in range(10):
             words.write(b"hello")
             await asyncio.sleep(0.05)
-            newcomer, _ = await asyncio.open_connection("127.0.0.1", port)
+            newcomer, quiet_too = await asyncio.open_connection("127.0.0.1", port)
             assert await greeting(newcomer) == b"hi"
             assert await greeting(silent) == b""
-            silent = newcomer
+            assert not quiet.is_closing()  # it was the listener that broke off
+            silent, quiet = newcomer, quiet_too
         words.write_eof()
         assert await greeting(speaks) == b""
 
@@ -289,6 +293,114 @@ def test_whose_place_a_newcomer_takes(
 ) -> None:
     lost = whose_place(places(clock, *held), newcomer, clock.now)
     assert (lost and (lost.host, lost.reader.stage, clock.now - lost.reader.heard)) == loser
+
+
+def test_each_of_two_newcomers_at_once_takes_a_place_of_its_own() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hi")
+        await reader.read()
+
+    async def run(bound: socket.socket) -> None:
+        listener, address = Listener(greet, AT_A_TIME, 1 << 16), bound.getsockname()
+        await listener.open(bound)
+        with ExitStack() as stack:
+            for _ in range(2):  # the system connects all of them before the listener's next turn
+                clients = [stack.enter_context(socket.create_connection(address)) for _ in range(AT_A_TIME)]
+                greetings = [await asyncio.to_thread(client.recv, 2) for client in clients]
+                assert greetings == [b"hi"] * AT_A_TIME
+                assert listener.served == AT_A_TIME
+        await listener.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        asyncio.run(asyncio.wait_for(run(bound), PATIENCE_SECONDS))
+
+
+def test_the_error_of_a_connection_holds_nothing_of_it() -> None:
+    """A traceback holds all frames, and these the connection."""
+    readers: list[asyncio.StreamReader] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        readers.append(reader)
+        await reader.read()
+
+    async def run(bound: socket.socket) -> None:
+        listener = Listener(serve, AT_A_TIME, 1 << 16)
+        await listener.open(bound)
+        with socket.create_connection(bound.getsockname()) as client:
+            while not readers:
+                await asyncio.sleep(0.01)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing is a reset
+        while listener.served:
+            await asyncio.sleep(0.01)
+        await listener.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        asyncio.run(asyncio.wait_for(run(bound), PATIENCE_SECONDS))
+    error = readers[0].exception()
+    assert isinstance(error, ConnectionResetError)
+    assert error.__traceback__ is None
+
+
+CLOSE_NOTIFY = b"\x15\x03\x03\0\x02\x01\0"
+
+
+@pytest.fixture
+def goodbyes() -> list[str]:
+    """How each goodbye ended."""
+    return []
+
+
+def saying_goodbye(
+    bank: pki.Identity, talk: Callable[[int], Awaitable[None]], goodbyes: list[str], seconds: float
+) -> None:
+    """Lets `talk` talk to a listener that says goodbye at once to clients that may say ten bytes."""
+
+    async def serve(reader: RationedReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await say_goodbye(our_server(bank), reader, writer, seconds)
+            goodbyes.append("heard out")
+        except Exception as error:
+            goodbyes.append(type(error).__name__)
+
+    async def run(bound: socket.socket) -> None:
+        listener = Listener(serve, AT_A_TIME, 10)
+        await listener.open(bound)
+        await talk(bound.getsockname()[1])
+        while listener.served:
+            await asyncio.sleep(0.01)
+        await listener.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        asyncio.run(asyncio.wait_for(run(bound), PATIENCE_SECONDS))
+
+
+def test_a_client_that_goes_on_talking_hears_the_goodbye_and_is_heard_out(
+    bank: pki.Identity, goodbyes: list[str]
+) -> None:
+    async def talk(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == CLOSE_NOTIFY
+        for _ in range(3):
+            writer.write(bytes(1 << 16))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            assert goodbyes == []
+        writer.close()
+
+    saying_goodbye(bank, talk, goodbyes, PATIENCE_SECONDS)
+    assert goodbyes == ["heard out"]
+
+
+def test_a_client_that_stays_is_not_waited_for_for_ever(bank: pki.Identity, goodbyes: list[str]) -> None:
+    async def talk(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == CLOSE_NOTIFY
+        while not goodbyes:
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    saying_goodbye(bank, talk, goodbyes, 0.1)
+    assert goodbyes == ["TimeoutError"]
 
 
 def test_nothing_is_kept_of_clients_that_have_left_and_nothing_runs_after_the_end() -> None:

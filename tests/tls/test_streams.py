@@ -15,7 +15,7 @@ from lab.staging import pki
 from lab.tls.alerts import AlertDescription
 from lab.tls.engine import Closed, Data, Engine, EngineEvent, Established, Failed
 from lab.tls.errors import HandshakeTooLong, TlsError
-from lab.tls.streams import ConnectionFailed, SocketConnection, TlsStream
+from lab.tls.streams import READS_IN_A_ROW, ConnectionFailed, SocketConnection, TlsStream
 from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import PATIENCE_SECONDS, Identities, our_client, our_server
 
@@ -376,6 +376,46 @@ def test_a_connection_that_is_refused_says_so_in_the_systems_words() -> None:
         port = unused.getsockname()[1]
         with pytest.raises(ConnectionRefusedError, match=r"^\[Errno \d+\] Connection refused$"):
             asyncio.run(SocketConnection.open(("127.0.0.1", port)))
+
+
+def test_an_error_without_a_number_keeps_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError("no words of the system's")
+
+    async def connect() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", fail)
+        with pytest.raises(OSError, match=r"^no words of the system's$"):
+            await SocketConnection.open(("127.0.0.1", 9))
+
+    asyncio.run(connect())
+
+
+def test_many_reads_that_find_something_let_others_go_on() -> None:
+    """One of so many, and no other."""
+
+    async def run(ours: socket.socket, theirs: socket.socket) -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        ours.setblocking(False)
+        theirs.sendall(bytes(3 * READS_IN_A_ROW))
+        connection, counting = SocketConnection(ours), asyncio.create_task(count())
+        await asyncio.sleep(0)  # it begins
+        so_far = []
+        for _ in range(2 * READS_IN_A_ROW):
+            await connection.read(1)
+            so_far.append(turns)
+        counting.cancel()
+        assert so_far == [0] * (READS_IN_A_ROW - 1) + [1] * READS_IN_A_ROW + [2]
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asyncio.run(run(ours, theirs))
 
 
 def test_a_connection_that_is_given_up_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:

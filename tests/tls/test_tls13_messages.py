@@ -146,6 +146,8 @@ def test_a_compressed_certificate_is_read_if_it_is_zlib() -> None:
         with pytest.raises(Abort) as caught:
             wrong.certificate()
         assert caught.value.alert == AlertDescription.BAD_CERTIFICATE
+    with pytest.raises(Abort, match="CompressedCertificate: Error -3"):
+        replace(sent, compressed=b"?" * 20).certificate()
 
 
 def test_a_key_update_asks_for_nothing_but_keys() -> None:

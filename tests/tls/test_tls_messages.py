@@ -226,6 +226,19 @@ def test_what_follows_a_list_in_an_extension_is_a_decode_error() -> None:
         ext.read_number_list(block_of(10, b"\0\x02\0\x1d\0"), ext.SUPPORTED_GROUPS)
 
 
+def test_a_message_that_is_not_known_here_is_called_by_its_number() -> None:
+    assert parse(b"\xfe\0\0\x01?").name == "handshake message 254"
+
+
+@pytest.mark.parametrize("read", [ClientKeyExchange.encrypted_premaster, ClientKeyExchange.point])
+def test_nothing_follows_the_one_field_of_a_key_exchange(read: Callable[[ClientKeyExchange], bytes]) -> None:
+    right = {True: ClientKeyExchange.rsa(b"secret"), False: ClientKeyExchange.ecdhe(b"secret")}
+    message = right[read == ClientKeyExchange.encrypted_premaster]
+    assert read(message) == b"secret"
+    with pytest.raises(DecodeError, match="1 bytes too many"):
+        read(ClientKeyExchange(message.exchange_keys + b"?"))
+
+
 def test_the_shortest_names_are_read() -> None:
     assert ext.read_protocols(block_of(16, b"\0\x02\x01a")) == (b"a",)
     assert ext.read_server_name(block_of(0, b"\0\x04\0\0\x01a")) == "a"

@@ -19,7 +19,7 @@ from lab.tls.records import (
     RecordReader,
     write_record,
 )
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, TLS13
 from tls_peers import pieces
 
 HANDSHAKE, DATA = ContentType.HANDSHAKE, ContentType.APPLICATION_DATA
@@ -115,8 +115,12 @@ def test_handshake_messages_are_joined_however_they_are_cut(certificates: list[b
 
 def test_a_message_that_has_begun_is_pending() -> None:
     joiner = MessageJoiner()
+    assert joiner.begun is None
     assert list(joiner.feed(serialize(ServerHelloDone()) + b"\x0b")) == [serialize(ServerHelloDone())]
     assert joiner.pending
+    assert joiner.begun == 11
+    assert list(joiner.feed(b"\0\0\0")) == [b"\x0b\0\0\0"]
+    assert joiner.begun is None
 
 
 def test_a_huge_message_is_refused_by_its_header() -> None:
@@ -169,6 +173,22 @@ def test_a_protected_record_too_short_for_its_tag_has_a_bad_mac(suite: CipherSui
     with pytest.raises(Abort) as caught:
         reader.open(DATA, bytes(15))
     assert caught.value.alert == AlertDescription.BAD_RECORD_MAC
+
+
+@pytest.mark.parametrize(
+    "suite", [suite for suite in DEFAULT_SUITES if suite.version == TLS13], ids=lambda suite: suite.name
+)
+@pytest.mark.parametrize(
+    ("more", "alert"), [(0, AlertDescription.BAD_RECORD_MAC), (1, AlertDescription.RECORD_OVERFLOW)]
+)
+def test_a_protected_record_has_256_bytes_more_than_plaintext_at_most(
+    suite: CipherSuite, more: int, alert: AlertDescription
+) -> None:
+    """RFC 8446 section 5.2. Up to there it is opened, and only then refused."""
+    _, reader = both_ends(suite)
+    with pytest.raises(Abort) as caught:
+        reader.open(DATA, bytes(records.MAX_PLAINTEXT + 256 + more))
+    assert caught.value.alert == alert
 
 
 @pytest.mark.parametrize("suite", DEFAULT_SUITES, ids=lambda suite: suite.name)
