@@ -15,6 +15,7 @@ from lab.catalogue.moves import OTHER_DOOR, PREFIX, STOLEN_KEY
 from lab.catalogue.outcomes import NO_TICKET
 from lab.catalogue.plan import KEY_TYPES, KeyType
 from lab.staging import pki
+from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.errors import Abort
@@ -114,6 +115,73 @@ def test_a_look_alike_has_all_of_the_certificate_but_its_key(take: Take, key_typ
     assert other.not_valid_after_utc == hers.not_valid_after_utc
     assert other.public_key() != hers.public_key()
     proof.check(proof.public_key(leaf_in(script)), CHALLENGE, proof_in(script))
+
+
+ASKED = ("Certificate", "KeyExchange", "ChangeCipherSpec", "Finished")
+PROVED = ("Certificate", "KeyExchange", "Proof", "ChangeCipherSpec", "Finished")
+FLIGHTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "no-certificate": (ASKED, ("Certificate", "Finished")),
+    "no-certificate-message": (ASKED[1:], ("Finished",)),
+    "verify-header": (ASKED, ("Certificate", "Finished")),
+    "omit-proof": (PROVED, ("Certificate", "Proof", "Finished")),
+    "replay-proof": (PROVED, ("Certificate", "Proof", "Finished")),
+    "early-proof": (
+        ("Certificate", "Proof", "KeyExchange", "ChangeCipherSpec", "Finished"),
+        ("Proof", "Certificate", "Finished"),
+    ),
+    "early-finished": (
+        ("Certificate", "ChangeCipherSpec", "Finished"),
+        ("Certificate", "ChangeCipherSpec", "Finished"),
+    ),
+}
+"""The messages of a move in TLS 1.2 and 1.3, where it is one."""
+WITHOUT_A_CERTIFICATE = ("no-certificate", "verify-header")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+@pytest.mark.parametrize("name", FLIGHTS)
+def test_a_move_sends_these_messages_in_this_order(take: Take, name: str, version: Version) -> None:
+    alice, loot = take("p256")
+    script = MAKERS[name](loot, version)
+    names = tuple(type(step).__name__.removeprefix("Send") for step in script.flight or ())
+    assert names == FLIGHTS[name][version == TLS13]
+    sent = [()] if name in WITHOUT_A_CERTIFICATE else [(alice.der,)] * ("Certificate" in names)
+    assert chains(script) == sent
+
+
+def test_what_goes_with_a_request_that_no_certificate_comes_before(take: Take) -> None:
+    alice, loot = take("p256")
+    assert MAKERS["no-certificate"](loot, TLS12).header == b""
+    assert MAKERS["omit-proof"](loot, TLS12).header == alice.der
+    told = MAKERS["verify-header"](loot, TLS12)
+    assert told.header == alice.der
+    assert told.spellings
+
+
+def test_a_proof_that_is_left_out_is_none(take: Take) -> None:
+    _, loot = take("p256")
+    (step,) = [one for one in MAKERS["omit-proof"](loot, TLS12).flight or () if isinstance(one, SendProof)]
+    assert step.prove(CHALLENGE) is None
+
+
+def test_a_session_that_was_seen_is_resumed_without_a_certificate(take: Take) -> None:
+    _, loot = take("p256")
+    session = Session(b"id", b"", bytes(48), 0xC02B, extended=True)
+    ticket = ext.OfferedPsk(b"ticket", 7, bytes(32))
+    seen = replace(loot, session=session, ticket=ticket)
+    script = MAKERS["resume-session"](seen, TLS12)
+    assert (script.resume, chains(script)) == (session, [()])
+    offered = MAKERS["resume-session"](seen, TLS13).resume
+    assert isinstance(offered, ext.OfferedPsk)
+    assert (offered.identity, offered.obfuscated_age, len(offered.binder)) == (b"ticket", 7, 32)
+    assert offered.binder != ticket.binder
+
+
+def test_a_stolen_password_goes_with_a_request_without_a_certificate() -> None:
+    """RFC 7617 section 2."""
+    script = make.stolen_password("Aladdin", "open sesame", TLS12)
+    assert (script.header, script.authorization) == (b"", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+    assert chains(script) == [()]
 
 
 NEEDED = {

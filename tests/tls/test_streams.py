@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -265,6 +266,20 @@ def test_data_before_the_failure_is_read_before_the_failure_is_told(gone: bool) 
         assert failure(both(stream)) == failed
 
 
+def test_a_failure_is_not_told_while_there_is_data_to_read() -> None:
+    failed = Failed(40, "server", "refused")
+
+    async def both(stream: TlsStream) -> None:
+        await stream.take([Data(b"first"), failed])
+        assert await stream.read() == b"first"
+        await stream.read()
+
+    with between(Puppet()) as (stream, _):
+        assert failure(both(stream)) == failed
+    with between(Puppet()) as (stream, _):
+        assert failure(stream.take([failed])) == failed
+
+
 def test_an_engine_that_may_not_send_is_no_failure_of_the_connection() -> None:
     with between(Puppet(closed=True)) as (stream, _), pytest.raises(TlsError, match="too late") as caught:
         asyncio.run(stream.write(b"data"))
@@ -418,7 +433,12 @@ def test_many_reads_that_find_something_let_others_go_on() -> None:
         asyncio.run(run(ours, theirs))
 
 
-def test_a_connection_that_is_given_up_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "given_up", [asyncio.CancelledError(), OSError(errno.EHOSTUNREACH, ""), OSError("why")], ids=repr
+)
+def test_a_connection_that_is_given_up_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, given_up: BaseException
+) -> None:
     made: list[socket.socket] = []
     real = socket.socket
 
@@ -430,10 +450,10 @@ def test_a_connection_that_is_given_up_leaves_nothing_open(monkeypatch: pytest.M
 
     async def give_up(port: int) -> None:
         async def cancelled(*_: object) -> None:
-            raise asyncio.CancelledError
+            raise given_up
 
         monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", cancelled)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(type(given_up)):
             await SocketConnection.open(("127.0.0.1", port))
 
     with asyncio.Runner() as runner:

@@ -200,6 +200,12 @@ def test_a_second_client_hello_has_each_extension_once(picky: ScriptedClient13) 
     assert picky.refusal == "decode_error"
 
 
+def test_what_may_change_in_a_second_client_hello_is_there_once_too(picky: ScriptedClient13) -> None:
+    picky.hello()
+    picky.second_hello(add=(Extension(ext.PADDING, b"\0"),) * 2)
+    assert picky.refusal == "decode_error"
+
+
 def test_a_second_client_hello_with_the_first_ones_share_is_illegal(picky: ScriptedClient13) -> None:
     picky.hello()
     picky.hello()

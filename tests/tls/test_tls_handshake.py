@@ -40,7 +40,8 @@ from lab.tls.messages import (
     serialize,
 )
 from lab.tls.records import ContentType, write_record
-from lab.tls.server import ClientAuth, Proof, Server
+from lab.tls.server import ClientAuth, OtherName, Proof, Server
+from lab.tls.sessions import SessionStore
 from lab.tls.versions import TLS12, TLS13, Version
 from tls13_script import start
 from tls_peers import NAME, cases, our_client, our_server, pieces, talk
@@ -124,6 +125,30 @@ def test_a_finished_that_does_not_fit_is_a_decrypt_error(against: Against, role:
     script.play_before("finished")
     script.say(Finished(verify_data))
     assert script.refusal == "decrypt_error"
+
+
+@pytest.mark.parametrize("name", [NAME, "other.example"])
+def test_what_stands_for_another_name_is_for_those_who_ask_for_it(
+    alice: pki.Identity, bank: pki.Identity, version: Version, name: str
+) -> None:
+    """RFC 6066 section 3."""
+    other = OtherName(ClientAuth(lambda chain: None, Proof.NOT_CHECKED), SessionStore(os.urandom))
+    server = our_server(bank, versions=(version,), other_names={"other.example": other})
+    usual = server.client_auth, server.sessions
+    client = Client(
+        entropy=os.urandom,
+        server_name=name,
+        chain=(alice.der,),
+        prove=proof.prove_with(alice.key),
+        versions=(version,),
+    )
+    assert talk(client, server).established
+    expected = usual if name == NAME else (other.client_auth, other.sessions)
+    assert (server.client_auth, server.sessions) == expected
+
+
+def test_a_server_has_no_premaster_secret_before_a_client_has_come(bank: pki.Identity) -> None:
+    assert our_server(bank).premaster == b""
 
 
 @both_roles

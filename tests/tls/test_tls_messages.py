@@ -383,8 +383,8 @@ def test_a_version_is_told_with_its_protocol(name: str, protocol: str) -> None:
 
 
 def test_all_that_encrypts_certificates_is_tls_13() -> None:
-    numbers = (None, 0x0300, 0x0303, 0x0304, 0x7F12, 0x7F1C, 0xFEFD, 0xFEFC)
-    assert [is_tls13(number) for number in numbers] == [False, False, False, True, True, True, False, True]
+    numbers = (None, 0x0300, 0x0303, 0x0304, 0x7F12, 0x7F17, 0x7F1C, 0xFEFD, 0xFEFC)
+    assert [is_tls13(number) for number in numbers] == [False, False, False, True, True, True, True, False, True]
 
 
 def test_an_entry_of_a_list_may_have_one_byte_and_not_none() -> None:

@@ -24,7 +24,7 @@ from lab.tls.flight import (
     SendProof,
     honest_flight,
 )
-from lab.tls.messages import CertificateRequest, ClientHello, Message, ServerHello
+from lab.tls.messages import CertificateRequest, ClientHello, Message, NewSessionTicket, ServerHello
 from lab.tls.messages13 import CertificateRequest13, parse
 from lab.tls.model import Model
 from lab.tls.proof import Challenge
@@ -191,6 +191,7 @@ def test_a_ticket_that_the_model_promised_is_an_empty_one(bank: pki.Identity, al
     assert talk(again, with_model(bank, model, TLS12)).established
     assert again.session
     assert again.session.ticket == b""
+    assert NewSessionTicket(0, b"") in said(again, "server")
 
 
 def test_a_model_is_a_handshakes_last_server_hello() -> None:
