@@ -373,7 +373,7 @@ class BankClient:
         outgoing = http.send(_request(method, path, tuple(headers))) or b""
         if content:
             outgoing += http.send(h11.Data(data=content)) or b""
-        outgoing += http.send(h11.EndOfMessage()) or b""
+        http.send(h11.EndOfMessage())  # no bytes: the length was said before
         await self._stream.write(outgoing)
 
         status, received = 0, bytearray()
@@ -389,6 +389,7 @@ class BankClient:
                 case h11.EndOfMessage():
                     return Response(status, received.decode("utf-8", "replace"))
                 case h11.NEED_DATA:
-                    http.receive_data(await self._stream.read())
-                case h11.ConnectionClosed():
-                    raise h11.RemoteProtocolError("the connection ended before the answer did")
+                    more = await self._stream.read()
+                    if not (more or status):
+                        raise ConnectionFailed(Failed(None, None, "the server closed the connection without an answer"))
+                    http.receive_data(more)

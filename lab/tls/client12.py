@@ -115,14 +115,15 @@ class ClientHandshake12:
         if self._client.resumed:
             self._send(SendChangeCipherSpec())
             self._send(SendFinished())
-        self._client.session = Session(
-            self._hello.session_id,
-            self._ticket,
-            self._keys().master,
-            self._suite.id,
-            self._extended,
-            self._client.peer_chain,
-        )
+        if self._hello.session_id or self._ticket:
+            self._client.session = Session(
+                self._hello.session_id,
+                self._ticket,
+                self._keys().master,
+                self._suite.id,
+                self._extended,
+                self._client.peer_chain,
+            )
         self._client.establish()
 
     # --- what the client sends ---

@@ -3,36 +3,60 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
 import struct
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
 from attacker.attempts import TRANSFER
 from attacker.call import read_bundle
-from attacker.moves.make import Script, stolen_key
-from attacker.moves.replay import MAX_ANSWER, Attempt, attempt
-from lab.address import Address
+from attacker.moves.make import MAKERS, Loot, NotApplicable, Script, stolen_key, stolen_password
+from attacker.moves.playback import Playback
+from attacker.moves.replay import (
+    MAX_ANSWER,
+    Attempt,
+    Response,
+    attempt,
+    carry_out,
+    made,
+    not_tried,
+    outcome_of,
+    pointless,
+    through_the_other_door,
+    unasked,
+)
+from lab.address import Address, host_port
 from lab.catalogue.cast import CUSTOMER, SERVER_NAME
 from lab.catalogue.moves import STOLEN_KEY
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_ASKED, NOT_RESUMED, REFUSED
 from lab.events.types import MoveTried
 from lab.staging import pki
 from lab.tls import extensions as ext
-from lab.tls.errors import TlsError
+from lab.tls import keys
+from lab.tls.alerts import AlertDescription
+from lab.tls.bundle import Bundle
+from lab.tls.client import Client
+from lab.tls.engine import Failed
+from lab.tls.errors import CertificateError, TlsError
 from lab.tls.flight import honest_flight
-from lab.tls.messages import CertificateVerify, ClientHello
+from lab.tls.messages import CertificateVerify, ClientHello, parse
 from lab.tls.proof import Challenge, Prover, prove_with
 from lab.tls.records import ContentType, write_record
-from lab.tls.server import Server
-from lab.tls.streams import TlsStream
+from lab.tls.server import Proof, Server
+from lab.tls.sessions import Session, SessionStore
+from lab.tls.streams import SocketConnection, TlsStream
 from lab.tls.versions import TLS12, TLS13, Version
-from tls_peers import our_server
+from tls_peers import our_client, our_server
+
+T = TypeVar("T")
+SESSION = Session(b"id", b"", bytes(48), 0xC02B, extended=True)
 
 ACCOUNT = json.dumps({"customer": CUSTOMER, "balance": 1000})
 OPENED = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ACCOUNT)}\r\n\r\n{ACCOUNT}".encode()
@@ -51,6 +75,33 @@ def test_an_account_that_was_opened_counts_though_no_transfer_follows(
 def test_no_answer_at_all_is_inconclusive(issued: pki.Issued) -> None:
     tried = asyncio.run(_tried_at(issued, ()))
     assert (tried.outcome, tried.status) == (INCONCLUSIVE, None)
+
+
+def test_a_server_that_says_goodbye_instead_of_an_answer_is_told_as_that(
+    alice: pki.Identity, bank: pki.Identity
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(our_server(bank), reader, writer)
+        await stream.handshake()
+        await stream.read()
+        await stream.close()
+
+    tried = asyncio.run(_tried_with_key(alice, TLS12, serve))
+    assert (tried.outcome, tried.error) == (INCONCLUSIVE, "the server closed the connection without an answer")
+
+
+def test_an_answer_may_end_with_the_connection(alice: pki.Identity, bank: pki.Identity) -> None:
+    """RFC 9112 section 6.3: without a length."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(our_server(bank), reader, writer)
+        await stream.handshake()
+        await stream.read()
+        await stream.write(f"HTTP/1.0 200 OK\r\n\r\n{ACCOUNT}".encode())
+        await stream.close()
+
+    tried = asyncio.run(_tried_with_key(alice, TLS12, serve))
+    assert (tried.outcome, tried.status, tried.body) == (ACCEPTED, 200, ACCOUNT)
 
 
 def answer(status: str, body: str) -> bytes:
@@ -251,3 +302,275 @@ async def _tried_with_key(
         target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         it = Attempt(STOLEN_KEY, version, target, SERVER_NAME, CUSTOMER, transfer=TRANSFER)
         return await attempt(it, Script(honest_flight(version, (alice.der,), prove or prove_with(alice.key))))
+
+
+# What is reported of a conversation with the instrument's own server.
+
+
+@dataclass
+class Bank:
+    """A server of one kind, which answers each request in the same way, and what it heard."""
+
+    make: Callable[[], Server]
+    answer: bytes = OPENED
+    peers: list[str] = field(default_factory=list)
+    goodbyes: int = 0
+    """How many clients said close_notify in the end."""
+    requests: list[bytes] = field(default_factory=list)
+    before: bytes = b""
+    """What clients say before the handshake."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.peers.append(host_port(writer.get_extra_info("peername")))
+        stream = TlsStream(self.make(), reader, writer)
+        with contextlib.suppress(TlsError, asyncio.IncompleteReadError):
+            if self.before:
+                assert await reader.readexactly(len(self.before)) == self.before
+            await stream.handshake()
+            while request := await stream.read():
+                self.requests.append(request)
+                await stream.write(self.answer)
+            self.goodbyes += 1
+        with contextlib.suppress(TlsError):
+            await stream.close()
+
+    def tried(self, use: Callable[[Attempt], Coroutine[Any, Any, T]], version: Version = TLS12) -> T:
+        """What becomes of an attempt at this server."""
+
+        async def run() -> T:
+            async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+                target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+                tried = await use(Attempt(STOLEN_KEY, version, target, SERVER_NAME, CUSTOMER))
+                await asyncio.sleep(0.01)  # for what the client says in the end
+                return tried
+
+        return asyncio.run(run())
+
+
+def with_key_of(alice: pki.Identity, version: Version = TLS12) -> Script:
+    return stolen_key(Bundle((alice.der,), alice.key), version)
+
+
+def test_a_certificate_goes_into_a_header_where_it_is_not_asked_for(alice: pki.Identity, bank: pki.Identity) -> None:
+    """RFC 9440."""
+    for policy in (Proof.REQUIRED, None):
+        at = Bank(lambda policy=policy: our_server(bank, policy))  # type: ignore[misc]
+        report = at.tried(lambda it: attempt(it, with_key_of(alice)))
+        assert report.outcome == ACCEPTED
+        assert report.header == ("" if policy else alice.der.hex())
+        assert (b"client-cert: :" in at.requests[0].lower()) is (policy is None)
+        assert (report.alert, report.alert_by) == (None, None)
+        assert report.local == at.peers[0]
+        assert at.goodbyes == 1
+
+
+def test_a_header_is_reported_in_the_first_of_its_spellings(alice: pki.Identity, bank: pki.Identity) -> None:
+    script = MAKERS["verify-header"](Loot((alice.der,), None), TLS12)
+    report = Bank(lambda: our_server(bank, None)).tried(lambda it: attempt(it, script))
+    assert len(script.spellings) > 1
+    assert report.said_in == tuple(name for name, _ in script.spellings[0])
+
+
+def test_a_hello_of_the_attackers_own_offers_what_browsers_do(alice: pki.Identity, bank: pki.Identity) -> None:
+    report = Bank(lambda: our_server(bank)).tried(lambda it: attempt(it, with_key_of(alice)))
+    hello = parse(bytes.fromhex(report.steps[0][2]))
+    assert isinstance(hello, ClientHello)
+    offered = set(hello.cipher_suites) - {keys.RENEGOTIATION_SCSV}
+    assert offered == {suite.id for suite in keys.DEFAULT_SUITES if suite.version == TLS12}
+
+
+def test_a_password_goes_with_each_request(bank: pki.Identity) -> None:
+    at = Bank(lambda: our_server(bank, None))
+    report = at.tried(lambda it: attempt(replace(it, transfer=TRANSFER), stolen_password(CUSTOMER, "secret", TLS12)))
+    assert report.outcome == ACCEPTED
+    assert len(at.requests) == 2
+    assert all(b"\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n" in request for request in at.requests)
+    assert at.requests[1].endswith(json.dumps({"to": TRANSFER.to, "amount": TRANSFER.amount}).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "customer", "outcome"),
+    [
+        (200, CUSTOMER, ACCEPTED),
+        (200, "mallory", REFUSED),
+        (401, "", REFUSED),
+        (402, "", INCONCLUSIVE),
+        (403, "", REFUSED),
+        (404, "", INCONCLUSIVE),
+    ],
+)
+def test_what_the_banks_answer_means(status: int, customer: str, outcome: str) -> None:
+    account = Response(status, json.dumps({"customer": customer}))
+    assert outcome_of(account, CUSTOMER, Failed(51, "server", "does not count beside an answer")) == outcome
+
+
+@pytest.mark.parametrize(
+    ("failed", "outcome"),
+    [
+        (Failed(51, "server", ""), REFUSED),
+        (Failed(51, "client", ""), INCONCLUSIVE),
+        (Failed(0, "server", ""), INCONCLUSIVE),
+        (Failed(None, "server", ""), INCONCLUSIVE),
+        (Failed(None, None, ""), INCONCLUSIVE),
+    ],
+)
+def test_what_an_end_without_an_answer_means(failed: Failed, outcome: str) -> None:
+    assert outcome_of(None, CUSTOMER, failed) == outcome
+
+
+def client(**state: object) -> Client:
+    """A client that has got so far."""
+    it = our_client()
+    for name, value in ({"version": TLS12, "peer_chain": (b"the bank's",)} | state).items():
+        setattr(it, name, value)
+    return it
+
+
+@pytest.mark.parametrize(
+    ("state", "script", "why"),
+    [
+        ({}, Script(), NOT_ASKED),
+        ({}, Script(header=b""), ""),
+        ({"request": "a CertificateRequest"}, Script(), ""),
+        ({"version": None}, Script(), ""),
+        ({"peer_chain": ()}, Script(), ""),
+        ({"peer_chain": (), "resumed": True}, Script(), NOT_ASKED),
+        ({}, Script(resume=SESSION), NOT_RESUMED),
+        ({"resumed": True}, Script(resume=SESSION), ""),
+        ({"resumed": True, "peer_chain": ()}, Script(resume=SESSION), ""),
+        ({}, Script(resume=SESSION, unresumed_counts=True), ""),
+    ],
+)
+def test_what_tested_nothing_says_why(state: dict[str, object], script: Script, why: str) -> None:
+    assert pointless(client(**state), script) == why
+    assert pointless(Playback(b"recorded"), script) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "asked_nothing"),
+    [({}, True), ({"request": "a CertificateRequest"}, False), ({"version": None}, False)],
+)
+def test_a_server_that_has_answered_and_asks_for_no_certificate(state: dict[str, object], asked_nothing: bool) -> None:
+    assert unasked(client(**state)) is asked_nothing
+    assert not unasked(Playback(b"recorded"))
+
+
+def test_a_move_was_made_once_its_own_message_was_sent() -> None:
+    assert not made(client(), Script())
+    assert made(client(is_its_turn=True), Script())
+    assert made(client(), Script(resume=SESSION))
+    assert made(Playback(b"recorded"), Script())
+
+
+def test_a_refusal_is_reported_with_its_alert(alice: pki.Identity, bank: pki.Identity) -> None:
+    def refuse(chain: object) -> None:
+        raise CertificateError(AlertDescription.UNKNOWN_CA, "nobody knows it")
+
+    report = Bank(lambda: our_server(bank, check=refuse)).tried(lambda it: attempt(it, with_key_of(alice)))
+    assert (report.outcome, report.alert, report.alert_by) == (REFUSED, 48, "server")
+    assert (report.status, report.body, report.stolen, report.error) == (None, None, 0, None)
+
+
+def test_a_server_that_refuses_the_hello_has_not_seen_the_move(alice: pki.Identity, bank: pki.Identity) -> None:
+    at = Bank(lambda: our_server(bank, versions=(TLS13,)))
+    report = at.tried(lambda it: attempt(it, with_key_of(alice)))
+    assert (report.outcome, report.alert, report.alert_by) == (INCONCLUSIVE, 70, "server")
+
+
+def test_what_is_said_before_the_handshake_comes_before_it(alice: pki.Identity, bank: pki.Identity) -> None:
+    async def prelude(connection: SocketConnection) -> None:
+        connection.write(b"STARTTLS\r\n")
+        await connection.drain()
+
+    async def talk(stream: TlsStream) -> None:
+        """Nothing."""
+
+    at = Bank(lambda: our_server(bank), before=b"STARTTLS\r\n")
+    course = at.tried(lambda it: carry_out(it, with_key_of(alice), talk, prelude))
+    assert (course.completed, course.local) == (True, at.peers[0])
+
+
+def test_a_recording_is_played_back_byte_by_byte() -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readexactly(8))
+        writer.write(bytes.fromhex("15030300020233"))  # decrypt_error
+        writer.close()
+
+    async def run() -> MoveTried:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+            it = Attempt("replay-flight", TLS12, target, SERVER_NAME, CUSTOMER)
+            return await attempt(it, Script(recorded=b"recorded"))
+
+    report = asyncio.run(run())
+    assert heard == [b"recorded"]
+    assert (report.outcome, report.alert) == (REFUSED, 51)
+
+
+def test_a_server_that_is_away_is_named_with_the_systems_words(alice: pki.Identity) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        target = Address(*unused.getsockname())
+        it = Attempt(STOLEN_KEY, TLS12, target, SERVER_NAME, CUSTOMER)
+        report = asyncio.run(attempt(it, with_key_of(alice)))
+    assert (report.outcome, report.error, report.local) == (INCONCLUSIVE, f"{target}: Connection refused", "")
+
+
+def test_what_was_not_tried_cost_nothing_and_brought_nothing() -> None:
+    it = Attempt(
+        STOLEN_KEY, TLS12, Address("127.0.0.1", 9), SERVER_NAME, CUSTOMER, leak="wire", seen_at="here", round=3
+    )
+    report = not_tried(it, "why")
+    assert (report.outcome, report.error) == (NOT_APPLICABLE, "why")
+    assert (report.stolen, report.milliseconds, report.steps, report.local) == (0, 0.0, (), "")
+    assert (report.leak, report.seen_at, report.round, report.server) == ("wire", "here", 3, "127.0.0.1:9")
+
+
+def at_another_door(alice: pki.Identity, version: Version) -> Script:
+    login = replace(with_key_of(alice, version), tickets=True, server_name="other.example")
+    return Script(honest_flight(version, (), None), elsewhere=login)
+
+
+def test_a_script_without_another_door_stays_as_it_is(alice: pki.Identity, bank: pki.Identity) -> None:
+    script = with_key_of(alice)
+    at = Bank(lambda: our_server(bank))
+    assert at.tried(lambda it: through_the_other_door(it, script)) is script
+    assert at.peers == []
+
+
+def test_the_session_of_the_other_door_is_taken_along(alice: pki.Identity, bank: pki.Identity) -> None:
+    engines: list[Server] = []
+
+    def make() -> Server:
+        engines.append(our_server(bank, sessions=SessionStore(os.urandom)))
+        return engines[-1]
+
+    at = Bank(make, answer=answer("404 Not Found", ""))
+    script = at.tried(lambda it: through_the_other_door(it, at_another_door(alice, TLS12)))
+    assert [one.server_name for one in engines] == ["other.example"]
+    assert script.resume
+    names = [step.name for step in script.began]
+    assert names[:2] == ["ClientHello", "ServerHello"]
+    assert names.count("NewSessionTicket") == 1
+
+
+def test_where_no_session_begins_the_other_door_is_not_tried(alice: pki.Identity, bank: pki.Identity) -> None:
+    def refuse(chain: object) -> None:
+        raise CertificateError(AlertDescription.UNKNOWN_CA, "nobody knows it")
+
+    def with_sessions(policy: Proof | None = Proof.REQUIRED, **options: Any) -> Server:
+        return our_server(bank, policy, sessions=SessionStore(os.urandom), **options)
+
+    doors = {
+        "the server sent alert unknown_ca (48)": Bank(lambda: with_sessions(check=refuse)),
+        NOT_ASKED: Bank(lambda: with_sessions(None)),
+        "it gives no session": Bank(lambda: our_server(bank)),
+        "it opens an account by itself, so it is no other door": Bank(with_sessions),
+    }
+    for why, at in doors.items():
+        with pytest.raises(NotApplicable) as caught:
+            at.tried(lambda it: through_the_other_door(it, at_another_door(alice, TLS12)))
+        assert str(caught.value) == f"no session begins at other.example: {why}"
+        assert caught.value.local == at.peers[0]
