@@ -292,6 +292,30 @@ def test_a_write_to_a_peer_that_is_gone_fails_by_itself() -> None:
         assert failure(stream.write(b"data")).sent_by is None
 
 
+class Closing(SocketConnection):
+    """A writer that takes its time to close, and may break meanwhile."""
+
+    def __init__(self, connection: socket.socket, error: OSError | None) -> None:
+        super().__init__(connection)
+        self.error, self.closed = error, False
+
+    async def wait_closed(self) -> None:
+        await asyncio.sleep(0)
+        self.closed = True
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError("it was reset")], ids=repr)
+def test_a_stream_is_closed_when_its_connection_is(error: OSError | None) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        connection = Closing(ours, error)
+        asyncio.run(TlsStream(Puppet(), connection, connection).close())
+        assert connection.closed
+
+
 def test_close_notify_is_sent_on_an_established_connection_alone() -> None:
     for established in (False, True):
         with between(Puppet([Established()])) as (stream, theirs):

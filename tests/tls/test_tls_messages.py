@@ -30,7 +30,17 @@ from lab.tls.messages import (
     parse,
     serialize,
 )
-from lab.tls.versions import TLS12, TLS13, Version, find_version, is_tls13, protocol_name, version_name, versions_named
+from lab.tls.versions import (
+    TLS12,
+    TLS13,
+    Version,
+    find_version,
+    is_tls13,
+    names_scheme,
+    protocol_name,
+    version_name,
+    versions_named,
+)
 
 EIGHT, SIXTEEN = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 RANDOM = st.binary(min_size=32, max_size=32)
@@ -385,6 +395,12 @@ def test_a_version_is_told_with_its_protocol(name: str, protocol: str) -> None:
 def test_all_that_encrypts_certificates_is_tls_13() -> None:
     numbers = (None, 0x0300, 0x0303, 0x0304, 0x7F12, 0x7F17, 0x7F1C, 0xFEFD, 0xFEFC)
     assert [is_tls13(number) for number in numbers] == [False, False, False, True, True, True, True, False, True]
+
+
+def test_a_proof_names_its_scheme_since_tls_12() -> None:
+    """RFC 5246 section 4.7; DTLS 1.2 is made of TLS 1.2 (RFC 6347 section 1)."""
+    numbers = (0x0302, 0x0303, 0x0304, 0x0305, 0xFEFF, 0xFEFD)
+    assert [names_scheme(number) for number in numbers] == [False, True, True, False, False, True]
 
 
 def test_an_entry_of_a_list_may_have_one_byte_and_not_none() -> None:
