@@ -229,6 +229,11 @@ def test_what_is_no_bundle_is_refused(data: bytes) -> None:
     assert trouble(data)
 
 
+def test_what_the_library_says_of_it_is_told() -> None:
+    what = "neither PEM nor PKCS#12 with a usable key and certificate"
+    assert trouble(b"hello") == f"{what} (Could not deserialize PKCS12 data)"
+
+
 @given(st.binary(max_size=300), st.none() | st.text(max_size=8).filter(lambda text: text.isascii()))
 def test_any_bytes_are_refused_in_one_line(data: bytes, password: str | None) -> None:
     assert trouble(data, password)
