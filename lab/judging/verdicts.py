@@ -18,7 +18,6 @@ from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, Le
 from lab.catalogue.moves import Move, find_move, moves_for
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.catalogue.schemes import ProofOf
-from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import (
     CaptureSearched,
@@ -284,8 +283,7 @@ class JudgedRun:
         alert, seen_by = _alert(tried)
         event = tried.event
         attempts, deviations, unusual = counts
-        made_of = self._made_of(event)
-        capture = made_of.event if made_of and isinstance(made_of.event, CertificateCaptured) else None
+        seen_in, capture = self._made_of(event)
         return Evidence(
             attempt=tried.number,
             alert=alert,
@@ -311,7 +309,7 @@ class JudgedRun:
             events=tuple(
                 dict.fromkeys(
                     (
-                        *((made_of.number,) if made_of else ()),
+                        *((seen_in,) if capture else ()),
                         *self._ticket_seen(event),
                         tried.number,
                         *(report.number for report in tried.reports),
@@ -321,17 +319,16 @@ class JudgedRun:
             ),
         )
 
-    def _made_of(self, event: MoveTried) -> Recorded | None:
-        """The capture that an attempt was made of: that of its very proof, or else of the same certificate, preferably
-        with a proof and in the same version."""
+    def _made_of(self, event: MoveTried) -> tuple[str, CertificateCaptured | None]:
+        """The capture that an attempt was made of, after its event's number: that of its very proof, or else of the
+        same certificate, preferably with a proof and in the same version."""
         shown, proofs = presented(event), {raw for sender, _, raw in event.steps if sender == "client"}
 
-        def likeness(recorded: Recorded) -> tuple[bool, ...]:
-            one = recorded.event
-            assert isinstance(one, CertificateCaptured)
+        def likeness(capture: tuple[str, CertificateCaptured]) -> tuple[bool, ...]:
+            _, one = capture
             return one.proof in proofs, one.sha256 in shown, one.proof is not None, one.tls == event.tls
 
-        return max(self._captures.get((event.leak, event.seen_at), ()), key=likeness, default=None)
+        return max(self._captures.get((event.leak, event.seen_at), ()), key=likeness, default=("", None))
 
     def _ticket_seen(self, event: MoveTried) -> Iterator[str]:
         """The event in which the attacker saw the ticket that an attempt offered in TLS 1.3, by its number."""
@@ -345,12 +342,12 @@ class JudgedRun:
         return tuple((e.server, e.session, no) for e, no in seen if isinstance(e, HandshakeSeen) and e.session)
 
     @cached_property
-    def _captures(self) -> Mapping[tuple[str, str], list[Recorded]]:
-        """The captures by leak and place."""
-        found: dict[tuple[str, str], list[Recorded]] = {}
+    def _captures(self) -> Mapping[tuple[str, str], list[tuple[str, CertificateCaptured]]]:
+        """The captures by leak and place, each after its event's number."""
+        found: dict[tuple[str, str], list[tuple[str, CertificateCaptured]]] = {}
         for recorded in self.run.events:
-            if isinstance(recorded.event, CertificateCaptured):
-                found.setdefault((recorded.event.leak, recorded.event.server), []).append(recorded)
+            if isinstance(one := recorded.event, CertificateCaptured):
+                found.setdefault((one.leak, one.server), []).append((recorded.number, one))
         return found
 
 

@@ -145,6 +145,20 @@ def is_capture(event: Event, seen_at: str) -> bool:
     return isinstance(event, CertificateCaptured) and event.server == seen_at and event.proof is not None
 
 
+def test_a_proof_is_not_compared_where_something_else_was_refused(doctored: Doctor) -> None:
+    def change(event: Event) -> Event:
+        if not isinstance(event, MoveTried | ClientRefused) or event.alert != AlertDescription.DECRYPT_ERROR:
+            return event
+        other: dict[str, Any] = {"alert": AlertDescription.UNKNOWN_CA}
+        if isinstance(event, MoveTried):
+            other["steps"] = (*event.steps[:-1], ("server", "alert unknown_ca", "0230"))
+        return dataclasses.replace(event, **other)
+
+    found = [one for one in JudgedRun(doctored(change)).judgement.verdicts if one.outcome == REFUSED]
+    assert any(step.name == "CertificateVerify" for one in found for step in one.evidence.messages)
+    assert not [one for one in found if one.evidence.proof]
+
+
 def test_a_verdict_names_the_events_that_it_rests_on(run: Run) -> None:
     for verdict, event in tried_in(run):
         by = [one for one in run.events if getattr(one.event, "connection", "") == event.connection]
