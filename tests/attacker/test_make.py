@@ -20,7 +20,7 @@ from lab.tls import proof
 from lab.tls.bundle import Bundle
 from lab.tls.errors import Abort
 from lab.tls.flight import SendCertificate, SendProof
-from lab.tls.messages import CertificateVerify
+from lab.tls.messages import CertificateVerify, ClientHello
 from lab.tls.sessions import Session
 from lab.tls.versions import TLS12, TLS13, Version
 from tls_peers import Identities
@@ -56,6 +56,7 @@ def leaf_in(script: Script) -> bytes:
 
 @every_key
 def test_a_foreign_key_is_of_the_same_kind_and_its_proof_is_right_for_it_alone(take: Take, key_type: KeyType) -> None:
+    make._new_key.cache_clear()  # it is made here, and not in an earlier test
     alice, loot = take(key_type)
     script = MAKERS["foreign-key"](loot, TLS12)
     hers, own = alice.key.public_key(), make.fresh_key(alice.der).public_key()
@@ -156,6 +157,20 @@ def test_what_goes_with_a_request_that_no_certificate_comes_before(take: Take) -
     told = MAKERS["verify-header"](loot, TLS12)
     assert told.header == alice.der
     assert told.spellings
+
+
+def test_a_recording_is_sent_as_it_is_and_no_header_with_it(take: Take) -> None:
+    _, loot = take("p256")
+    script = MAKERS["replay-flight"](replace(loot, recorded={TLS12: b"heard"}), TLS12)
+    assert (script.recorded, script.header, script.flight) == (b"heard", b"", None)
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
+def test_the_captured_hello_comes_along_in_tls_12(take: Take, version: Version) -> None:
+    """In TLS 1.3 it has a key share that is no use to anybody else."""
+    _, loot = take("p256")
+    hello = ClientHello(bytes(32), b"", (0xC02B,), ())
+    assert MAKERS["replay-proof"](replace(loot, hello=hello), version).hello == (hello if version == TLS12 else None)
 
 
 def test_a_proof_that_is_left_out_is_none(take: Take) -> None:
