@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from doctoring import doctored_run
+from lab.capture.key_forms import WORDS
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
 from lab.catalogue.plan import short_story
@@ -389,6 +390,10 @@ def test_each_key_has_to_be_found_in_a_bundle_by_its_bytes(doctored: Doctor) -> 
     whole = judged(doctored)
     first = [name for name in searched.key_in_bundle if name.startswith("key 1")]
     assert first != list(searched.key_in_bundle)
+    in_words = tuple(name for name in searched.key_in_bundle if name.endswith(WORDS))
+    assert in_words
+    told = judged(doctored, CaptureSearched=with_fields(key_in_bundle=in_words))
+    assert "the keys that were looked for are not in alice's bundles; the key search proves nothing" in told.errors
     halved = judged(doctored, CaptureSearched=with_fields(key_in_bundle=tuple(first)))
     assert not whole.errors
     assert "the keys that were looked for are not in alice's bundles; the key search proves nothing" in halved.errors
