@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from doctoring import doctored_run
+from handmade import LISTENING, STARTED, TRIED, run_of
+from handmade import with_fields as changed
 from lab.capture.key_forms import WORDS
 from lab.catalogue.gateways import find_gateway
+from lab.catalogue.leaks import find_leak
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
 from lab.catalogue.plan import short_story
 from lab.events.log import Recorded
@@ -36,6 +39,7 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.tls.alerts import AlertDescription
 from lab.tls.messages import CertificateVerify, serialize
+from lab.tls.versions import TLS12
 
 Change = Callable[[Any], Event | None]
 Doctor = Callable[[Callable[[Event], Event | None]], Run]
@@ -412,6 +416,24 @@ def test_an_attempt_that_was_not_its_move_is_an_error_and_has_no_verdict(doctore
     wrong = [one for one in told.errors if "the attempt was not this move" in one]
     assert len(wrong) == 5
     assert {one.move for one in told.verdicts} == {"foreign-key"}
+
+
+@pytest.mark.parametrize(("status", "unusual"), [(401, 0), (403, 0), (400, 1)])
+def test_a_refusal_in_http_is_as_the_rfcs_have_it_by_its_status(status: int, unusual: int) -> None:
+    """RFC 9110 sections 15.5.2 and 15.5.4."""
+    gateway, wire = find_gateway("forwarded-header@openssl"), find_leak("wire")
+    assert gateway
+    assert wire
+    run = run_of(
+        changed(STARTED, gateways=(gateway.id,), moves=("no-certificate",)),
+        changed(LISTENING, gateway=gateway.id),
+        changed(TRIED, move="no-certificate", outcome=REFUSED, status=status, body=""),
+    )
+    run.events = [
+        dataclasses.replace(one, version=NAMES_CONNECTIONS - 1) for one in run.events
+    ]  # nobody asks for bytes
+    (verdict,) = JudgedRun(run).verdicts_at(wire, gateway, TLS12)
+    assert (verdict.outcome, verdict.evidence.unusual) == (REFUSED, unusual)
 
 
 def test_a_refusal_is_as_the_rfcs_have_it_only_if_the_server_made_it(doctored: Doctor) -> None:
