@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from doctoring import doctored_run
-from handmade import LISTENING, STARTED, TRIED, run_of
+from handmade import LISTENING, SEEN, STARTED, TRIED, run_of
 from handmade import with_fields as changed
 from lab.capture.key_forms import WORDS
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.leaks import find_leak
-from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, REFUSED
+from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import short_story
 from lab.events.log import Recorded
 from lab.events.run import Run, open_run
@@ -39,7 +39,7 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.verdicts import JudgedRun
 from lab.tls.alerts import AlertDescription
 from lab.tls.messages import CertificateVerify, serialize
-from lab.tls.versions import TLS12
+from lab.tls.versions import TLS12, TLS13, Version
 
 Change = Callable[[Any], Event | None]
 Doctor = Callable[[Callable[[Event], Event | None]], Run]
@@ -418,22 +418,48 @@ def test_an_attempt_that_was_not_its_move_is_an_error_and_has_no_verdict(doctore
     assert {one.move for one in told.verdicts} == {"foreign-key"}
 
 
+def only_verdict(gateway_id: str, version: Version, *events: Event) -> Verdict:
+    """On a run by hand, with one gateway and one move. It is of a time when nobody asked for an attempt's bytes."""
+    gateway, wire = find_gateway(gateway_id), find_leak("wire")
+    assert gateway
+    assert wire
+    move = next((one.move for one in events if isinstance(one, MoveTried)), "omit-proof")
+    started = changed(STARTED, gateways=(gateway.id,), moves=(move,), versions=(str(version),))
+    run = run_of(started, changed(LISTENING, gateway=gateway.id), *events)
+    run.events = [dataclasses.replace(one, version=NAMES_CONNECTIONS - 1) for one in run.events]
+    (verdict,) = JudgedRun(run).verdicts_at(wire, gateway, version)
+    return verdict
+
+
 @pytest.mark.parametrize(("status", "unusual"), [(401, 0), (403, 0), (400, 1)])
 def test_a_refusal_in_http_is_as_the_rfcs_have_it_by_its_status(status: int, unusual: int) -> None:
     """RFC 9110 sections 15.5.2 and 15.5.4."""
-    gateway, wire = find_gateway("forwarded-header@openssl"), find_leak("wire")
-    assert gateway
-    assert wire
-    run = run_of(
-        changed(STARTED, gateways=(gateway.id,), moves=("no-certificate",)),
-        changed(LISTENING, gateway=gateway.id),
-        changed(TRIED, move="no-certificate", outcome=REFUSED, status=status, body=""),
-    )
-    run.events = [
-        dataclasses.replace(one, version=NAMES_CONNECTIONS - 1) for one in run.events
-    ]  # nobody asks for bytes
-    (verdict,) = JudgedRun(run).verdicts_at(wire, gateway, TLS12)
+    refused = changed(TRIED, move="no-certificate", outcome=REFUSED, status=status, body="")
+    verdict = only_verdict("forwarded-header@openssl", TLS12, refused)
     assert (verdict.outcome, verdict.evidence.unusual) == (REFUSED, unusual)
+
+
+@pytest.mark.parametrize(
+    ("captured_in", "move", "note"),
+    [
+        ("1.2", "replay-proof", "the proof was captured in TLS 1.2; this leak yields none of TLS 1.3"),
+        ("1.3", "replay-proof", ""),
+        ("", "replay-proof", ""),
+        ("1.2", "omit-proof", ""),
+        (None, "replay-proof", ""),
+    ],
+)
+def test_a_proof_of_another_version_is_told_as_that(captured_in: str | None, move: str, note: str) -> None:
+    tried = changed(TRIED, move=move, outcome=REFUSED, status=None, body=None, alert=51, alert_by="server", tls="1.3")
+    captured = () if captured_in is None else (changed(SEEN, tls=captured_in),)
+    assert only_verdict("mtls@instrument", TLS13, *captured, tried).evidence.note == note
+
+
+def test_what_was_not_tried_has_no_evidence() -> None:
+    verdict = only_verdict("mtls@instrument", TLS12)
+    assert verdict.outcome == NOT_APPLICABLE
+    told = verdict.evidence
+    assert (told.attempt, told.ms, told.stolen, told.attempts, told.deviations, told.unusual) == ("", 0.0, 0, 0, 0, 0)
 
 
 def test_a_refusal_is_as_the_rfcs_have_it_only_if_the_server_made_it(doctored: Doctor) -> None:

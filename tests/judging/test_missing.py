@@ -2,10 +2,10 @@
 
 import pytest
 
-from handmade import ATTACKER, CLIENT, LISTENING, NAME, SEEN, SERVER, STARTED, run_of, with_fields
+from handmade import ATTACKER, CLIENT, LISTENING, NAME, SEEN, SERVER, STARTED, TRIED, run_of, with_fields
 from lab.catalogue.gateways import find_gateway
 from lab.catalogue.leaks import LEAKS
-from lab.catalogue.outcomes import REFUSED
+from lab.catalogue.outcomes import INCONCLUSIVE, REFUSED
 from lab.events.types import ClientRefused, CodeLoaded, Event, LoginFailed, ProofRelayed, Trouble
 from lab.judging.verdicts import JudgedRun
 from lab.tls.messages import Certificate, CertificateVerify, serialize
@@ -73,6 +73,20 @@ def test_nothing_is_missing_where_a_leak_has_no_certificate_for_a_gateway() -> N
     assert gateway
     assert gateway.scheme.trusts not in database.certificates
     assert JudgedRun(run_of(STARTED, LISTENING)).missing_at(database, gateway, TLS12) == []
+
+
+@pytest.mark.parametrize(
+    ("came_back", "told"),
+    [
+        ({"status": 500, "body": ""}, "HTTP 500"),
+        ({"status": None, "body": None, "error": "no answer within 10 s"}, "no answer within 10 s"),
+        ({"status": None, "body": None, "alert": 40, "alert_by": "server"}, "alert handshake_failure (40)"),
+    ],
+)
+def test_a_control_that_failed_says_what_came_back(came_back: dict[str, object], told: str) -> None:
+    control = with_fields(TRIED, leak="", seen_at="", move="stolen-key", outcome=INCONCLUSIVE, **came_back)
+    found = JudgedRun(run_of(STARTED, LISTENING, control)).missing
+    assert f"control stolen-key at mtls@instrument, TLS 1.2: the real key did not get in: {told}" in found
 
 
 def test_relays_are_judged_once_nothing_is_missing() -> None:
