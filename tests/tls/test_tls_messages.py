@@ -236,6 +236,12 @@ def test_what_follows_a_list_in_an_extension_is_a_decode_error() -> None:
         ext.read_number_list(block_of(10, b"\0\x02\0\x1d\0"), ext.SUPPORTED_GROUPS)
 
 
+def test_hellos_offer_and_choose_no_compression_unless_told_to() -> None:
+    """RFC 5246 section 6.2.2."""
+    assert serialize(ServerHello(bytes(32), b"", 0xC02B, None))[-3:] == b"\xc0\x2b\0"
+    assert serialize(ClientHello(bytes(32), b"", (0xC02B,), None))[-4:] == b"\xc0\x2b\x01\0"
+
+
 def test_a_message_that_is_not_known_here_is_called_by_its_number() -> None:
     assert parse(b"\xfe\0\0\x01?").name == "handshake message 254"
 
