@@ -4,6 +4,7 @@ import pytest
 
 from lab.tls import extensions as ext
 from lab.tls.dissect import dissect, dissect_alert, dissect_change_cipher_spec
+from lab.tls.fields import Cursor, Field, Number, Vector
 from lab.tls.messages import ClientHello, serialize
 from lab.tls.messages13 import RETRY_RANDOM
 from lab.tls.versions import DOWNGRADED_TO_TLS12, TLS12, TLS13, Version
@@ -350,3 +351,14 @@ def test_an_alert_has_a_level_and_a_description() -> None:
 def test_a_change_cipher_spec_is_one_field() -> None:
     (one,) = dissect_change_cipher_spec(b"\1")
     assert one.meaning.startswith("from here on the new keys")
+
+
+def test_what_a_vector_holds_once_is_read_once() -> None:
+    found: list[Field] = []
+    octets = b"\2\7\x08"
+    Vector("list", 1, (Number("number", 1),)).read(Cursor(octets, 0, len(octets), found, False))
+    assert [(one.octets, one.meaning) for one in found] == [
+        (b"\2", "list, 2 bytes"),
+        (b"\7", "number: 0x07"),
+        (b"\x08", "1 byte too many for list"),
+    ]

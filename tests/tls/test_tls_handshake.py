@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,9 +40,11 @@ from lab.tls.messages import (
     ServerKeyExchange,
     serialize,
 )
+from lab.tls.messages13 import parse
 from lab.tls.records import ContentType, write_record
 from lab.tls.server import ClientAuth, OtherName, Proof, Server
 from lab.tls.sessions import SessionStore
+from lab.tls.transcript import Transcript
 from lab.tls.versions import TLS12, TLS13, Version
 from tls13_script import start
 from tls_peers import NAME, cases, our_client, our_server, pieces, talk
@@ -145,6 +148,33 @@ def test_what_stands_for_another_name_is_for_those_who_ask_for_it(
     assert talk(client, server).established
     expected = usual if name == NAME else (other.client_auth, other.sessions)
     assert (server.client_auth, server.sessions) == expected
+
+
+@pytest.mark.parametrize("tickets", [False, True])
+def test_a_client_asks_for_a_ticket_only_if_it_is_told_to(version: Version, tickets: bool) -> None:
+    """RFC 5077 section 3.2; in TLS 1.3 a server sends them to clients that name a mode (RFC 8446 section 4.2.9)."""
+    client = our_client(versions=(version,), tickets=True) if tickets else our_client(versions=(version,))
+    hello = parse(client.transcript.entries[0].raw, version)
+    assert isinstance(hello, ClientHello)
+    kind = ext.PSK_KEY_EXCHANGE_MODES if version == TLS13 else ext.SESSION_TICKET
+    assert (ext.find(hello.extensions, kind) is not None) is tickets
+
+
+def test_a_server_asks_for_certificates_with_both_kinds_of_signatures(alice: pki.Identity, bank: pki.Identity) -> None:
+    """ecdsa_sign is 64 (RFC 8422 section 5.5), rsa_sign is 1 (RFC 5246 section 7.4.4)."""
+    client = our_client(alice)
+    assert talk(client, our_server(bank)).established
+    assert isinstance(client.request, CertificateRequest)
+    assert client.request.certificate_types == (64, 1)
+
+
+def test_a_transcript_after_a_retry_begins_with_the_first_hellos_hash() -> None:
+    """message_hash is 254 (RFC 8446 section 4.4.1)."""
+    transcript = Transcript()
+    transcript.add("client", b"hello")
+    transcript.hash_first(hashes.SHA256())
+    transcript.add("server", b"retry")
+    assert transcript.content() == b"\xfe\0\0\x20" + hashlib.sha256(b"hello").digest() + b"retry"
 
 
 def test_a_server_has_no_premaster_secret_before_a_client_has_come(bank: pki.Identity) -> None:
