@@ -143,6 +143,19 @@ def test_a_certificates_key_too_small_for_the_scheme_is_refused_like_any_wrong_p
     assert refusal(small, CHALLENGE, CertificateVerify(0x0804, bytes(64))) == AlertDescription.DECRYPT_ERROR
 
 
+@pytest.mark.parametrize("scheme", SIGNATURE_SCHEMES, ids=lambda scheme: scheme.name)
+def test_a_scheme_is_what_its_name_says(scheme: SignatureScheme) -> None:
+    """RFC 8446 section 4.2.3."""
+    kind, _, rest = scheme.name.partition("_")
+    assert (
+        scheme.key
+        == {"ecdsa": "ECDSA", "ed25519": "Ed25519", "rsa": "RSASSA-PSS" if "pss_pss" in rest else "RSA"}[kind]
+    )
+    assert (scheme.hash.name if scheme.hash else "ed25519") == scheme.name.rpartition("_")[2]
+    assert scheme.pss is rest.startswith("pss")
+    assert (scheme.curve.name if scheme.curve else "") == (rest.partition("_")[0] if kind == "ecdsa" else "")
+
+
 def test_a_scheme_without_a_name_is_shown_in_hex() -> None:
     assert proof.scheme_name(0xFE00) == "0xfe00"
 
