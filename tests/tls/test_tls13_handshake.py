@@ -708,13 +708,14 @@ def test_keys_are_updated_up_to_a_limit(against: Against, role: str) -> None:
     assert script.refusal == "unexpected_message"
 
 
+@pytest.mark.parametrize("kind", [ContentType.APPLICATION_DATA, ContentType.ALERT], ids=["data", "an alert"])
 @both_roles
-def test_the_old_keys_are_no_good_after_an_update(against: Against, role: str) -> None:
+def test_the_old_keys_are_no_good_after_an_update(against: Against, role: str, kind: ContentType) -> None:
     script = against(role).play_all()
     old = script.write
     script.update_keys()
     script.write = old
-    script.send(ContentType.APPLICATION_DATA, b"late")
+    script.send(kind, Alert(FATAL, AlertDescription.INTERNAL_ERROR).serialize())
     assert script.refusal == "bad_record_mac"
 
 
