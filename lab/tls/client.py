@@ -88,8 +88,8 @@ class Client(Connection):
         self.request: CertificateRequest | CertificateRequest13 | None = None
         """The server's CertificateRequest, once it has come."""
         self.session: Session | Session13 | None = None
-        """The session of a complete handshake, to resume it later, if the server gave one; in TLS 1.3 that comes with a
-        ticket."""
+        """The session of a complete handshake, to resume it later; None if the server gave none. In TLS 1.3 a ticket
+        brings it, usually after the handshake."""
         self.protocol = b""
         """What the server chose to speak above TLS (RFC 7301); empty if it chose nothing."""
         self.out_of_reach = False

@@ -46,6 +46,7 @@ class ClientHandshake13:
         self._facts = (Fact.RESUMED,) if psk else ()
         self.keys = Keys13(client, suite, self._shared_secret(hello), offer.random, psk)
         self._resumption = b""
+        self._ticket: NewSessionTicket13 | None = None
         self.keys.read()
         self.keys.write()
         self._state = CLIENT13.after(CLIENT13.start, hello)
@@ -67,9 +68,8 @@ class ClientHandshake13:
             case KeyUpdate():  # RFC 8446 section 4.6.3
                 self.keys.on_update(message)
             case NewSessionTicket13():  # RFC 8446 section 4.6.1
-                secret = ticket_secret(self._resumption, message.nonce, self._suite)
-                peer = self._client.peer_chain
-                self._client.session = Session13(message.ticket, message.age_add, secret, self._suite, peer)
+                self._ticket = message
+                self._keep_session()
         self._state = CLIENT13.after(self._state, message, self._facts)
 
     def speak(self, flight: Flight) -> None:
@@ -77,8 +77,17 @@ class ClientHandshake13:
         for step in flight:
             self._send(step)
         self._resumption = self.keys.resumption_secret()
+        self._keep_session()
         self.keys.write()
         self._client.establish()
+
+    def _keep_session(self) -> None:
+        """Its secret comes from both flights. A server that asks for no certificate may send a ticket with its own
+        (RFC 8446 section 4.6.1)."""
+        if self._ticket and self._resumption:
+            secret = ticket_secret(self._resumption, self._ticket.nonce, self._suite)
+            ticket, peer = self._ticket, self._client.peer_chain
+            self._client.session = Session13(ticket.ticket, ticket.age_add, secret, self._suite, peer)
 
     # --- what the server sends ---
 

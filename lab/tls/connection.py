@@ -14,12 +14,14 @@ from lab.tls.alerts import FATAL, WARNING, Alert, AlertDescription, parse_alert
 from lab.tls.engine import Closed, Data, EngineEvent, Established, Failed, Party
 from lab.tls.errors import Abort, TlsError
 from lab.tls.messages import ClientHello, HelloRequest, Message, ServerHello, serialize
-from lab.tls.messages13 import parse
+from lab.tls.messages13 import KeyUpdate, NewSessionTicket13, parse
 from lab.tls.proof import Challenge
 from lab.tls.records import ContentType, Protection
 from lab.tls.transcript import Transcript
 from lab.tls.versions import TLS12, TLS13, Version
 
+_AFTER_THE_HANDSHAKE = (NewSessionTicket13, KeyUpdate)
+"""What is in no transcript, though a server may send it before the client has spoken (RFC 8446 section 4.6)."""
 MAX_WARNINGS = 4
 MAX_STEPS = 256
 """No more steps are kept: the peer may send tickets and key updates for as long as a TLS 1.3 connection lasts."""
@@ -320,7 +322,7 @@ class Connection(ABC):
             if self._asks_to_renegotiate(message):
                 self._decline_renegotiation()
                 continue
-            if not self._established:
+            if not (self._established or isinstance(message, _AFTER_THE_HANDSHAKE)):
                 self.transcript.add(self.peer, raw)
             self._advance(message)
 

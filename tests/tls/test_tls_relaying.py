@@ -25,13 +25,13 @@ from lab.tls.flight import (
     honest_flight,
 )
 from lab.tls.messages import CertificateRequest, ClientHello, Message, NewSessionTicket, ServerHello
-from lab.tls.messages13 import CertificateRequest13, parse
+from lab.tls.messages13 import CertificateRequest13, NewSessionTicket13, parse
 from lab.tls.model import Model
 from lab.tls.proof import Challenge
 from lab.tls.server import Server
-from lab.tls.sessions import SessionStore
+from lab.tls.sessions import Session13, SessionStore
 from lab.tls.versions import TLS12, TLS13
-from tls_peers import Identities, our_client, our_server, talk
+from tls_peers import Identities, our_client, our_server, talk, update_keys
 
 VERSIONS = pytest.mark.parametrize("version", [TLS12, TLS13])
 
@@ -68,6 +68,35 @@ def test_a_patient_client_says_nothing_until_it_is_told_to(
     assert Established() in [*events, *rest.client]
     assert Established() in rest.server
     assert server.peer_chain == (alice.der,)
+
+
+def test_a_ticket_that_comes_before_the_clients_flight_is_worth_as_much_as_later(bank: pki.Identity) -> None:
+    """RFC 8446 section 4.6.1: a server that asks for no certificate need not wait for the client's Finished."""
+    client, server = our_client(patient=True, versions=(TLS13,)), our_server(bank, None, versions=(TLS13,))
+    ticket = NewSessionTicket13(60, 7, b"nonce", b"ticket")
+    assert talk(client, server).client == []
+    server.send_message(ticket, in_transcript=False)
+    client.receive(server.data_to_send())
+    assert client.session is None
+    client.go_on(honest_flight(TLS13, (), None))
+    early = client.session
+    assert isinstance(early, Session13)
+    assert (early.ticket, early.age_add, len(early.secret)) == (b"ticket", 7, 32)
+    assert Established() in talk(client, server).server
+    server.send_message(ticket, in_transcript=False)
+    client.receive(server.data_to_send())
+    assert client.session == early
+
+
+def test_keys_may_be_updated_before_a_patient_client_has_spoken(bank: pki.Identity) -> None:
+    client, server = our_client(patient=True, versions=(TLS13,)), our_server(bank, None, versions=(TLS13,))
+    assert talk(client, server).client == []
+    update_keys(server)
+    client.receive(server.data_to_send())
+    client.go_on(honest_flight(TLS13, (), None))
+    assert Established() in talk(client, server).server
+    server.send(b"hello")
+    assert talk(client, server).data("client") == b"hello"
 
 
 def test_a_client_without_patience_is_not_told_twice(bank: pki.Identity, alice: pki.Identity) -> None:
