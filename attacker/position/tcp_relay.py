@@ -47,7 +47,7 @@ class Forward:
 class Passage:
     """One connection through the relay: the client's address, and the relay's own towards the server.
 
-    Neither tells it apart from connections of other forwards: a port can be in use towards two places at a time.
+    An address alone does not tell which connection it is: a port may be in use towards two places at a time.
     """
 
     forward: Forward

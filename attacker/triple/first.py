@@ -69,7 +69,7 @@ async def join(
         report.shared = _shared(client, server)
         session = client.session
         if not isinstance(session, Session) or not session.id:
-            raise ConnectionFailed(Failed(None, None, "the bank's session has no ID, so it cannot be resumed"))
+            raise ConnectionFailed(Failed(None, None, "the bank gave no session with an ID, so nothing can be resumed"))
         await victim.read()
         await victim.write(PAGE)
         await victim.close()

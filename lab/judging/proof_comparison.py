@@ -163,7 +163,7 @@ def challenge_of(sent: list[bytes], version: Version) -> Challenge:
     """What a proof has to sign after these messages, the first of which may already be hashed (RFC 8446, 4.4.1)."""
     if version == TLS12:
         return proof.challenge12(b"".join(sent), proof.SCHEME_IDS)
-    transcript, suite = Transcript(), keys.TLS13_SUITES[0]
+    transcript, suite = Transcript(), next(iter(keys.TLS13_SUITES))
     for raw in sent:
         message = parse(raw, version)
         if isinstance(message, ServerHello):

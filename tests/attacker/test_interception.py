@@ -214,9 +214,11 @@ class Told:
 
 @in_event_loop
 async def test_connections_from_one_port_to_two_servers_are_told_apart() -> None:
-    """The system gives mitmproxy such ports: a connection is known by both of its ends."""
+    """The system may give one local port to connections to two servers: only both ends together say which it is."""
     with ExitStack() as stack:
         servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(2)]
+        for server in servers:
+            server.settimeout(SECONDS)
         beyond, before = TcpRelay(lambda at, packet: None, server_side=True), TcpRelay(lambda at, packet: None)
         await beyond.start([Forward(Address(HOST, 0), Address(*server.getsockname())) for server in servers])
         (port,), expected, reports = held_ports(stack, 1), [], []
@@ -229,6 +231,8 @@ async def test_connections_from_one_port_to_two_servers_are_told_apart() -> None
             stack.enter_context(connection)
             expected.append((Address(*relays_end), forward.target))
             reports.append({"what": "server", "local": [HOST, port], "peer": list(forward.listen)})
+        while not all(any(beyond.passed(forward)) for forward in beyond.forwards):
+            await asyncio.sleep(0.001)
         told = interception.BetweenRelays(Told(*reports), before, beyond)
         got = [(one["local"], one["peer"]) for one in [await told.next(), await told.next()] if one]
         await beyond.close()

@@ -167,7 +167,7 @@ def test_a_recording_is_sent_as_it_is_and_no_header_with_it(take: Take) -> None:
 
 @pytest.mark.parametrize("version", [TLS12, TLS13], ids=str)
 def test_the_captured_hello_comes_along_in_tls_12(take: Take, version: Version) -> None:
-    """In TLS 1.3 it has a key share that is no use to anybody else."""
+    """In TLS 1.3 it has a key share whose private key only the client has."""
     _, loot = take("p256")
     hello = ClientHello(bytes(32), b"", (0xC02B,), ())
     assert MAKERS["replay-proof"](replace(loot, hello=hello), version).hello == (hello if version == TLS12 else None)
@@ -196,6 +196,7 @@ def test_a_stolen_password_goes_with_a_request_without_a_certificate() -> None:
     """RFC 7617 section 2."""
     script = make.stolen_password("Aladdin", "open sesame", TLS12)
     assert (script.header, script.authorization) == (b"", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+    assert "Basic" not in repr(script)
     assert chains(script) == [()]
 
 

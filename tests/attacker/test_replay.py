@@ -11,12 +11,14 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
 from attacker.attempts import TRANSFER
 from attacker.call import read_bundle
+from attacker.moves import replay
 from attacker.moves.make import MAKERS, Loot, NotApplicable, Script, stolen_key, stolen_password
 from attacker.moves.playback import Playback
 from attacker.moves.replay import (
@@ -53,6 +55,7 @@ from lab.tls.server import Proof, Server
 from lab.tls.sessions import Session, SessionStore
 from lab.tls.streams import SocketConnection, TlsStream
 from lab.tls.versions import TLS12, TLS13, Version
+from programs import PATIENCE_SECONDS
 from tls_peers import our_client, our_server
 
 T = TypeVar("T")
@@ -88,6 +91,23 @@ def test_a_server_that_says_goodbye_instead_of_an_answer_is_told_as_that(
 
     tried = asyncio.run(_tried_with_key(alice, TLS12, serve))
     assert (tried.outcome, tried.error) == (INCONCLUSIVE, "the server closed the connection without an answer")
+
+
+@pytest.mark.parametrize("said", [b"220 mail.example ESMTP\r\n", b"hello", OPENED[:20]])
+def test_a_server_that_says_something_else_is_not_told_as_saying_nothing(
+    alice: pki.Identity, bank: pki.Identity, said: bytes
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(our_server(bank), reader, writer)
+        await stream.handshake()
+        await stream.read()
+        await stream.write(said)
+        await stream.close()
+
+    tried = asyncio.run(_tried_with_key(alice, TLS12, serve))
+    assert tried.outcome == INCONCLUSIVE
+    assert tried.error
+    assert tried.error.startswith("the answer is not HTTP: ")
 
 
 def test_an_answer_may_end_with_the_connection(alice: pki.Identity, bank: pki.Identity) -> None:
@@ -314,6 +334,7 @@ class Bank:
     make: Callable[[], Server]
     answer: bytes = OPENED
     peers: list[str] = field(default_factory=list)
+    served: int = 0
     goodbyes: int = 0
     """How many clients said close_notify in the end."""
     requests: list[bytes] = field(default_factory=list)
@@ -333,6 +354,7 @@ class Bank:
             self.goodbyes += 1
         with contextlib.suppress(TlsError):
             await stream.close()
+        self.served += 1
 
     def tried(self, use: Callable[[Attempt], Coroutine[Any, Any, T]], version: Version = TLS12) -> T:
         """What becomes of an attempt at this server."""
@@ -341,10 +363,11 @@ class Bank:
             async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
                 target = Address("127.0.0.1", server.sockets[0].getsockname()[1])
                 tried = await use(Attempt(STOLEN_KEY, version, target, SERVER_NAME, CUSTOMER))
-                await asyncio.sleep(0.01)  # for what the client says in the end
+                while self.served < len(self.peers):  # until it has heard what the client says in the end
+                    await asyncio.sleep(0.001)
                 return tried
 
-        return asyncio.run(run())
+        return asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))
 
 
 def with_key_of(alice: pki.Identity, version: Version = TLS12) -> Script:
@@ -516,6 +539,19 @@ def test_a_server_that_is_away_is_named_with_the_systems_words(alice: pki.Identi
         it = Attempt(STOLEN_KEY, TLS12, target, SERVER_NAME, CUSTOMER)
         report = asyncio.run(attempt(it, with_key_of(alice)))
     assert (report.outcome, report.error, report.local) == (INCONCLUSIVE, f"{target}: Connection refused", "")
+
+
+def test_how_long_an_attempt_took_is_told_to_the_hundredth_of_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch, alice: pki.Identity, bank: pki.Identity
+) -> None:
+    monkeypatch.setattr(replay, "time", SimpleNamespace(perf_counter=iter([10.0, 10.0123456]).__next__))
+    report = Bank(lambda: our_server(bank)).tried(lambda it: attempt(it, with_key_of(alice)))
+    assert report.milliseconds == 12.35
+
+
+def test_an_attempt_is_the_first_of_its_kind_unless_told_otherwise() -> None:
+    it = Attempt(STOLEN_KEY, TLS12, Address("127.0.0.1", 9), SERVER_NAME, CUSTOMER)
+    assert not_tried(it, "why").round == 1
 
 
 def test_what_was_not_tried_cost_nothing_and_brought_nothing() -> None:

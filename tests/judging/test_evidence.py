@@ -419,7 +419,8 @@ def test_an_attempt_that_was_not_its_move_is_an_error_and_has_no_verdict(doctore
 
 
 def only_verdict(gateway_id: str, version: Version, *events: Event) -> Verdict:
-    """On a run by hand, with one gateway and one move. It is of a time when nobody asked for an attempt's bytes."""
+    """On a run by hand, with one gateway and one move. Its events are of an old version: then nothing checks an
+    attempt's bytes."""
     gateway, wire = find_gateway(gateway_id), find_leak("wire")
     assert gateway
     assert wire

@@ -72,6 +72,17 @@ def test_no_key_is_lost_however_fast_they_come(browser: Browser, report: str) ->
         expect(page.locator(".scene.now h2")).to_have_text(reached)
 
 
+def test_an_answer_that_is_given_twice_counts_once(browser: Browser, report: str) -> None:
+    with watched(browser) as page:
+        page.goto(f"{report}#old-proof")
+        expect(page.locator(".scene.now .question")).to_be_visible()
+        page.evaluate(
+            "for (let i = 0; i < 2; i++)"
+            " document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '1', bubbles: true}))"
+        )
+        expect(page.locator(".scene.now .your-answer")).to_have_text("You said: it lets her in.")
+
+
 def test_a_prediction_is_shown_beside_what_happened(browser: Browser, report: str) -> None:
     with watched(browser) as page:
         page.goto(f"{report}#old-proof")

@@ -86,7 +86,7 @@ def test_a_silent_client_loses_its_place() -> None:
             newcomer, quiet_too = await asyncio.open_connection("127.0.0.1", port)
             assert await greeting(newcomer) == b"hi"
             assert await greeting(silent) == b""
-            assert not quiet.is_closing()  # it was the listener that broke off
+            assert not quiet.is_closing()  # and keeps it: Python closes a writer that nobody refers to
             silent, quiet = newcomer, quiet_too
         words.write_eof()
         assert await greeting(speaks) == b""
@@ -305,7 +305,9 @@ def test_each_of_two_newcomers_at_once_takes_a_place_of_its_own() -> None:
         await listener.open(bound)
         with ExitStack() as stack:
             for _ in range(2):  # the system connects all of them before the listener's next turn
-                clients = [stack.enter_context(socket.create_connection(address)) for _ in range(AT_A_TIME)]
+                clients = [
+                    stack.enter_context(socket.create_connection(address, PATIENCE_SECONDS)) for _ in range(AT_A_TIME)
+                ]
                 greetings = [await asyncio.to_thread(client.recv, 2) for client in clients]
                 assert greetings == [b"hi"] * AT_A_TIME
                 assert listener.served == AT_A_TIME

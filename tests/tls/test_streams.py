@@ -430,7 +430,7 @@ def test_an_error_without_a_number_keeps_its_words(monkeypatch: pytest.MonkeyPat
 
 
 def test_many_reads_that_find_something_let_others_go_on() -> None:
-    """One of so many, and no other."""
+    """After READS_IN_A_ROW reads other tasks have a turn, and after no other read."""
 
     async def run(ours: socket.socket, theirs: socket.socket) -> None:
         turns = 0

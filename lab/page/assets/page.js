@@ -104,6 +104,8 @@ function stop() {
 /** @param {"accepted" | "refused"} answer */
 function predict(answer) {
   if (!here || !document.querySelector(".scene.now .asks:not(.off)")) return;
+  const asked = parse(location.hash) ?? here;
+  if (written(asked) !== written(here)) return; // the reader has gone on, and the question is only still shown
   answers.set(here.scene, answer);
   move(1);
 }
