@@ -56,7 +56,6 @@ def leaf_in(script: Script) -> bytes:
 
 @every_key
 def test_a_foreign_key_is_of_the_same_kind_and_its_proof_is_right_for_it_alone(take: Take, key_type: KeyType) -> None:
-    make._new_key.cache_clear()  # it is made here, and not in an earlier test
     alice, loot = take(key_type)
     script = MAKERS["foreign-key"](loot, TLS12)
     hers, own = alice.key.public_key(), make.fresh_key(alice.der).public_key()
