@@ -401,6 +401,7 @@ def test_a_connection_can_be_made_from_another_address_of_this_machine() -> None
         connection = await SocketConnection.open(("127.0.0.1", port), "127.0.0.9")
         try:
             assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert connection.socket.getsockname()[1] > 1023, "the system chooses the port"
             return str(connection.socket.getsockname()[0])
         finally:
             connection.close()
