@@ -390,6 +390,6 @@ class BankClient:
                     return Response(status, received.decode("utf-8", "replace"))
                 case h11.NEED_DATA:
                     more = await self._stream.read()
-                    if not (more or status or http.trailing_data[0]):
+                    if not (more or status or http.trailing_data[0]):  # that is what has come of an answer's head
                         raise ConnectionFailed(Failed(None, None, "the server closed the connection without an answer"))
                     http.receive_data(more)

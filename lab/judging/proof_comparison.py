@@ -163,7 +163,8 @@ def challenge_of(sent: list[bytes], version: Version) -> Challenge:
     """What a proof has to sign after these messages, the first of which may already be hashed (RFC 8446, 4.4.1)."""
     if version == TLS12:
         return proof.challenge12(b"".join(sent), proof.SCHEME_IDS)
-    transcript, suite = Transcript(), next(iter(keys.TLS13_SUITES))
+    transcript = Transcript()
+    suite, *_ = keys.TLS13_SUITES  # until a ServerHello names it
     for raw in sent:
         message = parse(raw, version)
         if isinstance(message, ServerHello):

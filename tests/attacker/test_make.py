@@ -277,7 +277,7 @@ def test_a_second_certificate_comes_after_the_proof_and_before_the_keys_change(
 
 
 def test_a_look_alike_is_valid_already_even_if_its_model_is_not(take: Take) -> None:
-    """The clock of whoever made the certificate may be ahead of the attacker's."""
+    """The machine that made the certificate may have a clock that is ahead of the attacker's."""
     _, loot = take("p256")
     later = datetime.now(UTC) + timedelta(days=1)
     alice = pki.new_client(pki.new_authority(now=later), "alice", now=later)

@@ -394,7 +394,7 @@ def test_a_header_is_reported_in_the_first_of_its_spellings(alice: pki.Identity,
     assert report.said_in == tuple(name for name, _ in script.spellings[0])
 
 
-def test_a_hello_of_the_attackers_own_offers_what_browsers_do(alice: pki.Identity, bank: pki.Identity) -> None:
+def test_a_hello_of_the_attackers_own_offers_the_usual_suites(alice: pki.Identity, bank: pki.Identity) -> None:
     report = Bank(lambda: our_server(bank)).tried(lambda it: attempt(it, with_key_of(alice)))
     hello = parse(bytes.fromhex(report.steps[0][2]))
     assert isinstance(hello, ClientHello)

@@ -346,16 +346,10 @@ def test_the_error_of_a_connection_holds_nothing_of_it() -> None:
 CLOSE_NOTIFY = b"\x15\x03\x03\0\x02\x01\0"
 
 
-@pytest.fixture
-def goodbyes() -> list[str]:
-    """How each goodbye ended."""
-    return []
-
-
-def saying_goodbye(
-    bank: pki.Identity, talk: Callable[[int], Awaitable[None]], goodbyes: list[str], seconds: float
-) -> None:
-    """Lets `talk` talk to a listener that says goodbye at once to clients that may say ten bytes."""
+def goodbyes_to(bank: pki.Identity, talk: Callable[[int, list[str]], Awaitable[None]], seconds: float) -> list[str]:
+    """How each goodbye ended. `talk` talks to a listener that says goodbye at once to clients that may say ten bytes;
+    it sees which goodbyes are over."""
+    goodbyes: list[str] = []
 
     async def serve(reader: RationedReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -367,42 +361,39 @@ def saying_goodbye(
     async def run(bound: socket.socket) -> None:
         listener = Listener(serve, AT_A_TIME, 10)
         await listener.open(bound)
-        await talk(bound.getsockname()[1])
+        await talk(bound.getsockname()[1], goodbyes)
         while listener.served:
             await asyncio.sleep(0.01)
         await listener.close()
 
     with socket.create_server(("127.0.0.1", 0)) as bound:
         asyncio.run(asyncio.wait_for(run(bound), PATIENCE_SECONDS))
+    return goodbyes
 
 
-def test_a_client_that_goes_on_talking_hears_the_goodbye_and_is_heard_out(
-    bank: pki.Identity, goodbyes: list[str]
-) -> None:
-    async def talk(port: int) -> None:
+def test_a_client_that_goes_on_talking_hears_the_goodbye_and_is_heard_out(bank: pki.Identity) -> None:
+    async def talk(port: int, over: list[str]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == CLOSE_NOTIFY
         for _ in range(3):
             writer.write(bytes(1 << 16))
             await writer.drain()
             await asyncio.sleep(0.02)
-            assert goodbyes == []
+            assert over == []
         writer.close()
 
-    saying_goodbye(bank, talk, goodbyes, PATIENCE_SECONDS)
-    assert goodbyes == ["heard out"]
+    assert goodbyes_to(bank, talk, PATIENCE_SECONDS) == ["heard out"]
 
 
-def test_a_client_that_stays_is_not_waited_for_for_ever(bank: pki.Identity, goodbyes: list[str]) -> None:
-    async def talk(port: int) -> None:
+def test_a_client_that_stays_is_not_waited_for_for_ever(bank: pki.Identity) -> None:
+    async def talk(port: int, over: list[str]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == CLOSE_NOTIFY
-        while not goodbyes:
+        while not over:
             await asyncio.sleep(0.01)
         writer.close()
 
-    saying_goodbye(bank, talk, goodbyes, 0.1)
-    assert goodbyes == ["TimeoutError"]
+    assert goodbyes_to(bank, talk, 0.1) == ["TimeoutError"]
 
 
 def test_nothing_is_kept_of_clients_that_have_left_and_nothing_runs_after_the_end() -> None:
