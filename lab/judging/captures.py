@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from lab import files
 from lab.capture.pcap import MAX_FILE
+from lab.catalogue.leaks import LIVE_RELAY, ROGUE_SERVER
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured
@@ -19,6 +20,9 @@ from lab.tls.messages13 import parse
 from lab.tls.versions import find_version
 
 CHUNK = 1 << 20
+AS_THE_SERVER = (ROGUE_SERVER.id, LIVE_RELAY.id)
+"""The leaks in which the attacker is the server and sees the whole handshake."""
+SEEN_BY_THE_SERVER = ("message", "proof", "transcript", "client_random", "server_random")
 
 
 def odd_captures(run: Run) -> Iterator[str]:
@@ -56,13 +60,17 @@ def _odd(seen: CertificateCaptured) -> str:
 
 
 def _out_of_place(seen: CertificateCaptured) -> str:
-    """A connection has a version of TLS, a file has no connection, and a proof follows a Certificate message."""
+    """A connection has a version of TLS, a file has no connection, and a proof follows a Certificate message. A server
+    sees all of a handshake."""
     if seen.client:
         if find_version(seen.tls) is None:
             return "it was seen on a connection, and the version of TLS is missing"
     elif seen.tls or seen.record or seen.message or seen.client_random or seen.server_random or seen.session:
         return "it was in a file, which has no connection to show"
-    return "" if seen.message or not seen.proof else "it has a proof, and no Certificate message before it"
+    if seen.proof and not seen.message:
+        return "it has a proof, and no Certificate message before it"
+    missing = [name for name in SEEN_BY_THE_SERVER if seen.leak in AS_THE_SERVER and not getattr(seen, name)]
+    return f"mallory was the server, and her report has no {missing[0].replace('_', ' ')}" if missing else ""
 
 
 def _unlike(seen: CertificateCaptured, der: bytes | None) -> str:

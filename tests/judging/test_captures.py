@@ -73,6 +73,18 @@ def test_a_report_of_a_captured_certificate_fits_together(changes: dict[str, Any
     assert bool(told) == bool(found)
 
 
+@pytest.mark.parametrize("leak", ["rogue-server", "live-relay"])
+def test_a_server_of_the_attackers_sees_the_whole_handshake(leak: str) -> None:
+    hers = with_fields(CAPTURED, leak=leak)
+    assert list(odd_captures(run_of(hers))) == []
+    where = f"the certificate captured from {SEEN.client} (lab#1): "
+    for field, empty in (("transcript", ()), ("proof", None), ("client_random", ""), ("server_random", "")):
+        told = f"{where}mallory was the server, and her report has no {field.replace('_', ' ')}"
+        assert list(odd_captures(run_of(with_fields(hers, **{field: empty})))) == [told]
+    no_message = f"{where}mallory was the server, and her report has no message"
+    assert list(odd_captures(run_of(with_fields(hers, message="", proof=None)))) == [no_message]
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
