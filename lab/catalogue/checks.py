@@ -13,7 +13,7 @@ class Check(Enum):
     CERTIFICATE_PRESENT = "the client presents a certificate (RFC 5246 section 7.4.6, RFC 8446 section 4.4.2.4)"
     CHAIN = "the certificate comes from an issuer that the server trusts, or is one that it knows (RFC 5280 section 6)"
     MESSAGE_ORDER = "each message comes in its turn and once (RFC 5246 section 7.3, RFC 8446 sections 2 and 4)"
-    PROOF_PRESENT = "a CertificateVerify follows the certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
+    PROOF_PRESENT = "a CertificateVerify follows the certificate (RFC 5246 section 7.3, RFC 8446 section 4.4.3)"
     PROOF_VALID = "its signature fits handshake and certificate (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)"
     SESSION = "a session is resumed only where its client would be let in (RFC 6066 section 3)"
     PASSWORD = "the client knows the password (RFC 7617, RFC 9110 section 11.6.2)"

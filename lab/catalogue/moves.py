@@ -151,8 +151,8 @@ _NOT_FOR_SUCH_A_KEY = {
 }
 _NO_PROOF = _both(
     Check.PROOF_PRESENT,
-    "RFC 5246 section 7.4.8: CertificateVerify follows every certificate that can sign; without it the next message is "
-    "out of order",
+    "RFC 5246 section 7.3: a client that has sent a certificate that can sign sends a CertificateVerify; without it "
+    "the next message is out of order",
     "RFC 8446 section 4.4.3: CertificateVerify must be sent whenever a certificate is; without it Finished is out of "
     "order",
     _ORDER,
@@ -170,6 +170,15 @@ _WRONG_ORDER = _both(
     "RFC 8446 section 4: handshake messages in the wrong order end the handshake",
     _ORDER,
 )
+_EARLY_CHANGE = (
+    Failure(
+        Check.MESSAGE_ORDER,
+        "RFC 5246 section 7.4.9: it is a fatal error if ChangeCipherSpec does not precede Finished at the appropriate "
+        "point; here it comes in the place of ClientKeyExchange (section 7.2.2 has unexpected_message for it)",
+        (_ORDER,),
+    ),
+)
+"""ChangeCipherSpec is no handshake message, so the order of those (section 7.4) is not what it breaks."""
 _WRONG_KEYS = _both(
     Check.KEYS,
     "RFC 5246 section 7.2.2: a record that does not open with this connection's keys must be answered with "
@@ -321,7 +330,7 @@ MOVES: tuple[Move, ...] = (
         "Finish before the proof is due",
         "ChangeCipherSpec and Finished straight after Certificate: no ClientKeyExchange (1.2), no proof; in 1.3 it is "
         "omit-proof and a ChangeCipherSpec, which servers drop (RFC 8446 section 5)",
-        {TLS12: _WRONG_ORDER[TLS12], TLS13: _NO_PROOF[TLS13]},
+        {TLS12: _EARLY_CHANGE, TLS13: _NO_PROOF[TLS13]},
         shape=Shape((_CUSTOMERS,), None, _EARLY_FINISHED),
     ),
     Move(
@@ -351,8 +360,8 @@ MOVES: tuple[Move, ...] = (
                 Failure(
                     Check.KEYS,
                     "RFC 8446 section 4.2.11: if the binder is not valid, the server must abort the handshake; section "
-                    "6.2 has illegal_parameter and decrypt_error for it",
-                    (_ILLEGAL, _DECRYPT),
+                    "6.2 names such a binder under decrypt_error, and OpenSSL sends illegal_parameter",
+                    (_DECRYPT, _ILLEGAL),
                 ),
             ),
         },

@@ -119,7 +119,7 @@ def certificate_parts(der: bytes) -> Iterator[CertificatePart]:
     if lies.alternative_names:
         names = ", ".join(name.value for name in alternative_names(certificate))
         yield part("alternative names", names or UNREADABLE, lies.alternative_names)
-    yield part("issuer's signature", "over all of the above", lies.signature)
+    yield part("issuer's signature", "over the part that is signed (tbsCertificate)", lies.signature)
 
 
 def _further(bundle: Bundle) -> Iterator[CertificatePart]:

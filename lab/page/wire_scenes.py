@@ -129,7 +129,9 @@ def _highlights(message: bytes, seen: CertificateCaptured) -> Iterator[Highlight
             places.signature,
             "signature",
             hashed,
-            "Made with the certificate's own key." if itself else "The issuer's seal over all of the above.",
+            "Made with the certificate's own key."
+            if itself
+            else "By the issuer, over the part that is signed (tbsCertificate).",
         ),
     ):
         yield Highlight(start + place.start, place.stop - place.start, name, value, sentence)

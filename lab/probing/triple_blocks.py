@@ -88,8 +88,9 @@ def _handshakes(tried: TripleTried) -> Iterator[Block]:
         "3. The bank renegotiates",
         (
             Paragraph(
-                "That path takes a certificate, so the bank asks for another handshake. By RFC 5746 each side repeats "
-                "the Finished messages of the one before. They are the same on both connections, so nobody sees a "
+                "That path takes a certificate, so the bank asks for another handshake. By RFC 5746 the "
+                "hellos repeat the verify_data of the Finished messages of the one before: the client's hello has the "
+                "client's, the server's hello both. They are the same on both connections, so nobody sees a "
                 f"difference. Mallory passes on: {', '.join(last.renegotiated)}."
             ),
             _compared(last, RENEGOTIATED),

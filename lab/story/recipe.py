@@ -33,8 +33,8 @@ WIDTH = 96
 CONTEXT13 = "TLS 1.3, client CertificateVerify"
 """RFC 8446 section 4.4.3."""
 _LEAF_AT = {TLS12: 10, TLS13: 11}
-"""The byte of a Certificate message at which its first certificate begins (RFC 5246 section 7.4.2; RFC 8446 section
-4.4.2, which has the length of an empty context before the list)."""
+"""The offset of the first certificate in a Certificate message, from 0 (RFC 5246 section 7.4.2; RFC 8446 section 4.4.2,
+which has the length of an empty context before the list)."""
 _SHA384_SUITE = "1302"
 """TLS_AES_256_GCM_SHA384, the only suite here whose hash is not SHA-256."""
 _TO_OCTETS = "xxd -r -p"
@@ -261,7 +261,7 @@ def _certificate(version: Version) -> RecipeStep:
     at = _LEAF_AT[version]
     context = " and an empty context" if version == TLS13 else ""
     return RecipeStep(
-        f"Alice's certificate: the last Certificate message, from byte {at} on, after its type, three lengths"
+        f"Alice's certificate: the last Certificate message, from offset {at} on, after its type, three lengths"
         f"{context}. It holds her public key.",
         (
             f"grep '^0b' alice.hex | tail -n 1 | cut -c {2 * at + 1}- | {_TO_OCTETS} > alice.der",
@@ -331,7 +331,8 @@ def _attempt_messages(at: tuple[str, int], verdict: Verdict) -> RecipeStep:
 def _attempt_signed12(scheme: SignatureScheme) -> RecipeStep:
     return RecipeStep(
         "What the server checks a proof against: all messages of its own handshake before the proof. It puts a new "
-        "random into every ServerHello, so no two handshakes are the same: `cmp` says where they first differ.",
+        "random into every ServerHello, so no two handshakes are the same: `cmp` says at which byte they first differ, "
+        "and counts from 1.",
         (
             f"sed '$d' attempt.hex | {_TO_OCTETS} > attempt.signed",
             _hash(scheme, "attempt.signed"),

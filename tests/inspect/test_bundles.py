@@ -70,6 +70,7 @@ def test_the_parts_are_in_the_certificate(alice: pki.Identity) -> None:
     assert {"subject", "issuer", "serial number", "public key", "alternative names", "issuer's signature"} < set(names)
     for part in bundles.certificate_parts(alice.der):
         assert part.octets in alice.der
+    assert part.says == "over the part that is signed (tbsCertificate)"
 
 
 @pytest.mark.parametrize("key_type", plan.KEY_TYPES)

@@ -126,3 +126,15 @@ def test_if_nothing_else_is_said_the_certificate_was_read_off_the_wire() -> None
     assert move
     for version in VERSIONS:
         assert expectation(gateway, version, move) == expected(f"mtls@openssl {version} replay-proof wire")
+
+
+@pytest.mark.parametrize(
+    ("cell", "clause"),
+    [
+        ("mtls@openssl 1.2 omit-proof wire", "RFC 5246 section 7.3: "),
+        ("mtls@openssl 1.2 early-proof wire", "RFC 5246 section 7.4: "),
+        ("mtls@openssl 1.2 early-finished wire", "RFC 5246 section 7.4.9: "),
+    ],
+)
+def test_a_refusal_names_the_section_that_says_so(cell: str, clause: str) -> None:
+    assert expected(cell).reason.startswith(clause)
