@@ -255,7 +255,10 @@ def with_the_key(given: Teaching) -> Scene | None:
     if searched:
         key = "FOUND" if searched.key_at else "nowhere"
         said.append(
-            Moment(f"The lab searched all {searched.octets:,} bytes that Mallory recorded. Alice's key is {key} in it.")
+            Moment(
+                f"The lab searched all {searched.octets:,} bytes that Mallory had recorded by then. "
+                f"Alice's key is {key} in them."
+            )
         )
     title = "With Alice's key the same program gets in." if accepted else "Even with Alice's key it was refused."
     return Scene(

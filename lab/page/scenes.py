@@ -153,7 +153,7 @@ def closing(given: Teaching) -> Scene | None:
     searched = judged.run.first(CaptureSearched)
     if searched and not searched.key_at:
         points.append(
-            ("key", "Her key is not in what Mallory recorded. Every full handshake needs a new signature by it.")
+            ("key", "Her key was not found in what Mallory recorded. Every full handshake needs a new signature by it.")
         )
     title = "The certificate is not a secret. The key is."
     if not judgement.as_expected:

@@ -142,10 +142,8 @@ class _Lab:
             await self.parts.start(stages.victim_client(self.setting, self.setting.gateways))
         targets = {(gateway.id, str(version)) for gateway in plan.served() for version in gateway.versions}
         await self._until(lambda: targets <= {(login.gateway, login.tls) for login in self.run.all(LoggedIn)})
-        later = [leak for leak in plan.leaks if leak != WIRE.id]
-        if later:
-            await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
-        for leak in later:
+        await self.parts.stop(*({ATTACKER, VICTIM_CLIENT} if WIRE.id in plan.leaks else {VICTIM_CLIENT}))
+        for leak in (leak for leak in plan.leaks if leak != WIRE.id):
             await self._let_happen(leak, log)
             if leak == INTERCEPTION.id:
                 self._look_inside(log)

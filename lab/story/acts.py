@@ -413,7 +413,9 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     searched = run.first(CaptureSearched)
     if searched:
         octets = f"{searched.octets:,} bytes in {searched.connections} connections"
-        yield Paragraph(f"The lab searched all that mallory captured: {octets}, and each packet on its own.")
+        yield Paragraph(
+            f"The lab searched all that mallory had captured by then: {octets}, and each packet on its own."
+        )
         yield facts(*search_facts(run, searched))
 
 
@@ -435,7 +437,7 @@ def _uses_a_secret(control: Control) -> bool:
 def _keys_sought(searched: CaptureSearched) -> str:
     """How many keys, and how many encodings of each."""
     each = len(searched.key_forms) // (searched.keys or 1)
-    return f"{'her key' if searched.keys == 1 else f'her {searched.keys} keys'}, in {each} encodings" + (
+    return f"{'her key' if searched.keys == 1 else f'{searched.keys} keys of hers'}, in {each} encodings" + (
         "" if searched.keys == 1 else " each"
     )
 
@@ -547,7 +549,7 @@ def answer(judgement: Judgement) -> str:
     by_others_proof = dict.fromkeys(v.gateway for v in without if _proof_of(v) is ProofOf.SOMEBODY)
     opened = dict.fromkeys(gateway for gateway in opened if gateway not in by_others_proof)
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
-    crossed = "crossed the wire" if on_the_wire else "got out"
+    crossed, key = ("crossed the wire", "was not found on the wire") if on_the_wire else ("got out", "never got out")
     kinds = {found.scheme.trusts for found in map(find_gateway, opened) if found}
     which = "those" if len(kinds) > 1 else "the one"
     said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"
@@ -555,7 +557,6 @@ def answer(judgement: Judgement) -> str:
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried.{also}"
     times = "once" if len(held) == 1 else f"{len(held)} times"
-    key = f"never {crossed}"
     if with_the_key:
         key = f"is what must not get out: where it did, it opened {listed(list(with_the_key))}"
     refusals = f"{listed(list(dict.fromkeys(v.gateway for v in held)))} refused {times}"

@@ -78,14 +78,14 @@ def _opened(found: Iterable[Verdict]) -> Inline:
 
 
 def controls(judged: JudgedRun, told: Sequence[Block]) -> Inline:
-    """Whether what must succeed did, and whether alice's key is in what mallory captured."""
+    """Whether what must succeed did, and whether alice's key was found in what mallory captured."""
     found = judged.judgement.controls
     failed = [f"{one.control} at {one.gateway}, TLS {one.tls}" for one in found if one.outcome != ACCEPTED]
     said = f"{len(found) - len(failed)} of {counted(len(found), 'login')} that must succeed did."
     words: list[str | Span] = [said if not failed else Span(f"{said} Not {listed(failed)}.", "finding")]
     if searched := judged.run.first(CaptureSearched):
         key = Span("FOUND", "finding") if searched.key_at else "not found"
-        words += [" Alice's key in all that mallory captured: ", key, "."]
+        words += [" Alice's key in all that mallory had captured by then: ", key, "."]
     return tuple(words)
 
 

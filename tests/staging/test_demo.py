@@ -227,8 +227,11 @@ def test_the_certificate_is_found_in_the_capture_and_the_key_is_not(finished: De
     assert searched.key_forms
     assert searched.key_at == ()
     assert searched.keys == 2
+    assert searched.file_octets == finished.run.folders.capture.stat().st_size  # mallory had stopped by then
     found = set(searched.key_in_bundle or ())
     assert found > {f"{key}, {form}" for key in ("key 1", "key 2") for form in ("PKCS#8 in DER", "PKCS#8 in PEM")}
+    assert "all that mallory had captured by then: " in finished.output
+    assert re.search(r"2 keys of hers, in 8 encodings each +not found", finished.output)
     assert re.search(r"blind spots +what is in encrypted records", finished.output)
 
 

@@ -155,5 +155,5 @@ def test_termtosvg_makes_an_svg_of_it(finished_run: Path, tmp_path: Path) -> Non
     by("termtosvg-ng", "render", tmp_path / "x.cast", tmp_path / "x.svg")
     svg = (tmp_path / "x.svg").read_text()
     assert svg.count("pinned-certificate-only@instrument") >= 2
-    assert "never crossed the" in " ".join(re.sub(r"<[^>]+>", " ", svg).replace("\xa0", " ").split())
+    assert "not found on the wire" in " ".join(re.sub(r"<[^>]+>", " ", svg).replace("\xa0", " ").split())
     assert svg.startswith("<svg")
