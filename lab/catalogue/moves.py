@@ -138,7 +138,7 @@ _NO_VALID_PROOF = {
         ),
     ),
 }
-_NOT_FOR_SUCH_A_KEY = {
+NOT_FOR_SUCH_A_KEY = {
     TLS12: (Failure(Check.PROOF_VALID, _NO_VALID_PROOF[TLS12][0].clause, (_DECRYPT, _ILLEGAL)),),
     TLS13: (
         Failure(
@@ -149,6 +149,7 @@ _NOT_FOR_SUCH_A_KEY = {
         ),
     ),
 }
+"""What a server finds wrong with a proof in a scheme that is not for the key."""
 _NO_PROOF = _both(
     Check.PROOF_PRESENT,
     "RFC 5246 section 7.3: a client that has sent a certificate that can sign sends a CertificateVerify; without it "
@@ -260,7 +261,7 @@ MOVES: tuple[Move, ...] = (
         "relabelled-proof",
         "Send the captured proof under another scheme",
         "the captured signature, said to be in another signature scheme",
-        _NOT_FOR_SUCH_A_KEY,
+        NOT_FOR_SUCH_A_KEY,
         needs=_A_PROOF,
         shape=Shape((_CUSTOMERS,), ProofShape.RELABELLED),
     ),
@@ -442,7 +443,7 @@ LAB_MOVES = (*MOVES, *(move for move in REAL_MOVES if move.id == OTHER_DOOR))
 
 STUDENTS_EXPECTATIONS: Mapping[str, Mapping[Version, tuple[Failure, ...]]] = {
     "signature": _NO_VALID_PROOF,
-    "scheme": _NOT_FOR_SUCH_A_KEY,
+    "scheme": NOT_FOR_SUCH_A_KEY,
 }
 """What a server must find wrong with the proof of a student's move, by the word that its file has for it."""
 _STUDENTS_MOVE = re.compile(r"([a-z][a-z0-9-]{0,31}):([a-z-]+)")

@@ -29,6 +29,9 @@ class ProofShape(Enum):
     NEW = "one that no other move sends, and not valid for this handshake"
 
 
+AS_CAPTURED = frozenset({ProofShape.CAPTURED, ProofShape.FLIPPED})
+"""The proofs that keep the scheme in which the customer signed."""
+
 _HONEST: Mapping[Version, tuple[str, ...]] = {
     TLS12: ("ClientHello", "Certificate", "ClientKeyExchange", "CertificateVerify", "ChangeCipherSpec", "Finished"),
     TLS13: ("ClientHello", "Certificate", "CertificateVerify", "Finished"),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway
 from lab.catalogue.leaks import WIRE, Leak, LootKind
-from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, Move
+from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, NOT_FOR_SUCH_A_KEY, WITH_THE_KEY, Move
 from lab.catalogue.outcomes import ACCEPTED, NO_OTHER_NAME, NOT_APPLICABLE, NOT_ASKED, REFUSED, Outcome
-from lab.catalogue.shapes import Leaf
+from lab.catalogue.shapes import AS_CAPTURED, Leaf
 from lab.tls.alerts import AlertDescription
 from lab.tls.versions import Version
 
@@ -36,10 +36,13 @@ class Expectation:
     check: Check | None = None
 
 
-def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIRE) -> Expectation:
+def expectation(
+    gateway: Gateway, version: Version, move: Move, leak: Leak = WIRE, scheme_suits: bool = True
+) -> Expectation:
     """What is expected of a gateway in a version when it is presented with a move made of what a leak yields.
 
-    All of it comes from the gateway's scheme, but whether there are sessions to resume.
+    All of it comes from the gateway's scheme, but whether there are sessions to resume. `scheme_suits` says whether the
+    captured proof is in a signature scheme that is for its key in this version.
     """
     scheme = gateway.scheme
     if scheme.trusts not in leak.certificates:
@@ -54,6 +57,8 @@ def expectation(gateway: Gateway, version: Version, move: Move, leak: Leak = WIR
     if move.shape.elsewhere and scheme.id not in gateway.implementation.newcomers:
         return Expectation(NOT_APPLICABLE, NO_OTHER_NAME)
     for failure in move.fails[version]:
+        if failure.check is Check.PROOF_VALID and move.shape.proof in AS_CAPTURED and not scheme_suits:
+            (failure,) = NOT_FOR_SUCH_A_KEY[version]
         if failure.check is Check.CERTIFICATE_PRESENT and not scheme.asks_in_tls and move.shape.in_header:
             continue
         if failure.check in scheme.checks:

@@ -49,6 +49,8 @@ class Difference:
 class ProofReason:
     """A proof that was sent in an attempt, compared with both transcripts by the key in the certificate sent with it.
 
+    `scheme` is its signature scheme, as the attempt's version calls it.
+
     `captured_hash` is of what alice's proof was made over, by the hash `signed_by` that she signed; `server_hash` is of
     what the server checks against, by the `hash` of the proof that was sent. Both are in hex. `fits_captured` and
     `fits_server` say which of them the signature was made over. `differences` are all the fields in which the
@@ -105,7 +107,7 @@ def held_against(
     then, now = challenge_of(*signed), challenge_of(*checked)
     signed_by, hash_ = _hash_of(first), _hash_of(answer)
     return ProofReason(
-        scheme=proof.scheme_name(answer.scheme),
+        scheme=proof.scheme_name(answer.scheme, checked[1]),
         signature=answer.signature.hex(),
         signed_by=signed_by.name,
         hash=hash_.name,
@@ -181,6 +183,24 @@ def fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> boo
     except Abort:
         return False
     return True
+
+
+def scheme_suits(tried: MoveTried) -> bool:
+    """Whether the proof that an attempt sent is in a scheme for the key in the certificate sent with it, and its version.
+
+    Also if no proof was sent, or if one of the two is unreadable.
+    """
+    version = find_version(tried.tls) or TLS12
+    before, verify = up_to_the_proof(handshake_messages(tried.steps), version)
+    shown = [raw for sender, raw in before if sender == "client" and raw[0] == Certificate.type]
+    if not (verify and shown):
+        return True
+    try:
+        key = proof.public_key(chain_in(shown[-1], version)[0])
+        scheme = proof.find_signature_scheme(_proof_in(verify, version).scheme)
+    except Abort:
+        return True
+    return scheme is None or scheme.suits(key, version)
 
 
 def presented(tried: MoveTried) -> frozenset[str]:

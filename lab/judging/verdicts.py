@@ -49,7 +49,7 @@ from lab.judging.judgement import (
 )
 from lab.judging.ledger import Ledger
 from lab.judging.logs import event_counts, other_verdicts
-from lab.judging.proof_comparison import presented, proof_reason
+from lab.judging.proof_comparison import presented, proof_reason, scheme_suits
 from lab.judging.relays import RelayedProof, missing_relays, relay_verdict, relayed_proofs
 from lab.judging.shapes import departure, known
 from lab.judging.student_client import careless, met_mallory, students_client, yields_nothing
@@ -258,8 +258,9 @@ class JudgedRun:
 
     def _verdicts_at(self, leak: Leak, gateway: Gateway, version: Version) -> Iterator[Verdict]:
         for move in self._moves_of(leak, version):
-            expected = expectation(gateway, version, move, leak)
             attempts = self.attempts.at(leak.id, gateway, version, move.id)
+            suits = all(scheme_suits(tried.event) for tried in attempts)
+            expected = expectation(gateway, version, move, leak, suits)
             if any(tried.number in self.departures for tried in attempts):
                 continue  # that is an error, and no verdict
             deviating = [tried for tried in attempts if tried.outcome != expected.outcome]

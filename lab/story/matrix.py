@@ -212,7 +212,11 @@ def expected_document() -> Iterator[Block]:
         f"asks for a certificate in TLS. Where a password is asked for instead, the control is `{STOLEN_PASSWORD}`. "
         f"`{STOLEN_KEY}` is a move too where a leak yields the key; the tables are for a leak that does not."
     )
-    yield Section("Moves", (_moves(), Paragraph(control)))
+    other_scheme = (
+        "In TLS 1.3 `replay-proof` and `flipped-proof` may be refused like `relabelled-proof`: where alice signed in "
+        "TLS 1.2, in a scheme that TLS 1.3 does not have for her key, such as ECDSA with SHA-256 for a key on P-384."
+    )
+    yield Section("Moves", (_moves(), Paragraph(other_scheme), Paragraph(control)))
     for version in VERSIONS:
         yield Section(f"What is expected in TLS {version}", (_expected(version),))
     yield Paragraph("`refused` means not authenticated as alice. `n/a` has its reason in the run's verdicts.")

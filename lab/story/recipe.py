@@ -93,9 +93,9 @@ def recipe(run: Run, verdict: Verdict) -> Recipe:
     )
     steps = [_places(run), _connection(login)]
     if version == TLS12:
-        steps += [_messages12(login), _certificate(TLS12), _proof(login.scheme), _signed12(login.scheme)]
+        steps += [_messages12(login), _certificate(TLS12), _proof(login.scheme, version), _signed12(login.scheme)]
     else:
-        steps += [_messages13(login), _certificate(TLS13), _proof(login.scheme), _signed13(login.scheme)]
+        steps += [_messages13(login), _certificate(TLS13), _proof(login.scheme, version), _signed13(login.scheme)]
     steps.append(
         RecipeStep("Check alice's proof over what she signed. It fits.", (_verify(login.scheme, "alice.signed"),))
     )
@@ -271,10 +271,10 @@ def _certificate(version: Version) -> RecipeStep:
     )
 
 
-def _proof(scheme: SignatureScheme) -> RecipeStep:
+def _proof(scheme: SignatureScheme, version: Version) -> RecipeStep:
     return RecipeStep(
-        f"Her proof: type and length, the signature scheme ({scheme.id:04x} is {scheme.name}), a length, the "
-        "signature.",
+        f"Her proof: type and length, the signature scheme ({scheme.id:04x} is "
+        f"{proof.scheme_name(scheme.id, version)}), a length, the signature.",
         (
             f'test "$(tail -n 1 alice.hex | cut -c 9-12)" = {scheme.id:04x}',
             f"tail -n 1 alice.hex | cut -c 17- | {_TO_OCTETS} > signature",

@@ -25,6 +25,7 @@ from lab.tls.secrets12 import Secrets12
 from lab.tls.sessions import Session
 from lab.tls.sides import ClientSide, Offer
 from lab.tls.states import CLIENT12, Fact
+from lab.tls.versions import TLS12
 
 
 class ClientHandshake12:
@@ -102,7 +103,7 @@ class ClientHandshake12:
         offered, offer = self._client_hello.extensions, self._offer
         groups, schemes = (ext.read_number_list(offered, of) for of in (ext.SUPPORTED_GROUPS, ext.SIGNATURE_ALGORITHMS))
         check_choice(f"the server chose group {message.group}", message.group, offer.groups, groups)
-        scheme = proof.scheme_name(message.scheme)
+        scheme = proof.scheme_name(message.scheme, TLS12)
         check_choice(f"the server signed with scheme {scheme}", message.scheme, offer.schemes, schemes)
         signed = self._offer.random + self._hello.random + message.params()
         proof.check_signature(self._server_key, message.scheme, signed, message.signature)

@@ -144,7 +144,7 @@ class ClientHandshake13:
 
     def _on_certificate_verify(self, message: CertificateVerify) -> None:
         offered = ext.read_number_list(self._client_hello.extensions, ext.SIGNATURE_ALGORITHMS)
-        scheme = proof.scheme_name(message.scheme)
+        scheme = proof.scheme_name(message.scheme, TLS13)
         check_choice(f"the server signed with scheme {scheme}", message.scheme, self._offer.schemes, offered)
         content = proof.signed_content("server", self._client.transcript.before_last(), self._suite.hash)
         proof.check_signature(self._server_key, message.scheme, content, message.signature, TLS13)

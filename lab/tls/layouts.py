@@ -61,11 +61,14 @@ def _server_random(octets: bytes) -> str:
     return "random: the server's, meant for one handshake"
 
 
-_SCHEME = Number("algorithm", 2, names.SIGNATURE_SCHEMES, bare=True)
 _NAMED_GROUP = Number("named_group", 2, names.GROUPS, bare=True)
-_SCHEMES = Vector(
-    "supported_signature_algorithms", 2, (Number("signature_scheme", 2, names.SIGNATURE_SCHEMES, bare=True),), many=True
-)
+
+
+def _schemes(of: Mapping[int, str]) -> Vector:
+    return Vector("supported_signature_algorithms", 2, (Number("signature_scheme", 2, of, bare=True),), many=True)
+
+
+_SCHEMES = _schemes(names.SIGNATURE_SCHEMES)
 _NAMES_OF_AUTHORITIES = Vector(
     "certificate_authorities",
     2,
@@ -257,10 +260,9 @@ def _hello(version: str, random: Opaque, session: str) -> tuple[Number, Opaque, 
 _SIGNED: Structure = (
     Vector("signature", 2, (Opaque("signature", "the server's; it must fit these parameters and both randoms"),)),
 )
-_PROOF: Structure = (
-    _SCHEME,
-    Vector("signature", 2, (Opaque("signature", "it must fit all messages of its handshake so far"),)),
-)
+_PROOF = Vector("signature", 2, (Opaque("signature", "it must fit all messages of its handshake so far"),))
+_SCHEME = Number("algorithm", 2, names.SIGNATURE_SCHEMES, bare=True)
+_ALGORITHM12 = Number("algorithm", 2, names.SIGNATURE_ALGORITHMS12, bare=True)
 _FINISHED: Structure = (Opaque("verify_data", "verify_data: a MAC over all messages so far, with the new keys"),)
 _CLIENT_HELLO: Structure = (
     *_hello(
@@ -305,16 +307,16 @@ LAYOUTS: Mapping[int, Structure] = {
         CurveComponent(),
         Number("namedcurve", 2, names.GROUPS, bare=True),
         Vector("public", 1, (Opaque("public", "the server's public value for the key agreement"),)),
-        _SCHEME,
+        _ALGORITHM12,
         *_SIGNED,
     ),
     CertificateRequest.type: (
         Vector("certificate_types", 1, (_CERTIFICATE_TYPE,), many=True),
-        _SCHEMES,
+        _schemes(names.SIGNATURE_ALGORITHMS12),
         _NAMES_OF_AUTHORITIES,
     ),
     ServerHelloDone.type: _NOTHING,
-    CertificateVerify.type: _PROOF,
+    CertificateVerify.type: (_ALGORITHM12, _PROOF),
     ClientKeyExchange.type: (KeyExchangeComponent(),),
     Finished.type: _FINISHED,
 }
@@ -337,7 +339,7 @@ LAYOUTS13: Mapping[int, Structure] = {
     ),
     CompressedCertificate.type: _COMPRESSED,
     CertificateRequest13.type: (_REQUEST_CONTEXT, ExtensionsComponent(CertificateRequest13.name)),
-    CertificateVerify.type: _PROOF,
+    CertificateVerify.type: (_SCHEME, _PROOF),
     Finished.type: _FINISHED,
     KeyUpdate.type: (Number("request_update", 1, {0: "update_not_requested", 1: "update_requested"}),),
 }

@@ -161,6 +161,14 @@ SIGNATURE_SCHEMES: Mapping[int, str] = {
     0x0906: "mldsa87",
 }
 
+SIGNATURE_ALGORITHMS12: Mapping[int, str] = {
+    **SIGNATURE_SCHEMES,
+    0x0403: "ecdsa with sha256",
+    0x0503: "ecdsa with sha384",
+    0x0603: "ecdsa with sha512",
+}
+"""The same in TLS 1.2, where ECDSA goes with a hash and any curve (RFC 5246 section 7.4.1.4.1)."""
+
 CERTIFICATE_TYPES: Mapping[int, str] = {1: "rsa_sign", 2: "dss_sign", 64: "ecdsa_sign"}
 """ClientCertificateType (RFC 5246 section 7.4.4, RFC 8422 section 5.5)."""
 POINT_FORMATS: Mapping[int, str] = {

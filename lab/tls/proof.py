@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
+from lab.tls import names
 from lab.tls.alerts import AlertDescription
 from lab.tls.errors import CertificateError, ProofError, TlsError
 from lab.tls.keys import digest
 from lab.tls.messages import CertificateVerify
-from lab.tls.versions import TLS12, TLS13
+from lab.tls.versions import TLS12, TLS13, version_name
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,15 @@ SCHEME_IDS = tuple(scheme.id for scheme in SIGNATURE_SCHEMES)
 _BY_ID = {scheme.id: scheme for scheme in SIGNATURE_SCHEMES}
 
 
-def scheme_name(number: int) -> str:
-    """The registry's name, or the number in hex."""
-    return _BY_ID[number].name if number in _BY_ID else f"0x{number:04x}"
+def find_signature_scheme(number: int) -> SignatureScheme | None:
+    """The scheme with that number."""
+    return _BY_ID.get(number)
+
+
+def scheme_name(number: int, version: int) -> str:
+    """What a scheme is called in a version, or the number in hex."""
+    known = names.SIGNATURE_SCHEMES if version >= TLS13 else names.SIGNATURE_ALGORITHMS12
+    return known.get(number, f"0x{number:04x}")
 
 
 def key_kind(key: PublicKey | PrivateKey) -> str:
@@ -97,6 +104,12 @@ def key_kind(key: PublicKey | PrivateKey) -> str:
             return "RSASSA-PSS"
         case _:
             return "Ed25519"
+
+
+def _such_a_key(key: PublicKey | PrivateKey, version: int) -> str:
+    """All that decides which schemes are for a key."""
+    on = f" on {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) else ""
+    return f"a key of kind {key_kind(key)}{on} in TLS {version_name(version)}"
 
 
 def key_words(key: object) -> str:
@@ -185,9 +198,9 @@ def sign(key: PrivateKey, scheme: SignatureScheme, content: bytes) -> bytes:
 
 def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: bytes, version: int = TLS12) -> None:
     """ProofError unless `signature` is one over `content` with the private key that belongs to `key`."""
-    scheme = _BY_ID.get(scheme_id)
+    scheme = find_signature_scheme(scheme_id)
     if scheme is None or not scheme.suits(key, version):
-        reason = f"signature scheme {scheme_name(scheme_id)} is not for a key of kind {key_kind(key)}"
+        reason = f"signature scheme {scheme_name(scheme_id, version)} is not for {_such_a_key(key, version)}"
         raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
     try:
         match key:
@@ -210,7 +223,7 @@ def check_signature(key: PublicKey, scheme_id: int, content: bytes, signature: b
 def check(key: PublicKey, challenge: Challenge, proof: CertificateVerify) -> None:
     """ProofError unless `proof` answers `challenge` with the private key that belongs to `key`."""
     if proof.scheme not in challenge.schemes:
-        reason = f"signature scheme {scheme_name(proof.scheme)} was not offered"
+        reason = f"signature scheme {scheme_name(proof.scheme, challenge.version)} was not offered"
         raise ProofError(AlertDescription.ILLEGAL_PARAMETER, reason)
     check_signature(key, proof.scheme, challenge.content, proof.signature, challenge.version)
 
@@ -221,7 +234,7 @@ def prove_with(key: PrivateKey) -> Prover:
     def prove(challenge: Challenge) -> CertificateVerify:
         scheme = choose_scheme(key, challenge.schemes, challenge.version)
         if scheme is None:
-            raise TlsError(f"the server accepts no signature scheme for a key of kind {key_kind(key)}")
+            raise TlsError(f"the server accepts no signature scheme for {_such_a_key(key, challenge.version)}")
         return CertificateVerify(scheme.id, sign(key, scheme, challenge.content))
 
     return prove

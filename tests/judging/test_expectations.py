@@ -9,7 +9,7 @@ from lab.catalogue.moves import HERSELF, HERSELF_UNCHECKED, WITH_THE_KEY, find_m
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.judging.expectations import Expectation, expectation
 from lab.tls.alerts import AlertDescription
-from lab.tls.versions import VERSIONS, find_version
+from lab.tls.versions import TLS13, VERSIONS, find_version
 
 NO_CERTIFICATE = "no certificate that this server accepts leaks this way"
 IN_TLS_ONLY = "the server does not ask for a certificate in TLS, so no handshake with it shows who the client is"
@@ -138,3 +138,15 @@ def test_if_nothing_else_is_said_the_certificate_was_read_off_the_wire() -> None
 )
 def test_a_refusal_names_the_section_that_says_so(cell: str, clause: str) -> None:
     assert expected(cell).reason.startswith(clause)
+
+
+@pytest.mark.parametrize("move_id", ["replay-proof", "flipped-proof", "foreign-key"])
+def test_in_tls13_a_captured_proof_may_be_in_a_scheme_that_is_not_for_its_key(move_id: str) -> None:
+    """As one of TLS 1.2 by ECDSA with SHA-256 and a key on P-384; then illegal_parameter conforms, too."""
+    gateway, move = find_gateway("mtls@openssl"), find_move(move_id)
+    assert gateway
+    assert move
+    found = expectation(gateway, TLS13, move, scheme_suits=False)
+    invalid = (AlertDescription.DECRYPT_ERROR,)
+    assert found.alerts == (invalid if move_id == "foreign-key" else (AlertDescription.ILLEGAL_PARAMETER, *invalid))
+    assert found.outcome == REFUSED

@@ -22,6 +22,7 @@ from lab.judging.proof_comparison import (
     pairs,
     presented,
     proof_reason,
+    scheme_suits,
     up_to_the_proof,
 )
 from lab.tls import extensions as ext
@@ -94,13 +95,25 @@ def test_a_proof_fits_the_handshake_that_it_was_made_over_and_no_other() -> None
     proof = over(*BEFORE)
     reason = proof_reason(captured(*BEFORE, proof=proof), tried(*now, proof))
     assert reason
-    assert (reason.scheme, reason.signature) == ("ecdsa_secp256r1_sha256", proof.signature.hex())
+    assert (reason.scheme, reason.signature) == ("ecdsa with sha256", proof.signature.hex())
     assert (reason.signed_by, reason.hash) == ("sha256", "sha256")
     assert reason.captured_hash == sha256(joined(*BEFORE)).hexdigest()
     assert reason.server_hash == sha256(joined(*now)).hexdigest()
     assert (reason.fits_captured, reason.fits_server) == (True, False)
     assert reason.differences == (Difference("ServerHello", "random", "73" * 32, "74" * 32),)
     assert reason.difference == reason.differences[0]
+
+
+@pytest.mark.parametrize(
+    ("tls", "scheme", "suits"),
+    [("1.3", 0x0403, True), ("1.3", ECDSA_P384, False), ("1.2", ECDSA_P384, True), ("1.2", 0x0804, False)],
+)
+def test_the_version_decides_whether_the_scheme_of_a_proof_suits_the_key(tls: str, scheme: int, suits: bool) -> None:
+    """An ECDSA scheme fixes the curve in TLS 1.3 alone."""
+    hers = Certificate13((CertificateEntry(ALICE),)) if tls == "1.3" else Certificate((ALICE,))
+    assert scheme_suits(tried(HELLO, ANSWER, hers, CertificateVerify(scheme, b""), tls=tls)) is suits
+    assert scheme_suits(tried(HELLO, ANSWER, hers, tls=tls))
+    assert scheme_suits(tried(HELLO, ANSWER, Certificate(()), CertificateVerify(scheme, b""), tls="1.2"))
 
 
 def test_a_proof_of_the_attackers_own_is_told_with_both_hashes() -> None:

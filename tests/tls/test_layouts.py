@@ -144,7 +144,7 @@ MESSAGES = {
         0017 | secp256r1
         02 | public, 2 bytes
         abcd | the server's public value for the key agreement
-        0403 | ecdsa_secp256r1_sha256
+        0403 | ecdsa with sha256
         0002 | signature, 2 bytes
         beef | the server's; it must fit these parameters and both randoms
     """,
@@ -153,7 +153,7 @@ MESSAGES = {
         01 | rsa_sign
         40 | ecdsa_sign
         0002 | supported_signature_algorithms, 2 bytes
-        0403 | ecdsa_secp256r1_sha256
+        0403 | ecdsa with sha256
         0020 | certificate_authorities, 32 bytes
         000e | a name, 14 bytes
         300c310a300806035504030c0141 | CN=A
@@ -164,13 +164,13 @@ MESSAGES = {
         01 | certificate_types, 1 byte
         40 | ecdsa_sign
         0002 | supported_signature_algorithms, 2 bytes
-        0403 | ecdsa_secp256r1_sha256
+        0403 | ecdsa with sha256
         0004 | certificate_authorities, 4 bytes
         0002 | a name, 2 bytes
         abcd | a name that cannot be read
     """,
     (TLS12, 15, "CertificateVerify"): """
-        0403 | ecdsa_secp256r1_sha256
+        0403 | ecdsa with sha256
         0002 | signature, 2 bytes
         beef | it must fit all messages of its handshake so far
     """,

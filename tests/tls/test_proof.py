@@ -111,7 +111,7 @@ def test_a_right_proof_in_a_scheme_that_was_not_offered_is_illegal() -> None:
 
 def test_rsa_with_pss_does_not_pass_for_pkcs1() -> None:
     answer = honest("RSA")
-    assert proof.scheme_name(answer.scheme) == "rsa_pss_rsae_sha256"
+    assert proof.scheme_name(answer.scheme, TLS12) == "rsa_pss_rsae_sha256"
     altered = replace(answer, scheme=0x0401)
     assert refusal(KEYS["RSA"].public_key(), CHALLENGE, altered) == AlertDescription.DECRYPT_ERROR
 
@@ -119,7 +119,7 @@ def test_rsa_with_pss_does_not_pass_for_pkcs1() -> None:
 def test_the_honest_prover_takes_a_scheme_that_the_server_offers() -> None:
     answer = proof.prove_with(KEYS["RSA"])(replace(CHALLENGE, schemes=(0x0403, 0x0601)))
     assert answer
-    assert proof.scheme_name(answer.scheme) == "rsa_pkcs1_sha512"
+    assert proof.scheme_name(answer.scheme, TLS12) == "rsa_pkcs1_sha512"
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -157,7 +157,33 @@ def test_a_scheme_is_what_its_name_says(scheme: SignatureScheme) -> None:
 
 
 def test_a_scheme_without_a_name_is_shown_in_hex() -> None:
-    assert proof.scheme_name(0xFE00) == "0xfe00"
+    assert proof.scheme_name(0xFE00, TLS12) == "0xfe00"
+
+
+def test_in_tls12_a_scheme_of_ecdsa_has_no_curve() -> None:
+    """RFC 5246 section 7.4.1.4.1: it goes with a hash and any curve."""
+    for scheme in SIGNATURE_SCHEMES:
+        assert proof.scheme_name(scheme.id, TLS13) == scheme.name
+        if scheme.curve and scheme.hash:
+            assert proof.scheme_name(scheme.id, TLS12) == f"ecdsa with {scheme.hash.name}"
+        else:
+            assert proof.scheme_name(scheme.id, TLS12) == scheme.name
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme", "words"),
+    [
+        (ec.generate_private_key(ec.SECP384R1()), 0x0403, "is not for a key of kind ECDSA on secp384r1 in TLS 1.3"),
+        (KEYS["RSA"], 0x0401, "rsa_pkcs1_sha256 is not for a key of kind RSA in TLS 1.3"),
+        (KEYS["RSA"], 0x0403, "ecdsa_secp256r1_sha256 is not for a key of kind RSA in TLS 1.3"),
+    ],
+    ids=["another curve", "PKCS #1 v1.5", "another kind"],
+)
+def test_a_refusal_says_for_which_key_a_scheme_is_not(key: PrivateKey, scheme: int, words: str) -> None:
+    with pytest.raises(ProofError, match=words):
+        proof.check_signature(key.public_key(), scheme, b"", b"", TLS13)
+    with pytest.raises(TlsError, match=f"no signature scheme {words.partition('is not ')[2]}"):
+        proof.prove_with(key)(replace(CHALLENGE, schemes=(scheme,), version=TLS13))
 
 
 @pytest.mark.parametrize("key_type", KEY_TYPES)

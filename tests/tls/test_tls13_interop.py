@@ -139,7 +139,7 @@ def scheme_of_the_proof(ours: Connection) -> str:
     (raw,) = [step.raw for step in ours.steps if step.name == CertificateVerify.name and step.sender == "client"]
     verify = parse(raw)
     assert isinstance(verify, CertificateVerify)
-    return proof.scheme_name(verify.scheme)
+    return proof.scheme_name(verify.scheme, TLS13)
 
 
 def key_updates(ours: Connection, sender: str) -> list[bytes]:
