@@ -30,6 +30,7 @@ from lab.judging.claims.claim import Claim, Holding, Settled
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
+from lab.judging.words import counted, listed
 from lab.page.model import (
     Cell,
     CellTable,
@@ -49,7 +50,6 @@ from lab.page.model import (
 from lab.page.teaching import Teaching
 from lab.story.evidence import due, unusual
 from lab.story.matrix import tell_lessons
-from lab.story.words import counted, listed
 from lab.tls.versions import TLS13, VERSIONS
 
 MAX_LISTED = 200

@@ -14,6 +14,7 @@ from lab.events.types import (
 from lab.judging.connections import ClientConnection
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.proof_comparison import chain_in
+from lab.judging.words import listed
 from lab.page import evidence, ladders
 from lab.page.model import (
     Highlight,
@@ -24,7 +25,6 @@ from lab.page.model import (
 )
 from lab.page.teaching import Teaching
 from lab.story import acts
-from lab.story.words import listed
 from lab.tls.der import layout
 from lab.tls.errors import Abort
 from lab.tls.versions import TLS12

@@ -45,6 +45,7 @@ from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
+from lab.judging.words import counted, listed
 from lab.story import shipped, short
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, balance_in, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
@@ -52,7 +53,6 @@ from lab.story.leaks import tell_leak
 from lab.story.octets import octets
 from lab.story.places import with_gateways
 from lab.story.short import Brief
-from lab.story.words import counted, listed
 from lab.tls.dissect import dissect, dissect_record
 from lab.tls.versions import TLS12, Version
 

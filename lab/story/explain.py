@@ -21,10 +21,10 @@ from lab.document import (
 )
 from lab.judging.judgement import Verdict
 from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, ProofReason
+from lab.judging.words import listed
 from lab.story.evidence import came_back, due, unusual
 from lab.story.octets import exchange
 from lab.story.relays import fits
-from lab.story.words import listed
 from lab.tls.server import ProofSeen
 
 NOT_HER_HELLO = (

@@ -30,9 +30,9 @@ from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
+from lab.judging.words import listed
 from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
-from lab.story.words import listed
 from lab.tls.versions import Version, find_version
 
 MAX_NAMES = 10

@@ -20,8 +20,8 @@ from lab.catalogue.schemes import SCHEMES, ProofOf, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Control, Judgement, Verdict
+from lab.judging.words import counted, listed
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
-from lab.story.words import counted, listed
 from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 
 NOTE_ON_TLS13 = (

@@ -12,8 +12,8 @@ from lab.events.types import BundleIssued, CaptureSearched
 from lab.judging.judgement import Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
+from lab.judging.words import counted, listed
 from lab.story.evidence import came_back, due, outcome_span
-from lab.story.words import counted, listed
 from lab.tls.versions import Version
 
 MAX_NAMED = 6

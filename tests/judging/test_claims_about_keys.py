@@ -25,8 +25,9 @@ from handmade import CLIENT, NAME, SERVER, STARTED, with_fields
 from lab.catalogue.cast import BY_REQUEST
 from lab.catalogue.outcomes import REFUSED
 from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
-from lab.events.types import Event, KeyFound, LoginDecrypted, LoginFailed
+from lab.events.types import Event, KeyFound, LoginDecrypted, LoginFailed, PositionLeft
 from lab.judging.claims import Holding
+from lab.judging.words import counted
 
 HERS = login()
 
@@ -37,14 +38,14 @@ def test_a_certificate_was_shown_to_nobody_else_if_no_leak_of_a_careful_client_h
     assert told(claim, planned, *NOT_HER_LOGINS, seen()) is None
     assert told(claim, with_fields(STARTED, leaks=("interception",)), HERS, seen("interception")) is None
     assert told(claim, planned, HERS, *others) == (
-        *(Holding.HOLDS, "alice logged in, and nobody else had her certificate", [HERS], ""),
+        *(Holding.HOLDS, "alice logged in, and nobody else had her certificate by the leak wire or log", [HERS], ""),
     )
     had = [seen(note=str(at)) for at in range(3)]
     assert told(claim, planned, HERS, *had, seen("log"), *others) == (
         Holding.FAILS,
-        "alice verified every server, and yet others had her certificates, by the leaks wire (a passive listener reads "
-        "the plaintext Certificate message of TLS 1.2): 3; log (a gateway's access log has each client's certificate, "
-        "as PEM in a log line): 1",
+        "alice verified every server, and yet others had her certificates: 3 times by the leak wire (a passive "
+        "listener reads the plaintext Certificate message of TLS 1.2); 1 time by the leak log (a gateway's access log "
+        "has each client's certificate, as PEM in a log line)",
         [*had[:2], seen("log")],
         "",
     )
@@ -54,12 +55,12 @@ def test_a_key_can_be_passed_on_if_it_opens_every_gateway_that_checks_the_proof(
     claim, elsewhere, leaked = "key-can-be-passed-on-too", with_key(BLIND, REFUSED), with_key(MTLS, leak="archive")
     assert told(claim, elsewhere, leaked) is None
     said = (
-        "with alice's key {} attempts succeeded where the proof is checked: anybody with the key gets in as alice, so "
+        "with alice's key {} succeeded where the proof is checked: anybody with the key gets in as alice, so "
         "a client must keep its key secret; its certificate need not be secret there"
     )
     ins, out = [with_key(MTLS), with_key(PINNED)], with_key(PINNED, REFUSED)
-    assert told(claim, *ins, elsewhere, leaked) == (Holding.HOLDS, said.format("2 of 2"), ins, "")
-    assert told(claim, *ins, out) == (Holding.FAILS, said.format("2 of 3"), [*ins, out], "")
+    assert told(claim, *ins, elsewhere, leaked) == (Holding.HOLDS, said.format("2 of 2 attempts"), ins, "")
+    assert told(claim, *ins, out) == (Holding.FAILS, said.format("2 of 3 attempts"), [*ins, out], "")
 
 
 # The key on the wire.
@@ -75,10 +76,10 @@ READ = LoginDecrypted(
 )
 
 
-def never_said(keys: str = "her key", forms: str = "2 forms") -> str:
+def never_said(keys: str = "1 key", forms: str = "2 forms") -> str:
     return (
-        f"alice's TLS library was given the key; the search of 5 connections for {keys} in {forms} finds none, while "
-        "it finds her certificate. It cannot see into encrypted records"
+        "alice's TLS library was given the key; the search of what mallory had captured by then, 5 connections, for "
+        f"{keys} of hers in {forms} finds none, while it finds her certificate. It cannot see into encrypted records"
     )
 
 
@@ -91,10 +92,18 @@ def test_the_key_never_goes_to_the_server_if_a_search_that_finds_the_certificate
     four_forms = with_fields(SEARCHED, keys=2, key_forms=("der", "pem", "raw", "hex"))
     assert told(NEVER, HERS, four_forms, READ, READ) == (
         Holding.HOLDS,
-        never_said("her 2 keys", "2 forms each")
+        never_said("2 keys", "2 forms each")
         + "; in the 2 handshakes over TLS 1.3 that the lab decrypted, the client's "
         "messages were ClientHello, Finished",
         [four_forms, HERS, READ, READ],
+        "",
+    )
+    assert told(NEVER, HERS, PositionLeft("relay", ()), HERS, SEARCHED, HERS) == (
+        *(
+            Holding.HOLDS,
+            never_said() + ", and 2 of her 3 logins came after that capture",
+            [SEARCHED, HERS, HERS, HERS],
+        ),
         "",
     )
     without_a_number = with_fields(SEARCHED, keys=0)
@@ -111,11 +120,12 @@ MADE, ASKED = with_key(MTLS, leak="archive"), tried(MTLS, REFUSED, "requests")
 BY_HERSELF, OPEN = login(gateway=MTLS + BY_REQUEST), tried(BLIND, leak="requests")
 
 
-def issuer_said(made: str, requested: str = "0 of 1", keys: tuple[int, int] = (1, 0)) -> str:
+def issuer_said(made: str, requested: str = "0 of 1 attempt", keys: tuple[int, int] = (1, 0)) -> str:
     return (
-        f"an issuer that made alice's keys and kept what it handed out had {keys[0]} keys to lose: with them {made} "
-        "attempts succeeded where the proof is checked; where alice made the key and sent a request, what the issuer "
-        f"kept has {keys[1]} keys, and with that {requested} attempts succeeded there, while alice is let in with hers"
+        f"an issuer that made alice's keys and kept what it handed out had {counted(keys[0], 'key')} to lose: with "
+        f"that {made} succeeded where the proof is checked; where alice made the key and sent a request, what the "
+        f"issuer kept has {counted(keys[1], 'key')}, and with that {requested} succeeded there, while alice is let in "
+        "with hers"
     )
 
 
@@ -127,17 +137,22 @@ def test_an_issuer_had_the_key_if_it_made_it() -> None:
     other = tried(MTLS, leak="archive"), tried(PINNED, leak="wire"), with_key(BLIND, leak="archive")
     assert told(ISSUER, *everything, *other) == (
         Holding.CONDITIONAL,
-        issuer_said("1 of 1"),
+        issuer_said("1 of 1 attempt"),
         [FROM_ARCHIVE, MADE, ASKED, BY_HERSELF],
         "the issuer made it, and did not delete it; one that signs a request never has it",
     )
     shut = with_key(PINNED, REFUSED, "archive")
     assert told(ISSUER, FROM_ARCHIVE, shut, ASKED, BY_HERSELF, OPEN) == (
-        *(Holding.FAILS, issuer_said("0 of 1"), [FROM_ARCHIVE, ASKED, BY_HERSELF], ""),
+        *(Holding.FAILS, issuer_said("0 of 1 attempt"), [FROM_ARCHIVE, ASKED, BY_HERSELF], ""),
     )
     kept, got_in = dataclasses.replace(FROM_ARCHIVE, leak="requests"), with_key(MTLS, leak="requests")
     assert told(ISSUER, *everything, kept, got_in) == (
-        *(Holding.HOLDS, issuer_said("1 of 1", "1 of 1", (1, 1)), [FROM_ARCHIVE, MADE, kept, BY_HERSELF], ""),
+        *(
+            Holding.HOLDS,
+            issuer_said("1 of 1 attempt", "1 of 1 attempt", (1, 1)),
+            [FROM_ARCHIVE, MADE, kept, BY_HERSELF],
+            "",
+        ),
     )
 
 
@@ -152,18 +167,17 @@ def test_a_server_needs_no_keys_if_it_lets_in_a_certificate_that_came_after_it_b
     others = (HERS, login(gateway=BLIND, sha256=LATE.sha256), LoginFailed(MTLS, "", "1.2", "nobody listens"))
     said = (
         "the gateways were listening before alice's last certificate was issued; mtls, which knows the authority "
-        "alone, let her in with it {} times and refused her {} times; pinned-mtls, which goes by a list, refused her "
-        "{} times"
+        "alone, let her in with it {} and refused her {}; pinned-mtls, which goes by a list, refused her {}"
     )
     evidence = [*CHECKING, LATE]
     assert told_from_the_start(NO_KEYS, ISSUED, *LISTENING, LATE, hers, on_the_list, *others) == (
-        *(Holding.HOLDS, said.format(1, 0, 1), [*evidence, hers, on_the_list], ""),
+        *(Holding.HOLDS, said.format("1 time", "0 times", "1 time"), [*evidence, hers, on_the_list], ""),
     )
     assert told_from_the_start(NO_KEYS, ISSUED, *LISTENING, LATE, hers, failed, *others) == (
-        *(Holding.FAILS, said.format(1, 1, 0), [*evidence, hers, failed], ""),
+        *(Holding.FAILS, said.format("1 time", "1 time", "0 times"), [*evidence, hers, failed], ""),
     )
     assert told_from_the_start(NO_KEYS, *LISTENING, LATE, failed) == (
-        *(Holding.FAILS, said.format(0, 1, 0), [*evidence, failed], ""),
+        *(Holding.FAILS, said.format("0 times", "1 time", "0 times"), [*evidence, failed], ""),
     )
     without: tuple[tuple[Event, ...], ...] = (
         (LATE, hers),
@@ -226,3 +240,4 @@ def test_a_search_that_finds_nothing_at_all_compares_nothing() -> None:
     assert told(SAME, UNFOUND["log"], OPENED[2]) is None
     assert told(SAME, with_password(), OPENED[2]) is None  # nowhere was it looked for
     assert told(SAME, missed, with_password(REFUSED, "log"), OPENED[1]) is not None
+    assert told(SAME, file_searched("archive", PASSWORD), tried(BLIND, leak="archive")) is None  # none is in there

@@ -27,6 +27,7 @@ from lab.judging.claims.possession import FIRST_HANDSHAKE_AND_HASH, OF_THAT_NAME
 from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import ProofReason
 from lab.judging.relays import EITHER_SHARE, SERVERS_KEY, Mismatch, RelayedProof, Why
+from lab.judging.words import counted
 from lab.tls.messages import Certificate, CertificateVerify, ServerHelloDone, serialize
 from lab.tls.proof import SCHEME_IDS, challenge12, prove_with
 from made_up import KEY, certificate_of
@@ -39,8 +40,7 @@ OTHER_OPEN = "pinned-mtls@openssl"
 
 def both(checked: str, unchecked: str) -> str:
     return (
-        f"where the proof is checked {checked} attempts succeeded, where the certificate alone is checked {unchecked} "
-        "attempts succeeded"
+        f"where the proof is checked {checked} succeeded, where the certificate alone is checked {unchecked} succeeded"
     )
 
 
@@ -52,7 +52,10 @@ def without_each(claim: str, everything: tuple[Event, ...], others: tuple[Event,
 
 def test_checking_adds_nothing_if_a_proof_or_its_key_is_had_with_the_certificate() -> None:
     claim = "checking-adds-nothing"
-    stored = "they are stored together but do not travel together: the certificate crossed the wire, the key did not; "
+    stored = (
+        "they are stored together but do not travel together: the certificate was found in what mallory captured, the "
+        "key was not; "
+    )
     everything = (IN, OUT, SEARCHED, CONTROL)
     others = (
         *(tried(MTLS, leak="log"), tried(BLIND, REFUSED, "log"), tried(MTLS, INCONCLUSIVE), tried(NAMES_ONLY)),
@@ -65,13 +68,23 @@ def test_checking_adds_nothing_if_a_proof_or_its_key_is_had_with_the_certificate
     )
     without_each(claim, everything, others)
     assert told(claim, *everything, *others) == (
-        *(Holding.FAILS, stored + both("0 of 1", "1 of 1"), [SEARCHED, OUT, IN, CONTROL], ""),
+        *(Holding.FAILS, stored + both("0 of 1 attempt", "1 of 1 attempt"), [SEARCHED, OUT, IN, CONTROL], ""),
     )
-    assert told(claim, *everything, GOT_IN) == (Holding.HOLDS, both("1 of 2", "1 of 1"), [GOT_IN, IN], "")
-    assert told(claim, SHUT, *everything[1:]) == (Holding.HOLDS, both("0 of 1", "0 of 1"), [SHUT], "")
+    assert told(claim, *everything, GOT_IN) == (
+        Holding.HOLDS,
+        both("1 of 2 attempts", "1 of 1 attempt"),
+        [GOT_IN, IN],
+        "",
+    )
+    assert told(claim, SHUT, *everything[1:]) == (Holding.HOLDS, both("0 of 1 attempt", "0 of 1 attempt"), [SHUT], "")
     key_too = with_fields(SEARCHED, key_at=("byte 1",))
     assert told(claim, *everything, key_too) == (
-        *(Holding.HOLDS, both("0 of 1", "1 of 1") + "; the key itself was in the capture", [key_too, IN], ""),
+        *(
+            Holding.HOLDS,
+            both("0 of 1 attempt", "1 of 1 attempt") + "; the key itself was in the capture",
+            [key_too, IN],
+            "",
+        ),
     )
 
 
@@ -111,10 +124,22 @@ def test_every_server_could_impersonate_where_the_proof_is_not_checked() -> None
     assert told(claim, refused, *others) is None
     condition = "the server does not check the proof of possession"
     for events, holding, counts, evidence, said in (
-        ((fooled, shut, refused), Holding.CONDITIONAL, ("0 of 1", "1 of 2"), [fooled, refused], condition),
-        ((fooled, refused, got_in), Holding.HOLDS, ("1 of 2", "1 of 1"), [fooled, refused, got_in], ""),
-        ((shut, refused, got_in), Holding.FAILS, ("1 of 2", "0 of 1"), [refused, got_in], ""),
-        ((shut, refused), Holding.FAILS, ("0 of 1", "0 of 1"), [refused], ""),
+        (
+            (fooled, shut, refused),
+            Holding.CONDITIONAL,
+            ("0 of 1 attempt", "1 of 2 attempts"),
+            [fooled, refused],
+            condition,
+        ),
+        (
+            (fooled, refused, got_in),
+            Holding.HOLDS,
+            ("1 of 2 attempts", "1 of 1 attempt"),
+            [fooled, refused, got_in],
+            "",
+        ),
+        ((shut, refused, got_in), Holding.FAILS, ("1 of 2 attempts", "0 of 1 attempt"), [refused, got_in], ""),
+        ((shut, refused), Holding.FAILS, ("0 of 1 attempt", "0 of 1 attempt"), [refused], ""),
     ):
         assert told(claim, *events, *others) == (holding, both(*counts), evidence, said)
 
@@ -127,7 +152,7 @@ def test_a_certificate_costs_privacy_and_where_it_alone_is_checked_the_identity(
     without_each(claim, everything, others)
     assert told(claim, *others, *everything) == (
         Holding.CONDITIONAL,
-        said.format("leak wire") + both("0 of 1", "1 of 1"),
+        said.format("leak wire") + both("0 of 1 attempt", "1 of 1 attempt"),
         [name, OUT, IN],
         "every server that accepts it checks the proof",
     )
@@ -135,13 +160,13 @@ def test_a_certificate_costs_privacy_and_where_it_alone_is_checked_the_identity(
     assert told(claim, *everything, logged, in_by_log, GOT_IN) == (
         *(
             Holding.FAILS,
-            said.format("leaks log, wire") + both("1 of 3", "2 of 2"),
+            said.format("leaks log, wire") + both("1 of 3 attempts", "2 of 2 attempts"),
             [name, OUT, logged, IN, in_by_log, GOT_IN],
         ),
         "",
     )
     assert told(claim, name, OUT, SHUT) == (
-        *(Holding.HOLDS, said.format("leak wire") + both("0 of 1", "0 of 1"), [name, OUT], ""),
+        *(Holding.HOLDS, said.format("leak wire") + both("0 of 1 attempt", "0 of 1 attempt"), [name, OUT], ""),
     )
 
 
@@ -157,18 +182,23 @@ def test_a_register_of_certificates_is_a_liability_where_they_are_used_as_passwo
         tried(PINNED_BLIND, leak=leak, customer="carol", move="no-certificate"),
     )
     said = (
-        "of 2 customers in the leaked register {} were compromised where only the certificate is checked; with the "
-        "same register {} attempts succeeded where the proof is checked"
+        "the leaked register has 2 customers, and opened {} where only the certificate is checked; with the same "
+        "register {} succeeded where the proof is checked"
     )
     assert told(claim, fell[0], checking, *others) is None
     assert told(claim, *names, checking, *others) is None
     assert told(claim, *names, fell[0], *others) is None
     assert told(claim, *names, *fell, kept, checking, *others) == (
-        *(Holding.HOLDS, said.format(2, "0 of 1"), [*fell[:4], checking], ""),
+        *(Holding.HOLDS, said.format("2 accounts", "0 of 1 attempt"), [*fell[:4], checking], ""),
     )
-    assert told(claim, *names, kept, checking, *others) == (Holding.FAILS, said.format(0, "0 of 1"), [checking], "")
+    assert told(claim, *names, kept, checking, *others) == (
+        Holding.FAILS,
+        said.format("0 accounts", "0 of 1 attempt"),
+        [checking],
+        "",
+    )
     assert told(claim, *names, fell[0], checking, got_in, *others) == (
-        *(Holding.FAILS, said.format(1, "1 of 2"), [fell[0], checking, got_in], ""),
+        *(Holding.FAILS, said.format("1 account", "1 of 2 attempts"), [fell[0], checking, got_in], ""),
     )
 
 
@@ -177,8 +207,8 @@ def test_any_proof_is_enough_where_it_need_not_belong_to_the_name() -> None:
     look_alikes = [tried(NAMES_ONLY, move="look-alike", round=round_) for round_ in (1, 2, 3)]
     own_leaf, shut = tried(ANY_OF_CHAIN, move="own-leaf-first"), tried(NAMES_ONLY, REFUSED)
     said = (
-        "where a proof is checked, but not that it belongs to the name, {} attempts succeeded{}; where it has to "
-        "belong to the name, {} attempts succeeded"
+        "where a proof is checked, but not that it belongs to the name, {} succeeded{}; where it has to "
+        "belong to the name, {} succeeded"
     )
     opened = " (look-alike at names-only, own-leaf-first at any-certificate-of-the-chain)"
     everything = (own_leaf, OUT, control)
@@ -186,14 +216,19 @@ def test_any_proof_is_enough_where_it_need_not_belong_to_the_name() -> None:
     assert told(claim, *everything, *look_alikes, shut, IN, CONTROL) == (
         *(
             Holding.CONDITIONAL,
-            said.format("4 of 5", opened, "0 of 1"),
+            said.format("4 of 5 attempts", opened, "0 of 1 attempt"),
             [own_leaf, *look_alikes[:2], OUT],
             OF_THAT_NAME,
         ),
     )
-    assert told(claim, shut, OUT, control) == (Holding.HOLDS, said.format("0 of 1", "", "0 of 1"), [OUT], "")
+    assert told(claim, shut, OUT, control) == (
+        Holding.HOLDS,
+        said.format("0 of 1 attempt", "", "0 of 1 attempt"),
+        [OUT],
+        "",
+    )
     assert told(claim, shut, OUT, GOT_IN, control) == (
-        *(Holding.FAILS, said.format("0 of 1", "", "1 of 2"), [OUT, GOT_IN], ""),
+        *(Holding.FAILS, said.format("0 of 1 attempt", "", "1 of 2 attempts"), [OUT, GOT_IN], ""),
     )
 
 
@@ -218,8 +253,8 @@ def relayed(
 
 def relays_said(count: int, got_in: int) -> str:
     return (
-        f"of {count} fresh proofs that a careless client made and mallory passed on at once, {got_in} got in where "
-        "proofs are checked"
+        f"of {counted(count, 'fresh proof')} that a careless client made and mallory passed on at once, {got_in} got "
+        "in where proofs are checked"
     )
 
 
@@ -243,7 +278,7 @@ def test_a_fresh_proof_is_told_with_the_keys_that_it_would_have_taken() -> None:
     found = told(PASSED_ON, relayed=tuple(needs))
     assert found
     assert found.because == (
-        f"{relays_said(3, 0)}, though 1 times both connections had the very same keys; to pass on every message as it "
+        f"{relays_said(3, 0)}, though 1 time both connections had the very same keys; to pass on every message as it "
         f"is and have the keys, mallory would need with ECDHE {EITHER_SHARE}, with RSA {SERVERS_KEY}"
     )
 
@@ -333,9 +368,9 @@ def test_a_client_sends_a_signature_and_no_hash() -> None:
     assert told(HASH, SOUGHT, proof, signed(valid=False)) is None
     assert told(HASH, SOUGHT, SOUGHT, proof, *others) == (
         Holding.FAILS,
-        "each of 1 captured proofs is a signature over the handshake, valid by the certificate's key, and has no hash "
-        "in it; of the 4 hashes that were signed on the wire, none is anywhere in the capture: the server computes the "
-        "hash itself",
+        "1 captured proof: each is a signature over the handshake, valid by the certificate's key, and has no hash in "
+        "it; the capture was searched for 4 of the hashes that were signed, and has none: the server computes the hash "
+        "itself",
         [proof, SOUGHT, SOUGHT],
         "",
     )
@@ -343,10 +378,10 @@ def test_a_client_sends_a_signature_and_no_hash() -> None:
 
 def test_a_client_sends_a_hash_if_there_is_one() -> None:
     proof, hashed, found = signed(), signed(hashed=True), with_fields(SOUGHT, found_at=("there",))
-    said = "{} of {} proofs have the hash of the handshake in them"
-    assert told(HASH, SOUGHT, proof, hashed) == (Holding.HOLDS, said.format(1, 2), [hashed], "")
+    said = "the hash of the handshake is in {} of {}"
+    assert told(HASH, SOUGHT, proof, hashed) == (Holding.HOLDS, said.format(1, "2 proofs"), [hashed], "")
     assert told(HASH, SOUGHT, found, proof) == (
-        *(Holding.HOLDS, said.format(0, 1) + "; it was in the capture", [found], ""),
+        *(Holding.HOLDS, said.format(0, "1 proof") + "; it was in the capture", [found], ""),
     )
 
 
@@ -362,9 +397,9 @@ def test_the_check_is_needed_with_its_own_issuer_too() -> None:
     said = "with the self-signed certificates that the server itself issued, "
     without_each(claim, everything, others)
     for events, holding, counts, evidence in (
-        ((blind, out), Holding.HOLDS, ("0 of 1", "1 of 1"), [blind, out, control]),
-        ((blind, out, got_in), Holding.FAILS, ("1 of 2", "1 of 1"), [blind, out, got_in, control]),
-        ((shut, out), Holding.FAILS, ("0 of 1", "0 of 1"), [out, control]),
+        ((blind, out), Holding.HOLDS, ("0 of 1 attempt", "1 of 1 attempt"), [blind, out, control]),
+        ((blind, out, got_in), Holding.FAILS, ("1 of 2 attempts", "1 of 1 attempt"), [blind, out, got_in, control]),
+        ((shut, out), Holding.FAILS, ("0 of 1 attempt", "0 of 1 attempt"), [out, control]),
     ):
         assert told(claim, *events, control, *others) == (holding, said + both(*counts), evidence, "")
 
@@ -381,7 +416,7 @@ def test_self_signed_certificates_are_of_use_where_the_server_knows_them() -> No
     without_each(claim, everything, others)
     assert told(claim, *everything, *others) == (
         Holding.FAILS,
-        "the server knows the certificates that it issued: alice is let in, and 0 of 1 attempts succeeded without her "
+        "the server knows the certificates that it issued: alice is let in, and 0 of 1 attempt succeeded without her "
         "key",
         [hers, out, control],
         "",

@@ -23,6 +23,7 @@ from lab.catalogue.outcomes import REFUSED
 from lab.events.types import Event, Intercepted, PositionTaken
 from lab.judging.claims import Holding
 from lab.judging.claims.wire import FIRST_HANDSHAKE, IN_TLS12
+from lab.judging.words import counted
 from lab.staging import pki
 from lab.tls.messages import Certificate, serialize
 from made_up import certificate_of
@@ -44,8 +45,8 @@ def test_a_certificate_in_the_clear_was_read_by_a_listener() -> None:
         )
     assert told(claim, RELAY, LOGIN12, first, later, first, *NOT_READ) == (
         Holding.CONDITIONAL,
-        "a passive listener read 3 Certificate messages with alice's certificates in plaintext, 2 of them in a "
-        "connection's first handshake",
+        "a passive listener read 3 Certificate messages of alice's in plaintext, 2 of them in a connection's first "
+        "handshake",
         [first, later, first, LOGIN12],
         FIRST_HANDSHAKE,
     )
@@ -64,9 +65,9 @@ def enough_said(
     self_signed: int = 1, log: int = 1, logged: int = 3, kinds: str = "from an authority and self-signed"
 ) -> str:
     return (
-        f"one login each was enough to read alice's certificates ({kinds}); with what one connection showed 1 attempts "
+        f"one login each was enough to read alice's certificates ({kinds}); with what one connection showed 1 attempt "
         f"got in where an authority vouches and {self_signed} where the server knows its own self-signed certificates; "
-        f"an access log had {logged} certificates, and {log} attempts got in with those"
+        f"an access log had {counted(logged, 'certificate')}, and with that {counted(log, 'attempt')} got in"
     )
 
 
@@ -76,7 +77,7 @@ def test_one_connection_is_enough_if_each_kind_of_certificate_was_read_and_opens
     evidence = [FROM_CA, SELF_SIGNED, *WITH_THEM[:2], LOGGED, LOGGED_TOO[0], WITH_THEM[2]]
 
     assert told(ENOUGH, *heard, *WITH_THEM, *others) == (Holding.CONDITIONAL, enough_said(), evidence, IN_TLS12)
-    hidden = "; 1 of her handshakes over TLS 1.3 were heard as well, and showed none"
+    hidden = "; 1 handshake of hers over TLS 1.3, heard as well, showed none"
     assert told(ENOUGH, *heard, *WITH_THEM, HIDDEN) == (
         *(Holding.CONDITIONAL, enough_said() + hidden, [*evidence, HIDDEN], IN_TLS12),
     )
@@ -121,25 +122,25 @@ NOT_TOLD = (
 
 def test_the_servers_tls_protects_a_certificate_that_nobody_read() -> None:
     claim, used = "server-tls-protects", tried(BLIND)
-    in_13 = "; in TLS 1.3 {} of {} clients that verify the server sent it to an interceptor"
+    in_13 = "; in TLS 1.3 a client that verifies the server sent it to an interceptor in {} of {}"
     read = "alice verified the server and was let in, but in TLS 1.2 her certificate was read on the way"
     assert told(claim, RELAY, LOGIN12, seen(), CARELESS, *NOT_TOLD) is None
     assert told(claim, RELAY, LOGIN13, seen(), CAREFUL) is None
     assert told(claim, LOGIN12, seen(), CAREFUL) is None
     assert told(claim, RELAY, LOGIN12, CAREFUL, CARELESS) == (
         Holding.HOLDS,
-        "alice verified the server, and her certificate was not read" + in_13.format(0, 1),
+        "alice verified the server, and her certificate was not read" + in_13.format(0, "1 handshake"),
         [LOGIN12, CAREFUL],
         "",
     )
     condition = "TLS 1.3, and a client that verifies the server"
     assert told(claim, RELAY, LOGIN12, seen(), CAREFUL, *NOT_TOLD) == (
-        *(Holding.CONDITIONAL, read + in_13.format(0, 1), [seen(), LOGIN12, CAREFUL], condition),
+        *(Holding.CONDITIONAL, read + in_13.format(0, "1 handshake"), [seen(), LOGIN12, CAREFUL], condition),
     )
     also = tried(PINNED_BLIND), tried(PINNED_BLIND, round=2)
     assert told(claim, RELAY, LOGIN12, seen(), used, *also, tried(BLIND, REFUSED), CAREFUL, CAREFUL_SENT) == (
         Holding.FAILS,
-        read + " and opened certificate-only and pinned-certificate-only" + in_13.format(1, 2),
+        read + " and opened certificate-only and pinned-certificate-only" + in_13.format(1, "2 handshakes"),
         [seen(), LOGIN12, used, *also, CAREFUL, CAREFUL_SENT],
         "",
     )
@@ -147,9 +148,9 @@ def test_the_servers_tls_protects_a_certificate_that_nobody_read() -> None:
 
 def said_of_clients(careless: int, sent: int, careful: int, leaked: int) -> str:
     return (
-        f"of {careless} clients that accept any server {sent} sent the certificate to mitmproxy in TLS 1.3; of "
-        f"{careful} that verified it {leaked} did, as the server's Certificate, CertificateVerify and Finished come "
-        "first"
+        f"in TLS 1.3 a client that accepts any server sent the certificate to mitmproxy in {sent} of "
+        f"{counted(careless, 'handshake')}, and one that verifies it in {leaked} of {counted(careful, 'handshake')}, "
+        "as the server's Certificate, CertificateVerify and Finished come first"
     )
 
 
@@ -186,7 +187,7 @@ def test_tls_13_encrypts_what_no_listener_read() -> None:
     assert told(claim, LOGIN13, HIDDEN, with_fields(SEARCHED, certificate_at=())) is None
     assert told(claim, *hers, LOGIN12, *NOT_HER_LOGINS, handshake("a session")) == (
         Holding.HOLDS,
-        "a passive listener saw 1 of alice's handshakes over TLS 1.3, her certificate in none",
+        "a passive listener saw 1 handshake of alice's over TLS 1.3, her certificate in none",
         [HIDDEN, LOGIN13, searched],
         "",
     )
@@ -208,37 +209,41 @@ def test_in_tls_13_it_still_matters_who_has_a_certificate() -> None:
         *(tried(one, leak="interception") for one in (BLIND, MTLS)),
     )
     said = (
-        "certificates also leaked in TLS 1.3: {} to an interceptor and {} to a shop; in TLS 1.3, where the proof is "
-        "checked 0 of {} attempts succeeded, where the certificate alone is checked {} of {} attempts succeeded"
+        "certificates also leaked in TLS 1.3: {}; in TLS 1.3, where the proof is checked 0 of 2 attempts succeeded, "
+        "where the certificate alone is checked {} succeeded"
     )
     assert told(claim, *blind, *checking, *others) is None
     assert told(claim, got, shown, *checking, *others) is None
     assert told(claim, got, shown, *blind, *others) is None
     assert told(claim, got, shown, *blind, *checking, *others) == (
-        *(Holding.FAILS, said.format(1, 1, 2, 2, 2), [got, shown, *blind, *checking], ""),
+        *(
+            Holding.FAILS,
+            said.format("1 time to an interceptor and 1 time to a shop", "2 of 2 attempts"),
+            [got, shown, *blind, *checking],
+            "",
+        ),
     )
     shut = tried(BLIND, REFUSED, "rogue-server", tls="1.3")
-    for one, counts in ((got, (1, 0)), (shown, (0, 1))):
+    for one, whom in ((got, "an interceptor"), (shown, "a shop")):
         assert told(claim, one, shut, *checking) == (
-            *(Holding.HOLDS, said.format(*counts, 2, 0, 1), [one, *checking], ""),
+            *(Holding.HOLDS, said.format(f"1 time to {whom}", "0 of 1 attempt"), [one, *checking], ""),
         )
 
 
 def test_in_tls_13_too_only_the_proof_keeps_somebody_out() -> None:
     claim, blind, checking = "tls13-needs-the-proof", tried(BLIND, tls="1.3"), tried(PINNED, REFUSED, tls="1.3")
     got_in, shut, other = tried(MTLS, tls="1.3"), tried(BLIND, REFUSED, tls="1.3"), (tried(BLIND), tried(MTLS))
-    said = (
-        "in TLS 1.3, where the proof is checked {} attempts succeeded, where the certificate alone is checked {} "
-        "attempts succeeded: the key exchange alone kept nobody out"
-    )
+    said = "in TLS 1.3, where the proof is checked {} succeeded, where the certificate alone is checked {} succeeded"
+    alone = ": the key exchange alone kept nobody out who made her own handshake"
     assert told(claim, blind, *other) is None
     assert told(claim, checking, *other) is None
     for events, holding, counts, evidence in (
-        ((blind, checking, *other), Holding.HOLDS, ("0 of 1", "1 of 1"), [blind, checking]),
-        ((shut, checking), Holding.FAILS, ("0 of 1", "0 of 1"), [checking]),
-        ((blind, got_in), Holding.FAILS, ("1 of 1", "1 of 1"), [blind, got_in]),
+        ((blind, checking, *other), Holding.HOLDS, ("0 of 1 attempt", "1 of 1 attempt"), [blind, checking]),
+        ((shut, checking), Holding.FAILS, ("0 of 1 attempt", "0 of 1 attempt"), [checking]),
+        ((blind, got_in), Holding.FAILS, ("1 of 1 attempt", "1 of 1 attempt"), [blind, got_in]),
     ):
-        assert told(claim, *events) == (holding, said.format(*counts), evidence, "")
+        because = said.format(*counts) + (alone if holding is Holding.HOLDS else "")
+        assert told(claim, *events) == (holding, because, evidence, "")
 
 
 # Why TLS 1.2 does not encrypt it.
@@ -276,9 +281,9 @@ def test_it_is_not_encrypted_as_there_are_no_keys_yet(
     before, all_, without_rsa = counts
     assert found == (
         holding,
-        f"in {before} of {all_} captured handshakes the client's Certificate came before ClientKeyExchange, so there "
-        f"were no keys yet to encrypt it with; in {without_rsa} of them no RSA key took part, and it was in plaintext "
-        "all the same",
+        f"in {before} of {counted(all_, 'captured handshake')} the client's Certificate came before "
+        f"ClientKeyExchange, so there were no keys yet to encrypt it with; in {without_rsa} of them no RSA key "
+        "took part, and it was in plaintext all the same",
         captures,
         "",
     )

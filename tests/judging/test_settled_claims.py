@@ -3,9 +3,9 @@
 import dataclasses
 
 from handmade import LOGIN, STARTED, run_of, with_fields
-from lab.catalogue.leaks import DATABASE, WIRE
+from lab.catalogue.leaks import DATABASE, LOG, WIRE
 from lab.events.types import Event
-from lab.judging.claims import CLAIMS, Claim, Holding, settle
+from lab.judging.claims import CLAIMS, Claim, Holding, Settled, settle
 from lab.judging.claims.claim import numbers
 from lab.judging.claims.discussion import FIRST, SECOND
 from lab.judging.queries import Numbered, RunQueries
@@ -21,17 +21,34 @@ def test_a_claim_without_a_verdict_says_what_the_plan_lacks() -> None:
         return settled.because
 
     nothing = "no events that decide it"
-    assert because(STARTED, leaks=(WIRE,), schemes=(("mtls", "pinned-mtls"),)) == nothing
-    assert because(STARTED, leaks=(DATABASE, WIRE), schemes=()) == nothing
+    assert because(STARTED, leaks=((WIRE,),), schemes=(("mtls", "pinned-mtls"),)) == nothing
+    assert because(STARTED, leaks=((DATABASE, WIRE),), schemes=()) == nothing
     assert because(STARTED, leaks=(), schemes=()) == nothing
-    without = "not tried: the leak database or wire, the scheme password, the scheme a or b"
+    without = "not tried: the leak database or wire, the leak wire, the scheme password, the scheme a or b"
     schemes = (("password",), ("mtls",), ("a", "b"))
-    assert because(with_fields(STARTED, leaks=("log",)), leaks=(DATABASE, WIRE), schemes=schemes) == without
+    leaks = ((DATABASE, WIRE), (WIRE,), (LOG,))
+    assert because(with_fields(STARTED, leaks=("log",)), leaks=leaks, schemes=schemes) == without
+
+
+def test_a_claim_is_not_settled_by_a_run_that_did_not_plan_what_it_takes() -> None:
+    decided = Settled(Holding.FAILS, "0 of nothing", ())
+    run = RunQueries(JudgedRun(run_of(STARTED)))
+    for leaks, beyond, holding in (
+        (((WIRE,),), False, Holding.FAILS),
+        (((WIRE,), (LOG,)), False, Holding.NO_EVIDENCE),
+        (((WIRE,), (LOG,)), True, Holding.FAILS),
+    ):
+        claim = dataclasses.replace(
+            CLAIMS[0], decide=lambda record: decided, leaks=leaks, schemes=(), beyond_the_plan=beyond
+        )
+        ((_, settled),) = settle([claim], run)
+        assert settled.holding == holding
 
 
 LACKING = {
     "needed-with-its-own-issuer": "the scheme pinned-mtls, the scheme pinned-certificate-only",
-    "one-connection-is-enough": "the leak wire, the scheme certificate-only, the scheme pinned-certificate-only",
+    "one-connection-is-enough": "the leak wire, the leak log, the scheme certificate-only, the scheme "
+    "pinned-certificate-only",
     "only-the-issuer-is-fooled": "the leak rogue-server, the scheme certificate-only, the scheme "
     "pinned-certificate-only",
     "self-signed-is-useless": "the scheme pinned-mtls",
@@ -39,8 +56,8 @@ LACKING = {
     "server-needs-no-keys": "the leak requests, the scheme mtls",
     "privacy-but-not-identity": "the scheme mtls or pinned-mtls, the scheme certificate-only or "
     "pinned-certificate-only",
-    "issuer-has-the-key": "the leak archive or requests, the scheme mtls or pinned-mtls, the scheme certificate-only "
-    "or pinned-certificate-only",
+    "issuer-has-the-key": "the leak archive, the leak requests, the scheme mtls or pinned-mtls, the scheme "
+    "certificate-only or pinned-certificate-only",
 }
 
 

@@ -22,13 +22,13 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.shapes import proof_fits
 from lab.judging.verdicts import JudgedRun
 from lab.judging.whose_proof import sent_chain
+from lab.judging.words import listed
 from lab.page.director import tell_page
 from lab.page.model import Closing, Matrix
 from lab.staging import embedded
 from lab.story.acts import answer
 from lab.story.explain import explain
 from lab.story.matrix import tell_lessons, tell_matrix
-from lab.story.words import listed
 from lab.tls.server import ProofSeen
 from lab.tls.versions import VERSION_NAMES
 from lab.views import markdown as docs

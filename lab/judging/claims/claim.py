@@ -1,6 +1,6 @@
 """What a claim is, and what it means to settle one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -45,8 +45,9 @@ class Claim:
     """One claim. `points` are the points of the discussion that it settles, none for one of the lab's own. `claim` is
     in our own words, `experiment` says what decides.
 
-    `decide` is a query on what a run recorded: None where the run has nothing to say. It needs any one of the `leaks`,
-    and of each group of `schemes` at least one.
+    `decide` is a query on what a run recorded: None where the run has nothing to say. Of each group of `leaks` and of
+    `schemes` it needs at least one; a run whose plan lacks one is not asked, unless something `beyond_the_plan` may
+    settle the claim as well.
     """
 
     id: str
@@ -54,8 +55,9 @@ class Claim:
     claim: str
     experiment: str
     decide: Callable[[RunQueries], Settled | None]
-    leaks: tuple[Leak, ...] = ()
+    leaks: tuple[tuple[Leak, ...], ...] = ()
     schemes: tuple[tuple[str, ...], ...] = ()
+    beyond_the_plan: bool = False
 
     @property
     def by(self) -> str:
@@ -65,18 +67,25 @@ class Claim:
 
 def settle(claims: Iterable[Claim], queries: RunQueries) -> list[tuple[Claim, Settled]]:
     """Each claim with its verdict in this run."""
-    return [(claim, claim.decide(queries) or _undecided(claim, queries.judged.plan)) for claim in claims]
+    return [(claim, _settle(claim, queries)) for claim in claims]
 
 
-def _undecided(claim: Claim, plan: Plan) -> Settled:
-    """No verdict, and what the run's plan lacks for one."""
-    tried = {gateway.scheme.id for gateway, _ in plan.targets()}
-    lacking = []
-    if claim.leaks and not any(leak.id in plan.leaks for leak in claim.leaks):
-        lacking.append(f"the leak {' or '.join(leak.id for leak in claim.leaks)}")
-    lacking += [f"the scheme {' or '.join(group)}" for group in claim.schemes if not tried.intersection(group)]
+def _settle(claim: Claim, queries: RunQueries) -> Settled:
+    lacking = list(_lacking(claim, queries.judged.plan))
+    settled = claim.decide(queries) if claim.beyond_the_plan or not lacking else None
     because = f"not tried: {', '.join(lacking)}" if lacking else "no events that decide it"
-    return Settled(Holding.NO_EVIDENCE, because, ())
+    return settled or Settled(Holding.NO_EVIDENCE, because, ())
+
+
+def _lacking(claim: Claim, plan: Plan) -> Iterator[str]:
+    """What the run's plan lacks for a verdict."""
+    for leaks in ([leak.id for leak in group] for group in claim.leaks):
+        if not set(leaks).intersection(plan.leaks):
+            yield f"the leak {' or '.join(leaks)}"
+    tried = {gateway.scheme.id for gateway, _ in plan.targets()}
+    for schemes in claim.schemes:
+        if not tried.intersection(schemes):
+            yield f"the scheme {' or '.join(schemes)}"
 
 
 def numbers(*evidence: Iterable[HasNumber], each: int = 3) -> tuple[str, ...]:

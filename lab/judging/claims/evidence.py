@@ -6,6 +6,7 @@ from lab.catalogue.schemes import SCHEMES, ProofOf
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, PositionTaken
 from lab.judging.attempts import Tried
 from lab.judging.queries import Numbered, RunQueries
+from lab.judging.words import counted
 
 CHECKING = ("mtls", "pinned-mtls")
 """The schemes that check the proof, as the RFCs have it."""
@@ -13,6 +14,9 @@ BLIND = ("certificate-only", "pinned-certificate-only")
 """The schemes that check the certificate only."""
 NOT_WHOSE = tuple(scheme.id for scheme in SCHEMES if scheme.proof_of is ProofOf.SOMEBODY)
 """The schemes that check a proof, but not that it belongs to the name that they let in."""
+
+ON_THE_WIRE = ("relay", "arp")
+"""The positions from which a listener captures what passes."""
 
 
 def in_the_clear(record: RunQueries, tls: str) -> list[Numbered[CertificateCaptured]]:
@@ -56,7 +60,7 @@ def refused(tried: list[Tried]) -> list[Tried]:
 
 
 def count(tried: list[Tried]) -> str:
-    return f"{len(accepted(tried))} of {len(tried)} attempts succeeded"
+    return f"{len(accepted(tried))} of {counted(len(tried), 'attempt')} succeeded"
 
 
 def both(checking: list[Tried], blind: list[Tried]) -> str:
@@ -74,4 +78,4 @@ def found_something(searched: CaptureSearched) -> bool:
 
 def listened(record: RunQueries) -> bool:
     """Whether an attacker was on the wire; without one, that nothing was read proves nothing."""
-    return bool(record.all(PositionTaken, lambda taken: taken.kind in ("relay", "arp")))
+    return bool(record.all(PositionTaken, lambda taken: taken.kind in ON_THE_WIRE))

@@ -11,12 +11,14 @@ from lab.events.types import (
     LoggedIn,
     LoginDecrypted,
     LoginFailed,
+    PositionLeft,
 )
 from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import (
     BLIND,
     CHECKING,
+    ON_THE_WIRE,
     accepted,
     at,
     count,
@@ -25,7 +27,8 @@ from lab.judging.claims.evidence import (
     refused,
     scheme_of,
 )
-from lab.judging.queries import RunQueries
+from lab.judging.queries import Numbered, RunQueries
+from lab.judging.words import counted
 
 CAREFUL_LEAKS = (WIRE, ROGUE_SERVER, LOG, ARCHIVE, DATABASE)
 """The leaks of a client that verifies every server."""
@@ -39,9 +42,12 @@ def shown_to_nobody_else(record: RunQueries) -> Settled | None:
     seen = record.all(CertificateCaptured, lambda one: one.sha256 in record.issued)
     got = {leak: [one for one in seen if one.event.leak == leak.id] for leak in tried}
     if not any(got.values()):
-        return Settled(Holding.HOLDS, "alice logged in, and nobody else had her certificate", numbers(hers))
-    ways = "; ".join(f"{leak.id} ({leak.how}): {len(had)}" for leak, had in got.items() if had)
-    because = f"alice verified every server, and yet others had her certificates, by the leaks {ways}"
+        ways = " or ".join(leak.id for leak in tried)
+        because = f"alice logged in, and nobody else had her certificate by the leak {ways}"
+        return Settled(Holding.HOLDS, because, numbers(hers))
+    had = {leak: counted(len(some), "time") for leak, some in got.items() if some}
+    ways = "; ".join(f"{times} by the leak {leak.id} ({leak.how})" for leak, times in had.items())
+    because = f"alice verified every server, and yet others had her certificates: {ways}"
     return Settled(Holding.FAILS, because, numbers(*got.values(), each=2))
 
 
@@ -68,18 +74,27 @@ def key_never_goes_to_the_server(record: RunQueries) -> Settled | None:
     keys = search.keys or 1
     read = record.all(LoginDecrypted, lambda login: login.tls == "1.3")
     because = (
-        f"alice's TLS library was given the key; the search of {search.connections} connections for "
-        f"{'her key' if keys == 1 else f'her {keys} keys'} in {len(search.key_forms) // keys} forms"
-        f"{'' if keys == 1 else ' each'} finds none, while it finds her certificate. It cannot see into encrypted "
-        "records"
+        "alice's TLS library was given the key; the search of what mallory had captured by then, "
+        f"{counted(search.connections, 'connection')}, for {counted(keys, 'key')} of hers in "
+        f"{counted(len(search.key_forms) // keys, 'form')}{'' if keys == 1 else ' each'} finds none, while it finds "
+        "her certificate. It cannot see into encrypted records"
     )
+    if later := _after_the_capture(record, hers):
+        because += f", and {later} of her {counted(len(hers), 'login')} came after that capture"
     if read:
         names = dict.fromkeys(name for one in read for sender, name, *_ in one.event.messages if sender == "client")
         because += (
-            f"; in the {len(read)} handshakes over TLS 1.3 that the lab decrypted, the client's messages were "
-            f"{', '.join(names)}"
+            f"; in the {counted(len(read), 'handshake')} over TLS 1.3 that the lab decrypted, the client's messages "
+            f"were {', '.join(names)}"
         )
     return Settled(Holding.HOLDS, because, numbers(searched, hers, read))
+
+
+def _after_the_capture(record: RunQueries, hers: list[Numbered[LoggedIn]]) -> int:
+    """How many of alice's logins came when mallory had left the wire, or when her capture had been searched."""
+    order = {recorded.number: place for place, recorded in enumerate(record.run.events)}
+    ends = numbers(record.all(PositionLeft, lambda one: one.kind in ON_THE_WIRE), record.all(CaptureSearched))
+    return sum(order[one.number] > min(map(order.__getitem__, ends)) for one in hers)
 
 
 def issuer_has_the_key(record: RunQueries) -> Settled | None:
@@ -92,9 +107,10 @@ def issuer_has_the_key(record: RunQueries) -> Settled | None:
     if not (made and asked and own and blind):
         return None
     because = (
-        f"an issuer that made alice's keys and kept what it handed out had {len(keys[ARCHIVE.id])} keys to lose: with "
-        f"them {count(made)} where the proof is checked; where alice made the key and sent a request, what the issuer "
-        f"kept has {len(keys[REQUESTS.id])} keys, and with that {count(asked)} there, while alice is let in with hers"
+        f"an issuer that made alice's keys and kept what it handed out had {counted(len(keys[ARCHIVE.id]), 'key')} to "
+        f"lose: with that {count(made)} where the proof is checked; where alice made the key and sent a request, what "
+        f"the issuer kept has {counted(len(keys[REQUESTS.id]), 'key')}, and with that {count(asked)} there, while "
+        "alice is let in with hers"
     )
     evidence = numbers(keys[ARCHIVE.id], accepted(made), keys[REQUESTS.id], refused(asked), own)
     if accepted(asked):
@@ -126,8 +142,9 @@ def server_needs_no_keys(record: RunQueries) -> Settled | None:
         return None
     because = (
         f"the gateways were listening before alice's last certificate was issued; {CHECKING[0]}, which knows the "
-        f"authority alone, let her in with it {len(ins)} times and refused her {len(outs[CHECKING[0]])} times; "
-        f"{CHECKING[1]}, which goes by a list, refused her {len(outs[CHECKING[1]])} times"
+        f"authority alone, let her in with it {counted(len(ins), 'time')} and refused her "
+        f"{counted(len(outs[CHECKING[0]]), 'time')}; {CHECKING[1]}, which goes by a list, refused her "
+        f"{counted(len(outs[CHECKING[1]]), 'time')}"
     )
     holds = ins and not outs[CHECKING[0]]
     evidence = numbers(listening, late, ins, *outs.values())

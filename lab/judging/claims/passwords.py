@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
-from lab.catalogue.leaks import ARCHIVE, DATABASE, INTERCEPTION, LEAKS, LOG, ROGUE_SERVER, WIRE
+from lab.catalogue.leaks import DATABASE, INTERCEPTION, LEAKS, LOG, ROGUE_SERVER, WIRE
 from lab.catalogue.searches import PASSWORD
 from lab.events.types import FileSearched
 from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import BLIND, accepted, at
 from lab.judging.queries import Numbered, RunQueries
+from lab.judging.words import counted
+
+SEARCHED = (WIRE, LOG, DATABASE)
+"""The leaks by which a password could get out as well as a certificate, and whose file is searched for it."""
+WHERE = (*SEARCHED, ROGUE_SERVER, INTERCEPTION)
+"""All by which a password could get out as well: it is never relayed, and no archive gets it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class LeakedBoth:
 
 
 def same_as_a_password(record: RunQueries) -> Settled | None:
-    compared = [one for leak in LEAKS if (one := _compared(record, leak.id)).conclusive]
+    compared = [one for leak in LEAKS if leak in WHERE and (one := _compared(record, leak.id)).conclusive]
     if not any(one.searched for one in compared):
         return None
     worse = [one for one in compared if one.certificate_lost and not one.password_lost]
@@ -52,7 +58,8 @@ def same_as_a_password(record: RunQueries) -> Settled | None:
         if some
     )
     hashed = sum(len(one.by_password) for one in worse)
-    because += f"; the hashes in the register were tried as passwords, {hashed} times in vain" if hashed else ""
+    if hashed:
+        because += f"; the hashes in the register were tried as passwords, {counted(hashed, 'time')} in vain"
     evidence = numbers(
         *(one.searched for one in worse),
         *(one.by_password for one in (*worse, *alike, *better)),
@@ -71,7 +78,3 @@ def _compared(record: RunQueries, leak: str) -> LeakedBoth:
         record.with_the_password(leak),
         at(record, BLIND, leak=leak, move="omit-proof"),
     )
-
-
-WHERE = (WIRE, LOG, DATABASE, ARCHIVE, ROGUE_SERVER, INTERCEPTION)
-"""The leaks that say something about passwords: a relayed proof has nothing to do with them."""

@@ -26,6 +26,7 @@ from lab.judging.facts import port_of
 from lab.judging.own_proof import own_proof
 from lab.judging.queries import Numbered, RunQueries
 from lab.judging.relays import RelayedProof
+from lab.judging.words import counted
 
 FIRST_HANDSHAKE_AND_HASH = (
     "in a connection's first handshake, with a collision-resistant hash; in a renegotiated one mallory could, unless "
@@ -55,8 +56,8 @@ def checking_adds_nothing(record: RunQueries) -> Settled | None:
         because += "; the key itself was in the capture" if in_sight else ""
         return Settled(Holding.HOLDS, because, numbers(accepted(checked), in_sight, unchecked))
     because = (
-        "they are stored together but do not travel together: the certificate crossed the wire, the key did not; "
-        f"{both(checked, unchecked)}"
+        "they are stored together but do not travel together: the certificate was found in what mallory captured, the "
+        f"key was not; {both(checked, unchecked)}"
     )
     return Settled(Holding.FAILS, because, numbers(searched, refused(checked), accepted(unchecked), controls))
 
@@ -117,8 +118,8 @@ def database_is_a_liability(record: RunQueries) -> Settled | None:
         return None
     fallen = {one.event.customer for one in accepted(blind)}
     because = (
-        f"of {len(names)} customers in the leaked register {len(fallen)} were compromised where only the certificate "
-        f"is checked; with the same register {count(checking)} where the proof is checked"
+        f"the leaked register has {counted(len(names), 'customer')}, and opened {counted(len(fallen), 'account')} "
+        f"where only the certificate is checked; with the same register {count(checking)} where the proof is checked"
     )
     evidence = numbers(accepted(blind), refused(checking), accepted(checking), each=4)
     return Settled(Holding.HOLDS if fallen and not accepted(checking) else Holding.FAILS, because, evidence)
@@ -174,18 +175,18 @@ def _of_relays(
         return
     same_keys = sum(one.event.same_keys for one in relayed)
     takes = {one.event.key_exchange: " and ".join(one.takes) for one in relayed if one.takes}
-    because = (
-        f"of {len(relayed)} fresh proofs that a careless client made and mallory passed on at once, {len(got_in)} got "
-        "in where proofs are checked"
+    although = f", though {counted(same_keys, 'time')} both connections had the very same keys" if same_keys else ""
+    yield (
+        f"of {counted(len(relayed), 'fresh proof')} that a careless client made and mallory passed on at once, "
+        f"{len(got_in)} got in where proofs are checked{although}"
     )
-    yield because + (f", though {same_keys} times both connections had the very same keys" if same_keys else "")
     if takes:
         needed = (f"with {exchange} {keys}" for exchange, keys in sorted(takes.items()))
         yield f"to pass on every message as it is and have the keys, mallory would need {', '.join(needed)}"
     if through:
         yield (
-            f"where she relayed every byte as it was, without any such key, the proof fitted ({len(through)} logins "
-            "where it is checked), but both ends had keys and she had none"
+            "where she relayed every byte as it was, without any such key, the proof fitted "
+            f"({counted(len(through), 'login')} where it is checked), but both ends had keys and she had none"
         )
 
 
@@ -221,16 +222,16 @@ def client_sends_a_hash(record: RunQueries) -> Settled | None:
     hashes = [one for one, compared in compared if compared.captured_hash in (one.event.proof or "")]
     in_sight = [one for one in searched if one.event.found_at]
     if hashes or in_sight:
-        because = f"{len(hashes)} of {len(compared)} proofs have the hash of the handshake in them"
+        because = f"the hash of the handshake is in {len(hashes)} of {counted(len(compared), 'proof')}"
         because += "; it was in the capture" if in_sight else ""
         return Settled(Holding.HOLDS, because, numbers(hashes, in_sight))
     if not (compared and searched) or len(signatures) < len(compared):
         return None
     sought = sum(len(one.event.sought) for one in searched)
     because = (
-        f"each of {len(signatures)} captured proofs is a signature over the handshake, valid by the certificate's key, "
-        f"and has no hash in it; of the {sought} hashes that were signed on the wire, none is anywhere in the capture: "
-        "the server computes the hash itself"
+        f"{counted(len(signatures), 'captured proof')}: each is a signature over the handshake, valid by the "
+        f"certificate's key, and has no hash in it; the capture was searched for {sought} of the hashes that were "
+        "signed, and has none: the server computes the hash itself"
     )
     return Settled(Holding.FAILS, because, numbers(signatures, searched))
 

@@ -23,6 +23,7 @@ from lab.judging.claims.evidence import (
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.proof_comparison import chain_in
 from lab.judging.queries import Numbered, RunQueries
+from lab.judging.words import counted, listed
 from lab.tls import proof
 from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, ClientHello, ClientKeyExchange
@@ -46,8 +47,8 @@ def certificate_in_the_clear(record: RunQueries) -> Settled | None:
         return Settled(Holding.FAILS, "alice logged in over TLS 1.2 and no certificate was read", numbers(hers))
     first = sum(_types(one.event)[:1] == [ClientHello.type] for one in seen)
     because = (
-        f"a passive listener read {len(seen)} Certificate messages with alice's certificates in plaintext, "
-        f"{first} of them in a connection's first handshake"
+        f"a passive listener read {counted(len(seen), 'Certificate message')} of alice's in plaintext, {first} of them "
+        "in a connection's first handshake"
     )
     return Settled(Holding.CONDITIONAL, because, numbers(seen, hers), FIRST_HANDSHAKE)
 
@@ -62,13 +63,13 @@ def one_connection_is_enough(record: RunQueries) -> Settled | None:
     kinds = {seen.event.issuer == seen.event.subject for seen in read}
     because = (
         f"one login each was enough to read alice's certificates ({_kinds(kinds)}); with what one connection showed "
-        f"{len(used[0])} attempts got in where an authority vouches and {len(used[1])} where the server knows its own "
-        f"self-signed certificates; an access log had {len(logged)} certificates, and {len(used_log)} attempts got in "
-        "with those"
+        f"{counted(len(used[0]), 'attempt')} got in where an authority vouches and {len(used[1])} where the server "
+        f"knows its own self-signed certificates; an access log had {counted(len(logged), 'certificate')}, and with "
+        f"that {counted(len(used_log), 'attempt')} got in"
     )
     hidden, in_sight = _full_in_tls13(record), _readable_in_tls13(record)
     if hidden and not in_sight:
-        because += f"; {len(hidden)} of her handshakes over TLS 1.3 were heard as well, and showed none"
+        because += f"; {counted(len(hidden), 'handshake')} of hers over TLS 1.3, heard as well, showed none"
     holds = len(kinds) == len(used) and all(used) and used_log
     evidence = numbers(read, *used, logged, used_log, hidden, each=2) or numbers(logins(record, tls="1.2"))
     if not holds:
@@ -100,7 +101,10 @@ def server_tls_protects(record: RunQueries) -> Settled | None:
     because += f" and opened {schemes(used)}" if used else ""
     if not seen:
         because = "alice verified the server, and her certificate was not read"
-    because += f"; in TLS 1.3 {len(sent)} of {len(careful)} clients that verify the server sent it to an interceptor"
+    because += (
+        "; in TLS 1.3 a client that verifies the server sent it to an interceptor in "
+        f"{len(sent)} of {counted(len(careful), 'handshake')}"
+    )
     evidence = numbers(seen, hers, used, careful)
     if sent:
         return Settled(Holding.FAILS, because, evidence)
@@ -117,9 +121,9 @@ def not_encrypted_because_of_rsa(record: RunQueries) -> Settled | None:
     if not without_rsa and len(before) == len(seen):
         return None
     because = (
-        f"in {len(before)} of {len(seen)} captured handshakes the client's Certificate came before ClientKeyExchange, "
-        f"so there were no keys yet to encrypt it with; in {len(without_rsa)} of them no RSA key took part, and it was "
-        "in plaintext all the same"
+        f"in {len(before)} of {counted(len(seen), 'captured handshake')} the client's Certificate came before "
+        f"ClientKeyExchange, so there were no keys yet to encrypt it with; in {len(without_rsa)} of them no RSA key "
+        "took part, and it was in plaintext all the same"
     )
     holding = Holding.FAILS if without_rsa and len(before) == len(seen) else Holding.HOLDS
     return Settled(holding, because, numbers(without_rsa, seen))
@@ -133,7 +137,8 @@ def tls13_encrypts(record: RunQueries) -> Settled | None:
         return None
     if in_sight := _readable_in_tls13(record):
         return Settled(Holding.FAILS, "a certificate was readable in TLS 1.3", in_sight)
-    because = f"a passive listener saw {len(handshakes)} of alice's handshakes over TLS 1.3, her certificate in none"
+    heard = counted(len(handshakes), "handshake")
+    because = f"a passive listener saw {heard} of alice's over TLS 1.3, her certificate in none"
     return Settled(Holding.HOLDS, because, numbers(handshakes, hers, searched))
 
 
@@ -146,10 +151,9 @@ def tls13_is_unauthenticated(record: RunQueries) -> Settled | None:
         return None
     sent = [one for one in seen if certificate_was_sent(one.event)]
     because = (
-        f"of {len(careless)} clients that accept any server {len([one for one in careless if one in sent])} sent the "
-        f"certificate to mitmproxy in TLS 1.3; of {len(careful)} that verified it "
-        f"{len([one for one in careful if one in sent])} did, as the server's Certificate, CertificateVerify and "
-        "Finished come first"
+        "in TLS 1.3 a client that accepts any server sent the certificate to mitmproxy in "
+        f"{_of_them(sent, careless)}, and one that verifies it in {_of_them(sent, careful)}, as the server's "
+        "Certificate, CertificateVerify and Finished come first"
     )
     evidence = numbers(careful, careless, got)
     if not (sent and got):
@@ -167,10 +171,9 @@ def tls13_makes_it_irrelevant(record: RunQueries) -> Settled | None:
     checking = [one for leak in (INTERCEPTION, ROGUE_SERVER) for one in at(record, CHECKING, leak=leak.id, tls="1.3")]
     if not ((got or shown) and blind and checking):
         return None
-    because = (
-        f"certificates also leaked in TLS 1.3: {len(got)} to an interceptor and {len(shown)} to a shop; "
-        f"in TLS 1.3, {both(checking, blind)}"
-    )
+    times = {"an interceptor": len(got), "a shop": len(shown)}
+    leaked = [f"{counted(often, 'time')} to {whom}" for whom, often in times.items() if often]
+    because = f"certificates also leaked in TLS 1.3: {listed(leaked)}; in TLS 1.3, {both(checking, blind)}"
     evidence = numbers(got, shown, accepted(blind), refused(checking))
     return Settled(Holding.FAILS if accepted(blind) else Holding.HOLDS, because, evidence)
 
@@ -179,9 +182,16 @@ def tls13_needs_the_proof(record: RunQueries) -> Settled | None:
     blind, checking = at(record, BLIND, tls="1.3"), at(record, CHECKING, tls="1.3")
     if not (blind and checking):
         return None
-    because = f"in TLS 1.3, {both(checking, blind)}: the key exchange alone kept nobody out"
+    because = f"in TLS 1.3, {both(checking, blind)}"
     evidence = numbers(accepted(blind), refused(checking), accepted(checking))
-    return Settled(Holding.HOLDS if accepted(blind) and not accepted(checking) else Holding.FAILS, because, evidence)
+    if accepted(checking) or not accepted(blind):
+        return Settled(Holding.FAILS, because, evidence)
+    because += ": the key exchange alone kept nobody out who made her own handshake"
+    return Settled(Holding.HOLDS, because, evidence)
+
+
+def _of_them(sent: list[Numbered[HandshakeDecrypted]], handshakes: list[Numbered[HandshakeDecrypted]]) -> str:
+    return f"{sum(one in sent for one in handshakes)} of {counted(len(handshakes), 'handshake')}"
 
 
 def _in_tls13(record: RunQueries) -> list[Numbered[HandshakeDecrypted]]:
