@@ -5,7 +5,7 @@ A script says everything about one attempt and does nothing by itself; `attacker
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -186,6 +186,12 @@ def look_alike_bundle(loot: Loot) -> Bundle:
     return Bundle((look_alike_certificate(loot.chain[0], key),), key)
 
 
+def self_issued(loot: Loot, version: Version) -> Script:
+    key, model = fresh_key(loot.chain[0]), x509.load_der_x509_certificate(loot.chain[0])
+    names = [one.value for one in model.extensions if isinstance(one.value, x509.SubjectAlternativeName)]
+    return stolen_key(Bundle((self_issued_certificate(model.subject, key, names),), key), version)
+
+
 def own_leaf_first(loot: Loot, version: Version) -> Script:
     own = _own(loot)
     return Script(honest_flight(version, (own.chain[0], *loot.chain), proof.prove_with(own.key)))
@@ -290,6 +296,29 @@ def look_alike_certificate(certificate: bytes, key: PrivateKey) -> bytes:
     )
     for extension in model.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
+    return _signed(builder, key)
+
+
+def self_issued_certificate(
+    name: x509.Name, key: PrivateKey, alternatives: Sequence[x509.SubjectAlternativeName] = ()
+) -> bytes:
+    """A new certificate, in DER, for one day, with this subject and these alternative names: signed by its own key."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + timedelta(days=1))
+        .public_key(key.public_key())
+    )
+    for alternative in alternatives:
+        builder = builder.add_extension(alternative, critical=False)
+    return _signed(builder, key)
+
+
+def _signed(builder: x509.CertificateBuilder, key: PrivateKey) -> bytes:
     hash_: Any = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(key, hash_).public_bytes(Encoding.DER)
 
@@ -385,6 +414,7 @@ MAKERS: Mapping[str, Maker] = {
     "replay-flight": replay_flight,
     "resume-session": resume_session,
     STOLEN_KEY: with_key,
+    "self-issued": self_issued,
     OTHER_DOOR: other_door,
     "forged-ticket": forge_ticket,
     PREFIX: prefix,

@@ -17,7 +17,7 @@ from attacker.errors import AttackerError
 from attacker.moves.make import MAKERS, Loot, OtherDoor, Script
 from attacker.moves.replay import Attempt, not_tried
 from attacker.position.tcp_relay import Forward, TcpRelay
-from attacker.probe.attempt import attempt_twice, session_of
+from attacker.probe.attempt import attempt_again, session_of
 from attacker.probe.dialects import DIALECTS, HTTP
 from attacker.probe.orders import Order, Pace, Target
 from attacker.probe.overheard import Overheard
@@ -105,7 +105,7 @@ async def _try(target: Target, customer: str, loot: Loot, printer: Printer) -> N
             question = replace(target.question, headers=target.question.headers + said)
             one_way = replace(script, spellings=(said,) if said else ())
             dialect = DIALECTS[target.dialect](question)
-            tried, answer = await attempt_twice(replace(it, round=number), one_way, dialect, pace)
+            tried, answer = await attempt_again(replace(it, round=number), one_way, dialect, pace)
             printer.report(tried)
             printer.report(answer)
 

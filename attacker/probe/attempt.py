@@ -10,6 +10,7 @@ from attacker.probe.answers import NO_TLS, Ending, ServerAnswer, answer_to
 from attacker.probe.dialects import Dialect, closed_in_order
 from attacker.probe.lines import DialectError, EndOfLine, Line
 from attacker.probe.orders import Pace
+from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.types import MoveTried, ServerAnswered
 from lab.tls.client import Client
@@ -19,6 +20,9 @@ from lab.tls.streams import SocketConnection, TlsStream
 READ_SIZE = 1 << 14
 PAUSE_SECONDS = 1.0
 """Between an attempt and the same one again."""
+ATTEMPTS, ATTEMPTS_WITH_A_MADE_UP_ONE = 2, 6
+"""At most, of one that may end by an accident. Where a server on OpenSSL goes on with a client whose certificate has a
+wrong signature, an error is left behind, which some take, now and then, for one of this connection or of the next."""
 
 
 @dataclass
@@ -107,17 +111,23 @@ async def session_of(it: Attempt, script: Script, dialect: Dialect) -> Session |
     return engine.session
 
 
-async def attempt_twice(it: Attempt, script: Script, dialect: Dialect, pace: Pace) -> tuple[MoveTried, ServerAnswered]:
-    """An attempt, and a second one where no connection came about, or one that the server ended at once or after the
-    handshake without an answer: that may be an accident, such as a restart. The second one counts. OutOfScope."""
-    async with pace:
-        tried, answer = await attempt(it, script, dialect)
-    if not _may_be_an_accident(tried, answer):
-        return tried, answer
-    await asyncio.sleep(PAUSE_SECONDS)
-    async with pace:
-        tried, answer = await attempt(it, script, dialect)
-    return tried, replace(answer, again=True)
+async def attempt_again(it: Attempt, script: Script, dialect: Dialect, pace: Pace) -> tuple[MoveTried, ServerAnswered]:
+    """An attempt, and the same again where no connection came about, or one that the server ended at once or after the
+    handshake without an answer, or left waiting from the beginning: that may be an accident, such as a restart. The
+    last one counts. OutOfScope."""
+    for number in range(1, _most_attempts(it.move) + 1):
+        if number > 1:
+            await asyncio.sleep(PAUSE_SECONDS)
+        async with pace:
+            tried, answer = await attempt(it, script, dialect)
+        if not _may_be_an_accident(tried, answer):
+            break
+    return tried, replace(answer, attempts=number)
+
+
+def _most_attempts(move_id: str) -> int:
+    move = find_move(move_id)
+    return ATTEMPTS_WITH_A_MADE_UP_ONE if move and move.shape.shows_a_made_up_one else ATTEMPTS
 
 
 def _may_be_an_accident(tried: MoveTried, answer: ServerAnswered) -> bool:
@@ -127,6 +137,8 @@ def _may_be_an_accident(tried: MoveTried, answer: ServerAnswered) -> bool:
             return not tried.local
         case Ending.CLOSED:
             return answer.completed or not heard
+        case Ending.SILENT:
+            return not heard and not answer.made  # it was busy with another connection
         case _:
             return False
 

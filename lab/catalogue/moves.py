@@ -387,6 +387,14 @@ OTHER_DOOR, PREFIX = "other-door", "prefix"
 
 REAL_MOVES: tuple[Move, ...] = (
     Move(
+        "self-issued",
+        "Issue oneself a certificate with the same name",
+        "a certificate with alice's subject and alternative names that its own key signed, with nothing else of hers, "
+        "and a valid proof by that key",
+        _NOT_TRUSTED,
+        shape=Shape(((Leaf.NAMESAKE,),), ProofShape.BY_FIRST),
+    ),
+    Move(
         OTHER_DOOR,
         "Log in at another door, and go on here",
         "a session that began with the attacker's own certificate at another name or port of this server, which trusts "
@@ -433,7 +441,7 @@ REAL_MOVES: tuple[Move, ...] = (
         shape=Shape(messages={TLS12: (), TLS13: ()}),
     ),
 )
-"""More moves, which `certreplay try` makes at real servers; the lab itself makes the first of them, where a gateway has
+"""More moves, which `certreplay try` makes at real servers; the lab itself makes `other-door`, where a gateway has
 another name."""
 
 

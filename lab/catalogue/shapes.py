@@ -12,6 +12,7 @@ class Leaf(Enum):
 
     CUSTOMERS = "the customer's certificate"
     COPY = "a copy of the customer's certificate with another key"
+    NAMESAKE = "a certificate with the customer's name, issued by itself"
     MALLORYS = "mallory's certificate"
 
 
@@ -67,6 +68,11 @@ class Shape:
     def in_header(self) -> tuple[Leaf, ...]:
         """The certificate in the request's header, where the server takes one from there; empty for none."""
         return next(iter(self.certificates), ())[:1] if self.header is None else self.header
+
+    @property
+    def shows_a_made_up_one(self) -> bool:
+        """Whether a certificate is shown that the attacker made in the customer's name."""
+        return any({Leaf.COPY, Leaf.NAMESAKE}.intersection(leaves) for leaves in self.certificates)
 
     def in_order(self, version: Version) -> tuple[str, ...]:
         """The client's messages in this version."""

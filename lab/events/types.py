@@ -372,8 +372,8 @@ class ServerAnswered:
 
     `ending`, `kind`, `words` and `content` are as in a ServerAnswer of `attacker.probe.answers`. `asked` tells whether
     the server asked for a certificate, `made` whether the move was sent: a server that refuses the ClientHello has not
-    seen it. `completed` tells whether the handshake came to its end for the attacker, and `again` that it was made a
-    second time, as the first one may have ended by an accident.
+    seen it. `completed` tells whether the handshake came to its end for the attacker, and `attempts` how often it was
+    made: again where the one before may have ended by an accident.
     """
 
     move: str
@@ -386,7 +386,7 @@ class ServerAnswered:
     asked: bool
     made: bool
     completed: bool
-    again: bool = False
+    attempts: Count = 1
 
 
 @dataclass(frozen=True)

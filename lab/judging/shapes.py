@@ -201,6 +201,9 @@ class _Attempted:
         subject = certificate.subject.rfc4514_string()
         if leaf is Leaf.MALLORYS:
             return common_name(subject) == MALLORY
+        if leaf is Leaf.NAMESAKE:
+            namesakes = {one.subject for one in self.captures} & {certificate.issuer.rfc4514_string()}
+            return subject in namesakes and signed_by_itself(certificate)
         names = subject, certificate.issuer.rfc4514_string()
         models = [one for one in self.captures if names == (one.subject, one.issuer)]
         return any(_could_be_copied_from(certificate, one) for one in models) and signed_by_itself(certificate)

@@ -22,6 +22,7 @@ _MISDIRECTED = "HTTP 421"
 """RFC 9110 section 15.5.20: the server refuses to answer for this name on this connection."""
 _AS_HERSELF = "the answer that the attacker's own certificate gets, and no more"
 _NO_SUCH_VERSION = "alert protocol_version (70)"
+_NO_COMMON_GROUND = "alert handshake_failure (40)"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Attempted:
     checked the client (RFC 8446 section 4.4)."""
     departure: str = ""
     """What keeps it from being its move; empty where nothing does."""
-    again: bool = False
-    """Whether it was made twice, as the first one may have ended by an accident: this is the second one."""
+    attempts: int = 1
+    """How often it was made: again where the one before may have ended by an accident. This is the last one."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,18 @@ class Judged:
         return tuple(
             one
             for one in self.verdicts
-            if one.outcome == ACCEPTED and not (self.stranger_in and _with_a_certificate_of_her_own(one.move))
+            if one.outcome == ACCEPTED and not (self.stranger_in and shows_a_made_up_one(one.move))
         )
+
+    @property
+    def refused(self) -> tuple[MoveVerdict, ...]:
+        """The moves that did not get in."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome == REFUSED)
+
+    @property
+    def asked_for_the_key(self) -> bool:
+        """Whether the owner's certificate was refused because its key was missing and for nothing else."""
+        return any(_lacks_the_key_only(one.move) for one in self.refused)
 
     @property
     def undecided(self) -> bool:
@@ -128,10 +139,18 @@ def judge(version: Version, controls: Controls, attempts: Sequence[Attempted]) -
     return Judged(version, controls, True, unfit, stranger_in, tuple(verdicts.values()), tuple(notes))
 
 
-def _with_a_certificate_of_her_own(move_id: str) -> bool:
+def shows_a_made_up_one(move_id: str) -> bool:
     """Whether the move shows a certificate that the attacker made, as a stranger does."""
     move = find_move(move_id)
-    return move is not None and any(Leaf.COPY in leaves for leaves in move.shape.certificates)
+    return move is not None and move.shape.shows_a_made_up_one
+
+
+def _lacks_the_key_only(move_id: str) -> bool:
+    """Whether the move shows the owner's certificate in an orderly handshake, with a proof that is none or wrong."""
+    move = find_move(move_id)
+    if move is None or move.shape.recorded or move.shape.messages:
+        return False
+    return next(iter(move.shape.certificates), ())[:1] == (Leaf.CUSTOMERS,)
 
 
 def _is_recording(move_id: str) -> bool:
@@ -158,6 +177,11 @@ def _unfit(controls: Controls, alike: "_Likeness") -> str:
         return (
             f"it ends every connection ({owner.text}), also the owner's: give a port that speaks TLS from the first "
             "byte on, without the PROXY protocol, or --starttls"
+        )
+    if all(one.kind == _NO_COMMON_GROUND for one in (owner, *answers)):
+        return (
+            f"it refuses every client in this version ({owner.text}), also the owner: it does not speak the version, "
+            "which --tls can leave out, or none of its suites and groups is one of ours"
         )
     if owner.ending is not Ending.ANSWERED:
         return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"
@@ -215,7 +239,7 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
     if answer.ending is Ending.FAILED:
         return INCONCLUSIVE, answer.words
     if not attempted.made:
-        return INCONCLUSIVE, "the server ended the handshake before the move was sent"
+        return INCONCLUSIVE, "the handshake did not get as far as the move"
     if answer.ending is Ending.ALERT:
         return REFUSED, ""
     if answer.ending is Ending.CLOSED and not attempted.completed:
@@ -228,8 +252,8 @@ def _outcome(controls: Controls, alike: _Likeness, unfit: str, attempted: Attemp
         return REFUSED, _AS_HERSELF
     if answer.kind == _MISDIRECTED:
         return REFUSED, ""
-    if answer.ending is Ending.CLOSED and attempted.again:
-        return REFUSED, "no answer, and none to a second attempt either; the owner gets one"
+    if answer.ending is Ending.CLOSED and attempted.attempts > 1:
+        return REFUSED, f"no answer to any of {attempted.attempts} attempts; the owner gets one"
     return INCONCLUSIVE, "this answer is like none of the controls'"
 
 
@@ -280,4 +304,5 @@ def status(judged: Mapping[Version, Judged], open_counts: bool = True) -> int:
     spoken = [one for one in judged.values() if one.spoken]
     if open_counts and any(one.open for one in spoken):
         return 1
-    return 2 if not spoken or any(one.unfit or one.undecided for one in spoken) else 0
+    decided = any(one.refused or one.accepted for one in spoken)
+    return 2 if not decided or any(one.unfit or one.undecided for one in spoken) else 0

@@ -4,16 +4,13 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from attacker.collected import common_name
-from attacker.moves.make import Loot, Script, fresh_key, no_certificate, stolen_key
+from attacker.moves.make import Loot, Script, fresh_key, no_certificate, self_issued_certificate, stolen_key
 from attacker.moves.replay import Attempt
 from attacker.probe.answers import Ending, ServerAnswer
 from attacker.probe.attempt import attempt
@@ -34,7 +31,6 @@ from lab.probing.judge import Answered, Attempted, Controls, Judged, judge
 from lab.probing.owner import Owner
 from lab.tls.bundle import Bundle
 from lab.tls.flight import SendFinished
-from lab.tls.proof import public_key
 from lab.tls.streams import SocketConnection
 from lab.tls.versions import Version, find_version
 
@@ -107,7 +103,7 @@ class _Probe:
             again = {version: await self._control(version, self._with(self._bundle)) for version in before}
         finally:
             await attacker.stop()
-        self._connections += sum(1 + one.again + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
+        self._connections += sum(one.attempts + (one.event.move == OTHER_DOOR) for one in attempts if one.answer)
         judged = {
             version: judge(
                 version,
@@ -282,7 +278,7 @@ def attempts_in(events: Sequence[Recorded], bundle: Bundle) -> list[Attempted]:
             continue
         wrong = _departure(recorded, known) if answered.made else ""
         answer = _answer_in(answered)
-        found.append(Attempted(event, answer, answered.made, answered.completed, wrong, answered.again))
+        found.append(Attempted(event, answer, answered.made, answered.completed, wrong, answered.attempts))
     return sorted(found, key=lambda one: MOVE_IDS.index(one.event.move))
 
 
@@ -305,7 +301,7 @@ def _departure(recorded: Recorded, known: Known) -> str:
     move, gateway, version = find_move(event.move), find_gateway("mtls@openssl"), find_version(event.tls)
     if not (move and gateway and version and known.captured) or _uses_mallorys(move.shape.certificates):
         return ""
-    if move in REAL_MOVES:
+    if move in REAL_MOVES and not move.shape.certificates:
         return ""  # where the server does not go along, a full handshake follows
     whole = any(name == "ServerHello" for _, name, _ in event.steps)
     judged = replace(event, outcome=REFUSED if event.alert_by == "server" else ACCEPTED)
@@ -320,15 +316,4 @@ def stranger_like(certificate: bytes) -> Bundle:
     """A bundle that nobody issued, with a key of the same kind and another name."""
     key = fresh_key(certificate)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a stranger")])
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .public_key(key.public_key())
-    )
-    hash_ = None if type(public_key(certificate)).__name__.startswith(("Ed25519", "_Ed25519")) else hashes.SHA256()
-    return Bundle((builder.sign(key, hash_).public_bytes(Encoding.DER),), key)
+    return Bundle((self_issued_certificate(name, key),), key)

@@ -7,7 +7,7 @@ from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUS
 from lab.document import Block, Column, Facts, Inline, Items, Paragraph, Section, Span, Table
 from lab.judging.words import counted
 from lab.probing.checks import CHECKS, STRANGER
-from lab.probing.judge import Judged, MoveVerdict, status
+from lab.probing.judge import Judged, MoveVerdict, shows_a_made_up_one, status
 from lab.probing.probe import Probed
 
 NOT_TRIED = (
@@ -61,8 +61,7 @@ def _row(verdict: MoveVerdict) -> tuple[Inline, ...]:
 
 def _conclusion(probed: Probed) -> Iterator[Block]:
     spoken = [one for one in probed.judged.values() if one.spoken]
-    verdicts = [verdict for one in spoken for verdict in one.verdicts]
-    refused = sum(verdict.outcome == REFUSED for verdict in verdicts)
+    refused = sum(len(one.refused) for one in spoken)
     where = str(probed.target.address)
     accepted = [verdict for one in spoken for verdict in one.accepted]
     for verdict in accepted:
@@ -77,13 +76,16 @@ def _conclusion(probed: Probed) -> Iterator[Block]:
         )
     match status(probed.judged):
         case 0:
-            words = (
-                f"{where} checks possession of the key: it let the owner in, and nobody without her key in "
-                f"{counted(refused, 'attempt')}."
-            )
+            words = f"it let the owner in, and nobody without her key in {counted(refused, 'attempt')}."
+            if any(one.asked_for_the_key for one in spoken):
+                words = f"{where} checks possession of the key: {words}"
+            else:
+                words = f"As far as {where} was tried, {words} Whether it checks possession of the key was not tried."
             yield Paragraph((Span("Safe. ", "refused", strong=True), words))
         case 1:
             words = f"{where} lets in a client that has the certificate of {probed.customer} and not its key."
+            if accepted and all(shows_a_made_up_one(verdict.move) for verdict in accepted):
+                words = f"{where} lets in anybody who makes a certificate in the name of {probed.customer}."
             if not accepted:
                 words = f"{where} lets in any client with a certificate, even one that nobody issued."
             yield Paragraph((Span("Not safe. ", "accepted", strong=True), words))

@@ -117,6 +117,20 @@ def test_a_look_alike_has_all_of_the_certificate_but_its_key(take: Take, key_typ
     proof.check(proof.public_key(leaf_in(script)), CHALLENGE, proof_in(script))
 
 
+@every_key
+def test_a_certificate_that_one_issues_to_oneself_has_the_names_and_nothing_else(take: Take, key_type: KeyType) -> None:
+    alice, loot = take(key_type)
+    script = MAKERS["self-issued"](loot, TLS12)
+    hers, other = (x509.load_der_x509_certificate(der) for der in (alice.der, leaf_in(script)))
+    assert other.subject == other.issuer == hers.subject != hers.issuer
+    other.verify_directly_issued_by(other)
+    assert other.serial_number != hers.serial_number
+    assert other.public_key() != hers.public_key()
+    named = [one for one in hers.extensions if isinstance(one.value, x509.SubjectAlternativeName)]
+    assert [one.value for one in other.extensions] == [one.value for one in named]
+    proof.check(proof.public_key(leaf_in(script)), CHALLENGE, proof_in(script))
+
+
 ASKED = ("Certificate", "KeyExchange", "ChangeCipherSpec", "Finished")
 PROVED = ("Certificate", "KeyExchange", "Proof", "ChangeCipherSpec", "Finished")
 FLIGHTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

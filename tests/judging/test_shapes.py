@@ -403,6 +403,17 @@ def test_a_copy_is_held_against_what_its_model_was_seen_to_be(attempts: list[Tri
     assert departure(tried, dataclasses.replace(there, captured=(empty, seen))) == ""
 
 
+def test_a_namesake_has_the_customers_name_and_issued_itself(attempts: list[Tried], there: Known) -> None:
+    tried = with_event(one_of(attempts, "look-alike"), move="self-issued")
+    own = pki.new_self_signed_client("alice")
+    no_namesake = "certificate 1 in a Certificate message is not a certificate with the customer's name"
+    assert departure(tried, there).startswith(no_namesake)
+    renamed = changed(tried, Certificate, with_chain(lambda _: (own.der,)))
+    assert departure(renamed, there).startswith("its proof is not")
+    bobs = pki.new_self_signed_client("bob")
+    assert departure(changed(tried, Certificate, with_chain(lambda _: (bobs.der,))), there).startswith(no_namesake)
+
+
 def test_a_session_is_resumed_in_both_versions(attempts: list[Tried]) -> None:
     resumed = {(one.gateway.id, one.version) for one in attempts if one.event.move == "resume-session"}
     assert resumed == {*(("pinned-mtls@openssl", version) for version in VERSIONS), *IN_12_ALONE}

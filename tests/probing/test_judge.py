@@ -39,9 +39,9 @@ def attempted(
     move: str = "omit-proof",
     made: bool = True,
     departure: str = "",
-    again: bool = False,
+    attempts: int = 1,
 ) -> Attempted:
-    return Attempted(replace(event(move), outcome=INCONCLUSIVE), answer, made, departure=departure, again=again)
+    return Attempted(replace(event(move), outcome=INCONCLUSIVE), answer, made, departure=departure, attempts=attempts)
 
 
 def outcome(controls: Controls, one: Attempted) -> Outcome:
@@ -177,11 +177,11 @@ def test_a_handshake_that_the_server_ends_is_refused() -> None:
 
 
 def test_a_connection_that_is_ended_twice_without_an_answer_is_refused() -> None:
-    assert outcome(USUAL, attempted(CLOSED, again=True)) == REFUSED
-    assert outcome(USUAL, attempted(IN, again=True)) == ACCEPTED
-    assert outcome(USUAL, attempted(GARBAGE, again=True)) == INCONCLUSIVE
-    assert outcome(USUAL, attempted(AWAY, again=True)) == INCONCLUSIVE
-    assert outcome(replace(USUAL, again=Answered(CLOSED)), attempted(CLOSED, again=True)) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(CLOSED, attempts=2)) == REFUSED
+    assert outcome(USUAL, attempted(IN, attempts=2)) == ACCEPTED
+    assert outcome(USUAL, attempted(GARBAGE, attempts=2)) == INCONCLUSIVE
+    assert outcome(USUAL, attempted(AWAY, attempts=2)) == INCONCLUSIVE
+    assert outcome(replace(USUAL, again=Answered(CLOSED)), attempted(CLOSED, attempts=2)) == INCONCLUSIVE
 
 
 def test_a_recording_that_gets_no_answer_is_refused_where_the_owner_gets_one() -> None:

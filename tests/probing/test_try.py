@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from attacker.probe.dialects import Question
 from attacker.probe.orders import Order, Target
-from bank_servers import BANK_SERVERS, LATER, PROXY_FIRST
+from bank_servers import BANK_SERVERS, BY_THE_NAME, LATER, PROXY_FIRST
 from lab.address import Address
 from lab.probing.probe import MOVE_IDS
 from lab.staging import pki
@@ -82,6 +82,52 @@ def test_a_server_that_takes_any_certificate_is_found_out(files: Files, tmp_path
         status, report = tried(port, files.client)
     assert status == 1
     assert {one["id"] for one in report["findings"]} == {"stranger"}
+
+
+@pytest.mark.parametrize("name", BY_THE_NAME)
+def test_a_server_that_looks_at_the_name_alone_is_found_out(name: str, files: Files, tmp_path: Path) -> None:
+    """Anybody can make such a certificate. One that names alice's issuer has a wrong signature, which OpenSSL notices
+    even where nobody asked it to."""
+    command = BY_THE_NAME[name](files, tmp_path, ("1.2", "1.3"))
+    bob = files.client.with_name("bob.pem")
+    with serving(tmp_path / "output", *command) as port:
+        status, report = tried(port, files.client, "--other-bundle", bob, "--path", "/account", "--name", "localhost")
+    assert status == 1, report
+    found = {(one["id"], one["tls"]) for one in report["findings"]}
+    assert {("self-issued", "1.2"), ("self-issued", "1.3")} <= found
+    assert {move for move, _ in found} <= {"self-issued", "look-alike"}
+
+
+@pytest.mark.parametrize(
+    ("moves", "due", "says"),
+    [
+        (("replay-proof",), 2, "No verdict."),
+        (("no-certificate", "self-issued"), 0, "Whether it checks possession of the key was not tried."),
+        (("no-certificate", "omit-proof"), 0, "checks possession of the key: it let the owner in, and nobody"),
+    ],
+    ids=["nothing that can be made", "nothing that asks for the key", "one that asks for it"],
+)
+def test_a_server_is_safe_only_as_far_as_it_was_tried(
+    moves: tuple[str, ...], due: int, says: str, files: Files, tmp_path: Path
+) -> None:
+    options = [word for move in moves for word in ("--move", move)]
+    command = [word for word in s_server(files) if word != "-tls1_2"]
+    with serving(tmp_path / "output", *command, "-tls1_3") as port:
+        told = certreplay("try", f"localhost:{port}", "--bundle", files.client, *options)
+    assert told.returncode == due, told.stdout + told.stderr
+    assert says in " ".join(told.stdout.split())
+
+
+def test_a_version_that_no_client_gets_anywhere_in_is_said_to_be_none_of_ours(files: Files, tmp_path: Path) -> None:
+    """GnuTLS without TLS 1.3 answers handshake_failure, where others say protocol_version."""
+    command = gnutls_serv(files, "NORMAL:-VERS-TLS1.3")
+    command[command.index("--echo")] = "--http"
+    with serving(tmp_path / "output", *command) as port:
+        status, report = tried(port, files.client, "--path", "/")
+    assert status == 2
+    told = {one["tls"]: one["unfit"] for one in report["versions"]}
+    assert told["1.2"] == ""
+    assert "does not speak the version, which --tls can leave out" in told["1.3"]
 
 
 def trusting(files: Files, authority: Path, mode: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:

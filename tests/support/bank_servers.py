@@ -205,6 +205,13 @@ LATER = {
 }
 """Apache that asks for a certificate only when it knows what is asked for, by what is spoken above TLS."""
 
+_ALICE_ALONE = "<Location />\nRequire expr %{SSL_CLIENT_S_DN_CN} == 'alice'\n</Location>"
+BY_THE_NAME: dict[str, Call] = {
+    "apache2": partial(_apache, asks=f"SSLVerifyClient optional_no_ca\n{_ALICE_ALONE}"),
+    "node": _node("allowHTTP1: true, rejectUnauthorized: false", "socket.getPeerCertificate().subject?.CN === 'alice'"),
+}
+"""Servers that look at the name in a certificate and not at who issued it."""
+
 HTTP2_ALONE: dict[str, Call] = {
     "required": _node("rejectUnauthorized: true"),
     "optional": _node("rejectUnauthorized: false", "socket.authorized"),
