@@ -148,7 +148,7 @@ class Compared:
     @property
     def remark(self) -> str:
         """What is said besides the label; empty for nothing."""
-        return f"from byte {self.at[0]} / {self.at[1]}" if self.at else self.note
+        return f"message at byte {self.at[0]} / {self.at[1]}" if self.at else self.note
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Why a proof does not fit: what it was made over, beside what the server had to check it against."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from hashlib import sha256
@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes
 
 from lab.events.types import CertificateCaptured, MoveTried
 from lab.tls import extensions as ext
-from lab.tls import keys, proof
+from lab.tls import keys, proof, wire
 from lab.tls.errors import Abort, DecodeError
-from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello
+from lab.tls.messages import Certificate, CertificateVerify, Message, ServerHello, serialize
 from lab.tls.messages13 import Certificate13, is_retry, parse
 from lab.tls.proof import Challenge, PublicKey
 from lab.tls.transcript import MESSAGE_HASH, Transcript
@@ -25,6 +25,8 @@ Handshake: TypeAlias = tuple[list[bytes], Version]
 
 WHOLE_MESSAGE = "the message itself"
 """The field of a difference that is not one of fields."""
+ORDER = "the order of the extensions"
+"""What differs where all fields are the same."""
 EXTENSION_NAMES = {
     value: name.lower()
     for name, value in vars(ext).items()
@@ -49,7 +51,9 @@ class Difference:
 class ProofReason:
     """A proof that was sent in an attempt, compared with both transcripts by the key in the certificate sent with it.
 
-    `scheme` is its signature scheme, as the attempt's version calls it.
+    `scheme` is its signature scheme, as the attempt's version calls it, `made_as` that of alice's proof, in the version
+    `made_in`. `fits_as_made` says whether the signature is one over her transcript under the scheme that she signed
+    with.
 
     `captured_hash` is of what alice's proof was made over, by the hash `signed_by` that she signed; `server_hash` is of
     what the server checks against, by the `hash` of the proof that was sent. Both are in hex. `fits_captured` and
@@ -66,6 +70,9 @@ class ProofReason:
     differences: tuple[Difference, ...]
     fits_captured: bool
     fits_server: bool
+    made_in: str
+    made_as: str
+    fits_as_made: bool
 
     @property
     def difference(self) -> Difference | None:
@@ -116,6 +123,9 @@ def held_against(
         differences=tuple(_differences(_parsed(*signed), _parsed(*checked))),
         fits_captured=fits(key, then, answer),
         fits_server=fits(key, now, answer),
+        made_in=str(signed[1]),
+        made_as=proof.scheme_name(first.scheme, signed[1]),
+        fits_as_made=fits(key, then, CertificateVerify(first.scheme, answer.signature)),
     )
 
 
@@ -186,7 +196,7 @@ def fits(key: PublicKey, challenge: Challenge, answer: CertificateVerify) -> boo
 
 
 def scheme_suits(tried: MoveTried) -> bool:
-    """Whether the proof that an attempt sent is in a scheme for the key in the certificate sent with it, and its version.
+    """Whether an attempt's proof is in a scheme for the key in the certificate sent with it, in its version.
 
     Also if no proof was sent, or if one of the two is unreadable.
     """
@@ -242,22 +252,43 @@ def pairs(one: list[int], other: list[int]) -> Iterator[tuple[int | None, int | 
 
 
 def _differences(then: list[Message], now: list[Message]) -> Iterator[Difference]:
-    for left, right in pairs([one.type for one in then], [one.type for one in now]):
+    kinds = [one.type for one in then]
+    for left, right in pairs(kinds, [one.type for one in now]):
         if left is None or right is None:
             present = then[left] if left is not None else now[right or 0]
             sent = ("sent", "") if right is None else ("", "sent")
             yield Difference(present.name, WHOLE_MESSAGE, *sent)
             continue
+        name = whose(then[left].name, kinds, left)
         one, other = message_fields(then[left]), message_fields(now[right])
-        for field in dict.fromkeys((*one, *other)):
-            if one.get(field) != other.get(field):
-                yield Difference(then[left].name, field, one.get(field, ""), other.get(field, ""))
+        differing = [field for field in dict.fromkeys((*one, *other)) if one.get(field) != other.get(field)]
+        for field in differing:
+            yield Difference(name, field, one.get(field, ""), other.get(field, ""))
+        if not differing and then[left] != now[right]:
+            yield Difference(name, ORDER, serialize(then[left]).hex(), serialize(now[right]).hex())
+
+
+def whose(name: str, kinds: Sequence[int], at: int) -> str:
+    """The name of a message among others, by their types; of the two Certificate messages the server's comes first."""
+    if kinds[at] != Certificate.type:
+        return name
+    return f"the {'server' if at == kinds.index(Certificate.type) else 'client'}'s {name}"
 
 
 def message_fields(message: Message) -> dict[str, str]:
-    """A message's fields by name, in hex; certificates and extensions one by one."""
-    if isinstance(message, Certificate | Certificate13):
+    """A message's fields by name, in hex; certificates and extensions one by one.
+
+    TLS 1.3 has a context before the certificates, and extensions behind each; these are with their lengths, as they may
+    be empty.
+    """
+    if isinstance(message, Certificate):
         return {f"certificate {number}": der.hex() for number, der in enumerate(message.chain, start=1)}
+    if isinstance(message, Certificate13):
+        shown = {"certificate_request_context": wire.vector(message.context, 1).hex()}
+        for number, entry in enumerate(message.entries, start=1):
+            shown[f"certificate {number}"] = entry.certificate.hex()
+            shown[f"extensions of certificate {number}"] = ext.write_extensions(entry.extensions).hex()
+        return shown
     found: dict[str, str] = {}
     for field in fields(message):  # type: ignore[arg-type]
         value = getattr(message, field.name)

@@ -11,7 +11,15 @@ from lab.events.run import Run
 from lab.events.types import ClientRefused, ProofRelayed, Trouble
 from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, GatewayReport, GatewayReports, decided, report_in, sentence
-from lab.judging.proof_comparison import EXTENSION_NAMES, ProofReason, chain_in, held_against, message_fields, pairs
+from lab.judging.proof_comparison import (
+    EXTENSION_NAMES,
+    ProofReason,
+    chain_in,
+    held_against,
+    message_fields,
+    pairs,
+    whose,
+)
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import AlertDescription
@@ -265,7 +273,7 @@ def _compare(
         present = ours or theirs
         assert present
         if left is not None and right is not None and signed[left] == checked[right]:
-            alike.append(_whose(present, signed, left))
+            alike.append(whose(present.name, [raw[0] for raw in signed], left))
             continue
         one, other = (message_fields(message) if message else {} for message in (ours, theirs))
         places = _start(signed, left), _start(checked, right)
@@ -274,14 +282,6 @@ def _compare(
                 why = _why(present.name, field, event)
                 mismatches.append(Mismatch(present.name, field, one.get(field), other.get(field), *places, why))
     return tuple(alike), tuple(mismatches)
-
-
-def _whose(message: Message, raws: list[bytes], at: int) -> str:
-    """The message's name; of the two Certificate messages the server's comes first."""
-    if message.type != Certificate.type:
-        return message.name
-    first = next(place for place, raw in enumerate(raws) if raw[0] == Certificate.type)
-    return f"the {'server' if at == first else 'client'}'s {message.name}"
 
 
 def _read(raws: list[bytes], at: int | None, version: Version) -> Message | None:

@@ -29,7 +29,7 @@ from lab.page.model import (
     Ladder,
 )
 from lab.page.transcripts import two_transcripts
-from lab.story.explain import MESSAGES, explain
+from lab.story.explain import DECRYPTED, MESSAGES, explain
 
 MAX_FIELD = 2000
 """How much of an event's field is shown, in characters."""
@@ -149,7 +149,7 @@ class Closeups:
 
 def _is_heading(block: Block, early: bool) -> bool:
     """Whether it is one of the headings that the page has in its own way."""
-    return isinstance(block, Heading) and (early or block.text == MESSAGES)
+    return isinstance(block, Heading) and (early or block.text in (MESSAGES, DECRYPTED))
 
 
 def made_of(judged: JudgedRun, verdict: Verdict) -> CertificateCaptured | None:

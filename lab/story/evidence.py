@@ -6,6 +6,7 @@ from http import HTTPStatus
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED, Outcome
 from lab.document import Meaning, Span
 from lab.judging.judgement import Verdict
+from lab.tls.messages import Finished
 
 NOTE_ON_NOT_APPLICABLE = "n/a: not applicable; `certreplay explain` gives the reason."
 
@@ -25,7 +26,10 @@ def came_back(verdict: Verdict) -> str:
     if evidence.alert:
         unseen = ", which the attacker cannot decrypt" if evidence.alert_seen_by == "gateway" else ""
         return f"alert {evidence.alert.name} ({evidence.alert.number}), sent by the {evidence.alert.sent_by}{unseen}"
-    return "nothing"
+    finished = any(one.name == Finished.name for one in evidence.by("server"))
+    if verdict.outcome == NOT_APPLICABLE and finished:
+        return "a complete handshake; no request was sent"
+    return "no alert and no HTTP answer" if evidence.by("server") else "nothing"
 
 
 _BALANCE = re.compile(r'\{"customer":"(\w+)","balance":(-?\d+)\}')

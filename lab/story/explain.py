@@ -20,19 +20,28 @@ from lab.document import (
     facts,
 )
 from lab.judging.judgement import Verdict
-from lab.judging.proof_comparison import WHOLE_MESSAGE, Difference, ProofReason
+from lab.judging.proof_comparison import EXTENSION_NAMES, WHOLE_MESSAGE, Difference, ProofReason
 from lab.judging.words import listed
 from lab.story.evidence import came_back, due, unusual
-from lab.story.octets import exchange
+from lab.story.octets import PROTECTED, exchange
 from lab.story.relays import fits
+from lab.tls import extensions as ext
 from lab.tls.server import ProofSeen
 
 NOT_HER_HELLO = (
     "Alice's own ClientHello would not help: mallory lacks the secret of its key share, and in TLS 1.3 all later keys "
     "depend on it."
 )
+NO_KEY_SHARE = (
+    "Alice's own ClientHello would not help: it has no key share, and a full handshake of TLS 1.3 takes one (RFC 8446 "
+    "section 9.2)."
+)
 NO_MESSAGE = "no such message"
-MESSAGES = "Messages (decrypted):"
+MESSAGES, DECRYPTED = "Messages:", "Messages (decrypted):"
+OTHER_FORM = (
+    "What is signed has another form in each version: in TLS 1.2 the messages themselves, in TLS 1.3 64 spaces, a "
+    "text, a zero byte and the hash of the messages (RFC 8446 section 4.4.3)."
+)
 
 
 def explain(verdict: Verdict) -> Iterator[Block]:
@@ -78,8 +87,10 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         yield exchange(evidence.began, verdict.tls)
     if evidence.messages:
         yield Break()
-        yield Heading(MESSAGES)
-        yield exchange(evidence.messages, verdict.tls)
+        shown = exchange(evidence.messages, verdict.tls)
+        opened = any(one.encrypted and one.message != PROTECTED for one in shown.messages)
+        yield Heading(DECRYPTED if opened else MESSAGES)
+        yield shown
     if evidence.proof:
         yield Break()
         yield from compare_proof(verdict)
@@ -94,9 +105,13 @@ def compare_proof(verdict: Verdict) -> Iterator[Block]:
     if reason is None:
         return
     yield Heading(on_the_proof(verdict, reason))
-    yield from _reason(reason, move.shape.proof if move else None)
+    yield from _reason(reason, verdict.tls, move.shape.proof if move else None)
     if verdict.tls == "1.3" and reason.difference and reason.difference.message == "ClientHello":
-        yield Paragraph(NOT_HER_HELLO)
+        lacks = any((one.message, one.field, one.captured) == _NO_SHARE for one in reason.differences)
+        yield Paragraph(NO_KEY_SHARE if lacks else NOT_HER_HELLO)
+
+
+_NO_SHARE = ("ClientHello", EXTENSION_NAMES[ext.KEY_SHARE], "")
 
 
 def _the_move(move: Move, gateway: Gateway | None) -> str:
@@ -134,7 +149,7 @@ _WITH_A_WRONG_PROOF: dict[str, str] = {
 }
 
 
-def _reason(reason: ProofReason, shape: ProofShape | None) -> Iterator[Block]:
+def _reason(reason: ProofReason, tls: str, shape: ProofShape | None) -> Iterator[Block]:
     both = reason.hash if reason.hash == reason.signed_by else f"{reason.signed_by} (left), {reason.hash} (right)"
     rows = [Compared(both, reason.captured_hash, reason.server_hash)]
     difference = reason.difference
@@ -143,22 +158,28 @@ def _reason(reason: ProofReason, shape: ProofShape | None) -> Iterator[Block]:
     rows.append(Compared("this signature", fits(reason.fits_captured), fits(reason.fits_server)))
     headings = "", "what alice's proof was made over", "what the server checks against"
     yield Comparison(headings, tuple(rows))
+    if reason.made_in != tls:
+        yield Paragraph(OTHER_FORM)
     if difference:
         yield Paragraph(_where_they_differ(difference))
         if others := _by_message(reason.differences[1:]):
             yield Paragraph(f"They also differ in {listed(others)}.")
     if not reason.fits_captured and not reason.fits_server:
         is_ = f": it is {shape.value}" if shape else ""
-        yield Paragraph(f"With this key the signature fits neither handshake{is_}.")
+        if reason.fits_as_made:
+            under = f"Under the one that alice signed with, {reason.made_as}, it fits hers."
+            yield Paragraph(f"Under this scheme the signature fits neither handshake{is_}. {under}")
+        else:
+            yield Paragraph(f"With this key the signature fits neither handshake{is_}.")
     key = "the public key in the certificate that was presented with it"
     yield Paragraph(f"The signature ({reason.scheme}) was checked with {key}.")
 
 
 def _where_they_differ(difference: Difference) -> str:
     if difference.field != WHOLE_MESSAGE:
-        return f"The first place where the two differ is {difference.message}, field {difference.field}."
+        return f"The first field that differs is {difference.message}, {difference.field}."
     has, lacks = ("alice's", "this one") if difference.captured else ("this one", "alice's")
-    return f"The first place where the two differ is {difference.message}: {has} has it there, and {lacks} does not."
+    return f"The first message that differs is {difference.message}: {has} has it there, and {lacks} does not."
 
 
 def _by_message(differences: Sequence[Difference]) -> list[str]:

@@ -69,7 +69,7 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
         *_had(run, seen),
     )
     if leak == INTERCEPTION:
-        how = "decrypted by the lab with the session keys that they logged"
+        how = "; ".join(f"TLS {tls}: {_READ[tls]}" for tls in sorted({one.tls for one in _decrypted(run)} & set(_READ)))
         yield Paragraph(f"Messages of its clients, in order ({how}):")
         yield facts(*_in_order(run))
         yield Paragraph("Then mitmproxy tried to connect to the real servers:")
@@ -87,12 +87,21 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
 
 def _in_order(run: Run) -> Iterator[tuple[str, str]]:
     """Each course of a handshake with the interceptor, once. Its capture has others: from before it came, and after."""
-    answered = {(one.client, one.server) for one in run.all(Intercepted)}
-    decrypted = (one for one in run.all(HandshakeDecrypted) if (one.client, one.server) in answered)
-    ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in decrypted)
+    ways = dict.fromkeys((one.tls, one.messages, _verifies(one)) for one in _decrypted(run))
     for tls, messages, verifies in sorted(ways, key=lambda way: (way[0], not way[2])):
         parts = (f"{side}: {', '.join(name for _, name in names)}" for side, names in groupby(messages, _sender))
         yield f"{'verifies' if verifies else 'does not verify'}, TLS {tls}", "; ".join(parts)
+
+
+def _decrypted(run: Run) -> Iterator[HandshakeDecrypted]:
+    answered = {(one.client, one.server) for one in run.all(Intercepted)}
+    return (one for one in run.all(HandshakeDecrypted) if (one.client, one.server) in answered)
+
+
+_READ = {
+    "1.2": "those before ChangeCipherSpec, which are plaintext",
+    "1.3": "decrypted by the lab with the session keys that they logged",
+}
 
 
 def _verifies(one: HandshakeDecrypted) -> bool:

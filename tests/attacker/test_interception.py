@@ -333,6 +333,8 @@ def test_a_whole_run_goes_as_theory_has_it(tmp_path: Path) -> None:
     assert not [one for one in run.all(Intercepted) if one.reason and "unknown ca" not in one.reason]
     assert {one.leak for one in run.all(MoveTried)} == {"interception", ""}
     assert (folder / "attacker" / "stolen" / "alice.pem").exists()
+    story = " ".join(certreplay("story", folder).stdout.split())
+    assert "TLS 1.2: those before ChangeCipherSpec, which are plaintext; TLS 1.3: decrypted by the lab with" in story
 
 
 @pytest.mark.parametrize("forward", ["127.0.0.1:0=192.0.2.1:443", "0.0.0.0:0=127.0.0.1:9"])

@@ -239,7 +239,7 @@ RELAYED = ProofRelayed(
     *(CLIENT, "127.0.0.1:7443", ATTACKER, SERVER, "1.2", "ECDHE", "alice", "ab" * 32, False, (), (), "0f00"),
     *(REFUSED, 51, "server", None, None, 0, None, 1.0, OTHER_NAME),
 )
-REASON = ProofReason("", "", "", "", "", "", (), fits_captured=True, fits_server=False)
+REASON = ProofReason("", "", "", "", "", "", (), True, False, "1.2", "", True)
 
 
 def relayed(

@@ -246,9 +246,32 @@ def test_alices_hash_is_the_one_that_she_signed(judged: tuple[Run, Judgement]) -
     assert replayed
     assert (relabelled.signed_by, relabelled.hash) == ("sha256", "sha384")
     assert relabelled.captured_hash == replayed.captured_hash
-    assert "it is the captured signature under another scheme." in explained(
-        cell(judged, "relabelled-proof", "mtls@openssl", "1.2")
-    )
+    told = explained(cell(judged, "relabelled-proof", "mtls@openssl", "1.2"))
+    assert "Under this scheme the signature fits neither handshake: it is the captured signature" in told
+    assert "Under the one that alice signed with, ecdsa with sha256, it fits hers." in told
+    flipped = explained(cell(judged, "flipped-proof", "mtls@openssl", "1.2"))
+    assert "With this key the signature fits neither handshake: it is the captured proof with" in flipped
+
+
+def test_a_proof_of_another_version_signs_content_of_another_form(judged: tuple[Run, Judgement]) -> None:
+    old, new = (explained(cell(judged, "replay-proof", "mtls@openssl", version)) for version in VERSION_NAMES)
+    assert "The first field that differs is ServerHello, random." in old
+    assert "What is signed has another form in each version" in new
+    assert "What is signed has another form in each version" not in old
+    assert "it has no key share" in new
+    assert "the secret of its key share" not in new
+
+
+def test_messages_are_called_decrypted_where_some_were(judged: tuple[Run, Judgement]) -> None:
+    for move, decrypted in (("replay-proof", True), ("replay-flight", False)):
+        told = explained(cell(judged, move, "mtls@openssl", "1.3"))
+        assert ("Messages (decrypted):" in told) == decrypted
+        assert ("Messages:" in told) != decrypted
+
+
+def test_where_there_was_nothing_to_resume_it_says_what_came_back(judged: tuple[Run, Judgement]) -> None:
+    told = explained(cell(judged, "resume-session", "forwarded-header@openssl", "1.2"))
+    assert "came back: a complete handshake; no request was sent" in told
 
 
 @pytest.mark.parametrize("gateway_id", CHECKING)

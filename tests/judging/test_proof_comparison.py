@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256, sha384
 
 import pytest
@@ -180,6 +181,36 @@ def test_fields_that_one_handshake_alone_has_differ() -> None:
         }
 
 
+def test_a_message_that_differs_in_the_order_of_its_extensions_alone_is_told() -> None:
+    turned = replace(HELLO, extensions=(HELLO.extensions or ())[::-1])
+    reason = proof_reason(captured(*BEFORE), tried(turned, *BEFORE[1:], over(*BEFORE)))
+    assert reason
+    assert [(one.message, one.field) for one in reason.differences] == [("ClientHello", "the order of the extensions")]
+
+
+def test_a_certificate_differs_in_what_another_version_has_besides() -> None:
+    """Whose it is, is told: a handshake has two such messages."""
+    answer = replace(ANSWER, cipher_suite=0x1301)
+    now = (HELLO, answer, as_13(BANK), as_13(ALICE))
+    reason = proof_reason(captured(*BEFORE), tried(*now, over(*now), tls="1.3"))
+    assert reason
+    assert (reason.made_in, reason.made_as, reason.scheme) == ("1.2", "ecdsa with sha256", "ecdsa_secp256r1_sha256")
+    besides = ("certificate_request_context", "extensions of certificate 1")
+    assert [(one.message, one.field) for one in reason.differences if one.field in besides] == [
+        (f"the {side}'s Certificate", field) for side in ("server", "client") for field in besides
+    ]
+
+
+@pytest.mark.parametrize(("turned", "as_made"), [(0, True), (1, False)])
+def test_a_signature_under_another_scheme_may_fit_under_that_in_which_it_was_made(turned: int, as_made: bool) -> None:
+    proof = over(*BEFORE)
+    signature = proof.signature[:-1] + bytes((proof.signature[-1] ^ turned,))
+    reason = proof_reason(captured(*BEFORE, proof=proof), tried(*BEFORE, CertificateVerify(ECDSA_P384, signature)))
+    assert reason
+    assert (reason.fits_captured, reason.fits_server, reason.fits_as_made) == (False, False, as_made)
+    assert (reason.scheme, reason.made_as) == ("ecdsa with sha384", "ecdsa with sha256")
+
+
 # The order of messages.
 
 C, S = "client", "server"
@@ -316,8 +347,15 @@ def test_the_fields_of_a_message_are_told_in_hex() -> None:
     assert message_fields(ServerHello(b"s" * 32, b"", 0xC02B, None))["cipher_suite"] == "c02b"
     authorities = CertificateRequest((64,), (0x0403,), (b"\1\2", b"\3"))
     assert message_fields(authorities)["authorities"] == "010203"
-    for shown in (Certificate((b"\1", b"\2")), as_13(b"\1", b"\2")):
-        assert message_fields(shown) == {"certificate 1": "01", "certificate 2": "02"}
+    assert message_fields(Certificate((b"\1", b"\2"))) == {"certificate 1": "01", "certificate 2": "02"}
+    stapled = Certificate13((CertificateEntry(b"\1", (unknown,)), CertificateEntry(b"\2")), b"\3")
+    assert message_fields(stapled) == {
+        "certificate_request_context": "0103",
+        "certificate 1": "01",
+        "extensions of certificate 1": "0005fafa000101",
+        "certificate 2": "02",
+        "extensions of certificate 2": "0000",
+    }
     assert message_fields(ServerHelloDone()) == {}
 
 

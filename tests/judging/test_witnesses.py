@@ -224,7 +224,7 @@ def test_all_money_that_went_was_taken_by_an_attempt() -> None:
 def relayed(number: str, event: ProofRelayed, *reports: Event) -> RelayedProof:
     gateway = find_gateway(OPEN)
     assert gateway
-    reason = ProofReason("", "", "", "", "", "", (), fits_captured=True, fits_server=False)
+    reason = ProofReason("", "", "", "", "", "", (), True, False, "1.2", "", True)
     recorded = tuple(Recorded("victim-server", 1, NOON, report) for report in reports)
     return RelayedProof(number, event, gateway, recorded, (), (), reason)
 

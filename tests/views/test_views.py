@@ -86,6 +86,7 @@ def test_long_values_are_cut_short_unless_all_bytes_are_asked_for() -> None:
     assert "and 42 bytes more" in shown(FINISHED)
     assert "more" not in shown(FINISHED, all_bytes=True)
     assert "after 31 bytes alike: 01" in shown(COMPARISON)
+    assert "message at byte 4 / 8" in shown(COMPARISON)
     assert "alike:" not in shown(COMPARISON, all_bytes=True)
 
 
