@@ -26,8 +26,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "lab.ports": (),
     "lab.printable": (),
     "lab.unlock": (),
+    "lab.words": (),
     "lab.judging": (
-        *("lab.judging", "lab.files"),
+        *("lab.judging", "lab.files", "lab.words"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.staging": (
@@ -36,7 +37,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "lab.printable",
     ),
     "lab.story": (
-        *("lab.story", "lab.judging", "lab.document"),
+        *("lab.story", "lab.judging", "lab.document", "lab.words"),
         *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.address"),
     ),
     "lab.inspect": (
@@ -45,12 +46,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.probing": (
         *("lab.probing", "lab.judging", "lab.story", "lab.document", "lab.inspect", "lab.views", "lab.exits", *PARTS),
-        *("lab.files", "lab.printable"),
+        *("lab.files", "lab.printable", "lab.words"),
         *("lab.tls", "lab.catalogue", "lab.events", "lab.ports", "lab.staging", "lab.address"),
     ),
     "lab.page": (
         *("lab.page", "lab.exercises", "lab.story", "lab.inspect", "lab.judging", "lab.document", "lab.printable"),
-        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.decimals"),
+        *("lab.tls", "lab.capture", "lab.catalogue", "lab.events", "lab.decimals", "lab.words"),
     ),
     "lab.exercises": (
         *("lab.exercises", "lab.judging", "lab.document", "lab.files", "lab.staging", "lab.guest", "lab.exits"),
@@ -63,7 +64,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "lab.views": (
         *("lab.views", "lab.exercises", "lab.page", "lab.story", "lab.document", "lab.events", "lab.printable"),
-        "lab.decimals",
+        *("lab.decimals", "lab.words", "lab.catalogue"),
     ),
     "attacker": (
         *("attacker", "lab.guest", "lab.process", "lab.ports", "lab.printable", "lab.files", "lab.scope"),

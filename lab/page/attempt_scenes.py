@@ -12,7 +12,6 @@ from lab.events.types import (
     CaptureSearched,
 )
 from lab.judging.judgement import Verdict
-from lab.judging.words import listed
 from lab.page import evidence
 from lab.page.closeups import made_of
 from lab.page.model import (
@@ -30,6 +29,7 @@ from lab.page.teaching import Teaching, Tell
 from lab.page.transcripts import two_transcripts
 from lab.story import acts
 from lab.story.evidence import balance_in, came_back, due
+from lab.words import listed
 
 _QUESTIONS = {
     OMIT_PROOF: "Mallory shows Alice's certificate, and no proof. What does {gateway} do?",

@@ -30,7 +30,6 @@ from lab.judging.claims.claim import Claim, Holding, Settled
 from lab.judging.judgement import Judgement, Verdict
 from lab.judging.queries import RunQueries
 from lab.judging.verdicts import JudgedRun
-from lab.judging.words import counted, listed
 from lab.page.model import (
     Cell,
     CellTable,
@@ -51,6 +50,7 @@ from lab.page.teaching import Teaching
 from lab.story.evidence import due, unusual
 from lab.story.matrix import tell_lessons
 from lab.tls.versions import TLS13, VERSIONS
+from lab.words import counted, listed
 
 MAX_LISTED = 200
 """How many connections and ledger entries are listed."""

@@ -19,7 +19,6 @@ from lab.events.types import (
     RunStarted,
 )
 from lab.judging.judgement import Verdict
-from lab.judging.words import counted, listed
 from lab.page import evidence
 from lab.page.attempt_scenes import attempt_scene, side_by_side, why_not, with_the_key
 from lab.page.leak_scenes import leak_scene
@@ -38,6 +37,7 @@ from lab.page.teaching import Teaching, Tell
 from lab.page.wire_scenes import certificate, login, tls13
 from lab.story import acts, shipped
 from lab.story.matrix import tell_problems
+from lab.words import counted, listed
 
 MAX_PROBLEMS = 100
 """How many findings and the like are listed."""

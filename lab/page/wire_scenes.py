@@ -14,7 +14,6 @@ from lab.events.types import (
 from lab.judging.connections import ClientConnection
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.proof_comparison import chain_in
-from lab.judging.words import listed
 from lab.page import evidence, ladders
 from lab.page.model import (
     Highlight,
@@ -28,6 +27,7 @@ from lab.story import acts
 from lab.tls.der import layout
 from lab.tls.errors import Abort
 from lab.tls.versions import TLS12
+from lab.words import listed
 
 
 def _shown_login(given: Teaching) -> tuple[CertificateCaptured, ClientConnection, str] | None:

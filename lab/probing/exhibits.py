@@ -16,10 +16,10 @@ from lab.catalogue.exhibits import AMD64, JAVA, BrokenRelease
 from lab.catalogue.moves import PREFIX
 from lab.catalogue.outcomes import ACCEPTED
 from lab.document import Block, Column, Facts, Heading, Inline, Paragraph, Section, Span, Table
-from lab.judging.words import listed
 from lab.probing.gallery import Shown, show
 from lab.probing.judge import status
 from lab.story import shipped
+from lab.words import listed
 
 WARNING = (
     "These releases have the bugs that they had. They run on loopback, for a moment, from a temporary folder or in a "

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from lab.catalogue.outcomes import REFUSED
 from lab.document import Block, Column, Facts, Heading, Inline, Items, Paragraph, Section, Span, Table
-from lab.judging.words import counted
 from lab.probing.gallery import Shown
 from lab.probing.judge import Judged
+from lab.words import counted
 
 TELLING = re.compile(r"signature|verif|bad.cert|handshake|error|fail|denied", re.IGNORECASE)
 """Words in a line of a log that say more than that somebody connected."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from lab.catalogue.moves import find_move
 from lab.catalogue.outcomes import ACCEPTED, INCONCLUSIVE, NOT_APPLICABLE, REFUSED
 from lab.document import Block, Column, Facts, Inline, Items, Paragraph, Section, Span, Table
-from lab.judging.words import counted
 from lab.probing.checks import CHECKS, STRANGER
 from lab.probing.judge import Judged, MoveVerdict, shows_a_made_up_one, status
 from lab.probing.probe import Probed
+from lab.words import counted
 
 NOT_TRIED = (
     "Not tried: asking for the certificate later (renegotiation, TLS 1.3 post-handshake), and DTLS and QUIC (HTTP/3)."

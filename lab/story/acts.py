@@ -45,7 +45,6 @@ from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
-from lab.judging.words import counted, listed
 from lab.story import shipped, short
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, balance_in, came_back, due, marked, outcome_span, sent, unusual
 from lab.story.explain import compare_proof
@@ -55,6 +54,7 @@ from lab.story.places import with_gateways
 from lab.story.short import Brief
 from lab.tls.dissect import dissect, dissect_record
 from lab.tls.versions import TLS12, Version
+from lab.words import counted, listed
 
 QUESTION = (
     "In mutual TLS the client sends its certificate and then signs the handshake with its private key "
@@ -365,7 +365,8 @@ def _tell_other_kind(judged: JudgedRun, kind: CertificateKind, targets: list[Tar
         yield Paragraph(Span(f"With {_KINDS[kind]} it is not the same: {', '.join(odd)}.", "finding"))
     elif pairs:
         gateways = listed(list(dict.fromkeys(other.gateway for _, other in pairs)))
-        yield Paragraph(f"With {_KINDS[kind]} it is the same: all {len(same)} outcomes are those of {gateways}.")
+        outcomes = "the outcome is that" if len(same) == 1 else f"all {len(same)} outcomes are those"
+        yield Paragraph(f"With {_KINDS[kind]} it is the same: {outcomes} of {gateways}.")
 
 
 def _of_main_kind(judged: JudgedRun) -> Iterator[Verdict]:
@@ -412,7 +413,7 @@ def _tell_controls(run: Run, judgement: Judgement) -> Iterator[Block]:
     yield Table(columns("", "", ""), tuple(rows))
     searched = run.first(CaptureSearched)
     if searched:
-        octets = f"{searched.octets:,} bytes in {searched.connections} connections"
+        octets = f"{counted(searched.octets, 'byte')} in {counted(searched.connections, 'connection')}"
         yield Paragraph(
             f"The lab searched all that mallory had captured by then: {octets}, and each packet on its own."
         )
@@ -453,7 +454,7 @@ def _certificate_found(searched: CaptureSearched) -> str:
     if not searched.certificate_at:
         return "NOT FOUND"
     hits = len(searched.certificate_at)
-    times = f"{hits:,} times" + (" or more" if hits >= MAX_HITS else "")
+    times = counted(hits, "time") + (" or more" if hits >= MAX_HITS else "")
     return f"found {times}, first in {searched.certificate_at[0]}"
 
 
@@ -466,11 +467,11 @@ def _found_in_tls13(run: Run, searched: CaptureSearched) -> str:
 def _unsearched(searched: CaptureSearched) -> Iterator[tuple[str, str]]:
     """What a search cannot find: bytes that are encrypted, not in the capture, or not in one piece."""
     counts = (
-        (searched.gaps, "gaps"),
-        (searched.cut, "packets cut short"),
-        (searched.alone, "packets of no connection"),
+        (searched.gaps, "gap", ""),
+        (searched.cut, "packet", " cut short"),
+        (searched.alone, "packet", " of no connection"),
     )
-    places = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    places = ", ".join(f"{counted(count, what)}{which}" for count, what, which in counts if count)
     yield "blind spots", "what is in encrypted records" + (f"; matches split across {places}" if places else "")
 
 

@@ -21,12 +21,12 @@ from lab.document import (
 )
 from lab.judging.judgement import Verdict
 from lab.judging.proof_comparison import EXTENSION_NAMES, WHOLE_MESSAGE, Difference, ProofReason
-from lab.judging.words import listed
 from lab.story.evidence import came_back, due, unusual
 from lab.story.octets import PROTECTED, exchange
 from lab.story.relays import fits
 from lab.tls import extensions as ext
 from lab.tls.server import ProofSeen
+from lab.words import counted, listed
 
 NOT_HER_HELLO = (
     "Alice's own ClientHello would not help: mallory lacks the secret of its key share, and in TLS 1.3 all later keys "
@@ -62,7 +62,7 @@ def explain(verdict: Verdict) -> Iterator[Block]:
         ("because", evidence.clause),
         *([("note", evidence.note)] if evidence.note else []),
         *(
-            [("FINDING", Span(f"{evidence.deviations} of {evidence.attempts} attempts deviate", "finding"))]
+            [("FINDING", Span(f"{evidence.deviations} of {counted(evidence.attempts, 'attempt')} deviated", "finding"))]
             if evidence.deviations
             else []
         ),

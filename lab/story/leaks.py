@@ -30,10 +30,10 @@ from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
-from lab.judging.words import listed
 from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
 from lab.tls.versions import Version, find_version
+from lab.words import counted, listed
 
 MAX_NAMES = 10
 
@@ -175,7 +175,7 @@ def opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) ->
         return Span(f"opened by {found}", "accepted") if opened_so else Span(f"not opened by {found}", "refused")
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     moves = [one.move for one in tried if one.outcome == ACCEPTED]
-    refusals = Span(f"not opened: {len(tried)} {'refusal' if len(tried) == 1 else 'refusals'}", "refused")
+    refusals = Span(f"not opened: {counted(len(tried), 'refusal')}", "refused")
     text = Span(f"opened by {', '.join(moves)}", "accepted") if moves else refusals
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text

@@ -20,9 +20,9 @@ from lab.catalogue.schemes import SCHEMES, ProofOf, Scheme
 from lab.document import Block, Break, Column, Heading, Inline, Paragraph, Section, Span, Table, columns, facts
 from lab.judging.expectations import expectation
 from lab.judging.judgement import Control, Judgement, Verdict
-from lab.judging.words import counted, listed
 from lab.story.evidence import NOTE_ON_NOT_APPLICABLE, came_back, due, marked, outcome_span, unusual
 from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
+from lab.words import counted, listed
 
 NOTE_ON_TLS13 = (
     "In TLS 1.3 the wire shows no certificate and no proof. Alice's certificate and her proof in these attempts are "

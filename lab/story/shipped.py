@@ -1,7 +1,7 @@
 """Was this ever real? Releases that shipped without the check. No run tries them, which the answer says."""
 
 from lab.catalogue.exhibits import EXHIBITS
-from lab.judging.words import counted
+from lab.words import counted
 
 QUESTION = "Was this ever real?"
 COMMAND = "certreplay exhibits"

@@ -12,9 +12,9 @@ from lab.events.types import BundleIssued, CaptureSearched
 from lab.judging.judgement import Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
-from lab.judging.words import counted, listed
 from lab.story.evidence import came_back, due, outcome_span
 from lab.tls.versions import Version
+from lab.words import counted, listed
 
 MAX_NAMED = 6
 """Where more moves were tried they are counted."""

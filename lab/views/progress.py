@@ -3,14 +3,16 @@
 from types import TracebackType
 from typing import Self
 
+from lab.catalogue.outcomes import NOT_APPLICABLE
 from lab.events.run import Run
 from lab.events.types import MoveTried
+from lab.words import counted
 
 
 class MatrixProgress:
     """A progress bar on standard error while a matrix runs, where that is a terminal; and how fast it went.
 
-    `total` is how many attempts there will be.
+    `total` is how many attempts there will be, those included that have nothing to send.
     """
 
     def __init__(self, total: int) -> None:
@@ -21,7 +23,7 @@ class MatrixProgress:
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("attempts", total=total)
-        self._done = 0
+        self._made = self._reported = 0
         self._seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -35,17 +37,20 @@ class MatrixProgress:
 
     def update(self, run: Run) -> None:
         """Takes in what has happened."""
-        times = [
-            recorded.time
+        tried = [
+            (recorded.time, recorded.event)
             for recorded in run.events
             if isinstance(recorded.event, MoveTried) and recorded.part == "attacker"
         ]
+        times = [time for time, event in tried if event.local or event.outcome != NOT_APPLICABLE]
         if times:
-            self._done = len(times)
             self._seconds = (times[-1] - times[0]).total_seconds()
-        self._progress.update(self._task, completed=self._done)
+        self._made, self._reported = len(times), len(tried)
+        self._progress.update(self._task, completed=self._reported)
 
     def summary(self) -> str:
-        """How many attempts there were, in which time."""
-        rate = f", {self._done / self._seconds:.0f} a second" if self._seconds else ""
-        return f"{self._done} attempts in {self._seconds:.1f} s{rate}"
+        """How many attempts were made, in which time, and how many were not, as there was nothing to send."""
+        rate = f", {self._made / self._seconds:.0f} a second" if self._seconds else ""
+        rest = self._reported - self._made
+        empty = f"; {rest:,} more had nothing to send" if rest else ""
+        return f"{counted(self._made, 'attempt')} in {self._seconds:.1f} s{rate}{empty}"

@@ -27,7 +27,7 @@ from lab.catalogue.outcomes import REFUSED
 from lab.catalogue.searches import PASSWORD, TRANSCRIPT_HASHES
 from lab.events.types import Event, KeyFound, LoginDecrypted, LoginFailed, PositionLeft
 from lab.judging.claims import Holding
-from lab.judging.words import counted
+from lab.words import counted
 
 HERS = login()
 

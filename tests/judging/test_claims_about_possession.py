@@ -27,9 +27,9 @@ from lab.judging.claims.possession import FIRST_HANDSHAKE_AND_HASH, OF_THAT_NAME
 from lab.judging.own_proof import own_proof
 from lab.judging.proof_comparison import ProofReason
 from lab.judging.relays import EITHER_SHARE, SERVERS_KEY, Mismatch, RelayedProof, Why
-from lab.judging.words import counted
 from lab.tls.messages import Certificate, CertificateVerify, ServerHelloDone, serialize
 from lab.tls.proof import SCHEME_IDS, challenge12, prove_with
+from lab.words import counted
 from made_up import KEY, certificate_of
 
 IN, OUT = tried(BLIND), tried(MTLS, REFUSED)

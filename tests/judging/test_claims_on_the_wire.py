@@ -23,9 +23,9 @@ from lab.catalogue.outcomes import REFUSED
 from lab.events.types import Event, Intercepted, PositionTaken
 from lab.judging.claims import Holding
 from lab.judging.claims.wire import FIRST_HANDSHAKE, IN_TLS12
-from lab.judging.words import counted
 from lab.staging import pki
 from lab.tls.messages import Certificate, serialize
+from lab.words import counted
 from made_up import certificate_of
 
 NOT_READ = (seen("log"), seen(tls="1.3"), seen(message=""), seen(sha256=NOT_HERS))

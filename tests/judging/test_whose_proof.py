@@ -22,7 +22,6 @@ from lab.judging.judgement import Judgement, Verdict
 from lab.judging.shapes import proof_fits
 from lab.judging.verdicts import JudgedRun
 from lab.judging.whose_proof import sent_chain
-from lab.judging.words import listed
 from lab.page.director import tell_page
 from lab.page.model import Closing, Matrix
 from lab.staging import embedded
@@ -32,6 +31,7 @@ from lab.story.matrix import tell_lessons, tell_matrix
 from lab.tls.server import ProofSeen
 from lab.tls.versions import VERSION_NAMES
 from lab.views import markdown as docs
+from lab.words import listed
 from programs import certreplay
 from victim_server.gateway import NO_ACCOUNT
 

@@ -6,7 +6,7 @@ from lab.catalogue.schemes import SCHEMES, ProofOf
 from lab.events.types import CaptureSearched, CertificateCaptured, LoggedIn, PositionTaken
 from lab.judging.attempts import Tried
 from lab.judging.queries import Numbered, RunQueries
-from lab.judging.words import counted
+from lab.words import counted
 
 CHECKING = ("mtls", "pinned-mtls")
 """The schemes that check the proof, as the RFCs have it."""

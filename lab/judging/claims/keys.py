@@ -28,7 +28,7 @@ from lab.judging.claims.evidence import (
     scheme_of,
 )
 from lab.judging.queries import Numbered, RunQueries
-from lab.judging.words import counted
+from lab.words import counted
 
 CAREFUL_LEAKS = (WIRE, ROGUE_SERVER, LOG, ARCHIVE, DATABASE)
 """The leaks of a client that verifies every server."""

@@ -9,7 +9,7 @@ from lab.judging.attempts import Tried
 from lab.judging.claims.claim import Holding, Settled, numbers
 from lab.judging.claims.evidence import BLIND, accepted, at
 from lab.judging.queries import Numbered, RunQueries
-from lab.judging.words import counted
+from lab.words import counted
 
 SEARCHED = (WIRE, LOG, DATABASE)
 """The leaks by which a password could get out as well as a certificate, and whose file is searched for it."""

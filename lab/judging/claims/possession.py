@@ -26,7 +26,7 @@ from lab.judging.facts import port_of
 from lab.judging.own_proof import own_proof
 from lab.judging.queries import Numbered, RunQueries
 from lab.judging.relays import RelayedProof
-from lab.judging.words import counted
+from lab.words import counted
 
 FIRST_HANDSHAKE_AND_HASH = (
     "in a connection's first handshake, with a collision-resistant hash; in a renegotiated one mallory could, unless "

@@ -23,11 +23,11 @@ from lab.judging.claims.evidence import (
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.proof_comparison import chain_in
 from lab.judging.queries import Numbered, RunQueries
-from lab.judging.words import counted, listed
 from lab.tls import proof
 from lab.tls.errors import Abort
 from lab.tls.messages import Certificate, ClientHello, ClientKeyExchange
 from lab.tls.versions import TLS12
+from lab.words import counted, listed
 
 FIRST_HANDSHAKE = (
     "in a connection's first handshake; a renegotiated one (RFC 5246 section 7.4.1.1) is encrypted with the keys of "
