@@ -550,7 +550,9 @@ def answer(judgement: Judgement) -> str:
     by_others_proof = dict.fromkeys(v.gateway for v in without if _proof_of(v) is ProofOf.SOMEBODY)
     opened = dict.fromkeys(gateway for gateway in opened if gateway not in by_others_proof)
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
-    crossed, key = ("crossed the wire", "was not found on the wire") if on_the_wire else ("got out", "never got out")
+    crossed, key = (
+        ("crossed the wire", "was not found on the wire") if on_the_wire else ("got out", "was not in what leaked")
+    )
     kinds = {found.scheme.trusts for found in map(find_gateway, opened) if found}
     which = "those" if len(kinds) > 1 else "the one"
     said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"

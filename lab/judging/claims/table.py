@@ -10,7 +10,7 @@ CLAIMS: tuple[Claim, ...] = (
         "client-sends-a-hash",
         (1,),
         "The client signs the handshake so far and sends the resulting hash.",
-        "Each captured proof is checked as a signature by the certificate's key. Its bytes and the whole capture are "
+        "Each captured proof is checked as a signature by the certificate's key. Its bytes and the capture are "
         "searched for the hash that was signed.",
         possession.client_sends_a_hash,
         leaks=((WIRE,),),
@@ -176,7 +176,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tls13-encrypts",
         (21,),
         "TLS 1.3 encrypts the client's Certificate.",
-        "The same client over TLS 1.3, and a search of the whole capture for her certificate.",
+        "The same client over TLS 1.3, and a search of the capture for her certificate.",
         wire.tls13_encrypts,
         leaks=((WIRE,),),
     ),
