@@ -513,7 +513,7 @@ def bundle(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the contents of a bundle: which parts crossed the wire, where, and which never did."""
+    """List the contents of a bundle: which parts are in a capture, where, and which are not."""
     from lab.inspect import bundles
     from lab.views import terminal
 

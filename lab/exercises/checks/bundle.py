@@ -1,4 +1,4 @@
-"""Exercise 6: what of alice's bundle crossed the wire, and what never did."""
+"""Exercise 6: what of alice's bundle is in the capture, and what is not."""
 
 import re
 from collections.abc import Iterator
