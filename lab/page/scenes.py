@@ -139,7 +139,9 @@ def closing(given: Teaching) -> Scene | None:
         return Scene("answer", "This run broke off, and decides nothing.", (said,), Words(problems))
     refused = acts.refused_for_want_of_the_key(judgement)
     accepted = [one for one in judgement.verdicts if one.outcome == ACCEPTED and one.move != STOLEN_KEY]
-    by_others_proof = [one for one in accepted if one.evidence.whose]
+    by_others = [one for one in accepted if one.evidence.whose]
+    by_others_proof = [one for one in by_others if not one.evidence.began]
+    begun_elsewhere = [one for one in by_others if one.evidence.began]
     opened = [one for one in accepted if not one.evidence.whose]
     points: list[tuple[Literal["certificate", "proof", "key"], Inline]] = []
     if opened:
@@ -150,6 +152,9 @@ def closing(given: Teaching) -> Scene | None:
         points.append(("proof", f"A proof fits one handshake only. Where it is checked she was refused {times}."))
     if by_others_proof:
         points.append(("proof", f"A proof by Mallory's own key opened {_where(by_others_proof)}."))
+    if begun_elsewhere:
+        session = "A session that Mallory began under another name of the server"
+        points.append(("proof", f"{session} opened {_where(begun_elsewhere)}."))
     searched = judged.run.first(CaptureSearched)
     if searched and not searched.key_at:
         points.append(

@@ -7,9 +7,10 @@ from typing import TypeAlias, TypeVar
 from lab.capture.search import MAX_HITS
 from lab.catalogue.cast import ATTACKER, CUSTOMER
 from lab.catalogue.certificates import CertificateKind
+from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway, find_gateway
 from lab.catalogue.leaks import WIRE, Leak, find_leak
-from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD, moves_named
+from lab.catalogue.moves import STOLEN_KEY, STOLEN_PASSWORD, find_move, moves_named
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED, Outcome
 from lab.catalogue.plan import Plan
 from lab.catalogue.schemes import ProofOf, find_scheme
@@ -40,6 +41,7 @@ from lab.events.types import (
     UnknownEvent,
 )
 from lab.judging.connections import ClientConnection
+from lab.judging.expectations import expectation
 from lab.judging.facts import certificate_in_tls13
 from lab.judging.gateway_reports import sentence
 from lab.judging.judgement import CLIENT, Control, Judgement, Verdict
@@ -53,7 +55,7 @@ from lab.story.octets import octets
 from lab.story.places import with_gateways
 from lab.story.short import Brief
 from lab.tls.dissect import dissect, dissect_record
-from lab.tls.versions import TLS12, Version
+from lab.tls.versions import TLS12, Version, find_version
 from lab.words import counted, listed
 
 QUESTION = (
@@ -545,10 +547,10 @@ def answer(judgement: Judgement) -> str:
         return "Finding: the attacker, the gateways and the bank's ledger do not agree, so this run decides nothing."
     without = [v for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY]
     opened = dict.fromkeys(v.gateway for v in without)
-    with_the_key = dict.fromkeys(v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v not in without)
+    with_key = [v for v in judgement.verdicts if v.outcome == ACCEPTED and v not in without]
     held = refused_for_want_of_the_key(judgement)
-    by_others_proof = dict.fromkeys(v.gateway for v in without if _proof_of(v) is ProofOf.SOMEBODY)
-    opened = dict.fromkeys(gateway for gateway in opened if gateway not in by_others_proof)
+    by_others = [v for v in without if _proof_of(v) is ProofOf.SOMEBODY]
+    opened = dict.fromkeys(gateway for gateway in opened if gateway not in {v.gateway for v in by_others})
     on_the_wire = {v.leak for v in judgement.verdicts} == {WIRE.id}
     crossed, key = (
         ("crossed the wire", "was not found on the wire") if on_the_wire else ("got out", "was not in what leaked")
@@ -556,33 +558,54 @@ def answer(judgement: Judgement) -> str:
     kinds = {found.scheme.trusts for found in map(find_gateway, opened) if found}
     which = "those" if len(kinds) > 1 else "the one"
     said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"
-    also = f" {_BY_OTHERS_PROOF.format(listed(list(by_others_proof)))}" if by_others_proof else ""
+    also = "".join(f" {sentence}" for sentence in _opened_by_others(by_others))
     if not held:
         return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried.{also}"
     times = "once" if len(held) == 1 else f"{len(held)} times"
-    if with_the_key:
-        key = f"is what must not get out: where it did, it opened {listed(list(with_the_key))}"
+    if with_key:
+        checking = dict.fromkeys(v.gateway for v in with_key if _proof_of(v) is not ProofOf.NOBODY)
+        where = f": where it did, it opened {listed(list(checking))}" if checking else ""
+        key = f"is what must not get out{where}"
     refusals = f"{listed(list(dict.fromkeys(v.gateway for v in held)))} refused {times}"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every full "
-        f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_the_key else ''}.{also}"
+        f"handshake needs a new signature by it. That is why {refusals}{' without it' if with_key else ''}.{also}"
     )
 
 
 def refused_for_want_of_the_key(judgement: Judgement) -> list[Verdict]:
-    """Refusals by gateways that check the proof and let nobody in without the key.
+    """Refusals for a proof that is missing or not valid, by gateways that check it and let nobody in without the key.
 
-    A server that authenticates the client as mallory refuses her as alice, but not because she lacks the key.
+    What is refused for its certificate, its order or its keys is refused for no want of alice's key.
     """
     opened = {v.gateway for v in judgement.verdicts if v.outcome == ACCEPTED and v.move != STOLEN_KEY}
     refused = [v for v in judgement.verdicts if v.outcome == REFUSED and v.gateway not in opened]
-    return [v for v in refused if _proof_of(v) is ProofOf.CUSTOMER and not v.evidence.http]
+    return [v for v in refused if _proof_of(v) is ProofOf.CUSTOMER and _rests_on_the_proof(v)]
 
 
-_BY_OTHERS_PROOF = (
-    "Not any proof will do: one by mallory's own key opened {}, where a proof is checked, but not that it belongs to "
-    "the name."
-)
+def _rests_on_the_proof(verdict: Verdict) -> bool:
+    """Whether the check that refuses the move at this gateway is one of the proof."""
+    gateway, move, leak = find_gateway(verdict.gateway), find_move(verdict.move), find_leak(verdict.leak)
+    version = find_version(verdict.tls)
+    if not (gateway and version and move and leak):
+        return False
+    return expectation(gateway, version, move, leak).check in (Check.PROOF_PRESENT, Check.PROOF_VALID)
+
+
+def _opened_by_others(accepted: list[Verdict]) -> Iterator[str]:
+    """What opened gateways where a proof is checked, but not that it belongs to the name."""
+    for began_elsewhere, words in _BY_OTHERS.items():
+        if found := dict.fromkeys(v.gateway for v in accepted if bool(v.evidence.began) == began_elsewhere):
+            yield words.format(listed(list(found)))
+
+
+_BY_OTHERS = {
+    False: "Not any proof will do: one by mallory's own key opened {}, where a proof is checked, but not that it "
+    "belongs to the name.",
+    True: "Not any session will do: one that mallory began under another name of the server, with a proof by her own "
+    "key, opened {}, where no new proof was asked for.",
+}
+"""By whether the attempt resumed a session that began under another name."""
 
 
 def _proof_of(verdict: Verdict) -> ProofOf | None:

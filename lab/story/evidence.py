@@ -42,6 +42,12 @@ def balance_in(verdict: Verdict) -> tuple[str, int] | None:
     return (told[1], int(told[2])) if told else None
 
 
+def let_in_as(verdict: Verdict) -> str:
+    """Under whose name an attempt was let in that was refused as alice; empty if it was let in under none."""
+    told = balance_in(verdict)
+    return told[0] if told and verdict.outcome == REFUSED else ""
+
+
 def sent(verdict: Verdict) -> str:
     """What the attacker sent: the messages, and the certificate in the HTTP requests if there was one."""
     header = len(verdict.evidence.header) // 2

@@ -1,6 +1,6 @@
 """The story's acts about the leaks off the wire: how the certificate got out, what mallory has, and what it opens."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 from typing import TypeAlias
@@ -30,6 +30,7 @@ from lab.judging.facts import port_of
 from lab.judging.gateway_reports import GatewayConnection, report_in, sentence
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
+from lab.story.evidence import let_in_as
 from lab.story.places import with_gateways
 from lab.story.relays import tell_relays
 from lab.tls.versions import Version, find_version
@@ -175,8 +176,12 @@ def opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) ->
         return Span(f"opened by {found}", "accepted") if opened_so else Span(f"not opened by {found}", "refused")
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     moves = [one.move for one in tried if one.outcome == ACCEPTED]
-    refusals = Span(f"not opened: {counted(len(tried), 'refusal')}", "refused")
-    text = Span(f"opened by {', '.join(moves)}", "accepted") if moves else refusals
+    names = Counter(map(let_in_as, tried))
+    refused = counted(names.pop("", 0), "refusal")
+    also = "".join(f", let in as {name} {counted(times, 'time')}" for name, times in names.items())
+    text = (
+        Span(f"opened by {', '.join(moves)}", "accepted") if moves else Span(f"not opened: {refused}{also}", "refused")
+    )
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text
 

@@ -12,7 +12,7 @@ from lab.events.types import BundleIssued, CaptureSearched
 from lab.judging.judgement import Verdict
 from lab.judging.stolen import stolen_files
 from lab.judging.verdicts import JudgedRun
-from lab.story.evidence import came_back, due, outcome_span
+from lab.story.evidence import came_back, due, let_in_as, outcome_span
 from lab.tls.versions import Version
 from lab.words import counted, listed
 
@@ -101,14 +101,15 @@ def verdicts(judged: JudgedRun, told: Sequence[Block]) -> Inline:
 
 
 def _by_outcome(verdicts: Sequence[Verdict]) -> Iterator[str | Span]:
-    groups: dict[tuple[str, str, bool], list[Verdict]] = {}
+    groups: dict[tuple[str, str, str, bool], list[Verdict]] = {}
     for one in verdicts:
-        refused = one.outcome == REFUSED and len(verdicts) <= MAX_NAMED
+        refused = one.outcome == REFUSED and not let_in_as(one) and len(verdicts) <= MAX_NAMED
         answer = came_back(one).partition(", sent by")[0] if refused else ""
-        groups.setdefault((one.outcome, answer, one.as_expected), []).append(one)
-    for number, ((_, answer, as_expected), alike) in enumerate(groups.items()):
+        groups.setdefault((one.outcome, let_in_as(one), answer, one.as_expected), []).append(one)
+    for number, ((_, name, answer, as_expected), alike) in enumerate(groups.items()):
         yield "; " if number else ""
-        yield outcome_span(alike[0].outcome, "n/a" if alike[0].outcome == NOT_APPLICABLE else "")
+        words = "n/a" if alike[0].outcome == NOT_APPLICABLE else f"let in as {name}:" if name else ""
+        yield outcome_span(alike[0].outcome, words)
         moves = [one.move for one in alike]
         yield f" {listed(moves) if len(verdicts) <= MAX_NAMED else counted(len(moves), 'move')}"
         yield f" by {answer}" if answer.startswith(("alert", "HTTP")) else ""

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from doctoring import doctored_run
-from lab.catalogue.gateways import BY_CHOICE, GATEWAYS
+from lab.catalogue.gateways import BY_CHOICE, GATEWAYS, find_gateway
+from lab.catalogue.leaks import WIRE
 from lab.catalogue.outcomes import ACCEPTED, NOT_APPLICABLE, REFUSED
 from lab.catalogue.plan import full_matrix
 from lab.catalogue.schemes import ProofOf
-from lab.document import Heading
+from lab.document import Heading, plain
 from lab.events.run import open_run
 from lab.events.types import ClientAuthenticated, ClientRefused, Event, MoveTried
 from lab.judging.judgement import Judgement, Verdict
@@ -25,11 +26,12 @@ from lab.judging.whose_proof import sent_chain
 from lab.page.director import tell_page
 from lab.page.model import Closing, Matrix
 from lab.staging import embedded
-from lab.story.acts import answer
+from lab.story import short
+from lab.story.acts import answer, refused_for_want_of_the_key
 from lab.story.explain import explain
 from lab.story.matrix import tell_lessons, tell_matrix
 from lab.tls.server import ProofSeen
-from lab.tls.versions import VERSION_NAMES
+from lab.tls.versions import TLS12, VERSION_NAMES
 from lab.views import markdown as docs
 from lab.words import listed
 from programs import certreplay
@@ -171,6 +173,8 @@ def test_they_are_a_group_of_their_own_in_the_matrix_and_on_the_page(judged: Jud
         assert table.others == ()
     assert isinstance(closing, Closing)
     assert any("by Mallory's own key opened" in str(text) for _, text in closing.points)
+    begun = "A session that Mallory began under another name of the server opened resumed-elsewhere@instrument."
+    assert begun in [text for _, text in closing.points]
 
 
 def test_the_page_heads_each_group_and_leaves_a_gap_between_them(folder: Path) -> None:
@@ -187,8 +191,28 @@ def test_the_page_heads_each_group_and_leaves_a_gap_between_them(folder: Path) -
 def test_the_answer_does_not_say_that_the_certificate_opened_them(judgement: Judgement) -> None:
     told = answer(judgement)
     assert "opened nothing here" in told
-    assert f"one by mallory's own key opened {listed(list(OPENED_BY))}" in told
+    by_proof = [gateway for gateway, move in OPENED_BY.items() if move != "other-door"]
+    assert f"one by mallory's own key opened {listed(by_proof)}, " in told
+    assert "with a proof by her own key, opened resumed-elsewhere@instrument, where no new proof was asked" in told
     assert "mtls@openssl and mtls@instrument refused" in told
+
+
+def test_only_what_was_refused_for_its_proof_shows_that_the_key_is_needed(judgement: Judgement) -> None:
+    counted = refused_for_want_of_the_key(judgement)
+    assert {v.gateway for v in counted} == set(CHECKING)
+    assert {"omit-proof", "replay-proof", "foreign-key"} <= {v.move for v in counted}
+    others = {"no-certificate", "look-alike", "own-leaf-first", "second-certificate", "resume-session", "other-door"}
+    assert not others & {v.move for v in counted}
+    assert {v.tls for v in counted if v.move == "early-finished"} == {"1.3"}  # in TLS 1.2 its order is wrong
+
+
+def test_in_short_an_attempt_that_was_let_in_as_mallory_is_no_refusal(judged: JudgedRun) -> None:
+    gateway = find_gateway("mtls@openssl")
+    assert gateway
+    words = plain(short.gateway(gateway, TLS12)(judged, ()))
+    assert "let in as mallory: 1 move" in words
+    refused = [v for v in judged.verdicts_at(WIRE, gateway, TLS12) if v.outcome == REFUSED]
+    assert f"refused {len(refused) - 1} moves" in words
 
 
 def test_certificates_that_cannot_be_read_are_told_and_break_nothing(folder: Path) -> None:
