@@ -255,7 +255,7 @@ MOVES: tuple[Move, ...] = (
         "the CertificateVerify that was captured, byte for byte",
         _NO_VALID_PROOF,
         needs=_A_PROOF,
-        shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED),
+        shape=Shape((_CUSTOMERS,), ProofShape.CAPTURED, hello=True),
     ),
     Move(
         "relabelled-proof",
@@ -263,7 +263,7 @@ MOVES: tuple[Move, ...] = (
         "the captured signature, said to be in another signature scheme",
         NOT_FOR_SUCH_A_KEY,
         needs=_A_PROOF,
-        shape=Shape((_CUSTOMERS,), ProofShape.RELABELLED),
+        shape=Shape((_CUSTOMERS,), ProofShape.RELABELLED, hello=True),
     ),
     Move(
         "flipped-proof",
@@ -271,7 +271,7 @@ MOVES: tuple[Move, ...] = (
         "the captured CertificateVerify, the last bit of its signature turned",
         _NO_VALID_PROOF,
         needs=_A_PROOF,
-        shape=Shape((_CUSTOMERS,), ProofShape.FLIPPED),
+        shape=Shape((_CUSTOMERS,), ProofShape.FLIPPED, hello=True),
     ),
     Move(
         "foreign-key",
@@ -465,7 +465,7 @@ def students_move(move_id: str) -> Move | None:
     if named is None or named[2] not in STUDENTS_EXPECTATIONS:
         return None
     title, sends = f"A student's move, {named[1]}", "what a student's code makes of alice's captured proof"
-    fails, shape = STUDENTS_EXPECTATIONS[named[2]], Shape((_CUSTOMERS,), ProofShape.NEW)
+    fails, shape = STUDENTS_EXPECTATIONS[named[2]], Shape((_CUSTOMERS,), ProofShape.NEW, hello=True)
     return Move(move_id, title, sends, fails, needs=_A_PROOF, shape=shape)
 
 

@@ -51,14 +51,16 @@ class Shape:
     follow. `proof` is the CertificateVerify, None if there is none. `messages` are the names of the client's messages
     in order, for each version, from its last ClientHello on, without the ChangeCipherSpec that follows the ClientHello
     of TLS 1.3 (RFC 8446 appendix D.4); None for the honest order. With `recorded` everything is a recording of what the
-    customer sent. With `session` the ClientHello offers her session. `header` is whose certificate the request's header
-    has, where the server takes one from there; None for the first of `certificates`.
+    customer sent. With `hello` the ClientHello is hers too, in TLS 1.2. With `session` the ClientHello offers her
+    session. `header` is whose certificate the request's header has, where the server takes one from there; None for the
+    first of `certificates`.
     """
 
     certificates: tuple[tuple[Leaf, ...], ...] = ()
     proof: ProofShape | None = None
     messages: Mapping[Version, tuple[str, ...]] | None = None
     recorded: bool = False
+    hello: bool = False
     session: bool = False
     header: tuple[Leaf, ...] | None = None
     elsewhere: tuple[Leaf, ...] = ()

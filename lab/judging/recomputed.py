@@ -1,6 +1,8 @@
 """What attacker and lab say of the captures, held against the capture files and the key logs themselves."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from hashlib import sha256
 from typing import Any
@@ -14,6 +16,7 @@ from lab.capture.reader import read_file
 from lab.capture.search import find_in_capture
 from lab.catalogue.cast import ATTACKER, CAREFUL_CLIENT, CARELESS_CLIENT, INTERCEPTOR, VICTIM_CLIENT
 from lab.catalogue.leaks import WIRE
+from lab.catalogue.moves import find_move
 from lab.catalogue.searches import TRANSCRIPT_HASHES
 from lab.events.log import Recorded
 from lab.events.parts import CAPTURE_FILE, INTERCEPTION_FILE, KEY_LOG_FILE, RECENT_FILES
@@ -29,13 +32,18 @@ from lab.events.types import (
     HandshakeSeen,
     LoggedIn,
     LoginDecrypted,
+    MoveTried,
+    PositionTaken,
     RunStarted,
     Trouble,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
+from lab.judging.consistency import ARROW, RELAY
 from lab.judging.facts import captured_certificates
 from lab.judging.searches import search_for_hashes
+from lab.tls.errors import Abort
 from lab.tls.messages import serialize
+from lab.tls.records import RecordReader
 from lab.tls.versions import TLS13, version_name
 
 CERTIFICATE, THE_WORDS = "certificate", b"PRIVATE KEY-----"
@@ -83,6 +91,7 @@ def _sightings(run: Run, searched: Recorded) -> Iterator[str]:
             yield f"{CAPTURE_FILE} has no such handshake as {recorded.number} tells of"
         else:
             yield from _different(recorded, shown, CAPTURE_FILE)
+    yield from _recordings(run, [*read.captures, *read.contacts], goes_on)
     told = {(one.server, one.tls, bool(one.session)) for one in run.all(HandshakeSeen)}
     taken = {(one.server, one.tls, one.sha256) for one in run.all(CertificateCaptured) if one.leak == WIRE.id}
     over = {
@@ -99,6 +108,35 @@ def _sightings(run: Run, searched: Recorded) -> Iterator[str]:
         sent = own.server, version_name(own.version), sha256(own.chain[0]).hexdigest()
         if _hex(own.server_random) in over and sent not in taken:
             yield f"{CAPTURE_FILE} has a certificate that {own.client} sent, and the attacker does not tell of it"
+
+
+def _recordings(run: Run, read: Iterable[Capture | Contact], goes_on: bool) -> Iterator[str]:
+    """Whether an attempt that sends a recording again sends all that a client sent to this very server."""
+    lines = (line.split(ARROW) for taken in run.all(PositionTaken) if taken.kind == RELAY for line in taken.detail)
+    ways = {line[0]: line[-1] for line in lines}
+    sent: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+    for one in read:
+        sent[_hex(one.client_random)].append((ways.get(one.server, one.server), _content(one.client_bytes)))
+    for recorded in run.events:
+        event = recorded.event
+        move = find_move(event.move) if isinstance(event, MoveTried) else None
+        if not (isinstance(event, MoveTried) and move and move.shape.recorded and event.steps):
+            continue
+        again = bytes.fromhex("".join(raw for sender, _, raw in event.steps if sender == "client"))
+        known = sent.get(again[6:38].hex(), [])
+        if not known and not goes_on:
+            yield f"{CAPTURE_FILE} does not have the connection that {recorded.number} sends again"
+        elif known and (event.server, again) not in known:
+            yield f"{CAPTURE_FILE} does not have what {recorded.number} sends again, sent to this server"
+
+
+def _content(records: bytes) -> bytes:
+    """What is in the records, up to the first bytes that are none."""
+    found = b""
+    with suppress(Abort):
+        for record in RecordReader().feed(records):
+            found += record.fragment
+    return found
 
 
 def _of_capture(capture: Capture, event: CertificateCaptured) -> Mapping[str, object]:

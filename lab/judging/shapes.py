@@ -4,11 +4,12 @@ The tables say what a move does, and a maker does it. A verdict rests on both, s
 again here, with the public keys in the certificates and with what the run says was captured.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -19,7 +20,7 @@ from lab.catalogue.shapes import ANONYMOUS, Leaf, ProofShape, Shape
 from lab.events.run import Run
 from lab.events.types import BundleIssued, CertificateCaptured, HandshakeSeen, MoveTried
 from lab.judging.attempts import Tried
-from lab.judging.facts import common_name, read_certificate
+from lab.judging.facts import captured_certificates, common_name, read_certificate
 from lab.judging.proof_comparison import (
     as_the_server_saw_them,
     certificates_in,
@@ -28,14 +29,18 @@ from lab.judging.proof_comparison import (
     handshake_messages,
     up_to_the_proof,
 )
+from lab.judging.stolen import stolen_files
 from lab.judging.whose_proof import signed_by_itself
 from lab.tls import extensions as ext
 from lab.tls import proof
 from lab.tls.alerts import FATAL
+from lab.tls.copied import within_reach
 from lab.tls.errors import TlsError
-from lab.tls.messages import Certificate, CertificateVerify, ClientHello, NewSessionTicket
-from lab.tls.messages13 import NewSessionTicket13, parse
+from lab.tls.messages import Certificate, CertificateRequest, CertificateVerify, ClientHello, NewSessionTicket
+from lab.tls.messages13 import CertificateRequest13, NewSessionTicket13, parse
 from lab.tls.versions import TLS12, TLS13, find_version
+
+_CURVES = frozenset(one.curve for one in proof.SIGNATURE_SCHEMES)
 
 
 class NotThisMove(Exception):
@@ -47,18 +52,20 @@ class Known:
     """What a run says of certificates, proofs and connections besides the attempts.
 
     `issued` are the fingerprints of the customers' certificates. `seen` are the client randoms of TLS 1.3 connections,
-    and `tickets` the tickets that were offered in them, each with the server's address.
+    and `tickets` the tickets that were offered in them, each with the server's address. `certificates` are those that
+    were captured, in DER, by their fingerprints, as far as the run has kept them.
     """
 
     captured: tuple[CertificateCaptured, ...]
     issued: frozenset[str]
     seen: frozenset[str]
     tickets: frozenset[tuple[str, str]]
+    certificates: Mapping[str, bytes] = field(default_factory=dict)
 
     def of(self, event: MoveTried) -> tuple[CertificateCaptured, ...]:
-        """The captures of the customer's certificates through the attempt's leak."""
-        name = event.customer
-        return tuple(one for one in self.captured if one.leak == event.leak and common_name(one.subject) == name)
+        """The captures of the customer's certificates that the attempt says it was made of: by leak and place."""
+        of_it = event.leak, event.seen_at, event.customer
+        return tuple(one for one in self.captured if (one.leak, one.server, common_name(one.subject)) == of_it)
 
 
 def known(run: Run) -> Known:
@@ -66,7 +73,8 @@ def known(run: Run) -> Known:
     issued = frozenset(bundle.sha256 for bundle in run.all(BundleIssued))
     seen = frozenset(one.client_random for one in run.all(HandshakeSeen))
     tickets = frozenset((one.server, one.session) for one in run.all(HandshakeSeen) if one.session)
-    return Known(tuple(run.all(CertificateCaptured)), issued, seen, tickets)
+    kept = {sha256(der).hexdigest(): der for file in stolen_files(run) for der in file.certificates}
+    return Known(tuple(run.all(CertificateCaptured)), issued, seen, tickets, kept | captured_certificates(run))
 
 
 def departure(tried: Tried, known: Known) -> str:
@@ -136,6 +144,7 @@ class _Attempted:
             self._check_session(shape)
             self._check_certificates(shape.certificates)
             self._check_proof(shape.proof)
+            self._check_hello(shape)
         else:
             self._check_order(ANONYMOUS[self.version])
             shown = [bytes.fromhex(self.event.header)] if self.event.header else []
@@ -205,8 +214,15 @@ class _Attempted:
             namesakes = {one.subject for one in self.captures} & {certificate.issuer.rfc4514_string()}
             return subject in namesakes and signed_by_itself(certificate)
         names = subject, certificate.issuer.rfc4514_string()
-        models = [one for one in self.captures if names == (one.subject, one.issuer)]
-        return any(_could_be_copied_from(certificate, one) for one in models) and signed_by_itself(certificate)
+        models = [self._model(one) for one in self.captures if names == (one.subject, one.issuer)]
+        copied = any(one is not None and _could_be_copied_from(certificate, der, one) for one in models)
+        return copied and signed_by_itself(certificate)
+
+    def _model(self, seen: CertificateCaptured) -> bytes | None:
+        """The captured certificate in DER: empty if the run has not kept it, None if its message has none."""
+        if not seen.message:
+            return self.known.certificates.get(seen.sha256, b"")
+        return next(iter(certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)), None)
 
     def _check_proof(self, due: ProofShape | None) -> None:
         proofs = list(self._all(CertificateVerify.type))
@@ -214,6 +230,14 @@ class _Attempted:
             raise NotThisMove(f"it sent {len(proofs)} proofs, and not {1 if due else 0}")
         if due and not self._has(proofs[0], due):
             raise NotThisMove(f"its proof is not {due.value}")
+
+    def _check_hello(self, shape: Shape) -> None:
+        """In TLS 1.2 such a proof follows the ClientHello that it was captured after, as far as the instrument can do
+        what that offers."""
+        hellos = [parse(bytes.fromhex(one.transcript[0]), TLS12) for one in self.captures if one.transcript]
+        hers = [within_reach(one, (TLS12,)) for one in hellos if isinstance(one, ClientHello)]
+        if shape.hello and self.version == TLS12 and hers and within_reach(self._hello(), (TLS12,)) not in hers:
+            raise NotThisMove("its ClientHello is not the captured one")
 
     def _has(self, raw: bytes, due: ProofShape) -> bool:
         answer = parse(raw, self.version)
@@ -224,26 +248,40 @@ class _Attempted:
             case ProofShape.CAPTURED:
                 return answer in captured
             case ProofShape.RELABELLED:
-                return any(answer.signature == one.signature and answer.scheme != one.scheme for one in captured)
+                return any(
+                    answer.signature == one.signature and answer.scheme in _other_schemes(self._key(), one.scheme)
+                    for one in captured
+                )
             case ProofShape.FLIPPED:
                 flipped = answer.signature[:-1] + bytes((answer.signature[-1] ^ 1,)) if answer.signature else b""
                 return CertificateVerify(answer.scheme, flipped) in captured
             case ProofShape.EMPTY:
-                return answer.signature == b""
+                return answer.signature == b"" and answer.scheme == self._due_scheme()
             case ProofShape.ZEROS:
-                return answer.signature == encode_dss_signature(0, 0) or set(answer.signature) == {0}
+                return answer.signature == _zeros(self._key()) and answer.scheme == self._due_scheme()
             case ProofShape.BY_FOREIGN_KEY:
                 key = load_der_public_key(bytes.fromhex(self.event.signed_by)) if self.event.signed_by else None
-                strange = isinstance(key, proof.PublicKey) and key not in map(proof.public_key, self._shown())
-                return strange and isinstance(key, proof.PublicKey) and self._fits(key, answer)
+                if not isinstance(key, proof.PublicKey) or key in map(proof.public_key, self._shown()):
+                    return False
+                return _alike(key, self._key()) and self._fits(key, answer)
             case ProofShape.NEW:
                 others = (one for one in ProofShape if one not in (ProofShape.NEW, ProofShape.BY_SECOND))
                 if known := next((one for one in others if self._has(raw, one)), None):
                     raise NotThisMove(f"its proof is {known.value}: that is no new move")
                 return True
             case ProofShape.BY_FIRST | ProofShape.BY_SECOND:
-                shown = self._shown()[1 if due is ProofShape.BY_SECOND else 0]
-                return self._fits(proof.public_key(shown), answer)
+                return self._fits(self._key(1 if due is ProofShape.BY_SECOND else 0), answer)
+
+    def _key(self, place: int = 0) -> proof.PublicKey:
+        """The key in a certificate of the first Certificate message."""
+        return proof.public_key(self._shown()[place])
+
+    def _due_scheme(self) -> int:
+        """The scheme for such a key that the server's CertificateRequest allows."""
+        asked = (parse(raw, self.version) for sender, raw in self.sent if sender == "server")
+        requests = [one for one in asked if isinstance(one, CertificateRequest | CertificateRequest13)]
+        allowed = requests[0].signature_schemes if requests else ()
+        return (proof.choose_scheme(self._key(), allowed, self.version) or proof.SIGNATURE_SCHEMES[0]).id
 
     def _fits(self, key: proof.PublicKey, answer: CertificateVerify) -> bool:
         """Whether the signature is one over this very handshake."""
@@ -294,12 +332,42 @@ class _Attempted:
         return [raw for sender, raw in self.sent if sender == "client" and raw[0] == kind]
 
 
-def _could_be_copied_from(certificate: x509.Certificate, seen: CertificateCaptured) -> bool:
-    """Whether serial number and extensions are the same too; only a network shows those of the model."""
-    if not seen.message:
+def _could_be_copied_from(certificate: x509.Certificate, der: bytes, model: bytes) -> bool:
+    """Whether serial number, extensions, end and kind of key are the model's too, if the model is known."""
+    if not model:
         return True
-    chain = certificates_in(bytes.fromhex(seen.message), find_version(seen.tls) or TLS12)
-    if not chain:
-        return False
-    model = read_certificate(chain[0])
-    return certificate.serial_number == model.serial_number and [*certificate.extensions] == [*model.extensions]
+    hers = read_certificate(model)
+    return (
+        certificate.serial_number == hers.serial_number
+        and certificate.not_valid_after_utc == hers.not_valid_after_utc
+        and [*certificate.extensions] == [*hers.extensions]
+        and _alike(proof.public_key(der), proof.public_key(model))
+    )
+
+
+def _alike(key: proof.PublicKey, hers: proof.PublicKey) -> bool:
+    """Whether a key of the attacker's own is of the same kind as hers, on the same curve.
+
+    The attacker's RSA keys have one length, and she has none that is for RSASSA-PSS alone.
+    """
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(hers, ec.EllipticCurvePublicKey):
+        return type(key.curve) is type(hers.curve) or type(hers.curve) not in _CURVES
+    return isinstance(hers, proof.PssPublicKey) or proof.key_kind(key) == proof.key_kind(hers)
+
+
+def _other_schemes(key: proof.PublicKey, scheme: int) -> set[int]:
+    """In which schemes a signature can be said to be instead: those for such a key, or any if there are none."""
+    others = [one for one in proof.SIGNATURE_SCHEMES if one.id != scheme]
+    of_kind = [one for one in others if one.key == proof.key_kind(key)]
+    return {one.id for one in of_kind or others}
+
+
+def _zeros(key: proof.PublicKey) -> bytes:
+    """A signature of zeros as such a key's signatures are encoded."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return encode_dss_signature(0, 0)
+        case rsa.RSAPublicKey():
+            return bytes(key.key_size // 8)
+        case _:
+            return bytes(64)

@@ -27,6 +27,7 @@ from lab.judging.captures import odd_captures, odd_file
 from lab.judging.consistency import inconsistent
 from lab.judging.facts import common_name
 from lab.judging.gateway_reports import sentence
+from lab.judging.hellos import odd_hellos
 from lab.judging.ledger import Ledger
 from lab.judging.logs import broken_logs
 from lab.judging.proof_comparison import handshake_messages
@@ -57,6 +58,7 @@ def contradictions(
     told += _on_the_money(run, events, ledger)
     told += _logins(run)
     told += _begun_elsewhere(run, attempts)
+    told += odd_hellos(run, attempts)
     told += odd_captures(run)
     told += odd_file(run)
     told += inconsistent(run)

@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -32,21 +34,26 @@ from hollow import (
     unlike_its_name,
     with_chain,
     with_event,
+    with_proof,
     with_ticket,
 )
+from lab.catalogue.cast import NEWCOMERS_NAME
 from lab.catalogue.moves import LAB_MOVES, OTHER_DOOR, STOLEN_KEY
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
-from lab.catalogue.plan import full_matrix
+from lab.catalogue.plan import KeyType, full_matrix
 from lab.events.log import Recorded
 from lab.events.run import Run, open_run
 from lab.judging.attempts import Tried
 from lab.judging.facts import common_name, read_certificate
-from lab.judging.proof_comparison import certificates_in
+from lab.judging.hellos import odd_hellos
+from lab.judging.proof_comparison import certificates_in, challenge_of, handshake_messages, up_to_the_proof
+from lab.judging.recomputed import unlike_the_files
 from lab.judging.shapes import Known, departure, known, presented, proof_fits
 from lab.judging.verdicts import JudgedRun
 from lab.staging import embedded, pki
 from lab.story.matrix import tell_matrix
 from lab.tls import extensions as ext
+from lab.tls import proof
 from lab.tls.messages import (
     Certificate,
     CertificateVerify,
@@ -57,7 +64,7 @@ from lab.tls.messages import (
     NewSessionTicket,
     serialize,
 )
-from lab.tls.messages13 import Certificate13, CertificateEntry, NewSessionTicket13
+from lab.tls.messages13 import Certificate13, CertificateEntry, NewSessionTicket13, parse
 from lab.tls.versions import TLS12, TLS13, VERSIONS, Version
 from lab.views.markdown import text
 
@@ -126,6 +133,15 @@ HOLLOW: tuple[tuple[str, type[Message], Change, str], ...] = (
     ("replay-proof", CertificateVerify, other_signature, "its proof is not the captured proof, byte for byte"),
     ("replay-proof", CertificateVerify, other_bit, "its proof is not the captured proof, byte for byte"),
     ("relabelled-proof", CertificateVerify, other_bit, "its proof is not the captured signature under another scheme"),
+    ("relabelled-proof", CertificateVerify, with_proof(scheme=0), "its proof is not the captured signature under"),
+    ("relabelled-proof", CertificateVerify, with_proof(scheme=0x0804), "its proof is not the captured signature under"),
+    ("empty-proof", CertificateVerify, with_proof(scheme=0x0804), "its proof is not a signature without any bytes"),
+    ("zero-proof", CertificateVerify, with_proof(scheme=0x0804), "its proof is not a signature of zeros"),
+    ("zero-proof", CertificateVerify, with_proof(signature=b"\0"), "its proof is not a signature of zeros"),
+    ("zero-proof", CertificateVerify, with_proof(signature=bytes(64)), "its proof is not a signature of zeros"),
+    ("look-alike", Certificate, with_chain(like_it_but(longer=timedelta(days=1))), NO_COPY),
+    ("look-alike", Certificate, with_chain(like_it_but(key_type="p384")), NO_COPY),
+    ("look-alike", Certificate, with_chain(like_it_but(key_type="rsa")), NO_COPY),
     ("flipped-proof", CertificateVerify, other_bit, "its proof is not the captured proof with the last bit"),
     ("foreign-key", CertificateVerify, other_signature, "its proof is not a signature over this handshake by a key"),
     ("foreign-key", ClientHello, other_random, "its proof is not a signature over this handshake by a key"),
@@ -249,10 +265,122 @@ def test_a_students_proof_is_one_that_no_other_move_sends(attempts: list[Tried],
     known_already = with_event(replayed, move=mine)
     assert departure(known_already, there) == "its proof is the captured proof, byte for byte: that is no new move"
     assert departure(changed(known_already, CertificateVerify, other_signature), there) == ""
-    valid = with_event(one_of(attempts, STOLEN_KEY), move=mine, leak="wire")
+    valid = with_event(one_of(attempts, STOLEN_KEY), move=mine, leak="wire", seen_at=replayed.event.seen_at)
     assert departure(valid, there) == (
         "its proof is a signature over this handshake by the key of the first certificate: that is no new move"
     )
+
+
+@pytest.mark.parametrize("move", ["omit-proof", "replay-proof", "foreign-key", "early-finished", "stolen-leaf-first"])
+def test_an_attempt_shows_the_certificate_that_was_seen_where_it_says(
+    attempts: list[Tried], there: Known, move: str
+) -> None:
+    """And not another of alice's."""
+    for here, elsewhere in itertools.permutations(("mtls@instrument", "pinned-mtls@openssl")):
+        tried, other = (one_of(attempts, "omit-proof", gateway=gateway) for gateway in (here, elsewhere))
+        hers = with_chain(lambda chain, other=other: (leaf_of(other), *chain[1:]))  # type: ignore[misc]
+        tried = one_of(attempts, move, gateway=here)
+        why = "certificate 1 in a Certificate message is not the customer's certificate"
+        assert departure(changed(tried, Certificate, hers), there) == why
+        seen_elsewhere = with_event(tried, seen_at=other.event.seen_at)
+        assert departure(seen_elsewhere, there) == why
+
+
+@pytest.mark.parametrize("move", ["replay-proof", "relabelled-proof", "flipped-proof"])
+def test_a_captured_proof_comes_with_its_own_hello_and_from_where_the_attempt_says(
+    attempts: list[Tried], there: Known, move: str
+) -> None:
+    tried, other = one_of(attempts, move), one_of(attempts, move, gateway="certificate-only@instrument")
+    assert tried.event.seen_at != other.event.seen_at
+    assert departure(changed(tried, ClientHello, other_random), there) == "its ClientHello is not the captured one"
+    theirs = next(raw for sender, name, raw in other.event.steps if (sender, name) == ("client", "CertificateVerify"))
+    anothers = changed(tried, CertificateVerify, lambda message: parse(bytes.fromhex(theirs), TLS12))
+    assert departure(anothers, there).startswith("its proof is not the captured ")
+
+
+@pytest.mark.parametrize("key_type", ["p384", "rsa", "ed25519"])
+def test_a_foreign_key_is_of_the_same_kind(attempts: list[Tried], there: Known, key_type: KeyType) -> None:
+    tried, key = one_of(attempts, "foreign-key"), pki.new_key(key_type)
+    before, _ = up_to_the_proof(handshake_messages(tried.event.steps), TLS12)
+    made = proof.prove_with(key)(challenge_of([raw for _, raw in before], TLS12))
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    other = with_event(changed(tried, CertificateVerify, lambda message: made), signed_by=public.hex())
+    assert departure(other, there).startswith("its proof is not a signature over this handshake by a key that is in no")
+
+
+Steps: TypeAlias = tuple[tuple[str, str, str], ...]
+
+
+def with_the_last_byte_turned(steps: Steps) -> Steps:
+    at = max(at for at, (sender, _, _) in enumerate(steps) if sender == "client")
+    sender, name, raw = steps[at]
+    return (*steps[:at], (sender, name, raw[:-1] + ("0" if raw[-1] != "0" else "1")), *steps[at + 1 :])
+
+
+def without_the_last(steps: Steps) -> Steps:
+    at = max(at for at, (sender, _, _) in enumerate(steps) if sender == "client")
+    return (*steps[:at], *steps[at + 1 :])
+
+
+def with_one_more(steps: Steps) -> Steps:
+    return (*steps, ("client", "protected record", "ff"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("gateway", ["mtls@instrument", "forwarded-header@openssl"])
+@pytest.mark.parametrize("change", [with_the_last_byte_turned, without_the_last, with_one_more])
+def test_a_recording_is_all_that_a_client_sent_to_this_server(
+    run: Run, attempts: list[Tried], version: Version, gateway: str, change: Callable[[Steps], Steps]
+) -> None:
+    tried = one_of(attempts, "replay-flight", version, gateway)
+    why = f"capture.pcapng does not have what {tried.number} sends again, sent to this server"
+    other = one_of(attempts, "replay-flight", version, "pinned-mtls@openssl")
+    fields = {"steps": change(tried.event.steps)}, {"steps": other.event.steps}
+    assert why not in "".join(unlike_the_files(run))
+    for changes in fields:
+        assert why in "".join(unlike_the_files(with_one_changed(run, tried, changes)))
+
+
+def with_one_changed(run: Run, tried: Tried, changes: dict[str, Any]) -> Run:
+    doctored = Run(run.folders.path)
+    event = dataclasses.replace(tried.event, **changes)
+    doctored.events = [
+        dataclasses.replace(one, event=event) if one.number == tried.number else one for one in run.events
+    ]
+    return doctored
+
+
+def test_each_attempt_has_a_hello_of_its_own_for_the_bank(run: Run, attempts: list[Tried], there: Known) -> None:
+    assert list(odd_hellos(run, attempts)) == []
+    first, second = one_of(attempts, "omit-proof"), one_of(attempts, "foreign-key")
+    hellos = [step for step in first.event.steps if step[:2] == ("client", "ClientHello")]
+    steps = tuple(hellos[0] if step[:2] == ("client", "ClientHello") else step for step in second.event.steps)
+    same = [with_event(one, steps=steps) if one == second else one for one in attempts]
+    assert len(told := list(odd_hellos(run, same))) == 1
+    assert "the ClientHello of attacker#" in told[0]
+    captured = changed(first, ClientHello, lambda hello: dataclasses.replace(hello, random=hers(there)))  # type: ignore[type-var]
+    assert list(odd_hellos(run, [captured])) == [
+        f"the ClientHello of {first.number} has the random of a captured hello"
+    ]
+    named = changed(first, ClientHello, with_name("elsewhere.example"))
+    why = f"{first.number} asked for the server elsewhere.example, which is not the bank's"
+    assert list(odd_hellos(run, [named])) == [why]
+    other_door = one_of(attempts, OTHER_DOOR)
+    assert len(list(odd_hellos(run, [changed(other_door, ClientHello, with_name("localhost"), "elsewhere")]))) == 1
+    assert len(list(odd_hellos(run, [changed(other_door, ClientHello, with_name(NEWCOMERS_NAME))]))) == 1
+
+
+def hers(there: Known) -> bytes:
+    return bytes.fromhex(there.captured[0].client_random)
+
+
+def with_name(name: str) -> Change:
+    def apply(message: Message) -> Message:
+        assert isinstance(message, ClientHello)
+        others = (one for one in message.extensions or () if one.type != ext.SERVER_NAME)
+        return dataclasses.replace(message, extensions=(ext.server_name(name), *others))
+
+    return apply
 
 
 # A session that began under another name of the server.
@@ -387,15 +515,17 @@ def test_a_proof_fits_nothing_that_cannot_be_read(attempts: list[Tried]) -> None
 
 
 def test_a_copy_is_held_against_what_its_model_was_seen_to_be(attempts: list[Tried], there: Known) -> None:
-    """That is its message, in its own version of TLS; a file has none, and there the names must be the same."""
+    """That is its message, in its own version of TLS, or else what was kept; without that only the names count."""
     tried = one_of(attempts, "look-alike")
     seen = next(one for one in there.of(tried.event) if one.server == tried.event.seen_at)
     der = certificates_in(bytes.fromhex(seen.message), TLS12)[0]
     in_13 = dataclasses.replace(seen, tls="1.3", message=serialize(Certificate13((CertificateEntry(der),))).hex())
     in_a_file = dataclasses.replace(seen, tls="", message="")
     other = changed(tried, Certificate, with_chain(like_it_but(serial_number=1)))
+    kept = dataclasses.replace(there, captured=(in_a_file,))
+    assert (departure(tried, kept), departure(other, kept)[: len(NO_COPY)]) == ("", NO_COPY)
     for capture, why in ((seen, NO_COPY), (in_13, NO_COPY), (in_a_file, "its proof is not a signature over this")):
-        known = dataclasses.replace(there, captured=(capture,))
+        known = dataclasses.replace(there, captured=(capture,), certificates={})
         assert departure(tried, known) == ""
         assert departure(other, known).startswith(why)
     empty = dataclasses.replace(seen, message=serialize(Certificate(())).hex())

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from cryptography import x509
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attacker.moves.make import look_alike_certificate
+from lab.catalogue.plan import KeyType
 from lab.judging.attempts import Tried
 from lab.judging.facts import read_certificate
 from lab.staging import pki
@@ -59,6 +61,14 @@ def other_signature(message: Message) -> Message:
 def other_bit(message: Message) -> Message:
     assert isinstance(message, CertificateVerify)
     return dataclasses.replace(message, signature=bytes((message.signature[0] ^ 2,)) + message.signature[1:])
+
+
+def with_proof(**fields: Any) -> Change:
+    def apply(message: Message) -> Message:
+        assert isinstance(message, CertificateVerify)
+        return dataclasses.replace(message, **fields)
+
+    return apply
 
 
 def some_signature(message: Message) -> Message:
@@ -123,19 +133,21 @@ def like_it_but_signed_by_another_key(chain: Chain) -> Chain:
     return (copy[:-1] + bytes((copy[-1] ^ 1,)),)
 
 
-def like_it_but(serial_number: int = 0, extensions: int | None = None) -> Callable[[Chain], Chain]:
+def like_it_but(
+    serial_number: int = 0, extensions: int | None = None, longer: timedelta = timedelta(), key_type: KeyType = "p256"
+) -> Callable[[Chain], Chain]:
     """A copy for a new key. `serial_number` is added to the model's; of its extensions the first `extensions` stay, or
-    all of them."""
+    all of them. It is valid so much `longer`."""
 
     def copy(chain: Chain) -> Chain:
-        model, key = read_certificate(chain[0]), pki.new_key("p256")
+        model, key = read_certificate(chain[0]), pki.new_key(key_type)
         builder = x509.CertificateBuilder(
             model.issuer,
             model.subject,
             key.public_key(),
             model.serial_number + serial_number,
             model.not_valid_before_utc,
-            model.not_valid_after_utc,
+            model.not_valid_after_utc + longer,
             [*model.extensions][:extensions],
         )
         return (builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER),)
