@@ -32,6 +32,7 @@ from lab.judging.ledger import Ledger
 from lab.judging.logs import broken_logs
 from lab.judging.proof_comparison import handshake_messages
 from lab.judging.recomputed import unlike_the_files
+from lab.judging.relay_reports import odd_relays
 from lab.judging.relays import RelayedProof
 from lab.judging.shapes import proof_fits
 from lab.judging.stolen import stolen_files
@@ -54,11 +55,14 @@ def contradictions(
     for one in relayed:
         where = f"the proof relayed to {one.gateway.id}, TLS {one.event.tls} ({one.number})"
         told += [f"{where}: {why}" for why in _disagreement(one, ledger)]
+        if not one.reason.fits_captured:
+            told.append(f"{where}: the client's proof does not fit what it is said to have signed")
         events.append(one.event)
     told += _on_the_money(run, events, ledger)
     told += _logins(run)
     told += _begun_elsewhere(run, attempts)
     told += odd_hellos(run, attempts)
+    told += odd_relays(run)
     told += odd_captures(run)
     told += odd_file(run)
     told += inconsistent(run)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from test_relay_reports import FULL
 
 from handmade import (
     ATTACKER,
@@ -230,12 +231,14 @@ def relayed(number: str, event: ProofRelayed, *reports: Event) -> RelayedProof:
 
 
 def test_the_witnesses_of_a_relayed_proof_tell_the_same() -> None:
-    proof = ProofRelayed(
-        *(CLIENT, "127.0.0.1:7443", ATTACKER, SERVER, "1.2", "ECDHE", "alice", "ab" * 32, False, (), (), "0f00"),
-        *(ACCEPTED, None, None, 200, RICH, 100, None, 1.0, OTHER_NAME),
-    )
+    accepted: dict[str, Any] = {"outcome": ACCEPTED, "alert": None, "alert_by": None, "status": 200, "body": RICH, "stolen": 100}
+    proof = replace(FULL, **accepted)
     events = PLANNED, LISTENING, *OPENED, MOVED, proof
     assert told(run_of(*events), [relayed("lab#7", proof, LET_IN)]) == []
+    one = relayed("lab#7", proof, LET_IN)
+    unsigned = replace(one, reason=replace(one.reason, fits_captured=False))
+    why = "the client's proof does not fit what it is said to have signed"
+    assert told(run_of(*events), [unsigned]) == [f"the proof relayed to {OPEN}, TLS 1.2 (lab#7): {why}"]
     assert told(run_of(*events), [relayed("lab#7", proof, AS_BOB)]) == [
         f"the proof relayed to {OPEN}, TLS 1.2 (lab#7): {TOLD_OF_BOB}none received"
     ]
