@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from lab import files
+from lab.address import find_address
 from lab.capture.pcap import MAX_FILE
-from lab.catalogue.leaks import LIVE_RELAY, ROGUE_SERVER
+from lab.catalogue.leaks import INTERCEPTION, LIVE_RELAY, ROGUE_SERVER, WIRE, find_leak
 from lab.events.log import Recorded
 from lab.events.run import Run
 from lab.events.types import CaptureSearched, CertificateCaptured
@@ -22,6 +23,8 @@ from lab.tls.versions import find_version
 CHUNK = 1 << 20
 AS_THE_SERVER = (ROGUE_SERVER.id, LIVE_RELAY.id)
 """The leaks in which the attacker is the server and sees the whole handshake."""
+ON_A_NETWORK = (WIRE.id, INTERCEPTION.id, *AS_THE_SERVER)
+"""The leaks in which a client connects to somebody; the others are files."""
 SEEN_BY_THE_SERVER = ("message", "proof", "transcript", "client_random", "server_random")
 
 
@@ -65,12 +68,23 @@ def _out_of_place(seen: CertificateCaptured) -> str:
     if seen.client:
         if find_version(seen.tls) is None:
             return "it was seen on a connection, and the version of TLS is missing"
+        shown = seen.record, seen.message, seen.proof, seen.transcript, *_names(seen)
+        if seen.leak == INTERCEPTION.id and any(shown):
+            return "an interceptor's report has more than mitmproxy exposes"
     elif seen.tls or seen.record or seen.message or seen.client_random or seen.server_random or seen.session:
         return "it was in a file, which has no connection to show"
+    on_a_network = seen.leak in ON_A_NETWORK
+    if find_leak(seen.leak) and not (bool(seen.client) == bool(find_address(seen.server)) == on_a_network):
+        return f"a certificate does not leak from {seen.server} in the way {seen.leak}"
     if seen.proof and not seen.message:
         return "it has a proof, and no Certificate message before it"
     missing = [name for name in SEEN_BY_THE_SERVER if seen.leak in AS_THE_SERVER and not getattr(seen, name)]
     return f"mallory was the server, and her report has no {missing[0].replace('_', ' ')}" if missing else ""
+
+
+def _names(seen: CertificateCaptured) -> tuple[str, ...]:
+    """What names its connection."""
+    return seen.client_random, seen.server_random, seen.session
 
 
 def _unlike(seen: CertificateCaptured, der: bytes | None) -> str:

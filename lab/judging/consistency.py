@@ -4,7 +4,8 @@ Each rule is a row of `RULES`: the kind of event, and what is wrong with one, a 
 accounts of an attempt is in `lab.judging.witnesses`, what compares events with files in `lab.judging.recomputed`.
 """
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -16,11 +17,14 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from lab.address import find_address
 from lab.capture.decrypt import CCS, is_certificate
+from lab.catalogue.cast import BY_REQUEST
+from lab.catalogue.certificates import CertificateKind
 from lab.catalogue.checks import Check
 from lab.catalogue.gateways import Gateway, find_gateway
-from lab.catalogue.leaks import LEAKS, WIRE
-from lab.catalogue.moves import find_move
+from lab.catalogue.leaks import INTERCEPTION, LEAKS, ROGUE_SERVER, WIRE, LootKind, find_leak
+from lab.catalogue.moves import STOLEN_PASSWORD, find_move
 from lab.catalogue.outcomes import ACCEPTED, REFUSED
+from lab.catalogue.plan import Plan
 from lab.catalogue.shapes import ProofShape
 from lab.events.run import Run
 from lab.events.types import (
@@ -34,6 +38,7 @@ from lab.events.types import (
     ClientRefused,
     GatewayListening,
     HandshakeSeen,
+    Intercepted,
     KeyFound,
     LoggedIn,
     LoginDecrypted,
@@ -46,7 +51,16 @@ from lab.events.types import (
     WentOn,
 )
 from lab.judging.attempts import NAMES_CONNECTIONS
-from lab.judging.facts import captured_certificates, listening_gateways, port_of, read_certificate, student_in
+from lab.judging.facts import (
+    captured_certificates,
+    common_name,
+    listening_gateways,
+    plan_of,
+    port_of,
+    read_certificate,
+    student_in,
+)
+from lab.tls.alerts import alert_name
 from lab.tls.messages import CertificateVerify, Finished
 from lab.tls.proof import PublicKey, key_words
 from lab.tls.server import ProofSeen
@@ -115,6 +129,54 @@ class Told:
         return frozenset(seen | found | keys)
 
     @cached_property
+    def kinds(self) -> frozenset[tuple[str, str, str, CertificateKind]]:
+        """Whose certificates of which kind were found where, with the leak."""
+        kind = {True: CertificateKind.SELF_SIGNED, False: CertificateKind.FROM_CA}
+        return frozenset(
+            (one.leak, one.server, common_name(one.subject), kind[one.subject == one.issuer])
+            for one in self.run.all(CertificateCaptured)
+        )
+
+    @cached_property
+    def subjects(self) -> Mapping[str, set[str]]:
+        """The subjects of issued and captured certificates, by fingerprint."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for recorded in self.run.events:
+            one = recorded.event
+            if isinstance(one, BundleIssued | CertificateCaptured):
+                found[one.sha256].add(one.subject)
+        return found
+
+    @cached_property
+    def shops(self) -> Mapping[str, CertificateCaptured]:
+        """The certificates that were shown to mallory's shop, by connection."""
+        shown = (one for one in self.run.all(CertificateCaptured) if one.leak == ROGUE_SERVER.id)
+        return {one.server_random: one for one in shown if one.server_random}
+
+    @cached_property
+    def files(self) -> Mapping[str, set[str]]:
+        """By file, the leaks in which it leaked."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for one in self.run.all(CertificateCaptured):
+            found[one.server].add(one.leak)
+        return found
+
+    @cached_property
+    def went_on(self) -> Counter[str]:
+        """How often an interceptor went on from each of its addresses."""
+        return Counter(one.local for one in self.run.all(WentOn))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the run set out to do."""
+        return plan_of(self.run)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the run is over once there are verdicts; in a class the parts go on, and start again."""
+        return self.started is not None and self.started.mode == EMBEDDED
+
+    @cached_property
     def untold(self) -> frozenset[str]:
         """The connections on which a gateway authenticated a client, and no client tells of them. The last ones at each
         gateway do not count: a client can be stopped before it has told."""
@@ -141,14 +203,13 @@ class Told:
     def unreported(self) -> frozenset[str]:
         """The connections of logins that no gateway tells of. In a class the last ones do not count: the bank's log may
         have been read before alice's."""
-        embedded = self.started is not None and self.started.mode == EMBEDDED
         last = max((one.time for one in self.run.events if isinstance(one.event, ClientAuthenticated)), default=None)
         return frozenset(
             one.event.connection
             for one in self.run.events
             if isinstance(one.event, LoggedIn)
             and all(report.gateway != one.event.gateway for report in self.reports.get(one.event.connection, ()))
-            and (embedded or last is None or one.time < last)
+            and (self.embedded or last is None or one.time < last)
         )
 
     @cached_property
@@ -174,6 +235,9 @@ def _started(event: RunStarted, told: Told) -> Iterator[str]:
         yield f"there is no mode {event.mode}"
     if event != told.started:
         yield "the run began twice"
+    for name in ("gateways", "moves", "versions", "leaks"):
+        if len(set(getattr(event, name))) < len(getattr(event, name)):
+            yield f"the run sets out to try one of its {name} twice"
     words = {"p256": "ECDSA, secp256r1", "p384": "ECDSA, secp384r1", "ed25519": "Ed25519"}.get(event.key_type, "RSA, ")
     if any(not issued.key_type.startswith(words) for issued in told.all(BundleIssued)):
         yield f"the run has keys of the type {event.key_type}, and certificates for others"
@@ -218,8 +282,7 @@ def _listening(event: GatewayListening, told: Told) -> Iterator[str]:
 def _authenticated(event: ClientAuthenticated, told: Told) -> Iterator[str]:
     gateway = find_gateway(event.gateway)
     yield from _known_gateway(event.gateway, told)
-    embedded = told.started is not None and told.started.mode == EMBEDDED
-    if embedded and event.connection in told.untold:
+    if told.embedded and event.connection in told.untold:
         yield "a gateway authenticated a client on a connection that no client tells of"
     if gateway and gateway.implementation.id == INSTRUMENT and gateway.scheme.asks_in_tls:
         allowed = [ProofSeen.VALID] if gateway.scheme.checks_proof else list(ProofSeen)
@@ -227,6 +290,9 @@ def _authenticated(event: ClientAuthenticated, told: Told) -> Iterator[str]:
             allowed.append(ProofSeen.NONE)  # it was checked, if at all, where the session began
         if event.proof not in map(str, allowed):
             yield f"{event.gateway} cannot have let a client in with this proof: {event.proof}"
+    subjects = told.subjects.get(event.sha256, {event.subject})
+    if event.subject not in subjects:
+        yield f"the certificate that the client was authenticated with has another subject: {min(subjects)}"
     if read := told.read.get(event.connection):
         proven = ("client", CertificateVerify.name) in _names(read)
         if proven == event.proof.startswith(ProofSeen.NONE):
@@ -243,6 +309,14 @@ def _known_gateway(name: str, told: Told) -> Iterator[str]:
 
 
 def _logged_in(event: LoggedIn, told: Told) -> Iterator[str]:
+    where = event.gateway.partition(",")[0]
+    if any(report.gateway != where for report in told.reports.get(event.connection, ())):
+        yield f"alice logged in at {event.gateway or 'nowhere'}, and the gateways tell otherwise"
+    shop = told.shops.get(event.connection)
+    if shop and (find_gateway(where) or (port_of(shop.server), shop.sha256) != (port_of(event.url), event.sha256)):
+        yield f"alice logged in at {event.url}, and mallory's shop at {shop.server} tells otherwise"
+    if event.resumed and event.gateway.endswith(BY_REQUEST) and told.embedded:
+        yield "a first login with a certificate cannot have been resumed"
     gateway = find_gateway(event.gateway)
     if gateway is None:
         return  # a shop of the attacker's, or one that this version does not know
@@ -262,6 +336,10 @@ def _tried(event: MoveTried, told: Told) -> Iterator[str]:
         yield f"round {event.round} of this attempt was made {told.rounds[_attempt(event)]} times"
     if event.leak and (event.leak, event.seen_at) not in told.places:
         yield f"nothing was found at {event.seen_at} through the leak {event.leak}"
+    elif event.leak and gateway and event.move != STOLEN_PASSWORD:
+        kind = gateway.scheme.trusts
+        if (event.leak, event.seen_at, event.customer, kind) not in told.kinds:
+            yield f"no certificate of {event.customer}'s that {gateway.id} takes was found at {event.seen_at}"
     if not event.leak and (event.seen_at or event.round != 1):
         yield "a control is tried once, with what the lab has"
     yield from _ended(event)
@@ -295,9 +373,17 @@ def _went_on(event: WentOn, told: Told) -> Iterator[str]:
         yield f"no gateway is listening at {event.server}"
         return
     here = (gateway.id, event.local)
-    refused = any((one.gateway, one.peer) == here for one in told.all(ClientRefused))
+    alerts = [one.alert for one in told.all(ClientRefused) if (one.gateway, one.peer) == here]
+    refused = bool(alerts)
     if refused and not event.reason:
         yield f"{gateway.id} refused this connection, and the interceptor tells of no failure"
+    sent = [alert_name(alert).replace("_", " ") for alert in alerts if alert is not None]
+    if sent and "alert" in event.reason and not any(re.search(rf"\balert {name}(;|$)", event.reason) for name in sent):
+        yield f"{gateway.id} sent alert {sent[0]}, and the interceptor was told: {event.reason}"
+    if event.reason and event.tls:
+        yield f"the interceptor's handshake failed, and it was in TLS {event.tls}: {event.reason}"
+    if told.went_on[event.local] > 1 and told.embedded:
+        yield f"the interceptor went on from {event.local} {told.went_on[event.local]} times"
     if not refused and "alert" in event.reason:
         yield f"the interceptor was refused by an alert, and {gateway.id} does not tell of this connection"
 
@@ -307,6 +393,29 @@ def _is_key(octets: str) -> bool:
         return isinstance(load_der_public_key(bytes.fromhex(octets)), PublicKey)
     except ValueError:
         return False
+
+
+def _captured(event: CertificateCaptured, told: Told) -> Iterator[str]:
+    leak = find_leak(event.leak)
+    if leak and LootKind.KEY in leak.gives:
+        keys = ((one.leak, one.file, one.sha256) for one in told.all(KeyFound))
+        if (event.leak, event.server, event.sha256) not in keys:
+            yield f"the leak {event.leak} yields keys, and none of this certificate was found in {event.server}"
+    if leak and told.started and told.plan.leaks and event.leak not in told.plan.leaks:
+        yield f"the run did not set out to use the leak {event.leak}"
+    if leak and not event.client and len(told.files[event.server]) > 1:
+        yield f"{event.server} leaked in more ways than one: {', '.join(sorted(told.files[event.server]))}"
+    if event.leak == INTERCEPTION.id:
+        met = ((one.client, one.server, one.tls, one.sha256) for one in told.all(Intercepted))
+        if (event.client, event.server, event.tls, event.sha256) not in met:
+            yield f"the interceptor does not tell that {event.client} showed {event.server} this certificate"
+
+
+def _intercepted(event: Intercepted, told: Told) -> Iterator[str]:
+    taken = {one.sha256 for one in told.all(CertificateCaptured) if one.leak == INTERCEPTION.id}
+    hers = {one.sha256 for one in told.all(BundleIssued)}
+    if event.sha256 in hers - taken:
+        yield f"the interceptor was shown the certificate {event.sha256}, and does not tell that it kept it"
 
 
 def _key_found(event: KeyFound, told: Told) -> Iterator[str]:
@@ -352,6 +461,8 @@ RULES: Mapping[type[Any], Callable[[Any, Told], Iterator[str]]] = {
     MoveTried: _tried,
     ProofRelayed: _relayed,
     WentOn: _went_on,
+    CertificateCaptured: _captured,
+    Intercepted: _intercepted,
     KeyFound: _key_found,
     PasswordFound: _password_found,
     PositionTaken: _taken,

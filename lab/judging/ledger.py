@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from lab.catalogue.cast import CUSTOMER, MALLORY
 from lab.catalogue.gateways import find_gateway
 from lab.events.log import Recorded
 from lab.events.run import Run
@@ -23,6 +24,11 @@ class Ledger:
         for recorded in run.events:
             if isinstance(recorded.event, MoneyMoved | TransferRefused):
                 self._entries[recorded.event.connection].append(recorded)
+
+    @property
+    def opened(self) -> dict[str, int]:
+        """What each customer had at first; a customer of whom money is taken never has more."""
+        return {one.customer: one.balance for one in self._run.all(AccountOpened)}
 
     @property
     def connections(self) -> frozenset[str]:
@@ -61,6 +67,7 @@ class Ledger:
                 if event.to in balances:
                     balances[event.to] += event.amount
                 told[event.customer].add(event.balance)
+        yield from self._odd_openings()
         odd = dict.fromkeys(
             (name, login.balance)
             for login in self._run.all(LoggedIn)
@@ -70,3 +77,13 @@ class Ledger:
         )
         for name, balance in odd:
             yield f"the bank told {name} a balance of {balance}, which her account never had"
+
+    def _odd_openings(self) -> Iterator[str]:
+        """All customers begin with the same, and mallory with nothing (`victim_server.bank`)."""
+        opened = self.opened
+        if missing := [name for name in (CUSTOMER, MALLORY) if name not in opened]:
+            yield f"the bank's ledger has no account of {missing[0]}"
+        if len({balance for name, balance in opened.items() if name != MALLORY}) > 1:
+            yield "the bank's ledger does not open all accounts with the same balance"
+        if opened.get(MALLORY):
+            yield f"the bank's ledger opens mallory's account with {opened[MALLORY]}, and she begins with nothing"

@@ -1,6 +1,6 @@
 """What attacker and lab say of the captures, held against the capture files and the key logs themselves."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -274,8 +274,10 @@ def _intercepted(run: Run) -> Iterator[str]:
     except (OSError, CaptureFileError) as error:
         yield f"{INTERCEPTION_FILE} cannot be read again: {error}"
         return
+    left = Counter(again)
     for recorded in told:
-        if recorded.event not in again:
+        left[recorded.event] -= 1  # type: ignore[index]
+        if left[recorded.event] < 0:  # type: ignore[index]
             what = f"{INTERCEPTION_FILE} read with the victims' key logs"
             yield f"{what} has no such handshake as {recorded.number} tells of"
     lost = len(again) - len(told)

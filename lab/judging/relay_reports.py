@@ -45,7 +45,7 @@ def odd_relays(run: Run) -> Iterator[str]:
 
 def _odd(event: ProofRelayed, seen: CertificateCaptured | None) -> Iterator[str]:
     version = find_version(event.tls)
-    due = _BEFORE_THE_PROOF.get((version or 0, event.key_exchange))
+    due = _BEFORE_THE_PROOF.get((version, event.key_exchange)) if version else None
     if version is None or due is None:
         yield f"there is no proof in TLS {event.tls} after a key exchange by {event.key_exchange}"
         return

@@ -34,6 +34,7 @@ from lab.judging.proof_comparison import handshake_messages
 from lab.judging.recomputed import unlike_the_files
 from lab.judging.relay_reports import odd_relays
 from lab.judging.relays import RelayedProof
+from lab.judging.repeated import told_twice
 from lab.judging.shapes import proof_fits
 from lab.judging.stolen import stolen_files
 from lab.judging.whose_proof import named_certificate
@@ -66,6 +67,7 @@ def contradictions(
     told += odd_captures(run)
     told += odd_file(run)
     told += inconsistent(run)
+    told += told_twice(run)
     told += broken_logs(run)
     told += unlike_the_files(run)
     told += _kept_files(run)
@@ -145,6 +147,9 @@ def _about_the_money(event: MoveTried | ProofRelayed, ledger: Ledger) -> Iterato
         if balance is not None and balance < entry.balance + entry.amount:
             had = entry.balance + entry.amount
             yield f"the bank told a balance of {balance}, and its ledger had {had} ({recorded.number})"
+    opened = ledger.opened.get(event.customer)
+    if event.outcome == ACCEPTED and balance is not None and opened is not None and balance > opened:
+        yield f"the bank told a balance of {balance}, and {event.customer} never had more than {opened}"
 
 
 def _about_the_handshake(tried: Tried) -> Iterator[str]:

@@ -35,7 +35,7 @@ CAPTURED = with_fields(
     server_random=ANSWER.random.hex(),
 )
 EMPTY = dict.fromkeys(("client", "tls", "record", "message", "client_random", "server_random", "session"), "")
-IN_A_FILE = with_fields(CAPTURED, server="access.log", proof=None, transcript=(), **EMPTY)
+IN_A_FILE = with_fields(CAPTURED, leak="log", server="access.log", proof=None, transcript=(), **EMPTY)
 OTHER_CERTIFICATE = "its message has another certificate"
 NO_FIT = "its proof does not fit its own transcript"
 NO_CONNECTION = "it was in a file, which has no connection to show"

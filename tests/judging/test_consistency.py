@@ -21,7 +21,7 @@ from handmade import (
     with_fields,
 )
 from lab.catalogue.outcomes import INCONCLUSIVE, REFUSED
-from lab.events.types import CLASSROOM, Event, HandshakeSeen, LoginDecrypted, PositionTaken, WentOn
+from lab.events.types import CLASSROOM, Event, HandshakeSeen, LeakSought, LoginDecrypted, PositionTaken, WentOn
 from lab.judging.consistency import inconsistent
 from lab.tls.server import ProofSeen
 from made_up import KEY
@@ -218,7 +218,7 @@ NOWHERE = "what was sent to 127.0.0.1:7003 went to nowhere, and the gateways tel
         ((with_fields(THERE, server="127.0.0.1:7002"), AT_OPENSSL), []),
         ((with_fields(THERE, server="127.0.0.1:7003"),), [NOWHERE]),
         ((with_fields(HIDDEN, server="127.0.0.1:7003"),), [NOWHERE]),
-        ((with_fields(THERE, leak="rogue-server", server="127.0.0.1:7003"),), []),
+        ((LeakSought("rogue-server"), with_fields(THERE, leak="rogue-server", server="127.0.0.1:7003")), []),
     ],
 )
 def test_the_relay_leads_where_the_gateways_tell_of_it(events: tuple[Event, ...], found: list[str]) -> None:

@@ -15,6 +15,7 @@ from lab.catalogue.outcomes import ACCEPTED, REFUSED
 from lab.events.log import FILE_NAME
 from lab.events.run import Run, open_run
 from lab.events.types import (
+    AccountOpened,
     BundleIssued,
     CaptureSearched,
     CertificateCaptured,
@@ -24,6 +25,7 @@ from lab.events.types import (
     FileSearched,
     GatewayListening,
     HandshakeSeen,
+    Intercepted,
     KeyFound,
     LoggedIn,
     LoginDecrypted,
@@ -34,13 +36,16 @@ from lab.events.types import (
     ProofRelayed,
     RunStarted,
     WentOn,
+    type_name,
 )
 from lab.judging.captures import odd_captures
 from lab.judging.consistency import inconsistent
 from lab.judging.judgement import Judgement
 from lab.judging.recomputed import unlike_the_files
+from lab.judging.repeated import ONCE, told_twice
 from lab.judging.verdicts import JudgedRun
 from lab.staging import pki
+from lab.tls.alerts import alert_name
 
 Change: TypeAlias = Callable[[Any], Event]
 
@@ -155,6 +160,21 @@ FIELD_CASES: tuple[tuple[type, str, object, Callable[[Any], bool], str], ...] = 
     (GatewayListening, "host", "127.0.0.9", any_of, "and not at 127.0.0.9"),
     (ClientAuthenticated, "gateway", "mtls@nobody", any_of, "no gateway mtls@nobody is listening"),
     (ClientRefused, "gateway", "mtls@nobody", any_of, "no gateway report for this attempt"),
+    (ClientAuthenticated, "subject", "CN=bob", any_of, "was authenticated with has another subject: O=Bank of Exam"),
+    (MoveTried, "body", '{"customer":"alice","balance":9999}', accepted, "and alice never had more than"),
+    (AccountOpened, "balance", 5, lambda one: one.customer == "bob", "does not open all accounts with the same bal"),
+    (AccountOpened, "balance", 500, lambda one: one.customer == "mallory", "and she begins with nothing"),
+    (AccountOpened, "customer", "eve", lambda one: one.customer == "mallory", "has no account of mallory"),
+    (AccountOpened, "customer", "bob", lambda one: one.customer == "carol", "what an earlier account-opened has told"),
+    (CertificateCaptured, "leak", "log", any_of, "in the way log"),
+    (CertificateCaptured, "leak", "interception", any_of, "an interceptor's report has more than mitmproxy exposes"),
+    (
+        CertificateCaptured,
+        "server",
+        "access.log",
+        any_of,
+        "a certificate does not leak from access.log in the way wire",
+    ),
     (
         ClientAuthenticated,
         "proof",
@@ -438,6 +458,16 @@ CASES: tuple[tuple[str, type, Change, Callable[[Any], bool], str], ...] = (
         lambda event: True,
         "the run did not set out to try this",
     ),
+    *(
+        (
+            f"one of its {name} twice",
+            RunStarted,
+            lambda event, name=name: dataclasses.replace(event, **{name: getattr(event, name) * 2}),
+            any_of,
+            f"the run sets out to try one of its {name} twice",
+        )
+        for name in ("gateways", "moves", "versions", "leaks")
+    ),
     (
         "a gateway less in the plan",
         RunStarted,
@@ -525,6 +555,108 @@ def test_a_certificate_from_a_file_shows_what_a_file_shows(
     assert bool(told) == bool(why)
 
 
+@pytest.mark.parametrize("kind", ONCE)
+def test_what_can_be_told_once_is_told_once(finished_run: Path, kind: type) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    captured = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+    assert isinstance(captured.event, CertificateCaptured)
+    found = in_a_file(captured.event)
+    for event in (KeyFound("log", "access.log", found.subject, found.sha256), PasswordFound("log", "bob", "a", "b")):
+        run.events.append(dataclasses.replace(captured, event=event))
+    assert list(told_twice(run)) == []
+    first = next(one for one in run.events if isinstance(one.event, kind))
+    run.events.append(first)
+    assert list(told_twice(run)) == [f"{first.number} tells again what an earlier {type_name(kind)} has told"]
+    in_class = doctored_run(finished_run, in_a_class)
+    in_class.events += [one for one in in_class.events if isinstance(one.event, kind)][:1]
+    assert bool(list(told_twice(in_class))) == (kind is LoggedIn)
+
+
+@pytest.mark.parametrize(
+    ("changes", "also", "why"),
+    [
+        ({}, (), "the run did not set out to use the leak log"),
+        ({"leak": "archive"}, (), "the leak archive yields keys, and none of this certificate was found in access.log"),
+        ({}, ({"leak": "database"},), "access.log leaked in more ways than one: database, log"),
+        (
+            {"leak": "interception", "server": "127.0.0.1:9", "client": "127.0.0.1:8"},
+            (),
+            "the interceptor does not tell that 127.0.0.1:8 showed 127.0.0.1:9 this certificate",
+        ),
+    ],
+)
+def test_a_certificate_comes_with_what_its_leak_yields(
+    finished_run: Path, changes: dict[str, Any], also: tuple[dict[str, Any], ...], why: str
+) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    seen = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+    assert isinstance(seen.event, CertificateCaptured)
+    for fields in (changes, *also):
+        run.events.append(dataclasses.replace(seen, event=dataclasses.replace(in_a_file(seen.event), **fields)))
+    assert why in "\n".join(inconsistent(run))
+
+
+def test_an_interceptor_keeps_the_certificates_that_it_is_shown(finished_run: Path) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    seen = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+    assert isinstance(seen.event, CertificateCaptured)
+    ends = "127.0.0.1:8", "127.0.0.1:9"
+    run.events.append(dataclasses.replace(seen, event=Intercepted(*ends, "1.3", seen.event.sha256, "")))
+    assert "and does not tell that it kept it" in "\n".join(inconsistent(run))
+
+
+def test_an_interceptor_goes_on_from_each_address_once(finished_run: Path) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    seen = next(one for one in run.events if one.part == "attacker")
+    port = next(one.port for one in run.all(GatewayListening))
+    went_on = WentOn(f"127.0.0.1:{port}", "127.0.0.1:9", "1.2", "")
+    run.events += [dataclasses.replace(seen, event=went_on)] * 2
+    assert "the interceptor went on from 127.0.0.1:9 2 times" in "\n".join(inconsistent(run))
+
+
+def test_a_shop_and_alice_tell_the_same_of_her_login(finished_run: Path) -> None:
+    for changes, found in (
+        ({}, False),
+        ({"url": "https://localhost:9"}, True),
+        ({"sha256": "ab" * 32}, True),
+        ({"gateway": "mtls@openssl"}, True),
+    ):
+        run = doctored_run(finished_run, lambda event: event)
+        seen = next(one for one in run.events if isinstance(one.event, CertificateCaptured))
+        login = next(one for one in run.all(LoggedIn))
+        assert isinstance(seen.event, CertificateCaptured)
+        shown = dataclasses.replace(
+            seen.event, leak="rogue-server", server="127.0.0.1:7", sha256=login.sha256, server_random="cd" * 32
+        )
+        at_the_shop = {"gateway": "shop", "url": "https://localhost:7", "connection": "cd" * 32}
+        hers = dataclasses.replace(login, **at_the_shop | changes)  # type: ignore[arg-type]
+        run.events += [dataclasses.replace(seen, event=shown), dataclasses.replace(seen, event=hers)]
+        assert ("and mallory's shop at 127.0.0.1:7 tells otherwise" in "\n".join(inconsistent(run))) == found
+
+
+def test_an_attempt_is_made_of_a_certificate_of_the_gateways_kind(finished_run: Path) -> None:
+    captured = list(open_run(finished_run).all(CertificateCaptured))
+    own, from_ca = (next(one.server for one in captured if (one.subject == one.issuer) is own) for own in (True, False))
+    for here, elsewhere in ((own, from_ca), (from_ca, own)):
+        run = changed(finished_run, MoveTried, with_field("seen_at", elsewhere), lambda one: one.seen_at == here)  # noqa: B023
+        assert re.search(
+            rf"no certificate of alice's that \S+ takes was found at {elsewhere}", "".join(inconsistent(run))
+        )
+
+
+@pytest.mark.parametrize("name", ["", "shop", "mtls@instrument, by request"])
+def test_alice_logs_in_where_the_gateways_tell_of_it(finished_run: Path, name: str) -> None:
+    run = changed(finished_run, LoggedIn, with_field("gateway", name))
+    assert f"alice logged in at {name or 'nowhere'}, and the gateways tell otherwise" in "".join(inconsistent(run))
+
+
+def test_a_first_login_is_not_resumed(finished_run: Path) -> None:
+    login = next(one for one in open_run(finished_run).all(LoggedIn))
+    hers = dataclasses.replace(login, gateway=f"{login.gateway}, by request", connection="", resumed=True)
+    run = changed(finished_run, LoggedIn, lambda event: hers)
+    assert "a first login with a certificate cannot have been resumed" in "\n".join(inconsistent(run))
+
+
 @pytest.mark.parametrize("field", ["", "leak", "file", "subject", "sha256"])
 def test_a_key_belongs_to_a_certificate_that_was_found_there(finished_run: Path, field: str) -> None:
     run = doctored_run(finished_run, lambda event: event)
@@ -563,6 +695,8 @@ def test_what_was_found_of_a_password_has_the_form_that_it_has_there(
         ({}, ""),
         ({"reason": "", "tls": "1.2"}, "refused this connection, and the interceptor tells of no failure"),
         ({"local": "127.0.0.1:9"}, "does not tell of this connection"),
+        ({"reason": "ssl/tls alert internal error"}, ", and the interceptor was told: ssl/tls alert internal error"),
+        ({"tls": "1.2"}, "the interceptor's handshake failed, and it was in TLS 1.2: "),
         ({"server": "127.0.0.1:9"}, "no gateway is listening at 127.0.0.1:9"),
     ],
 )
@@ -573,7 +707,9 @@ def test_an_interceptor_and_the_gateway_behind_it_tell_the_same(
     refused = next(one for one in run.events if isinstance(one.event, ClientRefused))
     assert isinstance(refused.event, ClientRefused)
     listening = next(one for one in run.all(GatewayListening) if one.gateway == refused.event.gateway)
-    went_on = WentOn(f"127.0.0.1:{listening.port}", refused.event.peer, "", "ssl/tls alert handshake failure")
+    assert refused.event.alert
+    alert = alert_name(refused.event.alert).replace("_", " ")
+    went_on = WentOn(f"127.0.0.1:{listening.port}", refused.event.peer, "", f"ssl/tls alert {alert}")
     run.events.append(dataclasses.replace(refused, event=dataclasses.replace(went_on, **changes)))
     told = "\n".join(inconsistent(run))
     assert why in told

@@ -172,7 +172,12 @@ def test_attacker_and_gateway_tell_the_same(
             (MOVED,),
             ["the bank told a balance of 999, and its ledger had 1000 (lab#7)"],
         ),
-        (ROBBED | {"body": RICH.replace("1000", "1001")}, (MOVED,), []),
+        (
+            ROBBED | {"body": RICH.replace("1000", "1001")},
+            (MOVED,),
+            ["the bank told a balance of 1001, and alice never had more than 1000"],
+        ),
+        (ROBBED, (with_fields(MOVED, balance=800),), []),
         (ROBBED | {"body": RICH.replace("1000", "true")}, (MOVED,), []),
         (ROBBED | {"body": '{"customer": "alice"}'}, (MOVED,), []),
         ({"transfer_status": 409}, (TransferRefused("alice", 409, "no", OTHER_NAME),), []),
@@ -231,8 +236,8 @@ def relayed(number: str, event: ProofRelayed, *reports: Event) -> RelayedProof:
 
 
 def test_the_witnesses_of_a_relayed_proof_tell_the_same() -> None:
-    accepted: dict[str, Any] = {"outcome": ACCEPTED, "alert": None, "alert_by": None, "status": 200, "body": RICH, "stolen": 100}
-    proof = replace(FULL, **accepted)
+    accepted: dict[str, Any] = {"outcome": ACCEPTED, "alert": None, "alert_by": None, "status": 200, "body": RICH}
+    proof = replace(FULL, stolen=100, **accepted)
     events = PLANNED, LISTENING, *OPENED, MOVED, proof
     assert told(run_of(*events), [relayed("lab#7", proof, LET_IN)]) == []
     one = relayed("lab#7", proof, LET_IN)
