@@ -20,11 +20,21 @@ _DECIDES = (MoveTried, ProofRelayed)
 """What changes outcomes if it is reported after the verdicts."""
 _OUTCOMES = {
     "controls": ("control", "gateway", "tls", "outcome"),
-    "verdicts": ("move", "gateway", "tls", "leak", "outcome"),
-    "relays": ("attempt", "gateway", "tls", "outcome", "alert"),
+    "verdicts": ("move", "gateway", "tls", "leak", "outcome", "scheme", "implementation", "expected"),
+    "relays": (
+        *("attempt", "gateway", "tls", "outcome", "alert", "scheme", "implementation", "key_exchange", "same_keys"),
+        *("expected", "as_expected"),
+    ),
 }
-_EVIDENCE = ("attempt", "alert", "http", "reason", "ms", "stolen", "messages", "header", "proof_seen", "events")
-"""What is compared with verdicts.json: what was measured. The words of expectations change with the lab's version."""
+_EVIDENCE = (
+    *("attempt", "alert", "alert_seen_by", "http", "reason", "ms", "stolen", "messages", "header", "proof_seen"),
+    *("events", "attempts", "deviations", "began"),
+)
+_WORDS = ("transfer", "note", "whose")
+"""What is compared with verdicts.json: what was measured. The lab's own words change with its version, so of these it
+counts only whether there are any. How a proof is explained changes too, and which
+alerts are usual; a proof's bytes do not."""
+_CAPTURE = ("subject", "sha256", "tls")
 
 
 def broken_logs(run: Run) -> Iterator[str]:
@@ -154,6 +164,14 @@ def other_verdicts(run: Run, judgement: Judgement) -> Iterator[str]:
         if their_rows != our_rows:
             odd = next((f": {row[0]} at {row[1]}, TLS {row[2]}" for row in our_rows if row not in their_rows), "")
             yield f"{VERDICTS_FILE} has other {kind} than follow from the events{odd}"
+    ours: dict[str, object] = {"lab": judgement.lab, "student": judgement.student}
+    if not told.get("contradictions"):
+        ours["as_expected"] = judgement.as_expected
+    for name, value in ours.items():
+        if told.get(name, "") != value:
+            yield f"{VERDICTS_FILE} says of {name} otherwise than the events"
+    if _some(told.get("capture"), _CAPTURE) != _some(_plain(judgement.capture), _CAPTURE):
+        yield f"{VERDICTS_FILE} is about another certificate than the events"
 
 
 def _fields(row: object, names: tuple[str, ...]) -> list[object]:
@@ -161,11 +179,23 @@ def _fields(row: object, names: tuple[str, ...]) -> list[object]:
     fields = row if isinstance(row, dict) else {}
     evidence = _plain(fields.get("evidence"))
     measured = evidence if isinstance(evidence, dict) else {}
-    return [_plain(one) for one in (*map(fields.get, names), *map(measured.get, _EVIDENCE))]
+    said = (bool(measured.get(name)) for name in _WORDS)
+    shown = (
+        *map(fields.get, names),
+        *map(measured.get, _EVIDENCE),
+        *said,
+        *_some(measured.get("proof"), ("signature",)),
+    )
+    return [_plain(one) for one in shown]
+
+
+def _some(fields: object, names: tuple[str, ...]) -> list[object]:
+    """Some of the fields of an object in JSON, None for each that it does not have."""
+    return [fields.get(name) if isinstance(fields, dict) else None for name in names]
 
 
 def _plain(value: object) -> object:
     """A dataclass's fields, and what JSON makes of a tuple."""
     if is_dataclass(value):
-        return {name: _plain(one) if name != "proof" else None for name, one in vars(value).items()}
+        return {name: _plain(one) for name, one in vars(value).items()}
     return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -177,6 +177,7 @@ def test_verdicts_that_are_no_object_are_not_read(tmp_path: Path, content: str) 
     assert verdicts_file(run) == ({"a": 1} if content == '{"a": 1}' else None)
 
 
+A_PROOF: Any = {"scheme": "ecdsa", "signature": "ab"}
 WHOLE = replace(
     JUDGEMENT,
     controls=(Control("mtls@openssl", "1.2", "client", ACCEPTED), Control("mtls@openssl", "1.3", "client", ACCEPTED)),
@@ -186,6 +187,11 @@ WHOLE = replace(
             VERDICT, move="replay-proof", evidence=replace(EVIDENCE, alert=SentAlert("decrypt_error", 51, "server"))
         ),
         replace(VERDICT, tls="1.3", evidence=replace(EVIDENCE, http=HttpAnswer(200, "alice"))),
+        replace(
+            VERDICT,
+            move="flipped-proof",
+            evidence=replace(EVIDENCE, proof=A_PROOF, transfer="100 moved", note="of TLS 1.2", whose="mallory's"),
+        ),
     ),
     relays=(RELAY,),
     events={"lab": 2},
@@ -209,6 +215,7 @@ def with_value(path: tuple[str | int, ...], value: object) -> Any:
 
 
 OTHER_VERDICTS = "verdicts.json has other verdicts than follow from the events"
+LAST_VERDICT = f"{OTHER_VERDICTS}: flipped-proof at mtls@openssl, TLS 1.2"
 SECOND_VERDICT = f"{OTHER_VERDICTS}: replay-proof at mtls@openssl, TLS 1.2"
 OTHER_CONTROLS = "verdicts.json has other controls than follow from the events"
 OTHER_RELAYS = "verdicts.json has other relays than follow from the events"
@@ -218,15 +225,22 @@ OTHER_RELAYS = "verdicts.json has other relays than follow from the events"
     ("path", "value", "found"),
     [
         (("run",), "a run", ""),
-        (("verdicts", 1, "expected"), "other words", ""),
         (("verdicts", 1, "evidence", "clause"), "other words", ""),
-        (("verdicts", 1, "evidence", "proof"), "other words", ""),
-        *((("verdicts", 1, name), "x", SECOND_VERDICT) for name in ("move", "gateway", "tls", "leak", "outcome")),
+        (("verdicts", 3, "evidence", "proof", "scheme"), "other words", ""),
+        (("verdicts", 3, "evidence", "transfer"), "other words", ""),
+        (("verdicts", 3, "evidence", "proof", "signature"), "x", LAST_VERDICT),
+        (("verdicts", 1, "evidence", "unusual"), 7, ""),
+        (("verdicts", 3, "evidence", "proof"), None, LAST_VERDICT),
+        *((("verdicts", 3, "evidence", name), "", LAST_VERDICT) for name in ("transfer", "note", "whose")),
+        *(
+            (("verdicts", 1, name), "x", SECOND_VERDICT)
+            for name in ("move", "gateway", "tls", "leak", "outcome", "scheme", "implementation", "expected")
+        ),
         *(
             (("verdicts", 1, "evidence", name), "x", SECOND_VERDICT)
             for name in (
                 *("attempt", "alert", "http", "reason", "ms", "stolen", "messages"),
-                *("header", "proof_seen", "events"),
+                *("header", "proof_seen", "events", "alert_seen_by", "attempts", "deviations", "began"),
             )
         ),
         (("verdicts", 1, "evidence", "alert", "number"), 50, SECOND_VERDICT),
@@ -239,9 +253,20 @@ OTHER_RELAYS = "verdicts.json has other relays than follow from the events"
         (("controls", 1, "tls"), "x", f"{OTHER_CONTROLS}: client at mtls@openssl, TLS 1.3"),
         *(
             (("relays", 0, name), "x", f"{OTHER_RELAYS}: attacker#2 at mtls@openssl, TLS 1.2")
-            for name in ("attempt", "gateway", "tls", "outcome", "alert")
+            for name in (
+                *("attempt", "gateway", "tls", "outcome", "alert", "scheme", "implementation"),
+                *("key_exchange", "same_keys", "expected", "as_expected"),
+            )
         ),
         (("relays", 0, "reason"), "other words", ""),
+        (("lab",), "x", "verdicts.json says of lab otherwise than the events"),
+        (("student",), "x", "verdicts.json says of student otherwise than the events"),
+        (("as_expected",), "x", "verdicts.json says of as_expected otherwise than the events"),
+        *(
+            (("capture", name), "x", "verdicts.json is about another certificate than the events")
+            for name in ("subject", "sha256", "tls")
+        ),
+        (("capture", "source"), "x", ""),
     ],
 )
 def test_verdicts_are_those_that_follow_from_the_events(
