@@ -287,7 +287,7 @@ LOG_CASES: tuple[tuple[str, str, Edit, str], ...] = (
         lambda c: _first_lines(c, -1),
         "the log of attacker has no end",
     ),
-    ("several dropped", "victim-client/events.jsonl", lambda c: _first_lines(c, -2), "the log of victim-client has "),
+    ("several dropped", "attacker/events.jsonl", lambda c: _first_lines(c, -2), "the log of attacker has "),
     (
         "all but one dropped",
         "victim-server/events.jsonl",
