@@ -252,12 +252,12 @@ def pairs(one: list[int], other: list[int]) -> Iterator[tuple[int | None, int | 
 
 
 def _differences(then: list[Message], now: list[Message]) -> Iterator[Difference]:
-    kinds = [one.type for one in then]
-    for left, right in pairs(kinds, [one.type for one in now]):
+    kinds, others = ([one.type for one in messages] for messages in (then, now))
+    for left, right in pairs(kinds, others):
         if left is None or right is None:
-            present = then[left] if left is not None else now[right or 0]
+            messages, types, at = (then, kinds, left) if left is not None else (now, others, right or 0)
             sent = ("sent", "") if right is None else ("", "sent")
-            yield Difference(present.name, WHOLE_MESSAGE, *sent)
+            yield Difference(whose(messages[at].name, types, at), WHOLE_MESSAGE, *sent)
             continue
         name = whose(then[left].name, kinds, left)
         one, other = message_fields(then[left]), message_fields(now[right])

@@ -49,7 +49,7 @@ class Why:
 
 
 _FORCED: dict[tuple[str, str], dict[str, Why]] = {
-    ("Certificate", ""): {
+    ("Certificate", "certificate 1"): {
         "1.2 ECDHE": Why(EITHER_SHARE, "the key in it must sign mallory's own ServerKeyExchange, so it is her own"),
         "1.2 RSA": Why(SERVERS_KEY, "mallory cannot decrypt what is encrypted to the real certificate's key"),
         "1.3 ECDHE": Why(EITHER_SHARE, "the key in it must sign mallory's own handshake, so it is her own"),

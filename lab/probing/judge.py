@@ -181,10 +181,16 @@ def _unfit(controls: Controls, alike: "_Likeness") -> str:
     if all(one.kind == _NO_COMMON_GROUND for one in (owner, *answers)):
         return (
             f"it refuses every client in this version ({owner.text}), also the owner: it does not speak the version, "
-            "which --tls can leave out, or none of its suites and groups is one of ours"
+            "which --tls can leave out, or takes none of the suites, groups, signature schemes or certificates that "
+            "were offered"
         )
     if owner.ending is not Ending.ANSWERED:
         return f"the bundle's owner does not get in with OpenSSL ({owner.text}), so a refusal would mean nothing"
+    if all(one.kind == _NO_COMMON_GROUND for one in answers):
+        return (
+            f"it refuses every client of the lab's own ({key.answer.text}), and the owner gets in with OpenSSL: the "
+            "suites, groups or signature schemes that it takes are none that the lab has"
+        )
     if key.answer.ending is not Ending.ANSWERED:
         return f"the owner's key does not get in ({key.answer.text}), so a refusal would mean nothing"
     if not alike(again.answer, key.answer):

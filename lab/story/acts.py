@@ -559,13 +559,16 @@ def answer(judgement: Judgement) -> str:
     which = "those" if len(kinds) > 1 else "the one"
     said = f"{which} that {crossed} opened {listed(list(opened)) or 'nothing here'}"
     also = "".join(f" {sentence}" for sentence in _opened_by_others(by_others))
-    if not held:
-        return f"The certificate isn't a secret: {said}; no gateway that checks the proof was tried.{also}"
-    times = "once" if len(held) == 1 else f"{len(held)} times"
     if with_key:
         checking = dict.fromkeys(v.gateway for v in with_key if _proof_of(v) is not ProofOf.NOBODY)
         where = f": where it did, it opened {listed(list(checking))}" if checking else ""
         key = f"is what must not get out{where}"
+    if not held:
+        checked = any(_proof_of(v) is ProofOf.CUSTOMER for v in judgement.verdicts)
+        none = "no refusal was for want of her key" if checked else "no gateway that checks whose proof it is was tried"
+        hers = f" Alice's key {key}." if with_key else ""
+        return f"The certificate isn't a secret: {said}; {none}.{hers}{also}"
+    times = "once" if len(held) == 1 else f"{len(held)} times"
     refusals = f"{listed(list(dict.fromkeys(v.gateway for v in held)))} refused {times}"
     return (
         f"So why isn't the certificate enough? Because it isn't a secret: {said}. Alice's key {key}. Every full "

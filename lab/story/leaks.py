@@ -70,9 +70,10 @@ def _tell(judged: JudgedRun, leak: Leak, seen: list[CertificateCaptured], target
         *_had(run, seen),
     )
     if leak == INTERCEPTION:
-        how = "; ".join(f"TLS {tls}: {_READ[tls]}" for tls in sorted({one.tls for one in _decrypted(run)} & set(_READ)))
-        yield Paragraph(f"Messages of its clients, in order ({how}):")
-        yield facts(*_in_order(run))
+        if versions := sorted({one.tls for one in _decrypted(run)} & set(_READ)):
+            how = "; ".join(f"TLS {tls}: {_READ[tls]}" for tls in versions)
+            yield Paragraph(f"Messages of its clients, in order ({how}):")
+            yield facts(*_in_order(run))
         yield Paragraph("Then mitmproxy tried to connect to the real servers:")
         yield facts(*_went_on(judged))
     if leak == LIVE_RELAY:
@@ -177,10 +178,13 @@ def opened(judged: JudgedRun, leak: Leak, gateway: Gateway, version: Version) ->
     tried = [one for one in judged.verdicts_at(leak, gateway, version) if one.outcome != NOT_APPLICABLE]
     moves = [one.move for one in tried if one.outcome == ACCEPTED]
     names = Counter(map(let_in_as, tried))
-    refused = counted(names.pop("", 0), "refusal")
-    also = "".join(f", let in as {name} {counted(times, 'time')}" for name, times in names.items())
+    refused = names.pop("", 0)
+    counts = [counted(refused, "refusal")] if refused or not names else []
+    counts += [f"let in as {name} {counted(times, 'time')}" for name, times in names.items()]
     text = (
-        Span(f"opened by {', '.join(moves)}", "accepted") if moves else Span(f"not opened: {refused}{also}", "refused")
+        Span(f"opened by {', '.join(moves)}", "accepted")
+        if moves
+        else Span(f"not opened: {', '.join(counts)}", "refused")
     )
     odd = [one.move for one in tried if not one.as_expected]
     return (text, Span(f"  FINDING: {', '.join(odd)}", "finding")) if odd else text

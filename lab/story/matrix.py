@@ -105,8 +105,8 @@ def _opened(judgement: Judgement, group: ProofOf) -> Iterator[str]:
     attempts, gateways = sum(v.evidence.attempts for v in tried), len({v.gateway for v in tried})
     which = f": {listed(list(opened))}" if opened else ""
     yield (
-        f"{len(opened) or 'None'} of {counted(len(moves), 'move')} opened {what}{which}. There were "
-        f"{counted(attempts, 'attempt')} at {counted(gateways, 'such gateway')}."
+        f"{len(opened) or 'None'} of {counted(len(moves), 'move')} opened {what}{which}. There "
+        f"{'was' if attempts == 1 else 'were'} {counted(attempts, 'attempt')} at {counted(gateways, 'such gateway')}."
     )
 
 

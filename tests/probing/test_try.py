@@ -98,11 +98,18 @@ def test_a_server_that_looks_at_the_name_alone_is_found_out(name: str, files: Fi
     assert {move for move, _ in found} <= {"self-issued", "look-alike"}
 
 
+NOT_FOR_THE_KEY = ("no-certificate", "self-issued", "early-finished", "replay-flight")
+
+
 @pytest.mark.parametrize(
     ("moves", "due", "says"),
     [
         (("replay-proof",), 2, "No verdict."),
-        (("no-certificate", "self-issued"), 0, "Whether it checks possession of the key was not tried."),
+        (
+            ("no-certificate", "self-issued", "early-finished", "replay-flight"),
+            0,
+            "Whether it checks possession of the key was not tried.",
+        ),
         (("no-certificate", "omit-proof"), 0, "checks possession of the key: it let the owner in, and nobody"),
     ],
     ids=["nothing that can be made", "nothing that asks for the key", "one that asks for it"],

@@ -111,6 +111,14 @@ def test_the_hashes_are_those_that_explain_shows(runs: Runs, shell: Shell) -> No
     assert re.findall(r"signed\)= (\w+)", done.stdout) == [reason["captured_hash"], reason["server_hash"]]
 
 
+def test_a_scheme_that_tls13_has_not_for_the_key_is_an_illegal_parameter_too(runs: Runs) -> None:
+    """RFC 8446 section 4.4.3: the proof of TLS 1.2 is in a scheme that TLS 1.3 has for P-256 alone."""
+    call = ("explain", runs("p384"), "--move", "replay-proof", "--gateway", "mtls@openssl", "--tls", "1.3", "--json")
+    evidence = json.loads(certreplay(*call).stdout)["evidence"]
+    assert {alert["name"] for alert in evidence["expected_alerts"]} == {"illegal_parameter", "decrypt_error"}
+    assert evidence["deviations"] == 0
+
+
 def test_it_is_run_from_the_folder_where_the_runs_are(
     runs: Runs, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,7 @@ def _wrong_field(named: list[str], differences: tuple[Difference, ...]) -> str:
     words = "".join(named)
     field = first.field.replace("_", "")
     if field in words or (field == "random" and "gmtunixtime" in words):
-        if first.message.lower() in words or ("server" in named and first.message.startswith("Server")):
+        if _is_named(first.message, words) or ("server" in named and first.message.startswith("Server")):
             return ""
         if "client" in words:
             return (
@@ -160,10 +160,16 @@ def _wrong_field(named: list[str], differences: tuple[Difference, ...]) -> str:
             )
         return "Which message is the field in? Both hellos have a random."
     for one in later:
-        if one.message.lower() in words:
-            return f"{one.message} differs, too, but something before it does already. `cmp` names the first byte."
-    if first.message.lower() in words:
+        if _is_named(one.message, words):
+            name = f"{one.message[0].upper()}{one.message[1:]}"
+            return f"{name} differs, too, but something before it does already. `cmp` names the first byte."
+    if _is_named(first.message, words):
         return f"The message is right. Which field of {first.message} is it? `xxd` shows the bytes."
     if not "".join(word for word in named if not word.isdigit()):
         return "Name the first field that differs as well: the message and the field, not the number of the byte."
     return "This is not the first field that differs. `cmp alice.signed attempt.signed` names the first byte."
+
+
+def _is_named(message: str, words: str) -> bool:
+    """Whether it is named, with or without whose it is: `the server's Certificate`, `certificate`."""
+    return message.split()[-1].lower() in words
