@@ -18,7 +18,7 @@ from lab.tls.versions import TLS12
 def odd_hellos(run: Run, attempts: Iterable[Tried]) -> Iterator[str]:
     """Attempts that ask for another server, or whose hello is that of another connection, a sentence each.
 
-    A hello that is captured with a proof or in a recording is meant to be another's.
+    A hello that is captured with a proof or in a recording is meant to be another's, and to ask for another's server.
     """
     used = {one.client_random: "a captured hello" for one in run.all(CertificateCaptured)}
     used |= {one.client_random: "a hello that was seen" for one in run.all(HandshakeSeen)}
@@ -32,7 +32,7 @@ def odd_hellos(run: Run, attempts: Iterable[Tried]) -> Iterator[str]:
             hello = _last_hello(steps, tried)
             if hello is None:
                 continue
-            if (name := ext.read_server_name(hello.extensions)) not in (None, *names):
+            if fresh and (name := ext.read_server_name(hello.extensions)) not in (None, *names):
                 yield f"{tried.number} asked for the server {name}, which is not the bank's"
             random = hello.random.hex()
             if fresh and random in used:

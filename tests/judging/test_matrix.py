@@ -499,10 +499,10 @@ def test_the_documented_tables_are_those_that_the_lab_runs_on() -> None:
         (
             "certificate-only@instrument",
             "omit-proof",
-            "opened certificate-only@instrument; no gateway that checks the proof",
+            "opened certificate-only@instrument; no gateway that checks whose proof it is was tried.",
         ),
         ("mtls@openssl", "omit-proof", "That is why mtls@openssl refused 2 times."),
-        ("mtls@openssl", "own-leaf-first", "opened nothing here; no gateway that checks the proof"),
+        ("mtls@openssl", "own-leaf-first", "opened nothing here; no refusal was for want of her key."),
     ],
 )
 def test_the_closing_sentence_says_what_was_measured(tmp_path: Path, gateway_id: str, move: str, closing: str) -> None:

@@ -365,6 +365,8 @@ def test_each_attempt_has_a_hello_of_its_own_for_the_bank(run: Run, attempts: li
     named = changed(first, ClientHello, with_name("elsewhere.example"))
     why = f"{first.number} asked for the server elsewhere.example, which is not the bank's"
     assert list(odd_hellos(run, [named])) == [why]
+    copied = changed(one_of(attempts, "replay-proof"), ClientHello, with_name("shop.example"))
+    assert list(odd_hellos(run, [copied])) == [], "alice may have sent it to a shop"
     other_door = one_of(attempts, OTHER_DOOR)
     assert len(list(odd_hellos(run, [changed(other_door, ClientHello, with_name("localhost"), "elsewhere")]))) == 1
     assert len(list(odd_hellos(run, [changed(other_door, ClientHello, with_name(NEWCOMERS_NAME))]))) == 1
