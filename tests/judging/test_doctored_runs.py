@@ -572,6 +572,14 @@ def test_what_can_be_told_once_is_told_once(finished_run: Path, kind: type) -> N
     assert bool(list(told_twice(in_class))) == (kind is LoggedIn)
 
 
+def test_a_connection_has_one_login(finished_run: Path) -> None:
+    run = doctored_run(finished_run, lambda event: event)
+    login = next(one for one in run.events if isinstance(one.event, LoggedIn))
+    assert isinstance(login.event, LoggedIn)
+    run.events.append(dataclasses.replace(login, event=dataclasses.replace(login.event, balance=1)))
+    assert list(told_twice(run)) == [f"{login.number} tells again what an earlier logged-in has told"]
+
+
 @pytest.mark.parametrize(
     ("changes", "also", "why"),
     [

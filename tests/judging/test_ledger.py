@@ -25,6 +25,12 @@ def test_the_ledger_tells_what_was_ordered_on_a_connection() -> None:
     assert ledger.on("") == ledger.on("ef" * 32) == ()
 
 
+def test_all_customers_begin_with_the_same() -> None:
+    assert list(Ledger(run_of(*OPENED, AccountOpened("bob", 1000))).errors()) == []
+    differs = "the bank's ledger does not open all accounts with the same balance"
+    assert list(Ledger(run_of(*OPENED, AccountOpened("bob", 5))).errors()) == [differs]
+
+
 def test_a_ledger_without_accounts_is_not_kept() -> None:
     assert not Ledger(run_of(MOVED)).kept
 

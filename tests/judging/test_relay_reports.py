@@ -40,6 +40,8 @@ def hexes(*messages: Message) -> tuple[str, ...]:
 
 FULL = relayed()
 CUT, LATE, NO_EXCHANGE = FULL.checked[:-1], FULL.checked[1:], FULL.checked[:3] + FULL.checked[4:]
+STAPLED = (*FULL.checked[:3], "1600000101", *FULL.checked[3:])
+"""With a CertificateStatus (RFC 6066 section 8)."""
 SWAPPED = (*FULL.checked[:4], FULL.checked[5], FULL.checked[4], *FULL.checked[6:])
 
 
@@ -62,6 +64,10 @@ SWAPPED = (*FULL.checked[:4], FULL.checked[5], FULL.checked[4], *FULL.checked[6:
         ({"proof": "0f0000"}, "the report of the certificate that came with it says otherwise"),
         ({"key_exchange": "RSA"}, "what the client signed is ClientHello, "),
         ({"tls": "1.1"}, "there is no proof in TLS 1.1 after a key exchange by ECDHE"),
+        ({"tls": "1.3", "key_exchange": "RSA"}, "there is no proof in TLS 1.3 after a key exchange by RSA"),
+        ({"key_exchange": "DHE"}, "there is no proof in TLS 1.2 after a key exchange by DHE"),
+        ({"checked": STAPLED}, ""),
+        ({"outcome": NOT_APPLICABLE, "checked": FULL.checked[:4]}, ""),
         ({"checked": ("ff",)}, "its messages are not readable"),
         ({"outcome": NOT_APPLICABLE, "checked": hexes(HELLO, replace(ANSWER, random=bytes.fromhex(THEIRS)))}, ""),
     ],
