@@ -362,6 +362,11 @@ def test_each_attempt_has_a_hello_of_its_own_for_the_bank(run: Run, attempts: li
     assert list(odd_hellos(run, [captured])) == [
         f"the ClientHello of {first.number} has the random of a captured hello"
     ]
+    random = bytes.fromhex(min(there.seen))
+    overheard = changed(first, ClientHello, lambda hello: dataclasses.replace(hello, random=random))  # type: ignore[type-var]
+    assert list(odd_hellos(run, [overheard])) == [
+        f"the ClientHello of {first.number} has the random of a hello that was seen"
+    ]
     named = changed(first, ClientHello, with_name("elsewhere.example"))
     why = f"{first.number} asked for the server elsewhere.example, which is not the bank's"
     assert list(odd_hellos(run, [named])) == [why]
