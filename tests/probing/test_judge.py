@@ -114,9 +114,20 @@ def test_content_that_changes_for_the_owner_too_decides_nothing() -> None:
     assert "as it answers the owner" in judge(TLS12, controls, []).unfit
 
 
+def all_of_us(answer: ServerAnswer, owner: ServerAnswer) -> Controls:
+    """The same answer to each client of the lab's own."""
+    same = Answered(answer)
+    return Controls((owner,), key=same, none=same, stranger=same, spoiled=same, again=same)
+
+
 @pytest.mark.parametrize(
     ("controls", "why"),
     [
+        (all_of_us(CLOSED, CLOSED), "it ends every connection (closed without a word), also the owner's"),
+        (all_of_us(CLOSED, UNKNOWN_CA), "does not get in with OpenSSL (alert unknown_ca (48))"),
+        (replace(USUAL, owner=(CLOSED,)), "does not get in with OpenSSL (closed without a word)"),
+        (all_of_us(HANDSHAKE_FAILURE, HANDSHAKE_FAILURE), "it does not speak the version, which --tls can leave out"),
+        (all_of_us(HANDSHAKE_FAILURE, IN), "refuses every client of the lab's own (alert handshake_failure (40))"),
         (replace(USUAL, owner=(HANDSHAKE_FAILURE,)), "does not get in with OpenSSL (alert handshake_failure (40))"),
         (replace(USUAL, key=Answered(OUT), again=Answered(OUT), none=Answered(OUT)), "as it answers the owner"),
         (replace(USUAL, key=Answered(UNKNOWN_CA)), "the owner's key does not get in"),
@@ -141,6 +152,32 @@ def test_a_version_that_the_server_lacks_is_left_out() -> None:
     judged = judge(TLS12, controls, [])
     assert not judged.spoken
     assert status({TLS12: judged}) == 2  # and no other version is left
+
+
+@pytest.mark.parametrize(
+    ("move", "due"),
+    [
+        ("omit-proof", True),
+        ("flipped-proof", True),
+        ("stolen-leaf-first", True),
+        ("no-certificate", False),
+        ("look-alike", False),
+        ("self-issued", False),
+        ("own-leaf-first", False),
+        ("early-finished", False),
+        ("replay-flight", False),
+    ],
+)
+def test_which_refusals_are_for_want_of_the_key(move: str, due: bool) -> None:
+    assert judge(TLS12, USUAL, [attempted(HANDSHAKE_FAILURE, move)]).asked_for_the_key is due
+    assert judge(TLS12, USUAL, [attempted(IN, move)]).asked_for_the_key is False
+
+
+def test_a_made_up_certificate_is_a_finding_where_strangers_get_none() -> None:
+    strangers = replace(USUAL, stranger=Answered(IN))
+    for move, also in (("look-alike", False), ("self-issued", False), ("omit-proof", True)):
+        assert [one.move for one in judge(TLS12, USUAL, [attempted(IN, move)]).accepted] == [move]
+        assert [one.move for one in judge(TLS12, strangers, [attempted(IN, move)]).accepted] == [move] * also
 
 
 def test_any_certificate_is_a_finding_of_its_own() -> None:
@@ -195,6 +232,22 @@ def test_a_status_is_safe_only_where_all_is_decided() -> None:
     assert status({TLS12: judge(TLS12, USUAL, [attempted(HANDSHAKE_FAILURE)])}) == 0
     assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT)])}) == 2
     assert status({TLS12: judge(TLS12, USUAL, [attempted(SILENT), attempted(IN)])}) == 1
+    refused = judge(TLS12, USUAL, [attempted(HANDSHAKE_FAILURE)])
+    assert status({TLS12: refused, TLS13: judge(TLS13, all_of_us(CLOSED, CLOSED), [])}) == 2
+    assert status({TLS12: judge(TLS12, USUAL, [])}) == 2, "nothing was tried"
+    lacking = judge(TLS13, all_of_us(PROTOCOL_VERSION, PROTOCOL_VERSION), [])
+    assert status({TLS12: refused, TLS13: lacking}) == 0
+    assert not lacking.open
+
+
+def test_what_differs_among_the_owners_logins_is_noted() -> None:
+    assert judge(TLS12, replace(USUAL, other=Answered(OUT)), []).notes == ()
+    assert judge(TLS12, replace(USUAL, other=Answered(UNKNOWN_CA)), []).notes == (
+        "the attacker's own bundle does not get in (alert unknown_ca (48)): moves with it show less",
+    )
+    assert judge(TLS12, replace(USUAL, owner=(OUT,)), []).notes == (
+        f"OpenSSL and the instrument, both with the key, got different answers: {OUT.text}; {IN.text}",
+    )
 
 
 @pytest.mark.parametrize(
