@@ -52,7 +52,7 @@ CHECKS: Mapping[str, Advice] = {
     "look-alike": Advice(
         "certificates are compared by names and not by their keys", _ISSUER, ("CVE-2026-35616 (FortiClient EMS)",)
     ),
-    "self-issued": Advice("a certificate counts for its name, whoever issued it", _ISSUER),
+    "self-issued": Advice("a certificate counts for its name, no matter who issued it", _ISSUER),
     "own-leaf-first": Advice(_ANOTHER, _FIRST, ("CVE-2023-2422 (Keycloak)",)),
     "stolen-leaf-first": Advice(_ANOTHER, _FIRST),
     "early-proof": Advice("messages may come in any order", _LIBRARY, ("CVE-2026-2645 (wolfSSL, TLS 1.2)",)),
