@@ -75,7 +75,7 @@ def _out_of_place(seen: CertificateCaptured) -> str:
         return "it was in a file, which has no connection to show"
     on_a_network = seen.leak in ON_A_NETWORK
     if find_leak(seen.leak) and not (bool(seen.client) == bool(find_address(seen.server)) == on_a_network):
-        return f"a certificate does not leak from {seen.server} in the way {seen.leak}"
+        return f"no certificate can come from {seen.server} by the leak {seen.leak}"
     if seen.proof and not seen.message:
         return "it has a proof, and no Certificate message before it"
     missing = [name for name in SEEN_BY_THE_SERVER if seen.leak in AS_THE_SERVER and not getattr(seen, name)]

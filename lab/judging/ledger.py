@@ -27,7 +27,7 @@ class Ledger:
 
     @property
     def opened(self) -> dict[str, int]:
-        """What each customer had at first; a customer of whom money is taken never has more."""
+        """The balance of each customer when the account was opened."""
         return {one.customer: one.balance for one in self._run.all(AccountOpened)}
 
     @property

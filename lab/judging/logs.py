@@ -31,9 +31,8 @@ _EVIDENCE = (
     *("events", "attempts", "deviations", "began"),
 )
 _WORDS = ("transfer", "note", "whose")
-"""What is compared with verdicts.json: what was measured. The lab's own words change with its version, so of these it
-counts only whether there are any. How a proof is explained changes too, and which
-alerts are usual; a proof's bytes do not."""
+"""What is compared with verdicts.json: what was measured. The lab's own words change with its version, so of these only
+their presence is compared. How a proof is explained changes too, and which alerts are usual; a proof's bytes do not."""
 _CAPTURE = ("subject", "sha256", "tls")
 
 

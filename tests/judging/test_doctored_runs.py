@@ -166,14 +166,14 @@ FIELD_CASES: tuple[tuple[type, str, object, Callable[[Any], bool], str], ...] = 
     (AccountOpened, "balance", 500, lambda one: one.customer == "mallory", "and she begins with nothing"),
     (AccountOpened, "customer", "eve", lambda one: one.customer == "mallory", "has no account of mallory"),
     (AccountOpened, "customer", "bob", lambda one: one.customer == "carol", "what an earlier account-opened has told"),
-    (CertificateCaptured, "leak", "log", any_of, "in the way log"),
+    (CertificateCaptured, "leak", "log", any_of, "by the leak log"),
     (CertificateCaptured, "leak", "interception", any_of, "an interceptor's report has more than mitmproxy exposes"),
     (
         CertificateCaptured,
         "server",
         "access.log",
         any_of,
-        "a certificate does not leak from access.log in the way wire",
+        "no certificate can come from access.log by the leak wire",
     ),
     (
         ClientAuthenticated,
